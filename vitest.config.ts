@@ -1,0 +1,31 @@
+import { defineConfig } from "vitest/config";
+
+/**
+ * Three tiers, by what they need: unit (nothing), kvm (any /dev/kvm), guest
+ * (hardware KVM, or the lab). scripts/test.mjs decides where each one runs.
+ */
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/architecture.test.ts"] } },
+      {
+        test: {
+          name: "kvm",
+          include: ["test/kvm/**/*.test.ts"],
+          testTimeout: 60_000,
+          fileParallelism: false,
+          pool: "forks",
+        },
+      },
+      {
+        test: {
+          name: "guest",
+          include: ["test/guest/**/*.test.ts"],
+          testTimeout: 300_000,
+          fileParallelism: false,
+          pool: "forks",
+        },
+      },
+    ],
+  },
+});
