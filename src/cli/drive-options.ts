@@ -1,0 +1,250 @@
+/**
+ * The keys of `-drive` and `-device`.
+ *
+ * Two ways lead to a disk, as with QEMU: `-drive if=virtio,…` alone, or
+ * `-drive if=none,id=ID,…` with `-device virtio-blk-device,drive=ID`.
+ *
+ * Source: QEMU 7.2, qemu-options.hx (-drive, -device) and docs/system/i386/microvm.rst.
+ */
+import type { Complain, KeyRow } from "./key-values.ts";
+import { count, didYouMean, onOff, setKeys, setPairs, splitKeyValues } from "./key-values.ts";
+import type { Draft, DriveDraft } from "./run-request.ts";
+
+/** What -drive's if= may name elsewhere, and why it has no meaning here. */
+const OTHER_INTERFACES = ["ide", "scsi", "sd", "mtd", "floppy", "pflash", "xen"];
+
+/** cache= in QEMU's words. Both modes here go through the host's page cache; they differ in what a write promises. */
+const CACHE_MODES = new Map([
+  ["writeback", true],
+  ["writethrough", false],
+]);
+
+const DRIVE_KEYS: readonly KeyRow<DriveDraft>[] = [
+  {
+    name: "file",
+    values: "PATH",
+    help: "a file or a block device; required",
+    set: (drive, value) => {
+      drive.file = value;
+    },
+  },
+  {
+    name: "format",
+    values: "raw",
+    help: "how the disk is stored in the file",
+    set: (drive, value, complain) => {
+      if (value !== "raw") {
+        throw complain(`format "${value}" is not known; this version reads and writes raw images only`);
+      }
+      drive.options.format = "raw";
+    },
+  },
+  {
+    name: "if",
+    values: "virtio|none",
+    help: "virtio attaches it to the machine (default); none leaves that to a -device",
+    set: (drive, value, complain) => {
+      if (value !== "virtio" && value !== "none") {
+        const meant = OTHER_INTERFACES.includes(value) ? "" : didYouMean(value, ["virtio", "none"]);
+        throw complain(`if="${value}": this machine has virtio disks only; use if=virtio${meant}`);
+      }
+      drive.attach = value === "virtio";
+    },
+  },
+  {
+    name: "readonly",
+    aliases: ["read-only"],
+    values: "on|off",
+    help: "refuse the guest's writes",
+    set: (drive, value, complain) => {
+      drive.options.readOnly = onOff("readonly", value, complain);
+    },
+  },
+  {
+    name: "cache",
+    values: "writeback|writethrough",
+    help: "whether a write may wait for the guest's flush (default) or is stable at once",
+    set: (drive, value, complain) => {
+      const writeCache = CACHE_MODES.get(value);
+      if (writeCache === undefined) {
+        throw complain(
+          `cache="${value}": files are always opened through the host's page cache; use cache=writeback or cache=writethrough`,
+        );
+      }
+      drive.options.writeCache = writeCache;
+    },
+  },
+  {
+    name: "serial",
+    values: "TEXT",
+    help: "the disk's serial number, at most 20 characters",
+    set: (drive, value, complain) => {
+      drive.options.serial = serialNumber(value, complain);
+    },
+  },
+  {
+    name: "media",
+    values: "disk",
+    help: "what it is; there is no CD drive",
+    set: (_drive, value, complain) => {
+      if (value !== "disk") {
+        throw complain(
+          `media="${value}": this machine has no CD drive; a CD image can be read as a disk with readonly=on`,
+        );
+      }
+    },
+  },
+  {
+    name: "id",
+    values: "ID",
+    help: "a name for -device virtio-blk-device,drive=ID",
+    set: (drive, value) => {
+      drive.id = value;
+    },
+  },
+];
+
+export function addDrive(draft: Draft, value: string, typed: string, complain: Complain): void {
+  const drive: DriveDraft = { typed, attach: true, options: {} };
+  setKeys(value, DRIVE_KEYS, drive, complain);
+  draft.drives.push(drive);
+}
+
+interface DeviceKind {
+  readonly names: readonly string[];
+  readonly help: string;
+  readonly keys: readonly KeyRow<Draft["blockDevices"][number]>[];
+  add(draft: Draft, device: Draft["blockDevices"][number]): void;
+}
+
+const ID_KEY: DeviceKind["keys"][number] = {
+  name: "id",
+  values: "ID",
+  help: "accepted; changes nothing",
+  set: () => {},
+};
+
+const DEVICES: readonly DeviceKind[] = [
+  {
+    names: ["virtio-blk-device", "virtio-blk"],
+    help: "attaches a -drive with if=none",
+    keys: [
+      {
+        name: "drive",
+        values: "ID",
+        help: "the id of the -drive; required",
+        set: (device, value) => {
+          device.drive = value;
+        },
+      },
+      {
+        name: "serial",
+        values: "TEXT",
+        help: "the disk's serial number, at most 20 characters",
+        set: (device, value, complain) => {
+          device.options.serial = serialNumber(value, complain);
+        },
+      },
+      {
+        name: "num-queues",
+        values: "N",
+        help: "request queues; by default one per CPU",
+        set: (device, value, complain) => {
+          device.options.queues = count("num-queues", value, complain);
+        },
+      },
+      {
+        name: "write-cache",
+        values: "on|off",
+        help: "off: each write is on stable storage when it completes",
+        set: (device, value, complain) => {
+          device.options.writeCache = onOff("write-cache", value, complain);
+        },
+      },
+      ID_KEY,
+    ],
+    add: (draft, device) => {
+      draft.blockDevices.push(device);
+    },
+  },
+  {
+    names: ["virtio-rng-device", "virtio-rng"],
+    help: "a source of random numbers, fed by the host's",
+    keys: [ID_KEY],
+    add: (draft) => {
+      draft.vm.rng = true;
+    },
+  },
+  {
+    names: ["isa-debug-exit"],
+    help: "lets the guest end the machine with a status; always there, at port 0xf4",
+    keys: [fixedNumber("iobase", 0xf4, "the port"), fixedNumber("iosize", 4, "its width in bytes"), ID_KEY],
+    add: () => {},
+  },
+];
+
+export function addDevice(draft: Draft, value: string, typed: string, complain: Complain): void {
+  const [{ key, value: name }, ...pairs] = splitKeyValues(value, "driver");
+  if (key !== "driver")
+    throw complain(`the device is missing: write its name first, as in ${DEVICES[0].names[0]},drive=ID`);
+  if (name === "help" || name === "?") {
+    draft.print = deviceHelp();
+    return;
+  }
+  const kind = DEVICES.find((kind) => kind.names.includes(name));
+  if (kind === undefined) throw complain(refusal(name));
+  // QEMU has isa-debug-exit at 0x501 unless told otherwise; a guest made for that port would wait for ever.
+  if (name === "isa-debug-exit" && !pairs.some(({ key }) => key === "iobase")) {
+    throw complain("here this device is at port 0xf4: write isa-debug-exit,iobase=0xf4,iosize=0x04");
+  }
+  const device = { typed, options: {} };
+  setPairs(pairs, kind.keys, device, complain);
+  kind.add(draft, device);
+}
+
+/** `-device help`. */
+export function deviceHelp(): string {
+  const lines = DEVICES.flatMap((kind) => [
+    `  ${kind.names.join(", ")}: ${kind.help}`,
+    ...keyLines(kind.keys, "      "),
+  ]);
+  return `Devices:\n${lines.join("\n")}\n`;
+}
+
+export const DRIVE_KEY_LINES = keyLines(DRIVE_KEYS, "");
+
+function keyLines<T>(keys: readonly KeyRow<T>[], indent: string): string[] {
+  const shown = keys.map((key) => [key.name, ...(key.aliases ?? [])].join("|").concat(`=${key.values}`));
+  const width = Math.max(...shown.map((text) => text.length));
+  return keys.map((key, index) => `${indent}${shown[index].padEnd(width)}  ${key.help}`);
+}
+
+function refusal(name: string): string {
+  if (/^(virtio-(blk|rng))-(pci|ccw)/.test(name)) {
+    return `this machine has no PCI bus; use ${name.replace(/-(pci|ccw).*/, "-device")}`;
+  }
+  if (name.startsWith("virtio-net") || name.startsWith("e1000") || name.startsWith("rtl8139")) {
+    return "this version has no network device";
+  }
+  const names = DEVICES.flatMap((kind) => kind.names);
+  return `unknown device "${name}"${didYouMean(name, names)}; -device help lists the devices`;
+}
+
+function serialNumber(value: string, complain: Complain): string {
+  if (!/^[\x20-\x7e]{1,20}$/.test(value))
+    throw complain(`serial="${value}" is not at most 20 characters of ASCII`);
+  return value;
+}
+
+/** A key that may only say what is so. */
+function fixedNumber(name: string, fixed: number, help: string): DeviceKind["keys"][number] {
+  const values = `0x${fixed.toString(16).padStart(2, "0")}`;
+  return {
+    name,
+    values,
+    help,
+    set: (_device, value, complain) => {
+      if (Number(value) !== fixed) throw complain(`${name}=${value}: on this machine it is ${values}`);
+    },
+  };
+}

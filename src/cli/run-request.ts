@@ -1,0 +1,114 @@
+/**
+ * What `vmexit run` was asked to do: the machine, and what the command itself
+ * does around it. Options fill a draft; `finish` checks what only the whole
+ * command line can tell.
+ */
+import { OptionError } from "../base/errors.ts";
+import type { DriveOptions, VmOptions } from "../vm/options.ts";
+
+/** Where the bytes of a serial port go. */
+export type Chardev =
+  | { readonly kind: "stdio" }
+  | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "pty" }
+  | { readonly kind: "none" };
+
+export interface RunRequest {
+  readonly vm: VmOptions;
+  /** COM1 and up, as many as `vm.serialPorts`. */
+  readonly serials: readonly Chardev[];
+  readonly debugConsole: Chardev;
+  /** Print the machine's counters when it has ended. */
+  readonly stats: boolean;
+  /** Print each access that no device answers. */
+  readonly traceUnclaimed: boolean;
+}
+
+/** A drive as typed; `attach` is false until something connects it to the machine. */
+export interface DriveDraft {
+  readonly typed: string;
+  file?: string;
+  attach: boolean;
+  id?: string;
+  options: { -readonly [K in keyof Omit<DriveOptions, "file">]: DriveOptions[K] };
+}
+
+export interface Draft {
+  vm: { -readonly [K in keyof Omit<VmOptions, "kernel" | "drives">]: VmOptions[K] };
+  kernel?: string;
+  /** In the order in which the guest sees them, once finished. */
+  drives: DriveDraft[];
+  /** Drives that `-device virtio-blk-device,drive=ID` asked for, by id, and what it said of them. */
+  blockDevices: { readonly typed: string; drive?: string; options: DriveDraft["options"] }[];
+  serials: Chardev[];
+  debugConsole?: Chardev;
+  noDefaults: boolean;
+  stats: boolean;
+  traceUnclaimed: boolean;
+  /** Text to print in place of running anything. */
+  print?: string;
+}
+
+export function emptyDraft(): Draft {
+  return {
+    vm: {},
+    drives: [],
+    blockDevices: [],
+    serials: [],
+    noDefaults: false,
+    stats: false,
+    traceUnclaimed: false,
+  };
+}
+
+/** @throws {OptionError} if the options do not make a machine together. */
+export function finish(draft: Draft): RunRequest {
+  if (draft.kernel === undefined) {
+    throw new OptionError(
+      "there is no guest to start: give one with -kernel FILE (a bzImage, an ELF vmlinux, or a flat binary with -load-address)",
+    );
+  }
+  const serials = draft.serials.length > 0 ? draft.serials : [defaultSerial(draft)];
+  const users = serials.filter((chardev) => chardev.kind === "stdio").length;
+  if (users > 1) throw new OptionError("-serial stdio: two serial ports cannot share one keyboard");
+  const drives = finishDrives(draft);
+  return {
+    vm: {
+      ...draft.vm,
+      kernel: draft.kernel,
+      serialPorts: serials.length,
+      ...(drives.length > 0 ? { drives } : {}),
+    },
+    serials,
+    debugConsole: draft.debugConsole ?? { kind: "none" },
+    stats: draft.stats,
+    traceUnclaimed: draft.traceUnclaimed,
+  };
+}
+
+/** There is no display, so the console is on the terminal unless somebody said otherwise. */
+function defaultSerial(draft: Draft): Chardev {
+  return draft.noDefaults ? { kind: "none" } : { kind: "stdio" };
+}
+
+/** Drives with if=virtio in the order given, then those that a -device attaches, in the order of the -device options. */
+function finishDrives(draft: Draft): DriveOptions[] {
+  const ids = new Set<string>();
+  for (const { typed, file, id } of draft.drives) {
+    if (file === undefined) throw new OptionError(`${typed}: the file is missing: file=PATH`);
+    if (id === undefined) continue;
+    if (ids.has(id)) throw new OptionError(`${typed}: another drive has the id "${id}"`);
+    ids.add(id);
+  }
+  const ordered = draft.drives.filter((drive) => drive.attach);
+  for (const { typed, drive: id, options } of draft.blockDevices) {
+    if (id === undefined) throw new OptionError(`${typed}: the drive is missing: drive=ID`);
+    const drive = draft.drives.find((drive) => drive.id === id);
+    if (drive === undefined) throw new OptionError(`${typed}: there is no -drive with id=${id}`);
+    if (ordered.includes(drive)) {
+      throw new OptionError(`${typed}: the drive "${id}" is attached already; give it if=none`);
+    }
+    ordered.push({ ...drive, options: { ...drive.options, ...options } });
+  }
+  return ordered.map(({ file = "", options }) => ({ file, ...options }));
+}
