@@ -1,0 +1,123 @@
+/**
+ * The setup header of a bzImage.
+ *
+ * Source: Linux Documentation/arch/x86/boot.rst (protocol 2.15), "Details of
+ * Header Fields"; field names are those of struct setup_header.
+ *
+ * Protocol 2.06 (Linux 2.6.22) is the oldest one taken. A zImage, which loads
+ * below 1 MiB, is refused.
+ */
+import { BootError, type ByteSource } from "./plan.ts";
+import { hex } from "./ram.ts";
+
+/** Where struct setup_header begins, in the file and in struct boot_params. */
+export const SETUP_HEADER = 0x1f1;
+/** Where the next field of struct boot_params begins. */
+const SETUP_HEADER_LIMIT = 0x290;
+
+// Offsets in the file.
+const SETUP_SECTS = 0x1f1;
+const SYSSIZE = 0x1f4;
+const JUMP_OFFSET = 0x201;
+const HEADER = 0x202;
+const VERSION = 0x206;
+const LOADFLAGS = 0x211;
+const CODE32_START = 0x214;
+const INITRD_ADDR_MAX = 0x22c;
+const KERNEL_ALIGNMENT = 0x230;
+const RELOCATABLE_KERNEL = 0x234;
+const XLOADFLAGS = 0x236;
+const CMDLINE_SIZE = 0x238;
+const PREF_ADDRESS = 0x258;
+const INIT_SIZE = 0x260;
+
+const HDRS = 0x5372_6448; // "HdrS"
+const LOADED_HIGH = 1 << 0;
+const XLF_KERNEL_64 = 1 << 0;
+
+const SECTOR = 512;
+/** What setup_sects means where it is 0. */
+const DEFAULT_SETUP_SECTS = 4;
+const PARAGRAPH = 16;
+/** Kernels before 2.10 do not say how much memory unpacking takes: allow this many times the packed size. */
+const UNPACKED_GUESS = 5;
+
+export interface SetupHeader {
+  /** struct setup_header as the file has it, from SETUP_HEADER on. */
+  readonly bytes: Uint8Array;
+  /** (major << 8) + minor. */
+  readonly version: number;
+  /** The protected-mode code: where it is in the file, and its length in bytes. */
+  readonly code: { readonly offset: number; readonly length: number };
+  readonly code32Start: number;
+  /** XLF_KERNEL_64: there is a 64-bit entry 0x200 behind the start of the code. */
+  readonly has64BitEntry: boolean;
+  readonly relocatable: boolean;
+  /** Bytes, a power of two. */
+  readonly kernelAlignment: number;
+  /** Where the kernel runs unless it is moved. */
+  readonly prefAddress: number;
+  /** Memory from the runtime start that the kernel uses before it looks at the memory map. */
+  readonly initSize: number;
+  /** Highest address of the initrd's last byte. */
+  readonly initrdAddrMax: number;
+  /** Characters of command line, without the terminating zero. */
+  readonly cmdlineSize: number;
+}
+
+/** Why this is no bzImage at all; undefined if it is one, whole or broken. */
+export function bzImageRefusal(kernel: ByteSource): string | undefined {
+  const magic = kernel.read(HEADER, 4);
+  if (magic.length === 4 && new DataView(magic.buffer, magic.byteOffset).getUint32(0, true) === HDRS) return;
+  return `no "HdrS" at ${hex(HEADER)}`;
+}
+
+/** @throws {BootError} if the header contradicts itself or the file. */
+export function parseSetupHeader(kernel: ByteSource, name: string): SetupHeader {
+  const start = kernel.read(0, SETUP_HEADER_LIMIT);
+  if (start.length < SETUP_HEADER_LIMIT) {
+    throw new BootError(`${name}: bzImage cut off in its setup header, after ${start.length} bytes`);
+  }
+  const data = new DataView(start.buffer, start.byteOffset, start.length);
+
+  const version = data.getUint16(VERSION, true);
+  const versionText = `${version >> 8}.${String(version & 0xff).padStart(2, "0")}`;
+  if (version < 0x0206) {
+    throw new BootError(`${name}: boot protocol ${versionText}; vmexit needs 2.06 (Linux 2.6.22) or later`);
+  }
+  if ((data.getUint8(LOADFLAGS) & LOADED_HIGH) === 0) {
+    throw new BootError(`${name}: a zImage, which loads below 1 MiB; vmexit needs a bzImage`);
+  }
+
+  const offset = ((data.getUint8(SETUP_SECTS) || DEFAULT_SETUP_SECTS) + 1) * SECTOR;
+  const length = data.getUint32(SYSSIZE, true) * PARAGRAPH;
+  if (length === 0) throw new BootError(`${name}: bzImage without protected-mode code`);
+  if (offset + length > kernel.size) {
+    throw new BootError(
+      `${name}: bzImage cut off: its header speaks of ${offset + length} bytes, the file has ${kernel.size}`,
+    );
+  }
+
+  const kernelAlignment = data.getUint32(KERNEL_ALIGNMENT, true);
+  const relocatable = data.getUint8(RELOCATABLE_KERNEL) !== 0;
+  if (relocatable && (kernelAlignment === 0 || !Number.isInteger(Math.log2(kernelAlignment)))) {
+    throw new BootError(`${name}: kernel_alignment is ${hex(kernelAlignment)}, not a power of two`);
+  }
+
+  const code32Start = data.getUint32(CODE32_START, true);
+  const saysSize = version >= 0x020a;
+  const headerEnd = Math.min(HEADER + data.getUint8(JUMP_OFFSET), SETUP_HEADER_LIMIT);
+  return {
+    bytes: start.slice(SETUP_HEADER, headerEnd),
+    version,
+    code: { offset, length },
+    code32Start,
+    has64BitEntry: version >= 0x020c && (data.getUint16(XLOADFLAGS, true) & XLF_KERNEL_64) !== 0,
+    relocatable,
+    kernelAlignment,
+    prefAddress: saysSize ? Number(data.getBigUint64(PREF_ADDRESS, true)) || code32Start : code32Start,
+    initSize: Math.max(length, saysSize ? data.getUint32(INIT_SIZE, true) : length * UNPACKED_GUESS),
+    initrdAddrMax: data.getUint32(INITRD_ADDR_MAX, true),
+    cmdlineSize: data.getUint32(CMDLINE_SIZE, true),
+  };
+}

@@ -1,0 +1,61 @@
+/**
+ * The E820 memory map, as the zero page and PVH carry it.
+ *
+ * Source: ACPI 6.4, table 15.4 (address range types); Linux boot protocol,
+ * struct boot_e820_entry, at most 128 of them (E820_MAX_ENTRIES_ZEROPAGE).
+ */
+import { ONE_MIB, PC_HOLE } from "./low-memory.ts";
+import { BootError, type MemoryRange } from "./plan.ts";
+
+export const E820_MAX_ENTRIES = 128;
+
+/** Address range types. */
+const E820_TYPE = { ram: 1, reserved: 2, acpi: 3 } as const;
+
+export interface E820Entry {
+  readonly address: number;
+  readonly size: number;
+  readonly type: number;
+}
+
+/**
+ * The map of a PC with this RAM: video memory and ROMs below 1 MiB are reserved,
+ * among them the area of the ACPI tables, although RAM backs them all.
+ */
+export function pcMemoryMap(ram: readonly { address: number; size: number }[]): MemoryRange[] {
+  const map: MemoryRange[] = [];
+  for (const { address, size } of ram) {
+    const end = address + size;
+    if (address < PC_HOLE.address) {
+      map.push({ address, size: Math.min(end, PC_HOLE.address) - address, type: "ram" });
+    }
+    if (end > ONE_MIB) {
+      const start = Math.max(address, ONE_MIB);
+      map.push({ address: start, size: end - start, type: "ram" });
+    }
+  }
+  map.push({ address: PC_HOLE.address, size: PC_HOLE.size, type: "reserved" });
+  return map.sort((a, b) => a.address - b.address);
+}
+
+/** The map in address order. @throws {BootError} if ranges overlap or there are too many for a guest. */
+export function e820Entries(memory: readonly MemoryRange[]): E820Entry[] {
+  if (memory.length > E820_MAX_ENTRIES) {
+    throw new BootError(
+      `memory map: ${memory.length} ranges, and a guest can be told of ${E820_MAX_ENTRIES} at most`,
+    );
+  }
+  const entries = memory
+    .filter((range) => range.size > 0)
+    .map(({ address, size, type }) => ({ address, size, type: E820_TYPE[type] }))
+    .sort((a, b) => a.address - b.address);
+  for (let i = 1; i < entries.length; i++) {
+    const { address, size } = entries[i - 1];
+    if (address + size > entries[i].address) {
+      throw new BootError(
+        `memory map: the range at 0x${entries[i].address.toString(16)} overlaps the one at 0x${address.toString(16)}`,
+      );
+    }
+  }
+  return entries;
+}

@@ -1,0 +1,145 @@
+/**
+ * Starts an ELF kernel (an uncompressed vmlinux) by the PVH entry.
+ *
+ * Source: Xen docs/misc/pvh.pandoc, "x86/HVM direct boot ABI"; structures from
+ * Xen public/arch-x86/hvm/start_info.h, version 1. The guest's CPU starts in
+ * 32-bit protected mode with paging off and EBX pointing at hvm_start_info.
+ *
+ * One module, the initrd, without a command line of its own.
+ */
+import { placeCmdline } from "./cmdline.ts";
+import { e820Entries } from "./e820.ts";
+import { PT_LOAD, readNotes, readProgramHeaders } from "./elf.ts";
+import { initrdPages, placeInitrd } from "./initrd.ts";
+import { BOOT_DATA, START_INFO } from "./low-memory.ts";
+import { BootError, type BootPlan, type Placement } from "./plan.ts";
+import { checkPlacements, hex, notEnoughRam, PAGE, Ram, type Range } from "./ram.ts";
+import type { BootRequest } from "./request.ts";
+
+const XEN_ELFNOTE_PHYS32_ENTRY = 18;
+
+/** The ABI knows no limit; Linux on x86 has read 2048 bytes with the terminating zero ever since it has this entry. */
+const CMDLINE_LIMIT = 2047;
+
+const FOUR_GIB = 2 ** 32;
+
+const XEN_HVM_START_MAGIC_VALUE = 0x336e_c578;
+// struct hvm_start_info
+const MAGIC = 0;
+const VERSION = 4;
+const NR_MODULES = 12;
+const MODLIST_PADDR = 16;
+const CMDLINE_PADDR = 24;
+const RSDP_PADDR = 32;
+const MEMMAP_PADDR = 40;
+const MEMMAP_ENTRIES = 48;
+const START_INFO_SIZE = 56;
+// struct hvm_modlist_entry: u64 paddr, size, cmdline_paddr, reserved
+const MODLIST_ENTRY_SIZE = 32;
+// struct hvm_memmap_table_entry: u64 addr, size; u32 type, reserved
+const MEMMAP_ENTRY_SIZE = 24;
+
+export function planPvh(request: BootRequest): BootPlan {
+  const { kernel, kernelName } = request;
+  const headers = readProgramHeaders(kernel, kernelName);
+  const entry = findEntry(request, headers);
+  const ram = new Ram(request.memory);
+  if (!ram.holds(BOOT_DATA)) {
+    throw new BootError(`${kernelName}: a PVH kernel needs RAM below 640 KiB to be started in`);
+  }
+
+  const segments: Placement[] = headers
+    .filter((header) => header.type === PT_LOAD && header.memorySize > 0)
+    .map((header, i) => ({
+      what: `ELF segment ${i}`,
+      address: header.physicalAddress,
+      size: header.memorySize,
+      data: { file: "kernel", offset: header.offset, length: header.fileSize },
+    }));
+  checkSegments(segments, entry, ram, request);
+
+  const cmdline = placeCmdline(request.cmdline, CMDLINE_LIMIT, kernelName);
+  const placements = [...segments, cmdline];
+  const initrd = request.initrd && placeInitrd(request.initrd, ram, FOUR_GIB - 1, segments);
+  if (initrd !== undefined) placements.push(initrd);
+  placements.push(placeStartInfo(request, cmdline.address, initrd));
+  checkPlacements(placements, ram, kernelName);
+  return {
+    protocol: "PVH",
+    placements,
+    entry: { mode: "protected32", rip: entry, registers: { rbx: START_INFO.address } },
+  };
+}
+
+function findEntry(
+  { kernel, kernelName }: BootRequest,
+  headers: ReturnType<typeof readProgramHeaders>,
+): number {
+  const note = readNotes(kernel, headers, kernelName).find(
+    ({ name, type }) => name === "Xen" && type === XEN_ELFNOTE_PHYS32_ENTRY,
+  );
+  if (note === undefined) {
+    throw new BootError(
+      `${kernelName}: an ELF file without a PVH entry (note Xen 18); Linux has one if built with CONFIG_PVH=y, else use the bzImage`,
+    );
+  }
+  const { description } = note;
+  // Four bytes or eight, as the kernel's pointers are; the entry is 32-bit code either way.
+  if (description.length < 4) throw new BootError(`${kernelName}: the PVH entry note is cut off`);
+  return new DataView(description.buffer, description.byteOffset).getUint32(0, true);
+}
+
+function checkSegments(
+  segments: readonly Placement[],
+  entry: number,
+  ram: Ram,
+  { kernelName, initrd }: BootRequest,
+): void {
+  if (!segments.some(({ address, size }) => entry >= address && entry < address + size)) {
+    throw new BootError(`${kernelName}: the PVH entry ${hex(entry)} is in none of the file's segments`);
+  }
+  for (const { what, address, size } of segments) {
+    if (address < BOOT_DATA.address + BOOT_DATA.size && BOOT_DATA.address < address + size) {
+      throw new BootError(
+        `${kernelName}: ${what} at ${hex(address)} is where vmexit keeps boot data (${hex(BOOT_DATA.address)} to ${hex(BOOT_DATA.address + BOOT_DATA.size)})`,
+      );
+    }
+    if (!ram.holds({ address, size })) {
+      const end = Math.max(...segments.map((segment) => segment.address + segment.size));
+      const needed = Math.ceil(end / PAGE) * PAGE + initrdPages(initrd);
+      throw new BootError(
+        `${kernelName}: ${what} occupies ${hex(address)} to ${hex(address + size)}: ${notEnoughRam(ram, needed)}`,
+      );
+    }
+  }
+}
+
+/** hvm_start_info, behind it the module list, behind that the memory map. */
+function placeStartInfo(request: BootRequest, cmdline: number, initrd: Range | undefined): Placement {
+  const entries = e820Entries(request.memory);
+  const modlist = START_INFO_SIZE;
+  const memmap = modlist + MODLIST_ENTRY_SIZE;
+  const bytes = new Uint8Array(memmap + entries.length * MEMMAP_ENTRY_SIZE);
+  const data = new DataView(bytes.buffer);
+  const put64 = (offset: number, value: number) => data.setBigUint64(offset, BigInt(value), true);
+
+  data.setUint32(MAGIC, XEN_HVM_START_MAGIC_VALUE, true);
+  data.setUint32(VERSION, 1, true);
+  put64(CMDLINE_PADDR, cmdline);
+  put64(RSDP_PADDR, request.rsdp);
+  if (initrd !== undefined) {
+    data.setUint32(NR_MODULES, 1, true);
+    put64(MODLIST_PADDR, START_INFO.address + modlist);
+    put64(modlist, initrd.address);
+    put64(modlist + 8, initrd.size);
+  }
+  put64(MEMMAP_PADDR, START_INFO.address + memmap);
+  data.setUint32(MEMMAP_ENTRIES, entries.length, true);
+  entries.forEach(({ address, size, type }, i) => {
+    const entry = memmap + i * MEMMAP_ENTRY_SIZE;
+    put64(entry, address);
+    put64(entry + 8, size);
+    data.setUint32(entry + 16, type, true);
+  });
+  return { what: START_INFO.what, address: START_INFO.address, size: bytes.length, data: bytes };
+}

@@ -1,0 +1,75 @@
+/**
+ * struct boot_params, the "zero page": what a boot loader tells Linux.
+ *
+ * Source: Linux Documentation/arch/x86/zero-page.rst and boot.rst;
+ * arch/x86/include/uapi/asm/bootparam.h for offsets and names.
+ *
+ * Left zero: screen_info (there is no display, and a screen of no lines keeps
+ * the kernel from writing to one), EDD, EFI, setup_data.
+ */
+import { SETUP_HEADER, type SetupHeader } from "./bzimage.ts";
+import { type E820Entry, e820Entries } from "./e820.ts";
+import { ZERO_PAGE } from "./low-memory.ts";
+import type { MemoryRange, Placement } from "./plan.ts";
+import type { Range } from "./ram.ts";
+
+// struct boot_params
+const ACPI_RSDP_ADDR = 0x070; // u64
+const EXT_RAMDISK_IMAGE = 0x0c0; // u32, the upper half
+const EXT_RAMDISK_SIZE = 0x0c4;
+const EXT_CMD_LINE_PTR = 0x0c8;
+const E820_ENTRIES = 0x1e8; // u8
+const E820_TABLE = 0x2d0;
+const E820_ENTRY_SIZE = 20; // packed: u64 addr, u64 size, u32 type
+
+// struct setup_header within it
+const VID_MODE = 0x1fa;
+const TYPE_OF_LOADER = 0x210;
+const CODE32_START = 0x214;
+const RAMDISK_IMAGE = 0x218;
+const RAMDISK_SIZE = 0x21c;
+const CMD_LINE_PTR = 0x228;
+
+const VID_MODE_NORMAL = 0xffff;
+const LOADER_UNDEFINED = 0xff; // a boot loader without an assigned number
+
+export interface BootParams {
+  readonly header: SetupHeader;
+  /** Where the protected-mode code is. */
+  readonly loadAddress: number;
+  readonly cmdline: number;
+  readonly initrd: Range | undefined;
+  readonly rsdp: number;
+  readonly memory: readonly MemoryRange[];
+}
+
+export function placeZeroPage(params: BootParams): Placement {
+  const page = new Uint8Array(ZERO_PAGE.size);
+  const data = new DataView(page.buffer);
+  const setSplit = (low: number, high: number, value: number) => {
+    data.setUint32(low, value % 2 ** 32, true);
+    data.setUint32(high, Math.floor(value / 2 ** 32), true);
+  };
+
+  page.set(params.header.bytes, SETUP_HEADER);
+  data.setUint16(VID_MODE, VID_MODE_NORMAL, true);
+  data.setUint8(TYPE_OF_LOADER, LOADER_UNDEFINED);
+  data.setUint32(CODE32_START, params.loadAddress, true);
+  setSplit(CMD_LINE_PTR, EXT_CMD_LINE_PTR, params.cmdline);
+  setSplit(RAMDISK_IMAGE, EXT_RAMDISK_IMAGE, params.initrd?.address ?? 0);
+  setSplit(RAMDISK_SIZE, EXT_RAMDISK_SIZE, params.initrd?.size ?? 0);
+  data.setBigUint64(ACPI_RSDP_ADDR, BigInt(params.rsdp), true);
+
+  const entries = e820Entries(params.memory);
+  data.setUint8(E820_ENTRIES, entries.length);
+  entries.forEach((entry, i) => {
+    putEntry(data, E820_TABLE + i * E820_ENTRY_SIZE, entry);
+  });
+  return { what: ZERO_PAGE.what, address: ZERO_PAGE.address, size: page.length, data: page };
+}
+
+function putEntry(data: DataView, offset: number, { address, size, type }: E820Entry): void {
+  data.setBigUint64(offset, BigInt(address), true);
+  data.setBigUint64(offset + 8, BigInt(size), true);
+  data.setUint32(offset + 16, type, true);
+}
