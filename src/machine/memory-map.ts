@@ -1,0 +1,58 @@
+/**
+ * Where things are in the microvm: guest-physical addresses, I/O ports and
+ * interrupt numbers, in one place.
+ *
+ * RAM starts at 0 and leaves a hole for devices below 4 GiB; what does not fit
+ * under the hole continues at 4 GiB, as on a PC.
+ */
+import type { RamRegion } from "../memory/guest-memory.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+
+export const PAGE = 4 * KIB;
+
+/** First address of the hole under 4 GiB, and of the RAM above it. */
+export const HOLE = 3 * GIB;
+export const HIGH_RAM = 4 * GIB;
+
+/** virtio-mmio windows, one every VIRTIO_MMIO_STRIDE bytes. */
+export const VIRTIO_MMIO = 0xfeb0_0000;
+export const VIRTIO_MMIO_STRIDE = 0x1000;
+
+export const IOAPIC = 0xfec0_0000;
+export const LOCAL_APIC = 0xfee0_0000;
+
+/** Pages that KVM on Intel keeps for itself below 4 GiB: api.rst 4.34 KVM_SET_TSS_ADDR and 4.40. */
+export const IDENTITY_MAP = 0xfffb_c000;
+export const TSS = 0xfffb_d000;
+
+/** COM1 to COM4. The upper two have lines of their own: an edge-triggered ISA line cannot be shared. */
+export const SERIAL = [
+  { name: "com1", port: 0x3f8, irq: 4 },
+  { name: "com2", port: 0x2f8, irq: 3 },
+  { name: "com3", port: 0x3e8, irq: 5 },
+  { name: "com4", port: 0x2e8, irq: 7 },
+] as const;
+
+export const CMOS_PORT = 0x70;
+export const I8042_DATA_PORT = 0x60;
+export const I8042_COMMAND_PORT = 0x64;
+export const I8042_IRQ = 1;
+export const POST_CODE_PORT = 0x80;
+export const DEBUG_CONSOLE_PORTS = [0xe9, 0x402] as const;
+export const DEBUG_EXIT_PORT = 0xf4;
+
+/** ACPI fixed hardware: one window of 16 ports. */
+export const ACPI_PM_PORT = 0x600;
+export const SCI_IRQ = 9;
+
+/** Inputs of the I/O APIC for virtio devices: those above the ISA range, then the free ISA ones. */
+export const VIRTIO_IRQS: readonly number[] = [16, 17, 18, 19, 20, 21, 22, 23, 10, 11, 12, 6];
+
+/** Divides `size` bytes of RAM around the hole. */
+export function ramRegions(size: number): RamRegion[] {
+  const low = { address: 0, size: Math.min(size, HOLE), offset: 0 };
+  return size <= HOLE ? [low] : [low, { address: HIGH_RAM, size: size - HOLE, offset: HOLE }];
+}

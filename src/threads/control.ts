@@ -1,0 +1,86 @@
+/**
+ * How one thread is told to run, to park and to end: two shared words.
+ *
+ * The owner of the machine writes REQUEST and then makes the thread look: a
+ * kick for a vCPU thread, the wake-up event for the io thread. The thread
+ * answers in STATE. Both write their own word before they read the other's, so
+ * an owner that finds PARK in both knows that the thread sleeps.
+ *
+ * A thread never changes its own request except to park itself, when the
+ * machine ends under its hands.
+ */
+
+const REQUEST = 0;
+const STATE = 1;
+const SETTLED = 2;
+
+/** Words of one control block, all zero at first. */
+export const CONTROL_WORDS = 3;
+
+export const PARK = 0; // what a new thread finds
+export const RUN = 1;
+export const END = 2;
+
+export class Control {
+  readonly #words: Int32Array;
+
+  /** @param words CONTROL_WORDS shared words. */
+  constructor(words: Int32Array) {
+    this.#words = words;
+  }
+
+  /** RUN, PARK or END. */
+  get requested(): number {
+    return Atomics.load(this.#words, REQUEST);
+  }
+
+  /** True while the thread sleeps, or will without having run. Only lasting after `request(PARK)`. */
+  get parked(): boolean {
+    return Atomics.load(this.#words, STATE) === PARK;
+  }
+
+  /** END is final. Wakes the thread if it is parked; if it is busy it has to be kicked as well. */
+  request(what: number): void {
+    if (Atomics.load(this.#words, REQUEST) === END) return;
+    Atomics.store(this.#words, REQUEST, what);
+    Atomics.notify(this.#words, REQUEST);
+  }
+
+  /** Thread's side: sleeps while parked. True to run, false to end. */
+  sleepWhileParked(): boolean {
+    for (;;) {
+      const requested = this.requested;
+      if (requested === END) return false;
+      if (requested === RUN) {
+        Atomics.store(this.#words, STATE, RUN);
+        if (this.requested === RUN) return true;
+        Atomics.store(this.#words, STATE, PARK);
+      } else {
+        Atomics.wait(this.#words, REQUEST, requested);
+      }
+    }
+  }
+
+  /** Thread's side: stopped at a safe point. */
+  park(): void {
+    Atomics.store(this.#words, STATE, PARK);
+  }
+
+  /** The io thread's side: it let go of queues that a driver took away. */
+  announceSettled(): void {
+    Atomics.add(this.#words, SETTLED, 1);
+    Atomics.notify(this.#words, SETTLED);
+  }
+
+  /** A vCPU thread's side: sleeps until the io thread has settled what `done` asks for, or ends. */
+  waitSettled(done: () => boolean): void {
+    for (;;) {
+      const settled = Atomics.load(this.#words, SETTLED);
+      if (done() || this.requested === END) return;
+      Atomics.wait(this.#words, SETTLED, settled, SETTLE_CHECK_MS);
+    }
+  }
+}
+
+/** How often a thread that waits for another looks whether the machine is ending. */
+const SETTLE_CHECK_MS = 50;

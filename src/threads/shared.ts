@@ -1,0 +1,64 @@
+/**
+ * What the threads of one machine have in common, in the form in which it
+ * travels to a new thread: plain data, shared buffers and handle tokens.
+ */
+import type { MachineSpec } from "../machine/spec.ts";
+
+/** Everything a thread needs to make its own copy of the machine. */
+export interface ThreadData {
+  readonly spec: MachineSpec;
+  /** The machine's state blocks and locks. */
+  readonly state: SharedArrayBuffer;
+  /** The threads' control blocks, mailboxes and console rings: laid out by `sharedBlocks`. */
+  readonly threads: SharedArrayBuffer;
+  readonly role: Role;
+  readonly vm: number;
+  readonly ram: number;
+}
+
+export type Role =
+  | { readonly kind: "vcpu"; readonly index: number; readonly vcpu: number; readonly wake: number }
+  | {
+      readonly kind: "io";
+      readonly wake: number;
+      readonly doorbells: readonly (readonly number[])[];
+      readonly interrupts: readonly number[];
+      readonly drives: readonly { readonly file: string; readonly readOnly: boolean }[];
+    };
+
+/** What a thread tells the owner of the machine. */
+export type Message =
+  /** Stopped at a safe point. */
+  | { readonly kind: "parked" }
+  /** Bytes are waiting in console ring `port`. */
+  | { readonly kind: "console"; readonly port: number }
+  /** The receiver of serial port `port` has room again. */
+  | { readonly kind: "receiver"; readonly port: number }
+  /** vCPU `index` asks the program's own device; the question is in its mailbox. */
+  | { readonly kind: "device"; readonly index: number }
+  /** The guest ended or reset the machine. */
+  | { readonly kind: "ending"; readonly ending: Ending }
+  /** A device met something that its user should know: a broken queue, an I/O error of the host. */
+  | { readonly kind: "report"; readonly device: string; readonly code: string; readonly message: string }
+  | {
+      readonly kind: "unclaimed";
+      readonly space: "port" | "memory";
+      readonly direction: "read" | "write";
+      readonly address: number;
+      readonly size: number;
+      readonly value: number;
+    };
+
+/** How a machine came to its end. */
+export interface Ending {
+  /**
+   * poweroff: the guest switched itself off. reset: it reset itself and was not
+   * to be started again. stopped: stop() was called. exit: it wrote a status to
+   * the debug-exit port. crash: a triple fault, a kernel panic, an exit that
+   * cannot be served, or a failure of the monitor; `message` says which.
+   */
+  readonly reason: "poweroff" | "reset" | "stopped" | "exit" | "crash";
+  /** isa-debug-exit: (value << 1) | 1. */
+  readonly status?: number;
+  readonly message?: string;
+}

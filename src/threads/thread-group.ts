@@ -1,0 +1,118 @@
+/**
+ * The threads of one machine, from their owner's side: started together,
+ * parked together, ended together.
+ *
+ * A running vCPU thread is never terminated, because it may be inside the
+ * kernel: it is told to end, kicked, and joined. When the process exits the
+ * same happens without the join, so that a guest never keeps a program alive.
+ */
+import { Worker } from "node:worker_threads";
+import { type Control, END, PARK, RUN } from "./control.ts";
+import type { Message, ThreadData } from "./shared.ts";
+
+export interface Member {
+  readonly name: string;
+  readonly data: ThreadData;
+  readonly control: Control;
+  /** Makes a busy thread look at its control block. */
+  kick(): void;
+}
+
+export interface GroupListener {
+  message(message: Message, member: Member): void;
+  /** A thread failed: a bug of the monitor, or a module that cannot be loaded. */
+  failed(error: Error, member: Member): void;
+}
+
+/** Groups with threads, for the end of the process. */
+const alive = new Set<ThreadGroup>();
+process.on("exit", () => {
+  for (const group of alive) group.tellToEnd();
+});
+
+export class ThreadGroup {
+  readonly #members: readonly Member[];
+  readonly #workers: Worker[];
+  readonly #gone: Promise<unknown>;
+  #parkedHook: () => void = () => {};
+
+  constructor(members: readonly Member[], listener: GroupListener) {
+    this.#members = members;
+    this.#workers = members.map((member) => {
+      const file = member.data.role.kind === "io" ? "./io-thread.js" : "./vcpu-thread.js";
+      const worker = new Worker(new URL(file, import.meta.url), {
+        name: member.name,
+        workerData: member.data,
+        execArgv: [],
+      });
+      worker.unref(); // a machine that was never started does not keep the program
+      worker.on("message", (message: Message) => {
+        if (message.kind === "parked") this.#parkedHook();
+        else listener.message(message, member);
+      });
+      worker.on("error", (error) =>
+        listener.failed(error instanceof Error ? error : new Error(String(error)), member),
+      );
+      return worker;
+    });
+    this.#gone = Promise.all(
+      this.#workers.map((worker) => new Promise<void>((resolve) => worker.once("exit", () => resolve()))),
+    );
+    alive.add(this);
+  }
+
+  /** Lets every thread run. While they do, they keep the program alive. */
+  run(): void {
+    for (const worker of this.#workers) worker.ref();
+    for (const member of this.#members) member.control.request(RUN);
+  }
+
+  /**
+   * Stops every thread at a safe point: vCPUs first, so that nothing new
+   * reaches the io thread once it parks.
+   *
+   * @param meanwhile called now and then, to take away what a thread may wait for
+   */
+  async park(meanwhile: () => void): Promise<void> {
+    const isVcpu = (member: Member) => member.data.role.kind === "vcpu";
+    await this.#park(this.#members.filter(isVcpu), meanwhile);
+    await this.#park(
+      this.#members.filter((member) => !isVcpu(member)),
+      meanwhile,
+    );
+  }
+
+  /** Ends every thread and waits until it is gone. */
+  async end(meanwhile: () => void): Promise<void> {
+    this.tellToEnd();
+    for (const worker of this.#workers) worker.ref();
+    const timer = setInterval(meanwhile, PATIENCE_MS);
+    await this.#gone;
+    clearInterval(timer);
+    alive.delete(this);
+  }
+
+  /** Tells every thread to end, without waiting. */
+  tellToEnd(): void {
+    for (const member of this.#members) member.control.request(END);
+    for (const member of this.#members) member.kick();
+  }
+
+  async #park(members: readonly Member[], meanwhile: () => void): Promise<void> {
+    for (const member of members) member.control.request(PARK);
+    for (const member of members) member.kick();
+    const timer = setInterval(meanwhile, PATIENCE_MS);
+    try {
+      while (members.some((member) => !member.control.parked)) {
+        await new Promise<void>((resolve) => {
+          this.#parkedHook = resolve;
+          // Between the check above and now nothing could come: messages arrive on this thread.
+        });
+      }
+    } finally {
+      clearInterval(timer);
+    }
+  }
+}
+
+const PATIENCE_MS = 5;

@@ -1,0 +1,225 @@
+/**
+ * Checks the options of createVm, once, and says what is wrong in a sentence.
+ */
+import { nearest, OptionError } from "../base/errors.ts";
+import { parseSize } from "../base/units.ts";
+import { VIRTIO_IRQS } from "../machine/memory-map.ts";
+import type { OwnDeviceSpec } from "../machine/spec.ts";
+import type { DeviceOptions, DriveOptions, VmOptions } from "./options.ts";
+
+const MIB = 2 ** 20;
+const MAX_MEMORY = 2 ** 40;
+/** KVM's own limit is higher; this one keeps APIC ids in the 8 bits of a MADT local APIC entry. */
+export const MAX_CPUS = 254;
+const MAX_SERIAL_NAME = 20; // VIRTIO 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID answers 20 bytes
+const MAX_QUEUES = 64;
+
+const VM_KEYS = {
+  name: "string",
+  machine: "string",
+  memory: "size",
+  memoryBacking: "string",
+  cpus: "number",
+  kernel: "bytes",
+  loadAddress: "number",
+  initrd: "bytes",
+  cmdline: "string",
+  drives: "array",
+  serialPorts: "number",
+  rng: "boolean",
+  devices: "array",
+  onReset: "string",
+  onUnclaimed: "function",
+  kvm: "string",
+} as const;
+
+const DRIVE_KEYS = {
+  file: "string",
+  format: "string",
+  readOnly: "boolean",
+  serial: "string",
+  queues: "number",
+  writeCache: "boolean",
+} as const;
+
+const DEVICE_KEYS = {
+  name: "string",
+  port: "number",
+  address: "number",
+  length: "number",
+  handlers: "object",
+} as const;
+
+type Kind = "string" | "size" | "number" | "bytes" | "array" | "boolean" | "function" | "object";
+
+/** The options with every default filled in. */
+export interface CheckedOptions {
+  readonly name: string;
+  /** Bytes. */
+  readonly memory: number;
+  readonly memoryBacking: "memfd" | "anonymous";
+  readonly cpus: number;
+  readonly kernel: string | Uint8Array;
+  readonly loadAddress: number | undefined;
+  readonly initrd: string | Uint8Array | undefined;
+  readonly cmdline: string;
+  readonly drives: readonly Required<DriveOptions>[];
+  readonly serialPorts: number;
+  readonly rng: boolean;
+  readonly devices: readonly DeviceOptions[];
+  readonly ownDevices: readonly OwnDeviceSpec[];
+  readonly onReset: "reset" | "exit";
+  readonly onUnclaimed: VmOptions["onUnclaimed"];
+  readonly kvm: string;
+}
+
+/** @throws {OptionError} that names the option, what was given and what would do. */
+export function checkOptions(options: VmOptions): CheckedOptions {
+  checkKeys("createVm", options, VM_KEYS);
+  if (options.kernel === undefined) {
+    throw new OptionError("kernel: missing; give the path of a bzImage, a vmlinux or a flat binary");
+  }
+  oneOf("machine", options.machine ?? "microvm", ["microvm"]);
+  const memory = checkMemory(options.memory ?? "128M");
+  const cpus = integer("cpus", options.cpus ?? 1, 1, MAX_CPUS);
+  const drives = (options.drives ?? []).map((drive, index) => checkDrive(drive, index, cpus));
+  const rng = options.rng ?? false;
+  if (drives.length + (rng ? 1 : 0) > VIRTIO_IRQS.length) {
+    throw new OptionError(
+      `drives: ${drives.length} are too many; this machine has room for ${VIRTIO_IRQS.length} virtio devices`,
+    );
+  }
+  const devices = options.devices ?? [];
+  return {
+    name: options.name ?? "vm",
+    memory,
+    memoryBacking: oneOf("memoryBacking", options.memoryBacking ?? "memfd", ["memfd", "anonymous"]),
+    cpus,
+    kernel: options.kernel,
+    loadAddress:
+      options.loadAddress === undefined ? undefined : integer("loadAddress", options.loadAddress, 0, MIB - 1),
+    initrd: options.initrd,
+    cmdline: options.cmdline ?? "",
+    drives,
+    serialPorts: integer("serialPorts", options.serialPorts ?? 1, 1, 4),
+    rng,
+    devices,
+    ownDevices: devices.map(checkDevice),
+    onReset: oneOf("onReset", options.onReset ?? "reset", ["reset", "exit"]),
+    onUnclaimed: options.onUnclaimed,
+    kvm: options.kvm ?? "/dev/kvm",
+  };
+}
+
+function checkMemory(memory: number | string): number {
+  const bytes = typeof memory === "number" ? memory : parseSize(memory, "memory");
+  if (!Number.isSafeInteger(bytes) || bytes < MIB || bytes > MAX_MEMORY) {
+    throw new OptionError(`memory: ${JSON.stringify(memory)} is out of range; give from 1M to 1T`);
+  }
+  if (bytes % 4096 !== 0) throw new OptionError(`memory: ${JSON.stringify(memory)} is not a multiple of 4K`);
+  return bytes;
+}
+
+function checkDrive(drive: DriveOptions, index: number, cpus: number): Required<DriveOptions> {
+  const where = `drives[${index}]`;
+  checkKeys(where, drive, DRIVE_KEYS);
+  if (drive.file === undefined || drive.file === "") throw new OptionError(`${where}.file: missing`);
+  const serial = drive.serial ?? `vmexit-${index}`;
+  if (serial.length > MAX_SERIAL_NAME || !/^[\x20-\x7e]*$/.test(serial)) {
+    throw new OptionError(`${where}.serial: ${JSON.stringify(serial)} is not at most 20 characters of ASCII`);
+  }
+  return {
+    file: drive.file,
+    format: oneOf(`${where}.format`, drive.format ?? "raw", ["raw"]),
+    readOnly: drive.readOnly ?? false,
+    serial,
+    queues: integer(`${where}.queues`, drive.queues ?? Math.min(cpus, MAX_QUEUES), 1, MAX_QUEUES),
+    writeCache: drive.writeCache ?? true,
+  };
+}
+
+function checkDevice(device: DeviceOptions, index: number): OwnDeviceSpec {
+  const where = `devices[${index}]`;
+  checkKeys(where, device, DEVICE_KEYS);
+  if ((device.port === undefined) === (device.address === undefined)) {
+    throw new OptionError(`${where}: give either port or address`);
+  }
+  if (device.handlers === undefined)
+    throw new OptionError(`${where}.handlers: missing; give { read, write }`);
+  const name = device.name ?? where;
+  if (device.port !== undefined) {
+    const address = integer(`${where}.port`, device.port, 0, 0xffff);
+    return {
+      name,
+      space: "port",
+      address,
+      length: integer(`${where}.length`, device.length, 1, 0x10000 - address),
+    };
+  }
+  const address = integer(`${where}.address`, device.address ?? 0, 0, 2 ** 46);
+  return { name, space: "memory", address, length: integer(`${where}.length`, device.length, 1, 2 ** 30) };
+}
+
+function checkKeys(where: string, value: object, keys: Readonly<Record<string, Kind>>): void {
+  if (typeof value !== "object" || value === null)
+    throw new OptionError(`${where}: ${String(value)} is not an object`);
+  for (const [key, given] of Object.entries(value)) {
+    const kind = keys[key];
+    if (kind === undefined) {
+      const near = nearest(key, Object.keys(keys));
+      throw new OptionError(
+        `${where}: unknown option "${key}"${near === undefined ? "" : ` (did you mean "${near}"?)`}`,
+      );
+    }
+    if (given !== undefined && !isKind(given, kind)) {
+      throw new OptionError(`${where}.${key}: ${describe(given)} is not ${KIND_NAMES[kind]}`);
+    }
+  }
+}
+
+const KIND_NAMES: Record<Kind, string> = {
+  string: "a string",
+  size: 'a number of bytes or a string such as "256M"',
+  number: "a number",
+  bytes: "a path or a Uint8Array",
+  array: "an array",
+  boolean: "true or false",
+  function: "a function",
+  object: "an object",
+};
+
+function isKind(value: unknown, kind: Kind): boolean {
+  switch (kind) {
+    case "size":
+      return typeof value === "number" || typeof value === "string";
+    case "bytes":
+      return typeof value === "string" || value instanceof Uint8Array;
+    case "array":
+      return Array.isArray(value);
+    case "object":
+      return typeof value === "object" && value !== null;
+    default:
+      return typeof value === kind;
+  }
+}
+
+function describe(value: unknown): string {
+  return typeof value === "object" || typeof value === "function"
+    ? `a ${typeof value}`
+    : JSON.stringify(value);
+}
+
+function integer(what: string, value: number, least: number, most: number): number {
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw new OptionError(`${what}: ${value} is out of range; give a whole number from ${least} to ${most}`);
+  }
+  return value;
+}
+
+function oneOf<const T extends string>(what: string, value: string, known: readonly T[]): T {
+  const found = known.find((word) => word === value);
+  if (found !== undefined) return found;
+  const near = nearest(value, known);
+  const advice = near === undefined ? `known: ${known.join(", ")}` : `did you mean "${near}"?`;
+  throw new OptionError(`${what}: unknown value "${value}" (${advice})`);
+}
