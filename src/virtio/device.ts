@@ -1,0 +1,73 @@
+/**
+ * What a virtio device type is to the transport in front of it and to the io
+ * thread behind it, and what the transport is to the io thread.
+ *
+ * A device never sees a ring: it gets one checked request at a time. It has two
+ * sides that run on different threads and share only its registers:
+ *
+ *   vCPU threads, under the device's lock:  readConfig writeConfig negotiate reset
+ *   the io thread, without the lock:        activate serve deactivate
+ *
+ * Source: VIRTIO 1.2, 2 (Basic Facilities of a Virtio Device) and 3.1.1.
+ */
+import type { AccessSize } from "../bus/io.ts";
+import type { Chain } from "./chain.ts";
+
+/** What `serve` returns when the answer comes later, through QueueRunner.complete with the same head. */
+export const PENDING = -1;
+
+export interface VirtioDevice {
+  /** VIRTIO 1.2, section 5. */
+  readonly deviceId: number;
+  /** Feature bits of the device type; those of the ring are the transport's. Bits 0 to 31, and 32 to 63. */
+  readonly featuresLow: number;
+  readonly featuresHigh: number;
+  /** The largest size of each queue, in descriptors: a power of two. Its length is the number of queues. */
+  readonly queueSizes: readonly number[];
+
+  /** @param offset from the start of the device's configuration; beyond its end reads 0. */
+  readConfig(offset: number, size: AccessSize): number;
+  writeConfig(offset: number, size: AccessSize, value: number): void;
+  /** The driver has chosen among the offered features. False refuses the combination. */
+  negotiate(featuresLow: number, featuresHigh: number): boolean;
+  /** Puts the registers in the state they have after power-on. */
+  reset(): void;
+
+  /** The driver is ready; requests follow. Also called again after the io thread let go without a reset. */
+  activate(featuresLow: number, featuresHigh: number): void;
+  /**
+   * Serves one request. Returns how many bytes it wrote at the front of the
+   * chain's writable part, or PENDING.
+   *
+   * @throws {BrokenQueue} if the request cannot even be answered.
+   */
+  serve(queue: number, chain: Chain): number;
+  /** Lets go of every request; none may be completed afterwards. */
+  deactivate(): void;
+}
+
+/** What the io thread needs of a transport. All but `epoch` want the device's lock held. */
+export interface VirtioTransport {
+  /** Grows, modulo 2^32, each time the driver took queues away. May be read without the lock. */
+  readonly epoch: number;
+  /** True while the device may touch the queues: DRIVER_OK is set, and neither it nor the driver has given up. */
+  readonly running: boolean;
+  readonly driverFeaturesLow: number;
+  readonly driverFeaturesHigh: number;
+  /** Interrupts the driver because buffers were used. */
+  raiseUsed(): void;
+  /** Interrupts the driver because the device's configuration changed. */
+  raiseConfigChange(): void;
+  /** Sets DEVICE_NEEDS_RESET: nothing is served until the driver resets the device. */
+  fail(): void;
+}
+
+/** Something that the user of the virtual machine should know about a device. */
+export interface DeviceReport {
+  readonly device: string;
+  /** EQUEUE: the driver broke a queue. EIO: the host could not do what a request asked. */
+  readonly code: "EQUEUE" | "EIO";
+  readonly message: string;
+}
+
+export type ReportDevice = (report: DeviceReport) => void;

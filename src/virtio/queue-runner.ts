@@ -1,0 +1,191 @@
+/**
+ * The io thread's side of one virtio device: opens its queues when the driver
+ * is ready, serves what they hold and lets go of them when the driver takes
+ * them away. The same lines run every device type.
+ *
+ * The device's lock is taken where the two threads meet and nowhere else: to
+ * open a queue, to raise an interrupt, to settle an epoch. See docs/virtio.md.
+ *
+ * Source: VIRTIO 1.2, 2.7.10 (Available Buffer Notifications), 2.1.2
+ * (DEVICE_NEEDS_RESET), 2.4 (Device Reset).
+ */
+import { layout } from "../base/layout.ts";
+import type { Lock } from "../base/lock.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
+import { BrokenQueue, Chain } from "./chain.ts";
+import { PENDING, type ReportDevice, type VirtioDevice, type VirtioTransport } from "./device.ts";
+import { type QueueConfig, type QueueCursor, SplitQueue } from "./split-queue.ts";
+
+/** Requests served from one queue before the io thread looks at others. */
+const BATCH = 64;
+
+/** Written by the io thread under the device's lock; whoever waits for a reset compares it with the transport's. */
+export const QueueRunnerState = layout("virtio-queue-runner", 1, { epoch: "u32" });
+
+export interface QueueRunnerParts {
+  /** For reports. */
+  readonly name: string;
+  readonly device: VirtioDevice;
+  readonly transport: VirtioTransport;
+  readonly configs: readonly QueueConfig[];
+  readonly cursors: readonly QueueCursor[];
+  readonly state: ReturnType<typeof QueueRunnerState.view>;
+  readonly memory: GuestMemory;
+  /** The device's lock: the one that `Guarded` takes around the transport. */
+  readonly lock: Lock;
+  readonly report: ReportDevice;
+}
+
+export class QueueRunner {
+  readonly #parts: QueueRunnerParts;
+  readonly #chain: Chain;
+  /** A queue is open from its first doorbell on. */
+  readonly #queues: (SplitQueue | undefined)[];
+  #active = false;
+
+  constructor(parts: QueueRunnerParts) {
+    this.#parts = parts;
+    this.#chain = new Chain(parts.memory, Math.max(...parts.device.queueSizes));
+    this.#queues = parts.configs.map(() => undefined);
+  }
+
+  get queues(): number {
+    return this.#queues.length;
+  }
+
+  /**
+   * A doorbell rang: serves up to a batch of requests. True if there may be
+   * more, for which no doorbell will ring: call again after the others.
+   */
+  serve(index: number): boolean {
+    this.settleEpoch();
+    try {
+      const queue = this.#queues[index] ?? this.#open(index);
+      if (queue === undefined) return false;
+      const more = this.#serveBatch(queue, index);
+      this.#interruptIfWanted(queue);
+      return more;
+    } catch (error) {
+      if (!(error instanceof BrokenQueue)) throw error;
+      this.#giveUp(error);
+      return false;
+    }
+  }
+
+  /** A device whose `serve` answered PENDING is done with that request. Follow a batch of these with `signal`. */
+  complete(index: number, head: number, written: number): void {
+    this.#queues[index]?.push(head, written);
+  }
+
+  /** Interrupts the driver if it wants to know what was completed. */
+  signal(index: number): void {
+    const queue = this.#queues[index];
+    if (queue !== undefined) this.#interruptIfWanted(queue);
+  }
+
+  /**
+   * Lets go of the queues if the driver took any away since the last call. True
+   * if so: then whoever waits for it has to be woken. To be called on every wake.
+   */
+  settleEpoch(): boolean {
+    const { transport, state, configs, cursors, lock } = this.#parts;
+    // Without the lock: a change that is missed here comes with a wake of its own.
+    if (transport.epoch === state.epoch) return false;
+    this.quiesce();
+    lock.acquire();
+    try {
+      configs.forEach((config, index) => {
+        if (config.ready !== 0) return;
+        const cursor = cursors[index];
+        cursor.nextAvail = 0;
+        cursor.nextUsed = 0;
+        cursor.signalledUsed = 0;
+      });
+      state.epoch = transport.epoch;
+    } finally {
+      lock.release();
+    }
+    return true;
+  }
+
+  /**
+   * Lets go of the queues where they stand, for a snapshot. They open again with
+   * the next call of `serve`, which is due for each queue: a doorbell that rang
+   * before is forgotten.
+   */
+  quiesce(): void {
+    if (this.#active) this.#parts.device.deactivate();
+    this.#active = false;
+    this.#queues.fill(undefined);
+  }
+
+  #serveBatch(queue: SplitQueue, index: number): boolean {
+    const { device, transport, state } = this.#parts;
+    const chain = this.#chain;
+    queue.silenceDoorbell();
+    for (let left = BATCH; left > 0; left--) {
+      if (!queue.pop(chain)) {
+        if (!queue.armDoorbell()) return false;
+        queue.silenceDoorbell();
+        continue;
+      }
+      const head = chain.head;
+      const written = device.serve(index, chain);
+      if (written !== PENDING) queue.push(head, written);
+      // The driver is waiting in a reset: what it has offered no longer counts.
+      if (transport.epoch !== state.epoch) break;
+    }
+    return true;
+  }
+
+  #interruptIfWanted(queue: SplitQueue): void {
+    if (!queue.wantsInterrupt()) return;
+    const { transport, state, lock } = this.#parts;
+    lock.acquire();
+    try {
+      if (transport.running && transport.epoch === state.epoch) transport.raiseUsed();
+    } finally {
+      lock.release();
+    }
+  }
+
+  #open(index: number): SplitQueue | undefined {
+    const { device, transport, configs, cursors, memory, lock, state } = this.#parts;
+    let queue: SplitQueue;
+    let featuresLow: number;
+    let featuresHigh: number;
+    lock.acquire();
+    try {
+      const config = configs[index];
+      if (!transport.running || config.ready === 0 || transport.epoch !== state.epoch) return undefined;
+      featuresLow = transport.driverFeaturesLow;
+      featuresHigh = transport.driverFeaturesHigh;
+      queue = new SplitQueue(memory, config, cursors[index], device.queueSizes[index], featuresLow);
+    } finally {
+      lock.release();
+    }
+    if (!this.#active) device.activate(featuresLow, featuresHigh);
+    this.#active = true;
+    this.#queues[index] = queue;
+    return queue;
+  }
+
+  /** The driver broke a queue: the device stops until it is reset. */
+  #giveUp(error: BrokenQueue): void {
+    const { transport, state, lock, name, report } = this.#parts;
+    this.quiesce();
+    lock.acquire();
+    try {
+      // A driver that took the queue away meanwhile was free to write over it.
+      if (transport.epoch !== state.epoch) return;
+      transport.fail();
+    } finally {
+      lock.release();
+    }
+    report({
+      device: name,
+      code: "EQUEUE",
+      message: `the driver broke a virtqueue: ${error.message}. The device stops until the guest resets it.`,
+    });
+  }
+}
