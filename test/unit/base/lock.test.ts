@@ -1,0 +1,39 @@
+import { Worker } from "node:worker_threads";
+import { expect, test } from "vitest";
+import { Lock } from "../../../src/base/lock.ts";
+
+test("a lock is free, held, and free again", () => {
+  const lock = new Lock(new Int32Array(new SharedArrayBuffer(8)), 1);
+  expect(lock.held).toBe(false);
+  lock.acquire();
+  expect(lock.held).toBe(true);
+  lock.release();
+  expect(lock.held).toBe(false);
+});
+
+test("a release wakes the thread that waits", async () => {
+  const words = new Int32Array(new SharedArrayBuffer(4));
+  const lock = new Lock(words, 0);
+  lock.acquire();
+  // The other thread says that it waits (2), as the lock's third state does, and sleeps.
+  const waiter = new Worker(
+    `const { workerData: words, parentPort } = require("node:worker_threads");
+     Atomics.store(words, 0, 2);
+     parentPort.postMessage("waiting");
+     parentPort.postMessage(Atomics.wait(words, 0, 2, 10000));`,
+    { eval: true, workerData: words },
+  );
+  const messages: string[] = [];
+  const woken = new Promise<void>((resolve) => {
+    waiter.on("message", (message) => {
+      messages.push(message);
+      if (message === "waiting") lock.release();
+      else resolve();
+    });
+  });
+  await woken;
+  await waiter.terminate();
+  // "not-equal" if the release came before the wait: either way it did not sleep on.
+  expect(messages[1]).toMatch(/^(ok|not-equal)$/);
+  expect(lock.held).toBe(false);
+});
