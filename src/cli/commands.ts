@@ -1,0 +1,90 @@
+/** The subcommands, and what to say when there is none of that name. */
+import type { Outcome } from "./run.ts";
+
+interface Command {
+  readonly name: string;
+  readonly help: string;
+  run(argv: readonly string[]): Promise<Outcome>;
+}
+
+const COMMANDS: readonly Command[] = [
+  {
+    name: "run",
+    help: "starts a virtual machine; vmexit run --help lists its options",
+    run: async (argv) => {
+      const [{ run }, { onEndingSignal }] = await Promise.all([
+        import("./run.ts"),
+        import("./end-process.ts"),
+      ]);
+      return run(argv, {
+        stdin: process.stdin,
+        stdout: process.stdout,
+        stderr: process.stderr,
+        createVm: async (options) => (await import("../index.ts")).createVm(options),
+        onSignal: onEndingSignal,
+      });
+    },
+  },
+  {
+    name: "probe",
+    help: "says what this machine can do, and how to mend what it cannot; --json for programs",
+    run: async (argv) =>
+      (await import("./probe-command.ts")).probeCommand(argv, process.stdout, process.stderr),
+  },
+  {
+    name: "help",
+    help: "prints this text, or that of a subcommand: vmexit help run",
+    run: async ([topic]) => {
+      if (topic !== undefined && topic !== "help") return dispatch([topic, "--help"]);
+      process.stdout.write(await help());
+      return 0;
+    },
+  },
+  {
+    name: "version",
+    help: "prints the version",
+    run: async () => {
+      const { readFile } = await import("node:fs/promises");
+      const text = await readFile(new URL("../../package.json", import.meta.url), "utf8");
+      const { version }: { version: string } = JSON.parse(text);
+      process.stdout.write(`vmexit ${version}\n`);
+      return 0;
+    },
+  },
+];
+
+const SYNONYMS: ReadonlyMap<string, string> = new Map([
+  ["-h", "help"],
+  ["-help", "help"],
+  ["--help", "help"],
+  ["-version", "version"],
+  ["--version", "version"],
+]);
+
+/** Runs the subcommand that `argv` begins with. */
+export async function dispatch(argv: readonly string[]): Promise<Outcome> {
+  const [word, ...rest] = argv;
+  const name = word === undefined ? undefined : (SYNONYMS.get(word) ?? word);
+  const command = COMMANDS.find((command) => command.name === name);
+  if (command !== undefined) return command.run(rest);
+  process.stderr.write(word === undefined ? await help() : await complaint(word));
+  return (await import("./exit-status.ts")).USAGE;
+}
+
+async function help(): Promise<string> {
+  const { exitStatusHelp } = await import("./exit-status.ts");
+  const lines = COMMANDS.map(({ name, help }) => `  ${name.padEnd(8)} ${help}\n`).join("");
+  return `Usage: vmexit COMMAND [OPTION]…\n\nCommands:\n${lines}\nExit statuses of vmexit run:\n${exitStatusHelp()}`;
+}
+
+async function complaint(word: string): Promise<string> {
+  if (word.startsWith("-")) {
+    return `vmexit: "${word}": options follow a command, as in vmexit run -kernel FILE; vmexit help lists the commands\n`;
+  }
+  const { didYouMean } = await import("./key-values.ts");
+  const meant = didYouMean(
+    word,
+    COMMANDS.map((command) => command.name),
+  );
+  return `vmexit: unknown command "${word}"${meant}; vmexit help lists the commands\n`;
+}

@@ -1,0 +1,51 @@
+/**
+ * Where the bytes of a guest's serial ports go: standard output, a file, a
+ * pseudo-terminal, nowhere. A reader that lags makes the guest wait; nothing is
+ * dropped on the way.
+ */
+import { open } from "node:fs/promises";
+import type { Readable, Writable } from "node:stream";
+import type { Chardev } from "./run-request.ts";
+
+/** An opened place. `end` tells whether it is closed with the port. */
+export interface Place {
+  readonly name: string;
+  readonly sink: Writable;
+  readonly end: boolean;
+}
+
+/**
+ * Opens what can fail before a guest exists that would miss it.
+ *
+ * @param label the port's name, as in "serial0"
+ * @returns undefined for a port that is connected to nothing
+ */
+export async function openPlace(where: Chardev, stdout: Writable): Promise<Place | undefined> {
+  switch (where.kind) {
+    case "none":
+      return undefined;
+    case "stdio":
+      return { name: "standard output", sink: stdout, end: false };
+    case "file": {
+      const file = await open(where.path, "w");
+      return { name: where.path, sink: file.createWriteStream(), end: true };
+    }
+    case "pty":
+      throw new Error("not yet");
+  }
+}
+
+/** Lets `port` flow into `place`. @returns a promise that settles when its last byte is written. */
+export function connectOutput(port: Readable, place: Place | undefined): Promise<void> {
+  if (place === undefined) {
+    port.resume();
+    return Promise.resolve();
+  }
+  const { sink, end } = place;
+  port.pipe(sink, { end });
+  return new Promise((resolve) => {
+    if (end) sink.once("close", resolve);
+    // Pipes are written asynchronously: the callback of a last write says that all before it are out.
+    else port.once("end", () => sink.write("", () => resolve()));
+  });
+}

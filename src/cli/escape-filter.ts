@@ -1,0 +1,58 @@
+/**
+ * Takes the command's own keys out of what is typed: Ctrl-A and a letter, as
+ * QEMU's -nographic has them. Everything else is the guest's.
+ */
+
+const CTRL_A = 0x01;
+
+/** What a key after Ctrl-A asks for; `unknown` carries the byte typed. */
+export type EscapeKey =
+  | { readonly kind: "quit" }
+  | { readonly kind: "help" }
+  | { readonly kind: "unknown"; readonly byte: number };
+
+export const KEYS_HELP = `
+Ctrl-A x       quit: stop the guest at once
+Ctrl-A h       this list
+Ctrl-A Ctrl-A  send Ctrl-A to the guest (also Ctrl-A a)
+`;
+
+export class EscapeFilter {
+  #escaped = false;
+
+  /** Divides what was typed. A Ctrl-A at the end of one chunk counts for the next. */
+  take(typed: Uint8Array): { readonly forGuest: Uint8Array; readonly keys: readonly EscapeKey[] } {
+    const forGuest = new Uint8Array(typed.length);
+    const keys: EscapeKey[] = [];
+    let length = 0;
+    for (const byte of typed) {
+      if (this.#escaped) {
+        this.#escaped = false;
+        const key = meaning(byte);
+        if (key === undefined) forGuest[length++] = CTRL_A;
+        else keys.push(key);
+      } else if (byte === CTRL_A) {
+        this.#escaped = true;
+      } else {
+        forGuest[length++] = byte;
+      }
+    }
+    return { forGuest: forGuest.subarray(0, length), keys };
+  }
+}
+
+/** Undefined for the keys that send Ctrl-A itself. */
+function meaning(byte: number): EscapeKey | undefined {
+  switch (String.fromCharCode(byte)) {
+    case "\x01":
+    case "a":
+      return undefined;
+    case "x":
+      return { kind: "quit" };
+    case "h":
+    case "?":
+      return { kind: "help" };
+    default:
+      return { kind: "unknown", byte };
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * How `vmexit run` ends: one status for each kind of ending.
+ *
+ * The command's own statuses are even, except 1: isa-debug-exit gives a guest
+ * the odd ones, as with QEMU, so a guest's verdict is not mistaken for ours.
+ */
+import type { Ending } from "../threads/shared.ts";
+
+export interface ExitStatusRow {
+  /** As printed by help. */
+  readonly status: string;
+  readonly meaning: string;
+}
+
+export const OK = 0;
+export const FAILED = 1;
+export const USAGE = 2;
+export const CRASHED = 4;
+export const STOPPED = 6;
+/** As if SIGPIPE had ended the process; Node ignores that signal and reports EPIPE instead. */
+export const OUTPUT_CLOSED = 128 + 13;
+
+/** The table in `vmexit help` and docs/cli.md. */
+export const EXIT_STATUSES: readonly ExitStatusRow[] = [
+  { status: `${OK}`, meaning: "the guest powered off, or reset itself under -no-reboot" },
+  { status: `${FAILED}`, meaning: "vmexit failed: KVM, a file, or a guest image that cannot be started" },
+  { status: `${USAGE}`, meaning: "the command line cannot be used" },
+  {
+    status: `${CRASHED}`,
+    meaning: "the guest crashed: a triple fault, a kernel panic, or an exit that cannot be served",
+  },
+  { status: `${STOPPED}`, meaning: "stopped at the keyboard: Ctrl-A x" },
+  { status: "odd", meaning: "the guest wrote V to isa-debug-exit: (V << 1) | 1, in 8 bits" },
+  {
+    status: "128+N",
+    meaning: "ended by signal N: 129 SIGHUP, 130 SIGINT, 141 SIGPIPE (nobody reads its output), 143 SIGTERM",
+  },
+];
+
+/** The status for a machine that ended by itself or was stopped at the keyboard. */
+export function statusOf(ending: Ending): number {
+  switch (ending.reason) {
+    case "poweroff":
+    case "reset":
+      return OK;
+    case "stopped":
+      return STOPPED;
+    case "crash":
+      return CRASHED;
+    case "exit":
+      return (ending.status ?? FAILED) & 0xff;
+  }
+}
+
+export function exitStatusHelp(): string {
+  const width = Math.max(...EXIT_STATUSES.map((row) => row.status.length));
+  return EXIT_STATUSES.map((row) => `  ${row.status.padEnd(width)}  ${row.meaning}\n`).join("");
+}

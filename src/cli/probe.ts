@@ -1,0 +1,259 @@
+/**
+ * Finds out what this machine can do for a guest, and how to mend what it
+ * cannot: pure, from what a `ProbeHost` reads.
+ *
+ * Source: Linux Documentation/virt/kvm/api.rst, 4.1 KVM_GET_API_VERSION and 4.4
+ * KVM_CHECK_EXTENSION; proc(5); Documentation/admin-guide/mm/transhuge.rst.
+ */
+import type { Capability } from "./probe-capabilities.ts";
+import { CAP_MAX_VCPUS, CAP_NR_VCPUS, CAPABILITIES } from "./probe-capabilities.ts";
+
+/** What a probe may look at. */
+export interface ProbeHost {
+  /** A file's text; undefined if it cannot be read. */
+  read(path: string): string | undefined;
+  exists(path: string): boolean;
+  owner(path: string): { readonly uid: number; readonly gid: number; readonly mode: number } | undefined;
+  readonly user: { readonly name: string; readonly uid: number; readonly groups: readonly number[] };
+  /** Opens /dev/kvm and asks it. */
+  kvm(): KvmAnswers | KvmRefusal;
+}
+
+export interface KvmAnswers {
+  readonly opened: true;
+  readonly apiVersion: number;
+  /** KVM_CHECK_EXTENSION. */
+  extension(capability: number): number;
+}
+
+export interface KvmRefusal {
+  readonly opened: false;
+  /** An errno's name, or another code. */
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface ModuleReport {
+  readonly name: string;
+  readonly loaded: boolean;
+  readonly parameters: Readonly<Record<string, string>>;
+}
+
+/** Something that does not work, or not as well as it could. */
+export interface Remedy {
+  readonly problem: string;
+  /** A command line for a shell. */
+  readonly command?: string;
+  readonly advice?: string;
+}
+
+export interface ProbeReport {
+  /** Ordinary Linux guests can run here. */
+  readonly ready: boolean;
+  /** Who runs the guest's kernel: the processor, KVM's software emulation, or nobody. */
+  readonly kvm: "hardware" | "software" | "none";
+  readonly verdict: string;
+  readonly cpu: {
+    readonly vendor: string;
+    readonly model: string;
+    readonly extension: "vmx" | "svm" | null;
+    /** This machine is itself a guest. */
+    readonly insideVm: boolean;
+  };
+  readonly modules: readonly ModuleReport[];
+  readonly device: { readonly path: string; readonly usable: boolean; readonly error: string | null };
+  readonly apiVersion: number | null;
+  readonly maxCpus: { readonly recommended: number; readonly most: number } | null;
+  readonly capabilities: readonly (Capability & { readonly available: boolean })[];
+  /** Setting of huge pages for shared memory, of which guest RAM is made. */
+  readonly hugePages: { readonly setting: string | null; readonly enough: boolean };
+  readonly remedies: readonly Remedy[];
+}
+
+const DEVICE = "/dev/kvm";
+const API_VERSION = 12; // the only one since Linux 2.6.22
+const SHMEM_HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+
+/** Parameters that tell how the processor's help is used. */
+const MODULES: readonly { readonly name: string; readonly parameters: readonly string[] }[] = [
+  { name: "kvm", parameters: ["tdp_mmu"] },
+  { name: "kvm_intel", parameters: ["nested", "ept", "unrestricted_guest"] },
+  { name: "kvm_amd", parameters: ["nested", "npt", "avic"] },
+];
+
+export function probe(host: ProbeHost): ProbeReport {
+  const cpu = readCpu(host);
+  const modules = MODULES.map(({ name, parameters }) => readModule(host, name, parameters));
+  const answers = host.kvm();
+  const capabilities = CAPABILITIES.map((capability) => ({
+    ...capability,
+    available: answers.opened && answers.extension(capability.number) > 0,
+  }));
+  const kvm = !answers.opened ? "none" : cpu.extension === null ? "software" : "hardware";
+  const hugePages = readHugePages(host);
+
+  const remedies: Remedy[] = [];
+  if (!answers.opened) remedies.push(deviceRemedy(host, answers, cpu, modules));
+  else {
+    if (answers.apiVersion !== API_VERSION) {
+      remedies.push({
+        problem: `KVM's API version is ${answers.apiVersion}, not ${API_VERSION}`,
+        advice: "use Linux 2.6.22 or later",
+      });
+    }
+    const missing = capabilities.filter(({ needed, available }) => needed && !available);
+    for (const { name } of missing) {
+      remedies.push({ problem: `KVM lacks ${name}`, advice: "use a later kernel" });
+    }
+  }
+  const broken = remedies.length > 0;
+  if (kvm === "software")
+    remedies.push({ problem: "no vmx or svm behind /dev/kvm", advice: VIRTUALIZATION_ADVICE });
+  if (!hugePages.enough && hugePages.setting !== null) {
+    remedies.push({
+      problem: `huge pages are off for shared memory (${hugePages.setting}): guests boot more slowly`,
+      command: `echo advise | sudo tee ${SHMEM_HUGE_PAGES}`,
+    });
+  }
+
+  return {
+    ready: kvm === "hardware" && !broken,
+    kvm,
+    verdict: verdict(kvm, broken),
+    cpu,
+    modules,
+    device: { path: DEVICE, usable: answers.opened, error: answers.opened ? null : answers.message },
+    apiVersion: answers.opened ? answers.apiVersion : null,
+    maxCpus: answers.opened ? readMaxCpus(answers) : null,
+    capabilities,
+    hugePages,
+    remedies,
+  };
+}
+
+const VIRTUALIZATION_ADVICE =
+  "turn on Intel VT-x or AMD-V in the firmware's setup; inside a virtual machine, turn on nested virtualization on its host";
+
+function verdict(kvm: ProbeReport["kvm"], broken: boolean): string {
+  const lab = "Linux guests run in the lab: npm run lab";
+  if (kvm === "none") return `Guests cannot run here. ${lab}`;
+  if (broken) return `This KVM cannot run guests. ${lab}`;
+  if (kvm === "software") return `Tiny guests run here, on KVM's software emulation. ${lab}`;
+  return "Linux guests can run here.";
+}
+
+function readCpu(host: ProbeHost): ProbeReport["cpu"] {
+  const text = host.read("/proc/cpuinfo") ?? "";
+  const field = (name: string) =>
+    new RegExp(`^${name}[ \\t]*:[ \\t]*(.*)$`, "m").exec(text)?.[1].trim() ?? "";
+  const flags = field("flags").split(" ");
+  return {
+    vendor: field("vendor_id"),
+    model: field("model name"),
+    extension: flags.includes("vmx") ? "vmx" : flags.includes("svm") ? "svm" : null,
+    insideVm: flags.includes("hypervisor"),
+  };
+}
+
+function readModule(host: ProbeHost, name: string, names: readonly string[]): ModuleReport {
+  // A module built into the kernel has its directory too.
+  const parameters = names.flatMap((parameter) => {
+    const value = host.read(`/sys/module/${name}/parameters/${parameter}`);
+    return value === undefined ? [] : [[parameter, value.trim()] as const];
+  });
+  return { name, loaded: host.exists(`/sys/module/${name}`), parameters: Object.fromEntries(parameters) };
+}
+
+function readHugePages(host: ProbeHost): ProbeReport["hugePages"] {
+  const text = host.read(SHMEM_HUGE_PAGES);
+  const setting = text === undefined ? null : (/\[(\w+)\]/.exec(text)?.[1] ?? null);
+  return { setting, enough: setting !== null && setting !== "never" && setting !== "deny" };
+}
+
+function readMaxCpus(kvm: KvmAnswers): ProbeReport["maxCpus"] {
+  // api.rst 4.7: without KVM_CAP_NR_VCPUS it is 4; without KVM_CAP_MAX_VCPUS the same as that.
+  const recommended = kvm.extension(CAP_NR_VCPUS) || 4;
+  return { recommended, most: kvm.extension(CAP_MAX_VCPUS) || recommended };
+}
+
+/** Why /dev/kvm did not open, and the command that mends it. */
+function deviceRemedy(
+  host: ProbeHost,
+  refusal: KvmRefusal,
+  cpu: ProbeReport["cpu"],
+  modules: readonly ModuleReport[],
+): Remedy {
+  const loaded = (name: string) => modules.some((module) => module.name === name && module.loaded);
+  switch (refusal.code) {
+    case "ENOENT":
+    case "ENODEV":
+    case "ENXIO": {
+      const problem = refusal.code === "ENOENT" ? `${DEVICE} does not exist` : `nothing is behind ${DEVICE}`;
+      if (cpu.extension === null) {
+        return {
+          problem: `${problem}, and the processor offers neither vmx nor svm`,
+          advice: VIRTUALIZATION_ADVICE,
+        };
+      }
+      const module = cpu.extension === "vmx" ? "kvm_intel" : "kvm_amd";
+      if (!loaded(module)) {
+        return {
+          problem: `${problem}: the module ${module} is not loaded`,
+          command: `sudo modprobe ${module}`,
+        };
+      }
+      return {
+        problem: `${problem}, though the module ${module} is loaded`,
+        command: "sudo mknod /dev/kvm c 10 232 && sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm",
+        advice: "in a container, start it with --device /dev/kvm",
+      };
+    }
+    case "EACCES":
+      return permissionRemedy(host);
+    case "EPERM":
+      return {
+        problem: `the container's rules keep ${DEVICE} closed`,
+        advice: "start the container with --device /dev/kvm",
+      };
+    default:
+      return { problem: refusal.message };
+  }
+}
+
+function permissionRemedy(host: ProbeHost): Remedy {
+  const { name } = host.user;
+  const problem = `the user ${name} may not open ${DEVICE}`;
+  const owner = host.owner(DEVICE);
+  const groups = readGroups(host.read("/etc/group") ?? "");
+  const group = groups.find((group) => group.gid === owner?.gid);
+  const groupMayOpen = owner !== undefined && (owner.mode & 0o060) === 0o060 && owner.gid !== 0;
+  if (!groupMayOpen || group === undefined) {
+    const addGroup = groups.some((group) => group.name === "kvm") ? "" : "sudo groupadd --system kvm && ";
+    return {
+      problem: `${problem}, and neither may a group`,
+      command: `${addGroup}sudo chgrp kvm ${DEVICE} && sudo chmod 660 ${DEVICE} && sudo usermod -aG kvm ${name}`,
+      advice: "then log in again",
+    };
+  }
+  if (group.members.includes(name) && !host.user.groups.includes(group.gid)) {
+    return {
+      problem: `${problem} in this session: it began before the user joined the group ${group.name}`,
+      command: `newgrp ${group.name}`,
+      advice: "or log in again",
+    };
+  }
+  return {
+    problem: `${problem}: it is for the group ${group.name}`,
+    command: `sudo usermod -aG ${group.name} ${name}`,
+    advice: `then log in again, or run newgrp ${group.name}`,
+  };
+}
+
+/** group(5). */
+function readGroups(text: string): { name: string; gid: number; members: string[] }[] {
+  return text
+    .split("\n")
+    .map((line) => line.split(":"))
+    .filter((fields) => fields.length === 4)
+    .map(([name, , gid, members]) => ({ name, gid: Number(gid), members: members.split(",") }));
+}

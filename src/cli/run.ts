@@ -1,0 +1,181 @@
+/**
+ * `vmexit run`: starts a machine, connects its consoles, waits for its end and
+ * turns that into an exit status.
+ *
+ * Whatever comes first ends the wait: the guest, Ctrl-A x, a signal, or an
+ * output that can no longer be written. What the guest sent before its end is
+ * written before the process ends.
+ */
+import type { Duplex, Readable, Writable } from "node:stream";
+import { OptionError } from "../base/errors.ts";
+import type { Ending } from "../threads/shared.ts";
+import type { UnclaimedAccess, VmOptions } from "../vm/options.ts";
+import { connectOutput, openPlace } from "./consoles.ts";
+import type { EndingSignal } from "./end-process.ts";
+import { FAILED, OK, OUTPUT_CLOSED, STOPPED, statusOf, USAGE } from "./exit-status.ts";
+import type { Input } from "./keyboard.ts";
+import { Keyboard } from "./keyboard.ts";
+import { parseRun } from "./options.ts";
+import type { RunRequest } from "./run-request.ts";
+import { statsText } from "./stats-text.ts";
+
+/** What the command uses of a VirtualMachine. */
+export interface Machine {
+  readonly serials: readonly Duplex[];
+  readonly debugConsole: Readable;
+  readonly exited: Promise<Ending>;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  close(): Promise<void>;
+  stats(): object;
+  on(event: "error", listener: (error: Error) => void): unknown;
+}
+
+/** The world around the command. */
+export interface RunHost {
+  readonly stdin: Input;
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+  createVm(options: VmOptions): Promise<Machine>;
+  /** Calls back at the first signal that asks the process to end. */
+  onSignal(listener: (signal: EndingSignal) => void): void;
+}
+
+/** An exit status, or the signal that the process is to die of. */
+export type Outcome = number | EndingSignal;
+
+/** Reports of a machine that are printed; a guest must not be able to fill a log with them. */
+const REPORT_LIMIT = 100;
+/** What a machine stopped from outside may take to stop, and its last bytes to be written. */
+const LAST_WORDS_MS = 2_000;
+
+/** Never throws: what goes wrong is printed and becomes an exit status. */
+export async function run(argv: readonly string[], host: RunHost): Promise<Outcome> {
+  try {
+    const command = parseRun(argv);
+    if (command.action === "run") return await runMachine(command.request, host);
+    host.stdout.write(command.text);
+    return OK;
+  } catch (error) {
+    host.stderr.write(`vmexit run: ${describe(error)}\n`);
+    return error instanceof OptionError ? USAGE : FAILED;
+  }
+}
+
+async function runMachine(request: RunRequest, host: RunHost): Promise<Outcome> {
+  const notice = (text: string) => void host.stderr.write(text);
+  const interruption = new Interruption(notice);
+  const keyboard = new Keyboard(host.stdin, notice);
+  host.onSignal((signal) => interruption.raise(signal));
+  host.stderr.on("error", () => {}); // nobody is left to be told
+  const written: Promise<void>[] = [];
+
+  const start = async () => {
+    const wheres = [...request.serials, request.debugConsole];
+    const places = await Promise.all(wheres.map((where) => openPlace(where, host.stdout)));
+    const machine = await host.createVm({
+      ...request.vm,
+      ...(request.traceUnclaimed ? { onUnclaimed: (access) => notice(unclaimedText(access)) } : {}),
+    });
+    machine.on("error", reporter(notice));
+    for (const [index, port] of [...machine.serials, machine.debugConsole].entries()) {
+      const place = places[index];
+      place?.sink.on("error", (error) => interruption.raise(...outputFailure(place.name, error)));
+      written.push(connectOutput(port, place));
+    }
+    const typedInto = wheres.findIndex(
+      (where, index) => where.kind === "stdio" && index < machine.serials.length,
+    );
+    if (typedInto >= 0) {
+      keyboard.connect(machine.serials[typedInto], () => interruption.raise(STOPPED, "stopped by Ctrl-A x"));
+    }
+    await machine.start();
+    return machine;
+  };
+
+  try {
+    const machine = await Promise.race([start(), interruption.happened]);
+    if (!isMachine(machine)) return machine;
+    const end = await Promise.race([machine.exited, interruption.happened]);
+    const allWritten = Promise.all(written);
+    if (isEnding(end)) {
+      await Promise.race([allWritten, interruption.happened]);
+      if (end.reason === "crash") notice(`vmexit: the guest crashed: ${end.message ?? "no reason given"}\n`);
+    } else {
+      await atMost(LAST_WORDS_MS, machine.stop());
+      await atMost(LAST_WORDS_MS, allWritten);
+    }
+    if (request.stats) notice(statsText(machine.stats()));
+    await atMost(LAST_WORDS_MS, machine.close());
+    return isEnding(end) ? statusOf(end) : end;
+  } finally {
+    keyboard.close();
+  }
+}
+
+/** The end that comes from outside the guest. The first one counts. */
+class Interruption {
+  readonly happened: Promise<Outcome>;
+  readonly #notice: (text: string) => void;
+  #settle: (outcome: Outcome) => void = () => {};
+  #raised = false;
+
+  constructor(notice: (text: string) => void) {
+    this.#notice = notice;
+    this.happened = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+  }
+
+  raise(outcome: Outcome, message?: string): void {
+    if (this.#raised) return;
+    this.#raised = true;
+    if (message !== undefined) this.#notice(`\nvmexit: ${message}\n`);
+    this.#settle(outcome);
+  }
+}
+
+/** A reader that has seen enough (`vmexit run … | head`) is no failure to complain about. */
+function outputFailure(name: string, error: NodeJS.ErrnoException): [Outcome, string?] {
+  if (error.code === "EPIPE") return [OUTPUT_CLOSED];
+  return [FAILED, `writing the guest's output to ${name}: ${error.message}`];
+}
+
+function reporter(notice: (text: string) => void): (error: Error) => void {
+  let reports = 0;
+  return (error) => {
+    reports++;
+    if (reports <= REPORT_LIMIT) notice(`vmexit: ${error.message}\n`);
+    if (reports === REPORT_LIMIT) notice("vmexit: further reports are not shown\n");
+  };
+}
+
+function unclaimedText({ space, direction, address, size, value }: UnclaimedAccess): string {
+  const hex = (number: number, digits: number) => `0x${number.toString(16).padStart(digits, "0")}`;
+  const where = `${space} ${hex(address, space === "port" ? 4 : 8)}`;
+  return `vmexit: unclaimed: ${direction} of ${size} at ${where}: ${hex(value, 2 * size)}\n`;
+}
+
+function isMachine(raced: Machine | Outcome): raced is Machine {
+  return typeof raced === "object";
+}
+
+function isEnding(raced: Ending | Outcome): raced is Ending {
+  return typeof raced === "object";
+}
+
+/** Waits for `work`, but not for ever. */
+async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, limit]);
+  clearTimeout(timer);
+}
+
+/** Errors with a code are sentences for people; of any other, the stack is what helps. */
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return "code" in error ? error.message : (error.stack ?? error.message);
+}

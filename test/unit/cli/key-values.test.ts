@@ -1,0 +1,55 @@
+import { expect, test } from "vitest";
+import type { KeyRow } from "../../../src/cli/key-values.ts";
+import { complainAbout, onOff, setKeys, splitKeyValues } from "../../../src/cli/key-values.ts";
+
+const complain = complainAbout("-thing X");
+
+test("a comma inside a value is written twice", () => {
+  expect(splitKeyValues("file=a,,b.img,format=raw")).toEqual([
+    { key: "file", value: "a,b.img" },
+    { key: "format", value: "raw" },
+  ]);
+  expect(splitKeyValues("file=a,,,,b")).toEqual([{ key: "file", value: "a,,b" }]);
+  expect(splitKeyValues("file=a,,,format=raw")).toEqual([
+    { key: "file", value: "a," },
+    { key: "format", value: "raw" },
+  ]);
+});
+
+test("an equals sign inside a value stays there", () => {
+  expect(splitKeyValues("file=a=b")).toEqual([{ key: "file", value: "a=b" }]);
+});
+
+test("only the first word may leave its key out", () => {
+  expect(splitKeyValues("2,sockets=1", "cpus")).toEqual([
+    { key: "cpus", value: "2" },
+    { key: "sockets", value: "1" },
+  ]);
+  expect(splitKeyValues("sockets=1,2", "cpus")[1]).toEqual({ key: "2", value: "on" });
+});
+
+test("a key without a value is switched on", () => {
+  expect(splitKeyValues("file=a,readonly")[1]).toEqual({ key: "readonly", value: "on" });
+});
+
+test("an unknown key names what was typed, and the nearest key", () => {
+  const rows: KeyRow<string[]>[] = [
+    { name: "format", values: "raw", help: "", set: (seen, value) => void seen.push(value) },
+  ];
+  expect(() => setKeys("fromat=raw", rows, [], complain)).toThrow(
+    '-thing X: unknown key "fromat" (did you mean "format"?)',
+  );
+  expect(() => setKeys("zzz=raw", rows, [], complain)).toThrow(/unknown key "zzz"$/);
+  expect(() => setKeys("format=", rows, [], complain)).toThrow('the key "format" needs a value: format=raw');
+  expect(() => setKeys("format=raw,", rows, [], complain)).toThrow("a key is missing");
+});
+
+test("on and off have QEMU's synonyms and no others", () => {
+  expect(onOff("x", "yes", complain)).toBe(true);
+  expect(onOff("x", "off", complain)).toBe(false);
+  expect(() => onOff("x", "ON", complain)).toThrow('x="ON" is neither on nor off');
+});
+
+test("an endless value is quoted in part", () => {
+  expect(complainAbout("x".repeat(100_000))("is long").message.length).toBeLessThan(300);
+});

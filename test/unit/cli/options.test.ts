@@ -1,0 +1,279 @@
+import { describe, expect, test } from "vitest";
+import { OptionError } from "../../../src/base/errors.ts";
+import { OPTIONS, parseRun, runHelp } from "../../../src/cli/options.ts";
+import type { RunRequest } from "../../../src/cli/run-request.ts";
+
+function request(...argv: string[]): RunRequest {
+  const command = parseRun(["-kernel", "K", ...argv]);
+  if (command.action !== "run") throw new Error(`printed instead: ${command.text}`);
+  return command.request;
+}
+
+function printed(...argv: string[]): string {
+  const command = parseRun(argv);
+  if (command.action !== "print") throw new Error("ran instead of printing");
+  return command.text;
+}
+
+const MIB = 2 ** 20;
+
+test("the line that people's fingers know becomes a machine", () => {
+  const line =
+    "-m 256 -smp 2 -name test -kernel K -initrd I -append console=ttyS0 -drive file=disk.img,format=raw,if=virtio,readonly=on " +
+    "-nographic -no-reboot -serial stdio -M microvm -enable-kvm -cpu host -display none";
+  expect(parseRun(line.split(" "))).toEqual({
+    action: "run",
+    request: {
+      vm: {
+        memory: 256 * MIB,
+        cpus: 2,
+        name: "test",
+        kernel: "K",
+        initrd: "I",
+        cmdline: "console=ttyS0",
+        drives: [{ file: "disk.img", format: "raw", readOnly: true }],
+        onReset: "exit",
+        machine: "microvm",
+        serialPorts: 1,
+      },
+      serials: [{ kind: "stdio" }],
+      debugConsole: { kind: "none" },
+      stats: false,
+      traceUnclaimed: false,
+    },
+  });
+});
+
+test("two dashes and an equals sign say the same as one dash and a space", () => {
+  const plain = request("-m", "256", "-append", "a=b c");
+  expect(request("--m", "256", "--append", "a=b c")).toEqual(plain);
+  expect(request("-m=256", "--append=a=b c")).toEqual(plain);
+});
+
+test("a guest alone gets its console on the terminal and is started again when it resets", () => {
+  expect(request()).toEqual({
+    vm: { kernel: "K", serialPorts: 1 },
+    serials: [{ kind: "stdio" }],
+    debugConsole: { kind: "none" },
+    stats: false,
+    traceUnclaimed: false,
+  });
+});
+
+test.each([
+  ["256", 256 * MIB],
+  ["256M", 256 * MIB],
+  ["256m", 256 * MIB],
+  ["1G", 1024 * MIB],
+  ["1.5G", 1536 * MIB],
+  ["1048576K", 1024 * MIB],
+  ["size=256M", 256 * MIB],
+])("-m %s", (typed, bytes) => {
+  expect(request("-m", typed).vm.memory).toBe(bytes);
+});
+
+test.each([
+  ["2", 2],
+  ["cpus=2", 2],
+  ["4,sockets=2,cores=2,threads=1", 4],
+  ["4,sockets=2", 4],
+  ["sockets=2,cores=2", 4],
+  ["cores=3,threads=2", 6],
+  ["2,maxcpus=2", 2],
+])("-smp %s", (typed, cpus) => {
+  expect(request("-smp", typed).vm.cpus).toBe(cpus);
+});
+
+describe("drives", () => {
+  test("every key reaches the machine", () => {
+    const typed =
+      "file=a,,b.img,format=raw,if=virtio,read-only=on,cache=writethrough,serial=S1,media=disk,id=d0";
+    expect(request("-drive", typed).vm.drives).toEqual([
+      { file: "a,b.img", format: "raw", readOnly: true, writeCache: false, serial: "S1" },
+    ]);
+  });
+
+  test("drives keep the order in which they were given", () => {
+    const files = request("-drive", "file=a", "-drive", "file=b").vm.drives?.map((drive) => drive.file);
+    expect(files).toEqual(["a", "b"]);
+  });
+
+  test("a drive with if=none is attached by a -device, before or after it", () => {
+    const device = ["-device", "virtio-blk-device,drive=d0,serial=S,num-queues=2,write-cache=off"];
+    const drive = ["-drive", "id=d0,file=a,format=raw,if=none"];
+    const attached = [{ file: "a", format: "raw", serial: "S", queues: 2, writeCache: false }];
+    expect(request(...drive, ...device).vm.drives).toEqual(attached);
+    expect(request(...device, ...drive).vm.drives).toEqual(attached);
+  });
+
+  test("a drive with if=none that no -device attaches is not in the machine", () => {
+    expect(request("-drive", "id=d0,file=a,if=none").vm.drives).toBeUndefined();
+  });
+});
+
+test("serial ports are connected in the order given", () => {
+  const { serials, vm } = request("-serial", "file:out.txt", "-serial", "mon:stdio", "-serial", "null");
+  expect(serials).toEqual([{ kind: "file", path: "out.txt" }, { kind: "stdio" }, { kind: "none" }]);
+  expect(vm.serialPorts).toBe(3);
+});
+
+test("with -nodefaults COM1 is connected to nothing unless -serial says so", () => {
+  expect(request("-nodefaults").serials).toEqual([{ kind: "none" }]);
+  expect(request("-nodefaults", "-serial", "pty").serials).toEqual([{ kind: "pty" }]);
+});
+
+test("devices, traces and our own options", () => {
+  expect(request("-device", "virtio-rng-device").vm.rng).toBe(true);
+  expect(request("-device", "virtio-rng,id=r").vm.rng).toBe(true);
+  expect(request("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04").vm.rng).toBeUndefined();
+  expect(request("--trace", "unclaimed").traceUnclaimed).toBe(true);
+  expect(request("--stats").stats).toBe(true);
+  expect(request("-load-address", "0x1000").vm.loadAddress).toBe(0x1000);
+  expect(request("--memory-backing", "anonymous").vm.memoryBacking).toBe("anonymous");
+  expect(request("-debugcon", "file:log").debugConsole).toEqual({ kind: "file", path: "log" });
+  expect(request("-machine", "microvm,accel=kvm,acpi=on,rtc=on").vm.machine).toBe("microvm");
+  expect(request("-M", "accel=kvm").vm.machine).toBeUndefined();
+});
+
+test("an option given twice counts as typed last", () => {
+  expect(request("-m", "1G", "-m", "256").vm.memory).toBe(256 * MIB);
+});
+
+test("the kernel's command line may be empty or look like an option", () => {
+  expect(request("-append", "").vm.cmdline).toBe("");
+  expect(request("-append", "-stats").vm.cmdline).toBe("-stats");
+});
+
+test.each<[string, string]>([
+  [
+    "-drive file=root.img,fromat=qcow2",
+    '-drive file=root.img,fromat=qcow2: unknown key "fromat" (did you mean "format"?)',
+  ],
+  [
+    "-drive file=a,format=qcow2",
+    'format "qcow2" is not known; this version reads and writes raw images only',
+  ],
+  ["-drive file=a,if=ide", 'if="ide": this machine has virtio disks only; use if=virtio'],
+  ["-drive file=a,cache=none", "files are always opened through the host's page cache"],
+  ["-drive file=a,media=cdrom", "this machine has no CD drive"],
+  ["-drive file=a,serial=123456789012345678901", "is not at most 20 characters"],
+  ["-drive file=a,readonly=maybe", 'readonly="maybe" is neither on nor off'],
+  ["-drive format=raw", "-drive format=raw: the file is missing: file=PATH"],
+  ["-drive id=x,file=a -drive id=x,file=b", 'another drive has the id "x"'],
+  [
+    "-drive id=x,file=a -device virtio-blk-device,drive=x",
+    'the drive "x" is attached already; give it if=none',
+  ],
+  ["-device virtio-blk-device,drive=x", "there is no -drive with id=x"],
+  ["-device virtio-blk-device", "the drive is missing: drive=ID"],
+  ["-device virtio-blk-pci,drive=x", "this machine has no PCI bus; use virtio-blk-device"],
+  ["-device virtio-rgn", 'unknown device "virtio-rgn" (did you mean "virtio-rng"?)'],
+  ["-device isa-debug-exit", "write isa-debug-exit,iobase=0xf4,iosize=0x04"],
+  ["-device isa-debug-exit,iobase=0x501", "on this machine it is 0xf4"],
+  ["-m 256X", 'unknown unit "X"; use K, M, G or T'],
+  ["-m 0", "is not a multiple of 4K from 1M on"],
+  ["-m 1G,slots=2", 'unknown key "slots"'],
+  ["-smp 0", 'cpus="0" is not a number from 1 on'],
+  ["-smp 3,sockets=2", "2 CPUs in sockets, cores and threads do not make 3"],
+  ["-smp 2,maxcpus=4", "maxcpus has to equal cpus"],
+  ["-serial stdio -serial stdio", "two serial ports cannot share one keyboard"],
+  ["-serial none -serial none -serial none -serial none -serial none", "this machine has four serial ports"],
+  ["-serial file:", "the file's name is missing"],
+  ["-serial tcp::4444", 'unknown place "tcp::4444"'],
+  ["-serial stdoi", 'did you mean "stdio"?'],
+  ["-debugcon pty", "the debug console only sends"],
+  ["-M q35", 'unknown machine "q35"; this version has one: microvm'],
+  ["-machine microvm,accel=tcg", "accel=tcg cannot be had: guests run under KVM and nothing else"],
+  ["-machine microvm,acpi=off", "acpi=off cannot be had"],
+  ["-accel tcg", 'only "kvm" is accepted'],
+  ["-cpu core2duo", "use -cpu host"],
+  ["-display gtk", 'only "none" is accepted'],
+  ["-trace all", "-trace help lists the traces"],
+  ["-load-address 0x100000", "not an address below 1 MiB"],
+  ["-memory-backing memdf", 'did you mean "memfd"?'],
+  ["-hda disk.img", "use -drive file=PATH,format=raw,if=virtio"],
+  ["-vnc :1", "this machine has no display"],
+  ["-kernle K", '-kernle: unknown option (did you mean "-kernel"?)'],
+  ["-stats=yes", "-stats takes no value"],
+  ["-initrd", "-initrd: needs a value, as in -initrd initrd.img"],
+  ["-initrd -nographic", "and the next word is the option -nographic"],
+  ["disk.img", '"disk.img": expected an option'],
+  ["-", '"-": expected an option'],
+])("%s is refused with a sentence", (line, sentence) => {
+  const attempt = () => parseRun(["-kernel", "K", ...line.split(" ")]);
+  expect(attempt).toThrow(OptionError);
+  expect(attempt).toThrow(sentence);
+});
+
+test("without a kernel there is nothing to start", () => {
+  expect(() => parseRun([])).toThrow("give one with -kernel FILE");
+});
+
+test("lists are printed in place of running", () => {
+  expect(printed("-M", "help")).toContain("microvm");
+  expect(printed("-cpu", "?")).toContain("host");
+  expect(printed("-device", "help")).toContain("virtio-rng-device");
+  expect(printed("-trace", "help")).toContain("unclaimed");
+  expect(printed("-m", "256", "-help")).toBe(runHelp());
+});
+
+test("help shows every option, and each option does what its row says", () => {
+  const help = runHelp();
+  for (const row of OPTIONS) {
+    expect(help).toContain(row.help);
+    for (const name of row.names) {
+      expect(help).toContain(`-${name}`);
+      // A row that takes a value says so itself when the value is missing; one that takes none does its work.
+      const bare = () => parseRun(["-kernel", "K", `-${name}`]);
+      if (row.argument === undefined) expect(bare).not.toThrow();
+      else expect(bare).toThrow(`-${name}: needs a value`);
+    }
+  }
+  const names = OPTIONS.flatMap((row) => row.names);
+  expect(new Set(names).size).toBe(names.length);
+});
+
+test("every example in the table is accepted", () => {
+  for (const { example } of OPTIONS) {
+    if (example === undefined) continue;
+    const words = example.replaceAll("'", "").split(" ");
+    expect(() => parseRun(["-kernel", "K", ...words]), example).not.toThrow();
+  }
+});
+
+test("any words at all either make a machine or are refused as options", () => {
+  const words = [
+    ...OPTIONS.flatMap((row) => row.names.flatMap((name) => [`-${name}`, `--${name}`, `-${name}=`])),
+    ..."help ? none stdio pty 1 0 -1 256M 1e9 0x10 kvm microvm file=a id=a,file=b,if=none cpus=9999999999 cores=2,cores=3".split(
+      " ",
+    ),
+    ..."virtio-blk-device,drive=a isa-debug-exit,iobase=0xf4 ,, ,=, = - -- --- -=x = \u0000 é 💾 __proto__ constructor=1".split(
+      " ",
+    ),
+    "",
+    "\n",
+    "toString",
+    "-__proto__",
+    "-constructor",
+    "x".repeat(5000),
+    `-${"y".repeat(5000)}`,
+    ",".repeat(5000),
+  ];
+  // Numerical Recipes' generator: the same words at every run.
+  let seed = 1;
+  const random = (below: number) => {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    return Math.floor((seed / 2 ** 32) * below);
+  };
+  for (let round = 0; round < 20_000; round++) {
+    const argv = Array.from({ length: random(6) }, () => {
+      const word = words[random(words.length)];
+      return random(4) === 0 ? word + words[random(words.length)] : word;
+    });
+    try {
+      parseRun(argv);
+    } catch (error) {
+      if (!(error instanceof OptionError)) throw new Error(`${JSON.stringify(argv)}: ${error}`);
+    }
+  }
+});
