@@ -1,0 +1,156 @@
+/**
+ * The parts of the design that a compiler does not check: who may know whom,
+ * where threads meet, and how long a file may get.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { basename, dirname, join, posix, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
+
+/** A folder may import itself and those before it. src/index.ts stands before cli. */
+const ORDER = [
+  "base",
+  "sys",
+  "kvm",
+  "memory",
+  "bus",
+  "devices",
+  "block",
+  "virtio",
+  "boot",
+  "machine",
+  "threads",
+  "vm",
+  "index.ts",
+  "cli",
+];
+
+/** What a folder may not know although it comes earlier, and why. */
+const WALLS: Record<string, { not: string[]; because: string }> = {
+  base: { not: ["node:"], because: "it is arithmetic and shared memory" },
+  memory: { not: ["sys", "kvm", "node:"], because: "tests give it a plain buffer for RAM" },
+  bus: { not: ["sys", "kvm", "memory", "node:"], because: "it only carries accesses" },
+  devices: { not: ["sys", "kvm", "memory", "node:"], because: "a device is a chip: registers, wires, sinks" },
+  virtio: {
+    not: ["sys", "kvm", "devices", "node:"],
+    because: "a transport and its devices see RAM and ports",
+  },
+  boot: {
+    not: ["sys", "kvm", "bus", "block", "virtio", "node:"],
+    because: "it is pure: bytes in, a plan out",
+  },
+  machine: { not: ["sys", "kvm"], because: "assembly is a pure function; each thread plugs in its own host" },
+};
+
+/** Where threads meet. Everywhere else, code may be read as if there were one. */
+const MAY_USE_ATOMICS = /^(base\/(lock|ring)\.ts|virtio\/split-queue\.ts|threads\/.*)$/;
+
+const MAX_LINES = 500;
+
+interface Source {
+  /** Path from src/, with slashes. */
+  readonly path: string;
+  readonly lines: number;
+  /** Without comments. */
+  readonly code: string;
+  /** Modules: paths from src/, or names. */
+  readonly imports: readonly string[];
+}
+
+const sources: Source[] = readdirSync(join(ROOT, "src"), { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+  .map((entry) => {
+    const file = join(entry.parentPath, entry.name);
+    const text = readFileSync(file, "utf8");
+    const path = relative(join(ROOT, "src"), file).replaceAll("\\", "/");
+    const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/(^|\s)\/\/.*$/gm, "$1");
+    const modules = [...code.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"([^"]+)"/g)].map((match) => match[1]);
+    const imports = modules.map((m) => (m.startsWith(".") ? posix.join(posix.dirname(path), m) : m));
+    return { path, lines: text.split("\n").length - 1, code, imports };
+  });
+
+const folderOf = (path: string) => path.split("/")[0];
+
+/** The sources that break a rule, each with what breaks it. */
+function offenders(breaks: (source: Source) => string | false | undefined): string[] {
+  return sources.flatMap((source) => {
+    const what = breaks(source);
+    return what ? [`src/${source.path}: ${what}`] : [];
+  });
+}
+
+test("the rules are applied to something", () => {
+  expect(sources.length).toBeGreaterThan(10);
+  expect(sources.find(({ path }) => path === "bus/guarded.ts")?.imports).toEqual([
+    "base/lock.ts",
+    "bus/io.ts",
+  ]);
+});
+
+test("every folder has a place in the order, and imports only those before it", () => {
+  expect(
+    offenders(({ path, imports }) => {
+      const place = ORDER.indexOf(folderOf(path));
+      if (place < 0) return `"${folderOf(path)}" has no place in the order`;
+      const wrong = imports.filter((module) => ORDER.indexOf(folderOf(module)) > place);
+      return wrong.length > 0 && `imports ${wrong.join(", ")}`;
+    }),
+  ).toEqual([]);
+});
+
+test.each(Object.entries(WALLS))("%s keeps to its side of the wall", (folder, { not, because }) => {
+  expect(
+    offenders(({ path, imports }) => {
+      if (folderOf(path) !== folder) return false;
+      const wrong = imports.filter((module) =>
+        not.some((banned) => (banned === "node:" ? module.startsWith(banned) : folderOf(module) === banned)),
+      );
+      return wrong.length > 0 && `imports ${wrong.join(", ")}, but ${because}`;
+    }),
+  ).toEqual([]);
+});
+
+test("only the files where threads meet use Atomics", () => {
+  expect(
+    offenders(({ path, code }) => !MAY_USE_ATOMICS.test(path) && /\bAtomics\b/.test(code) && "Atomics"),
+  ).toEqual([]);
+});
+
+test("a chip never waits: no async function, promise or timer in a device, a bus or a transport", () => {
+  expect(
+    offenders(({ path, code }) => {
+      if (!/^(base|bus|devices)$/.test(folderOf(path))) return false;
+      return /\b(async|await|Promise|setTimeout|setInterval|setImmediate)\b/.exec(code)?.[0];
+    }),
+  ).toEqual([]);
+});
+
+test("code is compiled from text in one place only", () => {
+  expect(
+    offenders(({ path, code }) => path !== "base/layout.ts" && /\bnew Function\b|\beval\(/.exec(code)?.[0]),
+  ).toEqual([]);
+});
+
+test("nothing is exported as default, and nothing is of type any", () => {
+  expect(offenders(({ code }) => /\bexport default\b/.exec(code)?.[0])).toEqual([]);
+  expect(offenders(({ code }) => /[:<|]\s*any\b(?!\s+\w)|\bas any\b/.exec(code)?.[0])).toEqual([]);
+});
+
+test("files are named after what they are about", () => {
+  expect(
+    offenders(({ path }) => /^(utils?|types?|helpers?|common|misc)\.ts$/.exec(basename(path))?.[0]),
+  ).toEqual([]);
+  expect(
+    offenders(({ path }) => path !== "index.ts" && basename(path) === "index.ts" && "a second index.ts"),
+  ).toEqual([]);
+});
+
+test(`a file of more than ${MAX_LINES} lines holds a second concept`, () => {
+  expect(offenders(({ lines }) => lines > MAX_LINES && `${lines} lines`)).toEqual([]);
+});
+
+test("the lock file names no host to download from, so that any registry serves", () => {
+  expect(readFileSync(join(ROOT, "package-lock.json"), "utf8")).not.toContain('"resolved"');
+});
