@@ -55,10 +55,12 @@ export class QueueRunner {
 
   /**
    * A doorbell rang: serves up to a batch of requests. True if there may be
-   * more, for which no doorbell will ring: call again after the others.
+   * more, for which no doorbell will ring: call `settleEpoch` and this again,
+   * after the others.
    */
   serve(index: number): boolean {
-    this.settleEpoch();
+    const { transport, state } = this.#parts;
+    if (transport.epoch !== state.epoch) return true;
     try {
       const queue = this.#queues[index] ?? this.#open(index);
       if (queue === undefined) return false;
@@ -85,7 +87,8 @@ export class QueueRunner {
 
   /**
    * Lets go of the queues if the driver took any away since the last call. True
-   * if so: then whoever waits for it has to be woken. To be called on every wake.
+   * if so: then whoever waits for it has to be woken. To be called on every wake;
+   * nothing else settles an epoch, so that no waiter is forgotten.
    */
   settleEpoch(): boolean {
     const { transport, state, configs, cursors, lock } = this.#parts;

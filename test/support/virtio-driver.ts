@@ -278,6 +278,7 @@ export class Plugged {
   /** Steps 1 to 6 of 3.1.1. True if the device took the features; by default all that it offers. */
   negotiate(without = { low: 0, high: 0 }): boolean {
     this.write(spec.STATUS, 0);
+    this.runner.settleEpoch(); // as the io thread does before it serves anything
     this.write(spec.STATUS, spec.ACKNOWLEDGE);
     this.write(spec.STATUS, spec.ACKNOWLEDGE | spec.DRIVER);
     for (const [select, mask] of [~without.low, ~without.high].entries()) {

@@ -1,0 +1,251 @@
+import { expect, test } from "vitest";
+import { BrokenQueue, type Chain } from "../../../src/virtio/chain.ts";
+import { PENDING, type VirtioDevice } from "../../../src/virtio/device.ts";
+import * as spec from "../../../src/virtio/spec.ts";
+import { HOSTILE } from "../../support/hostile-rings.ts";
+import { DriverQueue, Plugged, RAM, TestMemory } from "../../support/virtio-driver.ts";
+
+const DATA = RAM + 0x8000;
+const ONE_BYTE = [{ address: DATA, length: 1 }];
+
+/** Answers each request with the bytes that it could read; `onServe` looks in. */
+class Echo implements VirtioDevice {
+  readonly deviceId = 42;
+  readonly featuresLow = 0;
+  readonly featuresHigh = 0;
+  readonly queueSizes = [16, 16];
+  readonly log: string[] = [];
+  onServe = (_queue: number, chain: Chain): number => chain.readableBytes;
+
+  readConfig = () => 0;
+  writeConfig() {}
+  negotiate = () => true;
+  reset() {}
+  activate(): void {
+    this.log.push("activate");
+  }
+  deactivate(): void {
+    this.log.push("deactivate");
+  }
+  serve(queue: number, chain: Chain): number {
+    return this.onServe(queue, chain);
+  }
+}
+
+const NO_EVENT_IDX = { low: spec.F_EVENT_IDX_LOW, high: 0 };
+
+function rig() {
+  const device = new Echo();
+  const memory = new TestMemory();
+  const plugged = new Plugged(device, memory);
+  const bringUp = plugged.bringUp.bind(plugged);
+  return { device, memory, plugged, bringUp };
+}
+
+test("a doorbell before DRIVER_OK is ignored", () => {
+  const { plugged, memory, device } = rig();
+  const queue = new DriverQueue(memory, 8);
+  plugged.negotiate();
+  plugged.setQueue(0, queue);
+  queue.add(ONE_BYTE);
+  expect(plugged.runner.serve(0)).toBe(false);
+  expect(queue.used()).toEqual([]);
+  expect(device.log).toEqual([]);
+});
+
+test("a doorbell for a queue that was not set up is ignored", () => {
+  const { plugged, bringUp } = rig();
+  bringUp(8);
+  expect(plugged.runner.serve(1)).toBe(false);
+  expect(plugged.needsReset).toBe(false);
+});
+
+test("the device is told once that the driver is ready", () => {
+  const { plugged, bringUp, device } = rig();
+  const queue = bringUp(8);
+  for (let i = 0; i < 3; i++) {
+    queue.add(ONE_BYTE);
+    plugged.runner.serve(0);
+  }
+  expect(device.log).toEqual(["activate"]);
+});
+
+test("one interrupt for a batch", () => {
+  for (const without of [NO_EVENT_IDX, { low: 0, high: 0 }]) {
+    const { plugged, bringUp } = rig();
+    const queue = bringUp(8, without);
+    for (let i = 0; i < 5; i++) queue.add(ONE_BYTE);
+    expect(plugged.runner.serve(0)).toBe(false);
+    expect(queue.used().length).toBe(5);
+    expect(plugged.interrupts).toBe(1);
+    expect(plugged.read(spec.INTERRUPT_STATUS)).toBe(spec.INT_USED_BUFFER);
+  }
+});
+
+test("no interrupt for a driver that is looking anyway", () => {
+  const { plugged, bringUp } = rig();
+  const queue = bringUp(8);
+  queue.add(ONE_BYTE);
+  queue.usedEvent = 7;
+  plugged.runner.serve(0);
+  expect(queue.used().length).toBe(1);
+  expect(plugged.interrupts).toBe(0);
+});
+
+test("a request offered in the last moment, without a doorbell, is served", () => {
+  const { plugged, bringUp, device } = rig();
+  const queue = bringUp(8, NO_EVENT_IDX);
+  let late = 3;
+  device.onServe = () => {
+    if (late-- > 0) queue.add(ONE_BYTE); // while the doorbell is silent
+    return 0;
+  };
+  queue.add(ONE_BYTE);
+  plugged.runner.serve(0);
+  expect(queue.used().length).toBe(4);
+  expect(queue.noNotify).toBe(false);
+});
+
+test("a driver that never stops offering does not keep the io thread from other queues", () => {
+  const { plugged, bringUp, device } = rig();
+  const queue = bringUp(8, NO_EVENT_IDX);
+  device.onServe = () => {
+    queue.add(ONE_BYTE);
+    return 0;
+  };
+  queue.add(ONE_BYTE);
+  expect(plugged.runner.serve(0)).toBe(true);
+  expect(plugged.runner.serve(0)).toBe(true);
+  expect(plugged.interrupts).toBe(2);
+});
+
+test("the io thread stops in the middle of a batch when the driver resets the device", () => {
+  const { plugged, bringUp, device } = rig();
+  const queue = bringUp(8);
+  let served = 0;
+  device.onServe = () => {
+    if (++served === 2) plugged.transport.write(spec.STATUS, 4, 0); // another CPU; it waits outside the lock
+    return 0;
+  };
+  for (let i = 0; i < 5; i++) queue.add(ONE_BYTE);
+  expect(plugged.runner.serve(0)).toBe(true);
+  expect(served).toBe(2);
+  expect(plugged.interrupts).toBe(0); // the reset device stays quiet
+  expect(plugged.runner.serve(0)).toBe(true); // nothing before the epoch is settled
+  expect(plugged.runner.settleEpoch()).toBe(true);
+  expect(plugged.runner.serve(0)).toBe(false);
+  expect(served).toBe(2);
+  expect(plugged.lock.held).toBe(false);
+});
+
+test("a request may be answered later, by its head", () => {
+  const { plugged, bringUp, device } = rig();
+  const queue = bringUp(8);
+  const waiting: number[] = [];
+  device.onServe = (_, chain) => {
+    waiting.push(chain.head);
+    return PENDING;
+  };
+  const heads = [queue.add(ONE_BYTE), queue.add(ONE_BYTE)];
+  plugged.runner.serve(0);
+  expect(queue.used()).toEqual([]);
+  expect(plugged.interrupts).toBe(0);
+  for (const head of waiting.reverse()) plugged.runner.complete(0, head, 7);
+  plugged.runner.signal(0);
+  expect(queue.used()).toEqual(heads.reverse().map((id) => ({ id, length: 7 })));
+  expect(plugged.interrupts).toBe(1);
+});
+
+test("after a quiet point another runner over the same state goes on, losing and repeating nothing", () => {
+  const { plugged, bringUp, device } = rig();
+  const queue = bringUp(8);
+  const first = queue.add(ONE_BYTE);
+  plugged.runner.serve(0);
+  plugged.runner.quiesce();
+  const second = queue.add(ONE_BYTE);
+  const restored = plugged.newRunner();
+  expect(restored.settleEpoch()).toBe(false);
+  restored.serve(0);
+  expect(queue.used().map((element) => element.id)).toEqual([first, second]);
+  expect(device.log).toEqual(["activate", "deactivate", "activate"]);
+});
+
+test.each(HOSTILE)("%s stops this device until it is reset, and is reported once", (_, complaint, write) => {
+  const { plugged, bringUp, memory, device } = rig();
+  const queue = bringUp(8);
+  queue.add(ONE_BYTE);
+  plugged.runner.serve(0);
+  const before = plugged.interrupts;
+
+  write(queue);
+  expect(plugged.runner.serve(0)).toBe(false);
+  expect(plugged.needsReset).toBe(true);
+  expect(plugged.interrupts).toBe(before + 1);
+  expect(plugged.read(spec.INTERRUPT_STATUS) & spec.INT_CONFIG_CHANGE).not.toBe(0);
+  expect(plugged.reports).toHaveLength(1);
+  expect(plugged.reports[0]).toMatchObject({ device: "test0", code: "EQUEUE" });
+  expect(plugged.reports[0].message).toMatch(complaint);
+  expect(plugged.lock.held).toBe(false);
+
+  plugged.runner.serve(0);
+  expect(plugged.reports).toHaveLength(1);
+  expect(device.log.at(-1)).toBe("deactivate");
+
+  memory.bytes.fill(0, memory.translate(RAM, 1), memory.translate(RAM, 1) + 0x6000);
+  const again = bringUp(8);
+  again.add(ONE_BYTE);
+  plugged.runner.serve(0);
+  expect(again.used().length).toBe(1);
+});
+
+test("another device goes on while one is broken", () => {
+  const memory = new TestMemory();
+  const [broken, sound] = [new Plugged(new Echo(), memory), new Plugged(new Echo(), memory)];
+  const bad = broken.bringUp(8);
+  sound.negotiate();
+  const good = new DriverQueue(memory, 8, RAM + 0x2000);
+  sound.setQueue(0, good);
+  sound.driverOk();
+  bad.offer(100);
+  good.add(ONE_BYTE);
+  broken.runner.serve(0);
+  sound.runner.serve(0);
+  expect(broken.needsReset).toBe(true);
+  expect(sound.needsReset).toBe(false);
+  expect(good.used().length).toBe(1);
+});
+
+test("a queue that cannot be opened where the driver put it needs a reset", () => {
+  const { plugged } = rig();
+  const queue = plugged.bringUp(8);
+  plugged.configs[0].descHigh = 0x1234;
+  queue.add(ONE_BYTE);
+  plugged.runner.serve(0);
+  expect(plugged.needsReset).toBe(true);
+  expect(plugged.reports[0].message).toMatch(/descriptor table/);
+  expect(plugged.lock.held).toBe(false);
+});
+
+test("a ring that breaks because the driver took it away is no failure", () => {
+  const { plugged, bringUp, device } = rig();
+  const queue = bringUp(8);
+  device.onServe = () => {
+    plugged.transport.write(spec.STATUS, 4, 0);
+    throw new BrokenQueue("what the driver wrote there next");
+  };
+  queue.add(ONE_BYTE);
+  plugged.runner.serve(0);
+  expect(plugged.needsReset).toBe(false);
+  expect(plugged.reports).toEqual([]);
+});
+
+test("an error of our own is not taken for the driver's", () => {
+  const { plugged, bringUp, device } = rig();
+  const queue = bringUp(8);
+  device.onServe = () => {
+    throw new TypeError("a bug");
+  };
+  queue.add(ONE_BYTE);
+  expect(() => plugged.runner.serve(0)).toThrow(TypeError);
+  expect(plugged.lock.held).toBe(false);
+});
