@@ -1,0 +1,36 @@
+/** What a machine has that ACPI tells a guest of: plain data, made where the machine is assembled. */
+
+export interface AcpiDescription {
+  /** Local APIC ids are 0 to cpus - 1. */
+  readonly cpus: number;
+  readonly ioapicAddress: number;
+  readonly localApicAddress: number;
+  /** 16550 ports in the order of their numbers; the first is COM1. */
+  readonly serial: readonly { readonly port: number; readonly irq: number }[];
+  /** Their interrupts are pulses: edge-triggered, not shared. */
+  readonly virtioMmio: readonly { readonly address: number; readonly size: number; readonly irq: number }[];
+  readonly pm: PowerManagement;
+  /** A CMOS clock at ports 0x70 and 0x71. `irq` only if it can raise one. */
+  readonly rtc?: { readonly port?: number; readonly irq?: number };
+  /** A keyboard controller at ports 0x60 and 0x64. Without it, Linux does not look for one. */
+  readonly i8042?: boolean;
+  /** A PIT whose output is wired to input 2 of the I/O APIC, as KVM's is. */
+  readonly pit?: boolean;
+}
+
+/** Fixed hardware, all in I/O ports, in ACPI mode from the start: there is no SMI command port. */
+export interface PowerManagement {
+  /** PM1a_EVT_BLK, 4 bytes. */
+  readonly eventPort: number;
+  /** PM1a_CNT_BLK, 2 bytes. */
+  readonly controlPort: number;
+  /** PM_TMR_BLK, 4 bytes: a 32-bit counter. Linux reads it some hundred times at boot if it is told of it. */
+  readonly timerPort?: number;
+  /** A level-triggered, active-high wire. */
+  readonly sciIrq: number;
+  /** RESET_REG, 1 byte. */
+  readonly resetPort: number;
+  readonly resetValue: number;
+  /** SLP_TYP that turns the machine off. */
+  readonly sleepTypeS5: number;
+}

@@ -1,0 +1,62 @@
+/**
+ * DSDT: the devices that a guest cannot find by itself.
+ *
+ * Source: ACPI 6.4, 5.2.11.1 (DSDT), 7.4.2 (\_S5), 6.1 (identification).
+ * LNRO0005 is Linux' id for virtio-mmio (drivers/virtio/virtio_mmio.c).
+ *
+ * No processors (the MADT lists them), no PCI root, no power button device (it
+ * is fixed hardware): what is not described is not probed.
+ */
+import { type Aml, concat, device, eisaId, integer, name, pack, scope, string } from "./aml.ts";
+import type { AcpiDescription } from "./description.ts";
+import { edgeInterrupt, io, irqNoFlags, memory32Fixed, resourceTemplate } from "./resources.ts";
+import { table } from "./table.ts";
+
+const SERIAL_PORTS = 8;
+const RTC_PORT = 0x70;
+const RTC_PORTS = 2;
+
+export function dsdt(description: AcpiDescription): Uint8Array {
+  const { serial, virtioMmio, rtc, i8042, pm } = description;
+  const devices = [...serial.map(com), ...virtioMmio.map(virtio)];
+  if (rtc !== undefined) devices.push(clock(rtc));
+  if (i8042) devices.push(keyboard());
+  const { sleepTypeS5 } = pm;
+  const s5 = name("\\_S5", pack(integer(sleepTypeS5), integer(sleepTypeS5), integer(0), integer(0)));
+  return table("DSDT", 2, concat([scope("\\_SB", ...devices), s5]));
+}
+
+function com({ port, irq }: { port: number; irq: number }, index: number): Aml {
+  return device(
+    `COM${index + 1}`,
+    name("_HID", eisaId("PNP0501")),
+    name("_UID", integer(index + 1)),
+    name("_CRS", resourceTemplate(io(port, SERIAL_PORTS), irqNoFlags(irq))),
+  );
+}
+
+function virtio({ address, size, irq }: { address: number; size: number; irq: number }, index: number): Aml {
+  return device(
+    `V${index.toString(16).toUpperCase().padStart(3, "0")}`,
+    name("_HID", string("LNRO0005")),
+    name("_UID", integer(index)),
+    name("_CRS", resourceTemplate(memory32Fixed(address, size), edgeInterrupt(irq))),
+  );
+}
+
+function clock({ port = RTC_PORT, irq }: { port?: number; irq?: number }): Aml {
+  const interrupt = irq === undefined ? [] : [irqNoFlags(irq)];
+  return device(
+    "RTC",
+    name("_HID", eisaId("PNP0B00")),
+    name("_CRS", resourceTemplate(io(port, RTC_PORTS), ...interrupt)),
+  );
+}
+
+function keyboard(): Aml {
+  return device(
+    "KBD",
+    name("_HID", eisaId("PNP0303")),
+    name("_CRS", resourceTemplate(io(0x60, 1), io(0x64, 1), irqNoFlags(1))),
+  );
+}

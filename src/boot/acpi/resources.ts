@@ -1,0 +1,42 @@
+/**
+ * Resource descriptors: what a device's _CRS says it occupies.
+ *
+ * Source: ACPI 6.4, 6.4 (Resource Data Types for ACPI).
+ */
+import { type Aml, buffer, concat, u16, u32 } from "./aml.ts";
+
+const IRQ_NO_FLAGS = 0x22; // small, 2 bytes
+const IO_PORT = 0x47; // small, 7 bytes
+const END_TAG = 0x79; // small, 1 byte
+const MEMORY_32_FIXED = 0x86; // large
+const EXTENDED_INTERRUPT = 0x89; // large
+
+const DECODE_16 = 1;
+const READ_WRITE = 1;
+const CONSUMER = 1 << 0;
+const EDGE = 1 << 1;
+
+/** `count` I/O ports from `port` on. */
+export function io(port: number, count: number): Uint8Array {
+  const alignment = 1;
+  return concat([[IO_PORT, DECODE_16], u16(port), u16(port), [alignment, count]]);
+}
+
+/** ISA interrupt 0 to 15: edge-triggered, active high, not shared. */
+export function irqNoFlags(irq: number): Uint8Array {
+  return concat([[IRQ_NO_FLAGS], u16(1 << irq)]);
+}
+
+export function memory32Fixed(address: number, size: number): Uint8Array {
+  return concat([[MEMORY_32_FIXED], u16(9), [READ_WRITE], u32(address), u32(size)]);
+}
+
+/** A global system interrupt: edge-triggered, active high, not shared. */
+export function edgeInterrupt(gsi: number): Uint8Array {
+  return concat([[EXTENDED_INTERRUPT], u16(6), [CONSUMER | EDGE, 1], u32(gsi)]);
+}
+
+export function resourceTemplate(...resources: Uint8Array[]): Aml {
+  const unchecked = 0; // in place of a checksum
+  return buffer(concat([...resources, [END_TAG, unchecked]]));
+}

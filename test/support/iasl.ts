@@ -1,0 +1,43 @@
+/**
+ * ACPI tables through Intel's compiler and disassembler, from the package
+ * acpica-tools. A machine without it fails these tests; it does not skip them.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export interface Disassembly {
+  readonly source: string;
+  /** The table as iasl makes it from that source, warnings being errors. */
+  readonly recompiled: Uint8Array;
+}
+
+export function disassemble(table: Uint8Array): Disassembly {
+  const folder = mkdtempSync(join(tmpdir(), "vmexit-acpi-"));
+  try {
+    writeFileSync(join(folder, "table.aml"), table);
+    iasl(folder, "-d", "table.aml");
+    const source = readFileSync(join(folder, "table.dsl"), "utf8");
+    iasl(folder, "-we", "-oa", "-p", "again", "table.dsl"); // -oa: encode names as they are written
+    return { source, recompiled: readFileSync(join(folder, "again.aml")) };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function iasl(folder: string, ...args: string[]): void {
+  let output: string;
+  try {
+    output = execFileSync("iasl", args, { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") {
+      throw new Error("iasl is missing: sudo apt-get install acpica-tools", { cause: error });
+    }
+    const text = error instanceof Error && "stdout" in error ? String(error.stdout) : "";
+    throw new Error(`iasl ${args.join(" ")} failed:\n${text}`, { cause: error });
+  }
+  if (/\b(Warning|Error)\b(?!s?,)/.test(output.replace(/^.*Compilation successful.*$/m, ""))) {
+    throw new Error(`iasl ${args.join(" ")}:\n${output}`);
+  }
+}
