@@ -35,7 +35,10 @@ export async function openPlace(where: Chardev, stdout: Writable): Promise<Place
   }
 }
 
-/** Lets `port` flow into `place`. @returns a promise that settles when its last byte is written. */
+/**
+ * Lets `port` flow into `place`. @returns a promise that settles when its last
+ * byte is written, or none can be any more.
+ */
 export function connectOutput(port: Readable, place: Place | undefined): Promise<void> {
   if (place === undefined) {
     port.resume();
@@ -44,6 +47,10 @@ export function connectOutput(port: Readable, place: Place | undefined): Promise
   const { sink, end } = place;
   port.pipe(sink, { end });
   return new Promise((resolve) => {
+    sink.once("error", () => {
+      port.resume(); // a guest that is about to be stopped must not wait for a reader
+      resolve();
+    });
     if (end) sink.once("close", resolve);
     // Pipes are written asynchronously: the callback of a last write says that all before it are out.
     else port.once("end", () => sink.write("", () => resolve()));

@@ -47,7 +47,7 @@ export type Outcome = number | EndingSignal;
 /** Reports of a machine that are printed; a guest must not be able to fill a log with them. */
 const REPORT_LIMIT = 100;
 /** What a machine stopped from outside may take to stop, and its last bytes to be written. */
-const LAST_WORDS_MS = 2_000;
+const LAST_WORDS_MS = 1_000;
 
 /** Never throws: what goes wrong is printed and becomes an exit status. */
 export async function run(argv: readonly string[], host: RunHost): Promise<Outcome> {
@@ -102,8 +102,10 @@ async function runMachine(request: RunRequest, host: RunHost): Promise<Outcome> 
       await Promise.race([allWritten, interruption.happened]);
       if (end.reason === "crash") notice(`vmexit: the guest crashed: ${end.message ?? "no reason given"}\n`);
     } else {
-      await atMost(LAST_WORDS_MS, machine.stop());
-      await atMost(LAST_WORDS_MS, allWritten);
+      await atMost(
+        LAST_WORDS_MS,
+        machine.stop().then(() => allWritten),
+      );
     }
     if (request.stats) notice(statsText(machine.stats()));
     await atMost(LAST_WORDS_MS, machine.close());
@@ -144,6 +146,7 @@ function outputFailure(name: string, error: NodeJS.ErrnoException): [Outcome, st
 function reporter(notice: (text: string) => void): (error: Error) => void {
   let reports = 0;
   return (error) => {
+    if ("code" in error && error.code === "ECRASH") return; // the ending says the same
     reports++;
     if (reports <= REPORT_LIMIT) notice(`vmexit: ${error.message}\n`);
     if (reports === REPORT_LIMIT) notice("vmexit: further reports are not shown\n");

@@ -1,5 +1,8 @@
+import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { OptionError } from "../../../src/base/errors.ts";
+import { deviceHelp } from "../../../src/cli/drive-options.ts";
+import { KEYS_HELP } from "../../../src/cli/escape-filter.ts";
 import { OPTIONS, parseRun, runHelp } from "../../../src/cli/options.ts";
 import type { RunRequest } from "../../../src/cli/run-request.ts";
 
@@ -275,5 +278,22 @@ test("any words at all either make a machine or are refused as options", () => {
     } catch (error) {
       if (!(error instanceof OptionError)) throw new Error(`${JSON.stringify(argv)}: ${error}`);
     }
+  }
+});
+
+test("the manual shows help as it is printed", async () => {
+  const manual = await readFile(new URL("../../../docs/cli.md", import.meta.url), "utf8");
+  expect(manual).toContain(runHelp());
+  expect(manual).toContain(deviceHelp());
+  for (const line of KEYS_HELP.trim().split("\n")) expect(manual).toContain(line);
+});
+
+test("the manual's lines are accepted as printed", async () => {
+  const manual = await readFile(new URL("../../../docs/cli.md", import.meta.url), "utf8");
+  const lines = manual.replaceAll("\\\n", " ").match(/^vmexit run .*$/gm) ?? [];
+  expect(lines.length).toBeGreaterThanOrEqual(3);
+  for (const line of lines) {
+    const words = [...line.matchAll(/'([^']*)'|(\S+)/g)].map((match) => match[1] ?? match[2]).slice(2);
+    expect(parseRun(words).action, line).toBe("run");
   }
 });

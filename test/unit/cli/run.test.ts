@@ -1,0 +1,259 @@
+import { EventEmitter } from "node:events";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Duplex, PassThrough, Writable } from "node:stream";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { OptionError } from "../../../src/base/errors.ts";
+import { BootError } from "../../../src/boot/plan.ts";
+import type { EndingSignal } from "../../../src/cli/end-process.ts";
+import type { Machine, RunHost } from "../../../src/cli/run.ts";
+import { run } from "../../../src/cli/run.ts";
+import type { Ending } from "../../../src/threads/shared.ts";
+import type { VmOptions } from "../../../src/vm/options.ts";
+
+/** A serial port of a guest that says what it is told to and echoes nothing. */
+class FakePort extends Duplex {
+  received = "";
+  override _read(): void {}
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    this.received += chunk.toString();
+    done();
+  }
+}
+
+class FakeMachine extends EventEmitter implements Machine {
+  readonly serials: readonly FakePort[];
+  readonly debugConsole = new PassThrough();
+  readonly exited: Promise<Ending>;
+  closed = false;
+  end: (ending: Ending) => void = () => {};
+
+  constructor(options: VmOptions) {
+    super();
+    this.serials = Array.from({ length: options.serialPorts ?? 1 }, () => new FakePort());
+    this.exited = new Promise((resolve) => {
+      this.end = (ending) => {
+        for (const port of this.serials) port.push(null);
+        this.debugConsole.end();
+        resolve(ending);
+      };
+    });
+  }
+
+  async start(): Promise<void> {}
+  async stop(): Promise<void> {
+    this.end({ reason: "stopped" });
+  }
+  async close(): Promise<void> {
+    this.closed = true;
+  }
+  stats(): object {
+    return { exits: { IO: 3 }, totalExits: 3 };
+  }
+}
+
+class Sink extends Writable {
+  text = "";
+  failure: NodeJS.ErrnoException | undefined;
+  override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
+    if (this.failure === undefined) this.text += chunk.toString();
+    done(this.failure);
+  }
+}
+
+function host(guest: (machine: FakeMachine, options: VmOptions) => void | Promise<void>) {
+  const seen = {
+    stdin: new PassThrough(),
+    stdout: new Sink(),
+    stderr: new Sink(),
+    machine: undefined as FakeMachine | undefined,
+    signal: (_signal: EndingSignal) => {},
+  };
+  const world: RunHost = {
+    stdin: seen.stdin,
+    stdout: seen.stdout,
+    stderr: seen.stderr,
+    createVm: async (options) => {
+      const machine = new FakeMachine(options);
+      seen.machine = machine;
+      machine.start = async () => {
+        setImmediate(() => void guest(machine, options));
+      };
+      return machine;
+    },
+    onSignal: (listener) => {
+      seen.signal = listener;
+    },
+  };
+  return { seen, world };
+}
+
+const says = (text: string, ending: Ending) => (machine: FakeMachine) => {
+  machine.serials[0].push(text);
+  machine.end(ending);
+};
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "vmexit-cli-"));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+test("what the guest says comes out before its power-off becomes status 0", async () => {
+  const { seen, world } = host(says("hello\r\n", { reason: "poweroff" }));
+  expect(await run(["-kernel", "K"], world)).toBe(0);
+  expect(seen.stdout.text).toBe("hello\r\n");
+  expect(seen.stderr.text).toBe("");
+  expect(seen.machine?.closed).toBe(true);
+});
+
+test("a crash has its own status and says why", async () => {
+  const { seen, world } = host(says("", { reason: "crash", message: "triple fault" }));
+  expect(await run(["-kernel", "K"], world)).toBe(4);
+  expect(seen.stderr.text).toBe("vmexit: the guest crashed: triple fault\n");
+});
+
+test("a guest's own status is passed on", async () => {
+  const { world } = host(says("", { reason: "exit", status: 33 }));
+  expect(await run(["-kernel", "K"], world)).toBe(33);
+});
+
+test("a command line that cannot be used has status 2 and starts nothing", async () => {
+  const { seen, world } = host(() => {});
+  expect(await run(["-kernel", "K", "-drive", "file=a,fromat=raw"], world)).toBe(2);
+  expect(seen.stderr.text).toBe(
+    'vmexit run: -drive file=a,fromat=raw: unknown key "fromat" (did you mean "format"?)\n',
+  );
+  expect(seen.machine).toBeUndefined();
+});
+
+test.each<[Error, number, string]>([
+  [new OptionError("cpus: 999 is out of range"), 2, "vmexit run: cpus: 999 is out of range\n"],
+  [
+    new BootError("K: neither a bzImage nor an ELF file"),
+    1,
+    "vmexit run: K: neither a bzImage nor an ELF file\n",
+  ],
+])("an error of the library becomes a sentence", async (error, status, text) => {
+  const { seen, world } = host(() => {});
+  const failing = { ...world, createVm: () => Promise.reject(error) };
+  expect(await run(["-kernel", "K"], failing)).toBe(status);
+  expect(seen.stderr.text).toBe(text);
+});
+
+test("help is printed without a machine", async () => {
+  const { seen, world } = host(() => {});
+  expect(await run(["--help"], world)).toBe(0);
+  expect(seen.stdout.text).toContain("Usage: vmexit run");
+});
+
+test("what is piped in reaches the guest, and its end does not end the guest", async () => {
+  const { seen, world } = host(async (machine) => {
+    seen.stdin.end("echo hi\n");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    says(`got: ${machine.serials[0].received}`, { reason: "poweroff" })(machine);
+  });
+  expect(await run(["-kernel", "K"], world)).toBe(0);
+  expect(seen.stdout.text).toBe("got: echo hi\n");
+});
+
+test("a signal stops the machine and is what the process dies of", async () => {
+  const { seen, world } = host((machine) => {
+    machine.serials[0].push("working");
+    seen.signal("SIGTERM");
+  });
+  expect(await run(["-kernel", "K"], world)).toBe("SIGTERM");
+  expect(seen.stdout.text).toBe("working");
+  expect(seen.machine?.closed).toBe(true);
+});
+
+test("a signal while the machine is being made is obeyed", async () => {
+  const { seen, world } = host(() => {});
+  const running = run(["-kernel", "K"], { ...world, createVm: () => new Promise(() => {}) });
+  await new Promise((resolve) => setImmediate(resolve));
+  seen.signal("SIGINT");
+  expect(await running).toBe("SIGINT");
+});
+
+test("a machine that does not stop is left behind", { timeout: 10_000 }, async () => {
+  const { seen, world } = host((machine) => {
+    machine.stop = () => new Promise(() => {});
+    machine.close = () => new Promise(() => {});
+    seen.signal("SIGTERM");
+  });
+  expect(await run(["-kernel", "K"], world)).toBe("SIGTERM");
+});
+
+test("a reader that goes away ends the run without a complaint", async () => {
+  const { seen, world } = host((machine) => {
+    seen.stdout.failure = Object.assign(new Error("write EPIPE"), { code: "EPIPE" });
+    machine.serials[0].push("for nobody");
+  });
+  expect(await run(["-kernel", "K"], world)).toBe(141);
+  expect(seen.stderr.text).toBe("");
+});
+
+test("output that cannot be written ends the run and says where", async () => {
+  const { seen, world } = host((machine) => {
+    seen.stdout.failure = Object.assign(new Error("ENOSPC: no space left on device, write"), {
+      code: "ENOSPC",
+    });
+    machine.serials[0].push("too much");
+  });
+  expect(await run(["-kernel", "K"], world)).toBe(1);
+  expect(seen.stderr.text).toContain("writing the guest's output to standard output: ENOSPC");
+});
+
+test("each console goes where it was sent, whole", async () => {
+  const log = join(folder, "log,1");
+  const debug = join(folder, "debug");
+  const { seen, world } = host((machine) => {
+    machine.serials[0].push("x".repeat(300_000));
+    machine.serials[1].push("second");
+    machine.serials[2].push("unheard");
+    machine.debugConsole.write("debug");
+    machine.end({ reason: "poweroff" });
+  });
+  const argv = ["-kernel", "K", "-serial", `file:${log}`, "-serial", "stdio", "-serial", "none"];
+  expect(await run([...argv, "-debugcon", `file:${debug}`], world)).toBe(0);
+  expect((await readFile(log, "utf8")).length).toBe(300_000);
+  expect(await readFile(debug, "utf8")).toBe("debug");
+  expect(seen.stdout.text).toBe("second");
+});
+
+test("a file that cannot be made is found before the guest starts", async () => {
+  const { seen, world } = host(() => {});
+  const missing = join(folder, "missing", "log");
+  expect(await run(["-kernel", "K", "-serial", `file:${missing}`], world)).toBe(1);
+  expect(seen.stderr.text).toContain(missing);
+  expect(seen.machine).toBeUndefined();
+});
+
+test("the machine's counters come at the end when asked for", async () => {
+  const { seen, world } = host(says("", { reason: "poweroff" }));
+  await run(["-kernel", "K", "--stats"], world);
+  expect(seen.stderr.text).toBe("exits.IO    3\ntotalExits  3\n");
+});
+
+test("unclaimed accesses are shown when asked for", async () => {
+  const { seen, world } = host((machine, options) => {
+    options.onUnclaimed?.({ space: "port", direction: "read", address: 0x2f9, size: 1, value: 0xff });
+    options.onUnclaimed?.({ space: "memory", direction: "write", address: 0xd0000000, size: 4, value: 1 });
+    machine.end({ reason: "poweroff" });
+  });
+  await run(["-kernel", "K", "-trace", "unclaimed"], world);
+  expect(seen.stderr.text).toBe(
+    "vmexit: unclaimed: read of 1 at port 0x02f9: 0xff\nvmexit: unclaimed: write of 4 at memory 0xd0000000: 0x00000001\n",
+  );
+});
+
+test("a guest cannot flood the log with reports", async () => {
+  const { seen, world } = host((machine) => {
+    for (let n = 0; n < 1000; n++) machine.emit("error", new Error("virtio-blk: broken queue"));
+    machine.end({ reason: "poweroff" });
+  });
+  await run(["-kernel", "K"], world);
+  expect(seen.stderr.text.split("\n").length).toBeLessThan(110);
+  expect(seen.stderr.text).toContain("further reports are not shown");
+});
