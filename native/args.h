@@ -1,0 +1,141 @@
+// What JavaScript passes, checked, and what goes back.
+//
+// Every Read function leaves its output alone and returns false unless the
+// argument is exactly what is wanted; callers answer that with -EINVAL. Nothing
+// is coerced, so no JavaScript runs between reading one argument and the next,
+// and a handle cannot be closed under the feet of a method.
+//
+// An array may lie in shared memory: other threads can change its elements at
+// any time. Read each element once into a local, check the local, use the
+// local.
+
+#ifndef VMEXIT_NATIVE_ARGS_H_
+#define VMEXIT_NATIVE_ARGS_H_
+
+#include <napi.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+
+namespace vmexit {
+
+// Numbers are exact in JavaScript up to here.
+inline constexpr uint64_t kMaxInteger = uint64_t{1} << 53;
+
+// A result >= 0, or -errno.
+inline Napi::Value Result(const Napi::CallbackInfo& info, int64_t result) {
+  return Napi::Number::New(info.Env(), static_cast<double>(result));
+}
+
+// What a system call gave: its result, or -errno if that is -1.
+inline int64_t Sys(int64_t result) { return result < 0 ? -errno : result; }
+
+// Converts a number without undefined behaviour, whatever it is.
+inline bool ToInteger(double number, uint64_t max, uint64_t* out) {
+  if (!(number >= 0 && number <= static_cast<double>(max))) return false;
+  if (number != std::floor(number)) return false;
+  *out = static_cast<uint64_t>(number);
+  return true;
+}
+
+inline bool ReadUint64(const Napi::CallbackInfo& info, size_t index,
+                       uint64_t max, uint64_t* out) {
+  const Napi::Value value = info[index];
+  if (!value.IsNumber()) return false;
+  return ToInteger(value.As<Napi::Number>().DoubleValue(), max, out);
+}
+
+inline bool ReadUint64(const Napi::CallbackInfo& info, size_t index,
+                       uint64_t* out) {
+  return ReadUint64(info, index, kMaxInteger, out);
+}
+
+inline bool ReadUint32(const Napi::CallbackInfo& info, size_t index,
+                       uint32_t* out) {
+  uint64_t value = 0;
+  if (!ReadUint64(info, index, std::numeric_limits<uint32_t>::max(), &value)) {
+    return false;
+  }
+  *out = static_cast<uint32_t>(value);
+  return true;
+}
+
+// Elements of a typed array; nothing if its buffer was detached.
+template <typename T>
+struct Span {
+  T* data = nullptr;
+  size_t length = 0;  // in elements
+  size_t bytes() const { return length * sizeof(T); }
+};
+
+template <typename T>
+inline bool ReadArray(const Napi::CallbackInfo& info, size_t index,
+                      napi_typedarray_type wanted, Span<T>* out) {
+  const Napi::Value value = info[index];
+  if (!value.IsTypedArray()) return false;
+  napi_typedarray_type type = wanted;
+  size_t length = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(info.Env(), value, &type, &length, &data,
+                               nullptr, nullptr) != napi_ok) {
+    return false;
+  }
+  if (type != wanted) return false;
+  out->data = static_cast<T*>(data);
+  out->length = data == nullptr ? 0 : length;
+  return true;
+}
+
+inline bool ReadBytes(const Napi::CallbackInfo& info, size_t index,
+                      Span<uint8_t>* out) {
+  return ReadArray(info, index, napi_uint8_array, out);
+}
+
+// At least `size` bytes: room for one struct of the kernel's.
+inline bool ReadStruct(const Napi::CallbackInfo& info, size_t index,
+                       size_t size, uint8_t** out) {
+  Span<uint8_t> bytes;
+  if (!ReadBytes(info, index, &bytes) || bytes.length < size) return false;
+  *out = bytes.data;
+  return true;
+}
+
+inline bool ReadWords(const Napi::CallbackInfo& info, size_t index,
+                      Span<uint32_t>* out) {
+  return ReadArray(info, index, napi_uint32_array, out);
+}
+
+inline bool ReadDoubles(const Napi::CallbackInfo& info, size_t index,
+                        Span<double>* out) {
+  return ReadArray(info, index, napi_float64_array, out);
+}
+
+// A file name: a string that is not empty and holds no NUL.
+inline bool ReadPath(const Napi::CallbackInfo& info, size_t index,
+                     std::string* out) {
+  const Napi::Value value = info[index];
+  if (!value.IsString()) return false;
+  std::string path = value.As<Napi::String>().Utf8Value();
+  if (path.empty() || path.find('\0') != std::string::npos) return false;
+  *out = std::move(path);
+  return true;
+}
+
+// An object of one of our classes. The tag tells it from every other object
+// that wraps something, ours or another addon's.
+template <typename T>
+inline T* ReadObject(const Napi::CallbackInfo& info, size_t index) {
+  const Napi::Value value = info[index];
+  if (!value.IsObject()) return nullptr;
+  const Napi::Object object = value.As<Napi::Object>();
+  if (!object.CheckTypeTag(&T::kTypeTag)) return nullptr;
+  return T::Unwrap(object);
+}
+
+}  // namespace vmexit
+
+#endif  // VMEXIT_NATIVE_ARGS_H_

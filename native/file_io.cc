@@ -1,0 +1,339 @@
+// Files and block devices: data moves between them and guest RAM, or a buffer
+// of JavaScript's, without a copy in between.
+//
+// Source: preadv2(2), fallocate(2), <linux/fs.h> (BLKDISCARD, BLKZEROOUT and
+// the block device's geometry), statx(2).
+//
+// Every call blocks. A short transfer is continued, so less than was asked for
+// means the end of the file.
+
+#include "file_io.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+
+#include "guest_ram.h"
+
+namespace vmexit {
+namespace {
+
+// Parts of one transfer that go to the kernel at once: its own limit, and a
+// small enough array (16 KiB) for any thread's stack.
+constexpr size_t kBatch = IOV_MAX;
+
+struct Transfer {
+  int fd;
+  bool write;
+  int flags;  // RWF_*
+};
+
+// One system call; may move less than asked.
+ssize_t TransferSome(const Transfer& transfer, const iovec* parts, size_t count,
+                     uint64_t offset) {
+  const auto at = static_cast<off_t>(offset);
+  const int n = static_cast<int>(count);
+  if (!transfer.write) return ::preadv(transfer.fd, parts, n, at);
+  if (transfer.flags == 0) return ::pwritev(transfer.fd, parts, n, at);
+  return ::pwritev2(transfer.fd, parts, n, at, transfer.flags);
+}
+
+// Moves all parts; changes them on the way. Returns bytes moved, fewer only at
+// the end of the file, or -errno.
+int64_t TransferAll(const Transfer& transfer, iovec* parts, size_t count,
+                    uint64_t offset) {
+  int64_t moved = 0;
+  while (count > 0) {
+    const ssize_t some = TransferSome(transfer, parts, count,
+                                      offset + static_cast<uint64_t>(moved));
+    if (some < 0) {
+      if (errno == EINTR) continue;
+      return -errno;
+    }
+    moved += some;
+    auto left = static_cast<size_t>(some);
+    while (count > 0 && left >= parts->iov_len) {
+      left -= parts->iov_len;
+      parts++;
+      count--;
+    }
+    if (count == 0) break;
+    // Nothing moved although something was wanted: the end of the file.
+    if (some == 0) break;
+    parts->iov_base = static_cast<uint8_t*>(parts->iov_base) + left;
+    parts->iov_len -= left;
+  }
+  return moved;
+}
+
+// Turns [RAM offset, length] pairs into host addresses. False if one of them
+// is not all RAM.
+bool FillParts(const Mapping& ram, const double* pairs, size_t count,
+               iovec* parts, size_t* bytes) {
+  for (size_t i = 0; i < count; i++) {
+    uint64_t offset = 0;
+    uint64_t length = 0;
+    if (!ToInteger(pairs[2 * i], kMaxInteger, &offset) ||
+        !ToInteger(pairs[2 * i + 1], kMaxInteger, &length) ||
+        !ram.Contains(offset, length)) {
+      return false;
+    }
+    parts[i] = {ram.data() + offset, length};
+    *bytes += length;
+  }
+  return true;
+}
+
+// Reads an unsigned number that a block device tells about itself.
+template <typename T>
+double Ask(int fd, unsigned long request, double otherwise) {
+  T value = 0;
+  return ::ioctl(fd, request, &value) < 0 ? otherwise
+                                          : static_cast<double>(value);
+}
+
+}  // namespace
+
+Napi::Function FileIo::Define(Napi::Env env) {
+  return Handle::Define(env, "FileIo",
+                        {
+                            InstanceMethod<&FileIo::Open>("open"),
+                            InstanceMethod<&FileIo::Size>("size"),
+                            InstanceMethod<&FileIo::Describe>("describe"),
+                            InstanceMethod<&FileIo::Preadv>("preadv"),
+                            InstanceMethod<&FileIo::Pwritev>("pwritev"),
+                            InstanceMethod<&FileIo::Pread>("pread"),
+                            InstanceMethod<&FileIo::Pwrite>("pwrite"),
+                            InstanceMethod<&FileIo::Fdatasync>("fdatasync"),
+                            InstanceMethod<&FileIo::Discard>("discard"),
+                            InstanceMethod<&FileIo::WriteZeroes>("writeZeroes"),
+                            InstanceMethod<&FileIo::Truncate>("truncate"),
+                        });
+}
+
+// open(path, flags). Regular files and block devices only; anything else is
+// -EINVAL, at once: opening a FIFO would otherwise wait for its other end.
+Napi::Value FileIo::Open(const Napi::CallbackInfo& info) {
+  std::string path;
+  uint32_t flags = 0;
+  if (!ReadPath(info, 0, &path) || !ReadUint32(info, 1, &flags) ||
+      (flags & ~(kReadOnly | kDirect | kCreate)) != 0) {
+    return Result(info, -EINVAL);
+  }
+  if (state_) return Result(info, -EBUSY);
+  const int open_flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
+                         (flags & kReadOnly ? O_RDONLY : O_RDWR) |
+                         (flags & kDirect ? O_DIRECT : 0) |
+                         (flags & kCreate ? O_CREAT | O_EXCL : 0);
+  Fd fd(::open(path.c_str(), open_flags, 0666));
+  if (!fd.valid()) return Result(info, -errno);
+  struct stat status = {};
+  if (::fstat(fd.get(), &status) < 0) return Result(info, -errno);
+  if (S_ISDIR(status.st_mode)) return Result(info, -EISDIR);
+  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
+    return Result(info, -EINVAL);
+  }
+  const int current = ::fcntl(fd.get(), F_GETFL);
+  if (current < 0 || ::fcntl(fd.get(), F_SETFL, current & ~O_NONBLOCK) < 0) {
+    return Result(info, -errno);
+  }
+  state_ = std::make_shared<FileState>(
+      FileState{std::move(fd), S_ISBLK(status.st_mode)});
+  return Result(info, 0);
+}
+
+// size() in bytes.
+Napi::Value FileIo::Size(const Napi::CallbackInfo& info) {
+  if (!state_) return Result(info, -EBADF);
+  if (state_->block_device) {
+    uint64_t size = 0;
+    if (::ioctl(state_->fd.get(), BLKGETSIZE64, &size) < 0) {
+      return Result(info, -errno);
+    }
+    return Result(info, static_cast<int64_t>(size));
+  }
+  struct stat status = {};
+  if (::fstat(state_->fd.get(), &status) < 0) return Result(info, -errno);
+  return Result(info, status.st_size);
+}
+
+// describe(out): 1 for a block device, else 0; its logical and physical block
+// size, minimum and optimal I/O size in bytes (for a file 512, 4096, 0, 0); the
+// alignment in bytes that O_DIRECT needs. Six doubles.
+Napi::Value FileIo::Describe(const Napi::CallbackInfo& info) {
+  Span<double> out;
+  if (!ReadDoubles(info, 0, &out) || out.length < 6) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_) return Result(info, -EBADF);
+  const int fd = state_->fd.get();
+  const bool block = state_->block_device;
+  out.data[0] = block ? 1 : 0;
+  out.data[1] = block ? Ask<int>(fd, BLKSSZGET, 512) : 512;
+  out.data[2] = block ? Ask<unsigned int>(fd, BLKPBSZGET, 512) : 4096;
+  out.data[3] = block ? Ask<unsigned int>(fd, BLKIOMIN, 0) : 0;
+  out.data[4] = block ? Ask<unsigned int>(fd, BLKIOOPT, 0) : 0;
+  out.data[5] = block ? out.data[1] : 4096;
+#ifdef STATX_DIOALIGN
+  struct statx status = {};
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 &&
+      (status.stx_mask & STATX_DIOALIGN) && status.stx_dio_offset_align > 0) {
+    out.data[5] =
+        std::max(status.stx_dio_offset_align, status.stx_dio_mem_align);
+  }
+#endif
+  return Result(info, 0);
+}
+
+// The work of preadv and pwritev: (ram, pairs, first, count, offset). The pairs
+// are [RAM offset, length] doubles; `first` and `count` are in pairs.
+int64_t FileIo::TransferRam(const Napi::CallbackInfo& info, bool write,
+                            int flags) {
+  GuestRam* const ram = ReadObject<GuestRam>(info, 0);
+  Span<double> pairs;
+  uint64_t first = 0;
+  uint64_t count = 0;
+  uint64_t offset = 0;
+  if (ram == nullptr || !ReadDoubles(info, 1, &pairs) ||
+      !ReadUint64(info, 2, &first) || !ReadUint64(info, 3, &count) ||
+      !ReadUint64(info, 4, &offset)) {
+    return -EINVAL;
+  }
+  const uint64_t available = pairs.length / 2;
+  if (first > available || count > available - first) return -EINVAL;
+  if (!state_ || !ram->state()) return -EBADF;
+  const Mapping& mapping = ram->state()->mapping;
+  const double* const start = pairs.data + 2 * first;
+  const Transfer transfer = {state_->fd.get(), write, flags};
+
+  iovec parts[kBatch];
+  if (count > kBatch) {
+    // Nothing moves unless all of it can.
+    for (uint64_t done = 0; done < count; done += kBatch) {
+      size_t ignored = 0;
+      if (!FillParts(mapping, start + 2 * done,
+                     std::min<uint64_t>(kBatch, count - done), parts,
+                     &ignored)) {
+        return -EFAULT;
+      }
+    }
+  }
+  int64_t moved = 0;
+  for (uint64_t done = 0; done < count; done += kBatch) {
+    const size_t batch = std::min<uint64_t>(kBatch, count - done);
+    size_t wanted = 0;
+    if (!FillParts(mapping, start + 2 * done, batch, parts, &wanted)) {
+      return -EFAULT;
+    }
+    const int64_t some = TransferAll(transfer, parts, batch,
+                                     offset + static_cast<uint64_t>(moved));
+    if (some < 0) return some;
+    moved += some;
+    if (static_cast<size_t>(some) < wanted) break;
+  }
+  return moved;
+}
+
+// preadv(ram, pairs, first, count, offset): from the file to guest RAM.
+// Returns bytes moved. -EFAULT if a pair is not all RAM.
+Napi::Value FileIo::Preadv(const Napi::CallbackInfo& info) {
+  return Result(info, TransferRam(info, false, 0));
+}
+
+// pwritev(ram, pairs, first, count, offset, dsync): from guest RAM to the file,
+// and with `dsync` to stable storage before it returns.
+Napi::Value FileIo::Pwritev(const Napi::CallbackInfo& info) {
+  const Napi::Value dsync = info[5];
+  if (!dsync.IsBoolean()) return Result(info, -EINVAL);
+  return Result(
+      info, TransferRam(info, true, dsync.As<Napi::Boolean>() ? RWF_DSYNC : 0));
+}
+
+// pread(bytes, offset): fills a Uint8Array. Returns bytes read.
+Napi::Value FileIo::Pread(const Napi::CallbackInfo& info) {
+  Span<uint8_t> bytes;
+  uint64_t offset = 0;
+  if (!ReadBytes(info, 0, &bytes) || !ReadUint64(info, 1, &offset)) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_) return Result(info, -EBADF);
+  iovec part = {bytes.data, bytes.length};
+  return Result(info,
+                TransferAll({state_->fd.get(), false, 0}, &part, 1, offset));
+}
+
+// pwrite(bytes, offset): writes a Uint8Array. Returns bytes written.
+Napi::Value FileIo::Pwrite(const Napi::CallbackInfo& info) {
+  Span<uint8_t> bytes;
+  uint64_t offset = 0;
+  if (!ReadBytes(info, 0, &bytes) || !ReadUint64(info, 1, &offset)) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_) return Result(info, -EBADF);
+  iovec part = {bytes.data, bytes.length};
+  return Result(info,
+                TransferAll({state_->fd.get(), true, 0}, &part, 1, offset));
+}
+
+Napi::Value FileIo::Fdatasync(const Napi::CallbackInfo& info) {
+  if (!state_) return Result(info, -EBADF);
+  return Result(info, Sys(::fdatasync(state_->fd.get())));
+}
+
+// discard(offset, length): the bytes are not needed any more. -EOPNOTSUPP where
+// the file system or device cannot.
+Napi::Value FileIo::Discard(const Napi::CallbackInfo& info) {
+  uint64_t range[2] = {};
+  if (!ReadUint64(info, 0, &range[0]) || !ReadUint64(info, 1, &range[1])) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_) return Result(info, -EBADF);
+  const int failed =
+      state_->block_device
+          ? ::ioctl(state_->fd.get(), BLKDISCARD, range)
+          : ::fallocate(
+                state_->fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                static_cast<off_t>(range[0]), static_cast<off_t>(range[1]));
+  return Result(info, Sys(failed));
+}
+
+// writeZeroes(offset, length, unmap): the bytes read as zero from now on; with
+// `unmap` the space may be given back. -EOPNOTSUPP where the file system or
+// device cannot.
+Napi::Value FileIo::WriteZeroes(const Napi::CallbackInfo& info) {
+  uint64_t range[2] = {};
+  const Napi::Value unmap = info[2];
+  if (!ReadUint64(info, 0, &range[0]) || !ReadUint64(info, 1, &range[1]) ||
+      !unmap.IsBoolean()) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_) return Result(info, -EBADF);
+  const int fd = state_->fd.get();
+  if (state_->block_device) {
+    return Result(info, Sys(::ioctl(fd, BLKZEROOUT, range)));
+  }
+  const int mode =
+      FALLOC_FL_KEEP_SIZE |
+      (unmap.As<Napi::Boolean>() ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+  return Result(info, Sys(::fallocate(fd, mode, static_cast<off_t>(range[0]),
+                                      static_cast<off_t>(range[1]))));
+}
+
+// truncate(size): sets the length of a regular file in bytes.
+Napi::Value FileIo::Truncate(const Napi::CallbackInfo& info) {
+  uint64_t size = 0;
+  if (!ReadUint64(info, 0, &size)) return Result(info, -EINVAL);
+  if (!state_) return Result(info, -EBADF);
+  return Result(info,
+                Sys(::ftruncate(state_->fd.get(), static_cast<off_t>(size))));
+}
+
+}  // namespace vmexit

@@ -1,0 +1,119 @@
+// KVM vCPU: its kvm_run page, KVM_RUN, and the kick that makes KVM_RUN return.
+//
+// Source: Linux Documentation/virt/kvm/api.rst, 4.10 (KVM_RUN) and section 5
+// (struct kvm_run, immediate_exit). This file enters the guest and says why it
+// came back; what to do about it is decided in TypeScript.
+
+#include "kvm_vcpu.h"
+
+#include <linux/kvm.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <mutex>
+
+namespace vmexit {
+namespace {
+
+// A real-time signal that neither glibc nor Node uses. Nothing happens in its
+// handler: its arrival is what ends KVM_RUN.
+int KickSignal() { return SIGRTMIN + 2; }
+
+pid_t ThreadId() {
+  // Asked once a thread: a system call for each exit would be felt.
+  thread_local const pid_t id = static_cast<pid_t>(::syscall(SYS_gettid));
+  return id;
+}
+
+// Lets the kick reach this thread: a handler for the process, and the signal
+// unblocked in the thread.
+bool ReceiveKicks() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    struct sigaction action = {};
+    action.sa_handler = [](int) {};
+    // No SA_RESTART: whatever the signal finds the thread in, it ends.
+    ::sigaction(KickSignal(), &action, nullptr);
+  });
+  sigset_t kick;
+  ::sigemptyset(&kick);
+  ::sigaddset(&kick, KickSignal());
+  return ::pthread_sigmask(SIG_UNBLOCK, &kick, nullptr) == 0;
+}
+
+uint8_t* ImmediateExit(const VcpuState& state) {
+  return &state.page.as<kvm_run>()->immediate_exit;
+}
+
+}  // namespace
+
+VcpuClaim::VcpuClaim(VcpuState* state) : state_(state) {
+  pid_t nobody = 0;
+  if (!state->user.compare_exchange_strong(nobody, ThreadId())) {
+    state_ = nullptr;
+  }
+}
+
+VcpuClaim::~VcpuClaim() {
+  if (state_ != nullptr) state_->user.store(0);
+}
+
+Napi::Function KvmVcpu::Define(Napi::Env env) {
+  Methods methods = {
+      InstanceMethod<&KvmVcpu::Run>("run"),
+      InstanceMethod<&KvmVcpu::Kick>("kick"),
+      InstanceMethod<&KvmVcpu::RunPage>("runPage"),
+      InstanceMethod<&KvmVcpu::BenchRunLoop>("benchRunLoop"),
+  };
+  AddStateMethods(&methods);
+  return Handle::Define(env, "KvmVcpu", std::move(methods));
+}
+
+// run() blocks the calling thread in the guest. Returns kvm_run.exit_reason, or
+// -EINTR after a kick; the caller then looks at why it was kicked.
+Napi::Value KvmVcpu::Run(const Napi::CallbackInfo& info) {
+  if (!state_) return Result(info, -EBADF);
+  const VcpuClaim claim(state_.get());
+  if (!claim) return Result(info, -EBUSY);
+  thread_local const bool receives_kicks = ReceiveKicks();
+  if (!receives_kicks) return Result(info, -EPERM);
+
+  int failed = 0;
+  do {
+    failed = ::ioctl(state_->fd.get(), KVM_RUN, 0) < 0 ? errno : 0;
+    // EAGAIN: a CPU that waited for its start-up IPI has got it.
+  } while (failed == EAGAIN);
+  if (failed == EINTR) {
+    // Cleared here, before anybody looks at why: a kick from now on is about
+    // something new and ends the next run.
+    __atomic_store_n(ImmediateExit(*state_), 0, __ATOMIC_SEQ_CST);
+  }
+  if (failed != 0) return Result(info, -failed);
+  return Result(info, state_->page.as<kvm_run>()->exit_reason);
+}
+
+// kick() makes the run() that is going on, or else the next one, return -EINTR.
+// From any thread.
+Napi::Value KvmVcpu::Kick(const Napi::CallbackInfo& info) {
+  if (!state_) return Result(info, -EBADF);
+  // The order pairs with run(), which first names its thread and then lets the
+  // kernel look at the flag: one of the two always sees the other.
+  __atomic_store_n(ImmediateExit(*state_), 1, __ATOMIC_SEQ_CST);
+  const pid_t thread = state_->user.load();
+  // A thread that has meanwhile left, or even ended, misses nothing: the flag
+  // stays for the next run, and the signal alone does nothing.
+  if (thread != 0 && thread != ThreadId()) {
+    ::syscall(SYS_tgkill, ::getpid(), thread, KickSignal());
+  }
+  return Result(info, 0);
+}
+
+// runPage(): kvm_run and the pages after it, as an ArrayBuffer.
+Napi::Value KvmVcpu::RunPage(const Napi::CallbackInfo& info) {
+  if (!state_) return Result(info, -EBADF);
+  return views_.Get(info, state_, state_->page.data(), state_->page.size());
+}
+
+}  // namespace vmexit
