@@ -15,7 +15,8 @@ const KEPT: readonly number[] = [];
 const SEEDS = 400;
 const ROUNDS = 12;
 const DISK_BYTES = 1 << 18;
-const TABLE = RAM + 0x8000;
+/** Indirect tables lie at the very end of RAM: one entry too far is outside. */
+const TABLE = RAM + RAM_BYTES - 16 * 8;
 const DATA = RAM + 0x10000;
 const AROUND = 0xa5;
 
@@ -66,16 +67,17 @@ class Guest {
     const index = this.#below(entries);
     const next = this.#next() < 0.9 ? (index + 1) % entries : this.#below(entries + 2);
     const good = this.#next() < 0.8;
-    this.#queue.describe(
-      index,
-      {
-        address: good ? DATA + 0x200 * this.#below(32) : this.#address(),
-        length: good ? this.#pick([1, 16, 512, 1024, 513]) : this.#length(),
-        flags: this.#flags(),
-        next,
-      },
-      table,
-    );
+    const flags = this.#flags();
+    let address = this.#address();
+    let length = this.#length();
+    if (good && (flags & DESC_F_INDIRECT) !== 0) {
+      address = TABLE + 16 * this.#below(8);
+      length = 16 * (1 + this.#below(8));
+    } else if (good) {
+      address = DATA + 0x200 * this.#below(32);
+      length = this.#pick([1, 16, 512, 1024, 513]);
+    }
+    this.#queue.describe(index, { address, length, flags, next }, table);
   }
 
   request(): void {
