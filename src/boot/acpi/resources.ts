@@ -24,10 +24,12 @@ export function io(port: number, count: number): Uint8Array {
 
 /** ISA interrupt 0 to 15: edge-triggered, active high, not shared. */
 export function irqNoFlags(irq: number): Uint8Array {
+  if (irq < 0 || irq > 15) throw new RangeError(`${irq}: not an ISA interrupt`);
   return concat([[IRQ_NO_FLAGS], u16(1 << irq)]);
 }
 
 export function memory32Fixed(address: number, size: number): Uint8Array {
+  if (address + size > 2 ** 32) throw new RangeError(`0x${address.toString(16)}: not a 32-bit address`);
   return concat([[MEMORY_32_FIXED], u16(9), [READ_WRITE], u32(address), u32(size)]);
 }
 

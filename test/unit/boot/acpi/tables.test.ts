@@ -210,3 +210,10 @@ test("the SCI is a level that is active high, and the PIT is at input 2 only if 
   expect(overrides(microvm)).toEqual(["09 00000009 000D"]);
   expect(overrides(everything)).toEqual(["09 00000009 000D", "00 00000002 0000"]);
 });
+
+test("a machine that ACPI's short descriptors cannot describe is a mistake of ours, not a wrong table", () => {
+  const serial = [{ port: 0x3f8, irq: 16 }];
+  expect(() => buildAcpi({ ...microvm, serial }, AT)).toThrow("16: not an ISA interrupt");
+  const virtioMmio = [{ address: 2 ** 32, size: 0x1000, irq: 16 }];
+  expect(() => buildAcpi({ ...microvm, virtioMmio }, AT)).toThrow("not a 32-bit address");
+});
