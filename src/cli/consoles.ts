@@ -5,13 +5,25 @@
  */
 import { open } from "node:fs/promises";
 import type { Readable, Writable } from "node:stream";
+import type { Receiver } from "./keyboard.ts";
+import type { PtyEnd } from "./pty-console.ts";
 import type { Chardev } from "./run-request.ts";
 
-/** An opened place. `end` tells whether it is closed with the port. */
+/** An opened place. */
 export interface Place {
   readonly name: string;
   readonly sink: Writable;
+  /** Whether the sink ends with the port. */
   readonly end: boolean;
+  /** For a place that has its own keyboard. */
+  connectInput?(receiver: Receiver): void;
+}
+
+/** What places are made of. */
+export interface PlaceHost {
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+  openPty(): Promise<PtyEnd>;
 }
 
 /**
@@ -20,18 +32,24 @@ export interface Place {
  * @param label the port's name, as in "serial0"
  * @returns undefined for a port that is connected to nothing
  */
-export async function openPlace(where: Chardev, stdout: Writable): Promise<Place | undefined> {
+export async function openPlace(where: Chardev, label: string, host: PlaceHost): Promise<Place | undefined> {
   switch (where.kind) {
     case "none":
       return undefined;
     case "stdio":
-      return { name: "standard output", sink: stdout, end: false };
+      return { name: "standard output", sink: host.stdout, end: false };
     case "file": {
       const file = await open(where.path, "w");
       return { name: where.path, sink: file.createWriteStream(), end: true };
     }
-    case "pty":
-      throw new Error("not yet");
+    case "pty": {
+      const pty = await host.openPty();
+      const { PtyConsole } = await import("./pty-console.ts");
+      const sink = new PtyConsole(pty);
+      // In QEMU's words, which programs look for.
+      host.stderr.write(`char device redirected to ${pty.path} (label ${label})\n`);
+      return { name: pty.path, sink, end: true, connectInput: (receiver) => sink.connect(receiver) };
+    }
   }
 }
 

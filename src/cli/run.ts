@@ -6,10 +6,11 @@
  * output that can no longer be written. What the guest sent before its end is
  * written before the process ends.
  */
-import type { Duplex, Readable, Writable } from "node:stream";
+import type { Duplex, Readable } from "node:stream";
 import { OptionError } from "../base/errors.ts";
 import type { Ending } from "../threads/shared.ts";
 import type { UnclaimedAccess, VmOptions } from "../vm/options.ts";
+import type { PlaceHost } from "./consoles.ts";
 import { connectOutput, openPlace } from "./consoles.ts";
 import type { EndingSignal } from "./end-process.ts";
 import { FAILED, OK, OUTPUT_CLOSED, STOPPED, statusOf, USAGE } from "./exit-status.ts";
@@ -32,10 +33,8 @@ export interface Machine {
 }
 
 /** The world around the command. */
-export interface RunHost {
+export interface RunHost extends PlaceHost {
   readonly stdin: Input;
-  readonly stdout: Writable;
-  readonly stderr: Writable;
   createVm(options: VmOptions): Promise<Machine>;
   /** Calls back at the first signal that asks the process to end. */
   onSignal(listener: (signal: EndingSignal) => void): void;
@@ -72,23 +71,23 @@ async function runMachine(request: RunRequest, host: RunHost): Promise<Outcome> 
 
   const start = async () => {
     const wheres = [...request.serials, request.debugConsole];
-    const places = await Promise.all(wheres.map((where) => openPlace(where, host.stdout)));
+    const label = (index: number) => (index < request.serials.length ? `serial${index}` : "debugcon");
+    const places = await Promise.all(wheres.map((where, index) => openPlace(where, label(index), host)));
     const machine = await host.createVm({
       ...request.vm,
       ...(request.traceUnclaimed ? { onUnclaimed: (access) => notice(unclaimedText(access)) } : {}),
     });
     machine.on("error", reporter(notice));
-    for (const [index, port] of [...machine.serials, machine.debugConsole].entries()) {
+    [...machine.serials, machine.debugConsole].forEach((port, index) => {
       const place = places[index];
       place?.sink.on("error", (error) => interruption.raise(...outputFailure(place.name, error)));
       written.push(connectOutput(port, place));
-    }
-    const typedInto = wheres.findIndex(
-      (where, index) => where.kind === "stdio" && index < machine.serials.length,
-    );
-    if (typedInto >= 0) {
-      keyboard.connect(machine.serials[typedInto], () => interruption.raise(STOPPED, "stopped by Ctrl-A x"));
-    }
+    });
+    machine.serials.forEach((serial, index) => {
+      places[index]?.connectInput?.(serial);
+      if (request.serials[index].kind !== "stdio") return;
+      keyboard.connect(serial, () => interruption.raise(STOPPED, "stopped by Ctrl-A x"));
+    });
     await machine.start();
     return machine;
   };

@@ -82,6 +82,7 @@ function host(guest: (machine: FakeMachine, options: VmOptions) => void | Promis
       };
       return machine;
     },
+    openPty: () => Promise.reject(new Error("no pseudo-terminal in this test")),
     onSignal: (listener) => {
       seen.signal = listener;
     },
