@@ -16,7 +16,7 @@ export interface BlockBackend {
    * Fills buffers of guest RAM with the image's bytes from `offset` on. All of
    * it, or an error: the bytes returned are what was asked for.
    *
-   * @param iov pairs of RAM offset and length in bytes, used up by the call: the caller may not rely on them afterwards.
+   * @param iov pairs of RAM offset and length in bytes
    * @param first index of the first pair; @param count pairs
    */
   readv(iov: Float64Array, first: number, count: number, offset: number): number;
