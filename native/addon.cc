@@ -21,6 +21,7 @@
 #include "kvm_system.h"
 #include "kvm_vcpu.h"
 #include "kvm_vm.h"
+#include "pty.h"
 
 namespace vmexit {
 namespace {
@@ -33,6 +34,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("EventFd", EventFd::Define(env));
   exports.Set("Epoll", Epoll::Define(env));
   exports.Set("FileIo", FileIo::Define(env));
+  exports.Set("Pty", Pty::Define(env));
   // Functions, so that a thread that does not ask does not pay.
   exports.Set("layout",
               Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
