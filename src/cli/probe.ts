@@ -5,8 +5,9 @@
  * Source: Linux Documentation/virt/kvm/api.rst, 4.1 KVM_GET_API_VERSION and 4.4
  * KVM_CHECK_EXTENSION; proc(5); Documentation/admin-guide/mm/transhuge.rst.
  */
+import { KVM_API_VERSION, KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS } from "../kvm/abi.ts";
 import type { Capability } from "./probe-capabilities.ts";
-import { CAP_MAX_VCPUS, CAP_NR_VCPUS, CAPABILITIES } from "./probe-capabilities.ts";
+import { CAPABILITIES } from "./probe-capabilities.ts";
 
 /** What a probe may look at. */
 export interface ProbeHost {
@@ -71,19 +72,24 @@ export interface ProbeReport {
 }
 
 const DEVICE = "/dev/kvm";
-const API_VERSION = 12; // the only one since Linux 2.6.22
 const SHMEM_HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+
+/** The module behind the software KVM of some cloud machines; of no interest where it is absent. */
+const PVM = "kvm_pvm";
 
 /** Parameters that tell how the processor's help is used. */
 const MODULES: readonly { readonly name: string; readonly parameters: readonly string[] }[] = [
   { name: "kvm", parameters: ["tdp_mmu"] },
   { name: "kvm_intel", parameters: ["nested", "ept", "unrestricted_guest"] },
   { name: "kvm_amd", parameters: ["nested", "npt", "avic"] },
+  { name: PVM, parameters: [] },
 ];
 
 export function probe(host: ProbeHost): ProbeReport {
   const cpu = readCpu(host);
-  const modules = MODULES.map(({ name, parameters }) => readModule(host, name, parameters));
+  const modules = MODULES.map(({ name, parameters }) => readModule(host, name, parameters)).filter(
+    ({ name, loaded }) => loaded || name !== PVM,
+  );
   const answers = host.kvm();
   const capabilities = CAPABILITIES.map((capability) => ({
     ...capability,
@@ -95,9 +101,9 @@ export function probe(host: ProbeHost): ProbeReport {
   const remedies: Remedy[] = [];
   if (!answers.opened) remedies.push(deviceRemedy(host, answers, cpu, modules));
   else {
-    if (answers.apiVersion !== API_VERSION) {
+    if (answers.apiVersion !== KVM_API_VERSION) {
       remedies.push({
-        problem: `KVM's API version is ${answers.apiVersion}, not ${API_VERSION}`,
+        problem: `KVM's API version is ${answers.apiVersion}, not ${KVM_API_VERSION}`,
         advice: "use Linux 2.6.22 or later",
       });
     }
@@ -172,8 +178,8 @@ function readHugePages(host: ProbeHost): ProbeReport["hugePages"] {
 
 function readMaxCpus(kvm: KvmAnswers): ProbeReport["maxCpus"] {
   // api.rst 4.7: without KVM_CAP_NR_VCPUS it is 4; without KVM_CAP_MAX_VCPUS the same as that.
-  const recommended = kvm.extension(CAP_NR_VCPUS) || 4;
-  return { recommended, most: kvm.extension(CAP_MAX_VCPUS) || recommended };
+  const recommended = kvm.extension(KVM_CAP_NR_VCPUS) || 4;
+  return { recommended, most: kvm.extension(KVM_CAP_MAX_VCPUS) || recommended };
 }
 
 /** Why /dev/kvm did not open, and the command that mends it. */

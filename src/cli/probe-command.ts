@@ -1,0 +1,75 @@
+/** `vmexit probe [--json]`: looks at the machine that it runs on. */
+import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
+import { userInfo } from "node:os";
+import type { Writable } from "node:stream";
+import { FAILED, OK, USAGE } from "./exit-status.ts";
+import { didYouMean } from "./key-values.ts";
+import type { KvmAnswers, KvmRefusal, ProbeHost } from "./probe.ts";
+import { probe } from "./probe.ts";
+import { probeText } from "./probe-text.ts";
+
+const HELP = `Usage: vmexit probe [--json]
+
+Says what this machine can do for a guest, and how to mend what it cannot.
+The exit status is ${OK} if Linux guests can run here, ${FAILED} if not.
+
+  -json   prints one JSON object
+  -help   this text
+`;
+
+export async function probeCommand(
+  argv: readonly string[],
+  stdout: Writable,
+  stderr: Writable,
+): Promise<number> {
+  let json = false;
+  for (const word of argv) {
+    const name = word.replace(/^--?/, "");
+    if (name === "help" || name === "h") {
+      stdout.write(HELP);
+      return OK;
+    }
+    if (name !== "json" || name === word) {
+      stderr.write(`vmexit probe: ${word}: unknown option${didYouMean(name, ["json", "help"], "-")}\n`);
+      return USAGE;
+    }
+    json = true;
+  }
+  const report = probe(await thisMachine());
+  stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : probeText(report));
+  return report.ready ? OK : FAILED;
+}
+
+async function thisMachine(): Promise<ProbeHost> {
+  const kvm = await askKvm();
+  const { username, uid } = userInfo();
+  return {
+    read: (path) => attempt(() => readFileSync(path, "utf8")),
+    exists: existsSync,
+    owner: (path) => attempt(() => statSync(path)),
+    user: { name: username, uid, groups: process.getgroups?.() ?? [] },
+    kvm: () => kvm,
+  };
+}
+
+/** Opens the device without the addon first: what is wrong with the one says nothing about the other. */
+async function askKvm(): Promise<KvmAnswers | KvmRefusal> {
+  try {
+    closeSync(openSync("/dev/kvm", "r+"));
+    const { Kvm } = await import("../kvm/system.ts");
+    const kvm = Kvm.open();
+    return { opened: true, apiVersion: kvm.apiVersion(), extension: (number) => kvm.checkExtension(number) };
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "";
+    return { opened: false, code, message: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** Undefined for what cannot be read. */
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
