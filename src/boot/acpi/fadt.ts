@@ -31,7 +31,6 @@ const FLAGS = 112;
 const GAS_RESET_REG = 116;
 const RESET_VALUE = 128;
 const FADT_MINOR_VERSION = 131;
-const X_FIRMWARE_CTRL = 132;
 const X_DSDT = 140;
 const X_PM1A_EVT_BLK = 148;
 const X_PM1A_CNT_BLK = 172;
@@ -74,8 +73,8 @@ export function fadt(description: AcpiDescription, facsAddress: number, dsdtAddr
     putGas(data, xOffset, port, length * 8, access);
   };
 
+  // X_FIRMWARE_CTRL stays zero: given both, Linux takes them for two tables.
   data.setUint32(FIRMWARE_CTRL, facsAddress, true);
-  data.setBigUint64(X_FIRMWARE_CTRL, BigInt(facsAddress), true);
   data.setUint32(DSDT, dsdtAddress, true);
   data.setBigUint64(X_DSDT, BigInt(dsdtAddress), true);
 
