@@ -98,11 +98,11 @@ export function checkPlacements(placements: readonly Placement[], ram: Ram, name
   }
 }
 
-/** "the kernel needs memory up to 0x…" and what the user can do about it. */
+/** What the user can do about it. A kernel that starts may still need more memory to go on. */
 export function notEnoughRam(ram: Ram, needed: number): string {
   const has = `the guest's RAM below 4 GiB ends at ${inMib(ram.lowEnd)}`;
   if (!ram.growsBelow4G || needed > FOUR_GIB) return `${has}, and more memory would not help`;
-  return `${has}; ${inMib(Math.ceil(needed / MIB) * MIB)} would be enough`;
+  return `${has}; ${inMib(Math.ceil(needed / MIB) * MIB)} would be enough to start it`;
 }
 
 export function hex(value: number): string {
