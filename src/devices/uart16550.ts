@@ -43,7 +43,6 @@ const IIR_RLSI = 0x06;
 const IIR_FIFO_ENABLED = 0xc0;
 const FCR_ENABLE_FIFO = 0x01;
 const FCR_CLEAR_RCVR = 0x02;
-const FCR_STORED = 0xc9; // enable, DMA mode, trigger level; the clear bits clear themselves
 const LCR_DLAB = 0x80;
 const MCR_DTR = 0x01;
 const MCR_RTS = 0x02;
@@ -243,7 +242,7 @@ export class Uart16550 implements IoDevice {
     // Without FCR_ENABLE_FIFO the other bits are not programmed; switching it either way empties the FIFO.
     const enable = fcr & FCR_ENABLE_FIFO;
     if (enable !== (regs.fcr & FCR_ENABLE_FIFO) || (enable && fcr & FCR_CLEAR_RCVR)) this.#clearReceiver();
-    regs.fcr = enable ? fcr & FCR_STORED : 0;
+    regs.fcr = enable; // nothing depends on the others, and FCR cannot be read
   }
 
   #controlModem(mcr: number): void {

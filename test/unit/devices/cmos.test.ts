@@ -117,6 +117,8 @@ test("update in progress shows only in the last millisecond of a second, and nev
   expect(shown).toEqual([999]);
   set(REG_B, SET | H24);
   expect(get(REG_A) & 0x80).toBe(0);
+  set(REG_A, 0xa6); // a program cannot set it
+  expect(get(REG_A)).toBe(0x26);
 });
 
 test("RAM keeps its bytes, apart from the clock's; the NMI bit of the index is no part of it", () => {

@@ -242,6 +242,21 @@ test("a modem input that changed is a modem status interrupt until MSR is read",
   expect(irq.level).toBe(false);
 });
 
+test("each change of a modem input counts until MSR is read, even if it changed back", () => {
+  const { get, set } = uart();
+  set(MCR, LOOP | 0x0b);
+  set(MCR, LOOP | 0x0a);
+  set(MCR, LOOP | 0x0b);
+  set(MCR, LOOP | 0x03);
+  expect(get(MSR)).toBe(0x3a); // DSR, CTS, delta DCD, delta DSR
+});
+
+test("MCR keeps the bits that the chip has", () => {
+  const { get, set } = uart();
+  set(MCR, 0xff);
+  expect(get(MCR)).toBe(0x1f);
+});
+
 test("ringing is reported when it ends, not when it starts", () => {
   const { get, set } = uart();
   set(MCR, LOOP | 0x04);
