@@ -5,7 +5,10 @@
  * reads as zeros behind its end, and becomes whole when it is written. A file
  * that gets shorter under a running machine has lost data, and reads there fail.
  */
-import type { GuestMemory } from "../memory/guest-memory.ts";
+import { GuestMemory } from "../memory/guest-memory.ts";
+import { SystemError } from "../sys/errors.ts";
+import { HostFile } from "../sys/file.ts";
+import type { GuestRam } from "../sys/guest-ram.ts";
 import { type BlockBackend, EIO, EOPNOTSUPP } from "./backend.ts";
 
 const SECTOR = 512;
@@ -13,20 +16,23 @@ const SECTOR = 512;
 const ZEROS = new Uint8Array(65536);
 const EINVAL = -22;
 
-/**
- * The file or block device behind an image. All results are >= 0 or -errno;
- * transfers return fewer bytes than were asked for only at the end of the file.
- */
+/** A disk as its image says it is. */
+export interface ImageFacts {
+  /** Bytes, a multiple of 512. */
+  readonly size: number;
+  readonly blockSize: number;
+}
+
+/** The file or block device behind an image, with the RAM that it exchanges data with. As HostFile has it. */
 export interface ImageFile {
-  /** Bytes. */
   readonly size: number;
   readonly blockSize: number;
   readonly readOnly: boolean;
-  /** @param iov pairs of RAM offset and length; `first` and `count` in pairs. */
-  preadv(iov: Float64Array, first: number, count: number, offset: number): number;
-  pwritev(iov: Float64Array, first: number, count: number, offset: number, dsync: boolean): number;
-  pwrite(bytes: Uint8Array, offset: number): number;
-  fdatasync(): number;
+  readv(iov: Float64Array, first: number, count: number, offset: number): number;
+  writev(iov: Float64Array, first: number, count: number, offset: number, dsync: boolean): number;
+  /** Writes all of `bytes`. */
+  write(bytes: Uint8Array, offset: number): number;
+  flush(): number;
   discard(offset: number, length: number): number;
   writeZeroes(offset: number, length: number, mayUnmap: boolean): number;
   close(): void;
@@ -44,7 +50,22 @@ export class RawImage implements BlockBackend {
     this.#file = file;
     this.#memory = memory;
     this.#fileSize = file.size;
-    this.size = Math.ceil(file.size / SECTOR) * SECTOR;
+    this.size = wholeSectors(file.size);
+  }
+
+  /** @throws {SystemError} for a file that cannot be opened. */
+  static open(
+    path: string,
+    { readOnly, ram }: { readonly readOnly: boolean; readonly ram: GuestRam },
+  ): RawImage {
+    // No regions: an image is given places in the mapping, not guest addresses.
+    return new RawImage(new RamFile(HostFile.open(path, { readOnly }), ram), new GuestMemory(ram, []));
+  }
+
+  /** What an image is, before there is RAM to read it into. @throws {SystemError} as `open`. */
+  static describe(path: string, { readOnly }: { readonly readOnly: boolean }): ImageFacts {
+    using file = HostFile.open(path, { readOnly });
+    return { size: wholeSectors(file.size), blockSize: blockSizeOf(file) };
   }
 
   get readOnly(): boolean {
@@ -57,7 +78,7 @@ export class RawImage implements BlockBackend {
 
   readv(iov: Float64Array, first: number, count: number, offset: number): number {
     const wanted = bytesOf(iov, first, count);
-    const result = this.#file.preadv(iov, first, count, offset);
+    const result = this.#file.readv(iov, first, count, offset);
     if (result < 0 || result === wanted) return result;
     if (offset + result < this.#fileSize || offset + wanted > this.size) return EIO;
     this.#zeroBehind(result, iov, first, count);
@@ -65,12 +86,12 @@ export class RawImage implements BlockBackend {
   }
 
   writev(iov: Float64Array, first: number, count: number, offset: number, dsync: boolean): number {
-    const result = this.#file.pwritev(iov, first, count, offset, dsync);
+    const result = this.#file.writev(iov, first, count, offset, dsync);
     return result < 0 || result === bytesOf(iov, first, count) ? result : EIO;
   }
 
   flush(): number {
-    return this.#file.fdatasync();
+    return this.#file.flush();
   }
 
   discard(offset: number, length: number): number {
@@ -82,11 +103,9 @@ export class RawImage implements BlockBackend {
     if (result !== EOPNOTSUPP && result !== EINVAL) return result;
     for (let done = 0; done < length; ) {
       const part = Math.min(ZEROS.length, length - done);
-      const written = this.#file.pwrite(
-        part === ZEROS.length ? ZEROS : ZEROS.subarray(0, part),
-        offset + done,
-      );
-      if (written !== part) return written < 0 ? written : EIO;
+      const zeros = part === ZEROS.length ? ZEROS : ZEROS.subarray(0, part);
+      const written = this.#file.write(zeros, offset + done);
+      if (written < 0) return written;
       done += part;
     }
     return 0;
@@ -111,4 +130,69 @@ function bytesOf(iov: Float64Array, first: number, count: number): number {
   let bytes = 0;
   for (let i = first; i < first + count; i++) bytes += iov[2 * i + 1];
   return bytes;
+}
+
+function wholeSectors(bytes: number): number {
+  return Math.ceil(bytes / SECTOR) * SECTOR;
+}
+
+function blockSizeOf(file: HostFile): number {
+  return Math.max(SECTOR, file.blockSizes.physical);
+}
+
+/** A host file together with the RAM that it exchanges data with. */
+class RamFile implements ImageFile {
+  readonly #file: HostFile;
+  readonly #ram: GuestRam;
+
+  constructor(file: HostFile, ram: GuestRam) {
+    this.#file = file;
+    this.#ram = ram;
+  }
+
+  get size(): number {
+    return this.#file.size;
+  }
+
+  get blockSize(): number {
+    return blockSizeOf(this.#file);
+  }
+
+  get readOnly(): boolean {
+    return this.#file.readOnly;
+  }
+
+  readv(iov: Float64Array, first: number, count: number, offset: number): number {
+    return this.#file.readv(this.#ram, iov, first, count, offset);
+  }
+
+  writev(iov: Float64Array, first: number, count: number, offset: number, dsync: boolean): number {
+    return this.#file.writev(this.#ram, iov, first, count, offset, dsync);
+  }
+
+  write(bytes: Uint8Array, offset: number): number {
+    try {
+      this.#file.write(bytes, offset);
+      return bytes.length;
+    } catch (error) {
+      if (error instanceof SystemError) return error.errno;
+      throw error;
+    }
+  }
+
+  flush(): number {
+    return this.#file.flush();
+  }
+
+  discard(offset: number, length: number): number {
+    return this.#file.discard(offset, length);
+  }
+
+  writeZeroes(offset: number, length: number, mayUnmap: boolean): number {
+    return this.#file.writeZeroes(offset, length, mayUnmap);
+  }
+
+  close(): void {
+    this.#file.close();
+  }
 }

@@ -5,7 +5,7 @@
  */
 import { Lock } from "../../src/base/lock.ts";
 import { Guarded } from "../../src/bus/guarded.ts";
-import { GuestMemory } from "../../src/memory/guest-memory.ts";
+import { GuestMemory, type RamSource } from "../../src/memory/guest-memory.ts";
 import type { DeviceReport, VirtioDevice } from "../../src/virtio/device.ts";
 import { VirtioMmio, VirtioMmioState } from "../../src/virtio/mmio.ts";
 import { QueueRunner, QueueRunnerState } from "../../src/virtio/queue-runner.ts";
@@ -17,16 +17,16 @@ export const RAM = 0x10_0000;
 export const RAM_BYTES = 0x4_0000;
 const BEFORE = 0x3000;
 const AFTER = 0x1000;
+export const MAPPING_BYTES = BEFORE + RAM_BYTES + AFTER;
 
 export class TestMemory extends GuestMemory {
   readonly bytes: Uint8Array;
 
-  constructor() {
-    const mapping = new Uint8Array(BEFORE + RAM_BYTES + AFTER);
-    super({ size: mapping.length, map: () => mapping.buffer }, [
-      { address: RAM, size: RAM_BYTES, offset: BEFORE },
-    ]);
-    this.bytes = mapping;
+  /** @param source real guest RAM of MAPPING_BYTES, where native code has to reach it. */
+  constructor(source?: RamSource) {
+    const buffer = source?.map(0, MAPPING_BYTES) ?? new ArrayBuffer(MAPPING_BYTES);
+    super({ size: MAPPING_BYTES, map: () => buffer }, [{ address: RAM, size: RAM_BYTES, offset: BEFORE }]);
+    this.bytes = new Uint8Array(buffer);
   }
 
   /** Fails the test if something reached outside RAM, which nothing may do whatever the guest wrote. */
