@@ -21,6 +21,7 @@ const COMMANDS: readonly Command[] = [
         stdout: process.stdout,
         stderr: process.stderr,
         createVm: async (options) => (await import("../index.ts")).createVm(options),
+        openPty: async () => (await import("../sys/pty.ts")).Pty.open(),
         onSignal: onEndingSignal,
       });
     },
