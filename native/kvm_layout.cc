@@ -1,6 +1,6 @@
 // The KVM structs and constants as the compiler sees them in <linux/kvm.h>.
 //
-// src/kvm/abi.ts is written from these tables (scripts/kvm-abi), and a test
+// src/kvm/abi.ts is written from these tables (scripts/kvm-abi.mjs), and a test
 // compares the two; nobody counts bytes by hand. The macros below exist because
 // only the preprocessor can turn a member's name into its offset and its text.
 
@@ -24,7 +24,7 @@ struct Struct {
 };
 
 #define SIZE(type) \
-  { "size", sizeof(type) }
+  { "sizeof", sizeof(type) }
 #define MEMBER(type, name) \
   { #name, offsetof(type, name) }
 // A member of a union in kvm_run: io.port is called io_port.
@@ -180,12 +180,9 @@ Napi::Object KvmLayout(Napi::Env env) {
         MEMBER(kvm_stats_header, desc_offset),
         MEMBER(kvm_stats_header, data_offset)}},
       {"kvm_stats_desc",
-       {SIZE(kvm_stats_desc),
-        MEMBER(kvm_stats_desc, flags),
-        MEMBER(kvm_stats_desc, exponent),
-        {"size_", offsetof(kvm_stats_desc, size)},
-        MEMBER(kvm_stats_desc, offset),
-        MEMBER(kvm_stats_desc, name)}},
+       {SIZE(kvm_stats_desc), MEMBER(kvm_stats_desc, flags),
+        MEMBER(kvm_stats_desc, exponent), MEMBER(kvm_stats_desc, size),
+        MEMBER(kvm_stats_desc, offset), MEMBER(kvm_stats_desc, name)}},
   };
   for (const Struct& each : structs) {
     all.Set(each.name, ToObject(env, each.members));

@@ -7,7 +7,7 @@
 
 namespace vmexit {
 
-// { kvm_run: { size, exit_reason, ... }, ... }: sizes and offsets in bytes.
+// { kvm_run: { sizeof, exit_reason, ... }, ... }: sizes and offsets in bytes.
 Napi::Object KvmLayout(Napi::Env env);
 
 // { KVM_EXIT_IO, ... }.

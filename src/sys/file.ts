@@ -1,0 +1,154 @@
+/**
+ * A regular file or block device, and guest RAM as the place where its data
+ * comes from and goes to.
+ *
+ * Two kinds of method. `read`, `write` and `readInto` are for setting up and
+ * throw. `readv`, `writev`, `flush`, `discard` and `writeZeroes` serve a guest's
+ * requests: they return a result >= 0 or -errno, because what becomes of a
+ * failure is the device's business.
+ *
+ * Source: preadv2(2), fdatasync(2), fallocate(2). Every call blocks its thread.
+ */
+import { check, SystemError } from "./errors.ts";
+import type { GuestRam } from "./guest-ram.ts";
+import { type NativeFileIo, native } from "./native.ts";
+
+const READ_ONLY = 1;
+const DIRECT = 2;
+const CREATE = 4;
+
+export interface HostFileOptions {
+  readonly readOnly?: boolean;
+  /** O_DIRECT: past the host's page cache. Offsets, lengths and places in RAM must then be aligned. */
+  readonly direct?: boolean;
+  /** Makes the file; it is an error if there is one. */
+  readonly create?: boolean;
+}
+
+/** How storage likes to be used, in bytes. */
+export interface BlockSizes {
+  /** The smallest unit that can be addressed. */
+  readonly logical: number;
+  /** What the medium writes at once. */
+  readonly physical: number;
+  /** I/O below this costs extra; 0 if unknown. */
+  readonly minimumIo: number;
+  /** I/O of this size is best; 0 if unknown. */
+  readonly optimalIo: number;
+  /** What `direct` needs offsets and lengths to be multiples of. */
+  readonly directAlignment: number;
+}
+
+export class HostFile {
+  readonly path: string;
+  readonly readOnly: boolean;
+  readonly isBlockDevice: boolean;
+  readonly blockSizes: BlockSizes;
+  readonly #native: NativeFileIo;
+
+  private constructor(handle: NativeFileIo, path: string, readOnly: boolean) {
+    this.#native = handle;
+    this.path = path;
+    this.readOnly = readOnly;
+    const facts = new Float64Array(6);
+    check(handle.describe(facts), "fstat", `looking at ${path}`);
+    const [block, logical, physical, minimumIo, optimalIo, directAlignment] = facts;
+    this.isBlockDevice = block === 1;
+    this.blockSizes = { logical, physical, minimumIo, optimalIo, directAlignment };
+  }
+
+  /** @throws {SystemError} ENOENT, EACCES, EISDIR …; EINVAL for what is neither a file nor a block device. */
+  static open(path: string, options: HostFileOptions = {}): HostFile {
+    const { readOnly = false, direct = false, create = false } = options;
+    const flags = (readOnly ? READ_ONLY : 0) | (direct ? DIRECT : 0) | (create ? CREATE : 0);
+    const handle = new native.FileIo();
+    check(handle.open(path, flags), "open", `opening ${path}`);
+    return new HostFile(handle, path, readOnly);
+  }
+
+  /** Length in bytes, now. */
+  get size(): number {
+    return check(this.#native.size(), "fstat", `looking at ${this.path}`);
+  }
+
+  /** Fills `bytes` from `offset` on. Returns how many; fewer only at the end of the file. */
+  read(bytes: Uint8Array, offset: number): number {
+    return this.#check(this.#native.pread(bytes, offset), "pread", "reading", offset);
+  }
+
+  /** Writes all of `bytes` at `offset`. */
+  write(bytes: Uint8Array, offset: number): void {
+    this.#check(this.#native.pwrite(bytes, offset), "pwrite", "writing", offset);
+  }
+
+  /** Sets the length of a regular file in bytes; what is new reads as zero. */
+  truncate(size: number): void {
+    check(this.#native.truncate(size), "ftruncate", `resizing ${this.path}`);
+  }
+
+  /**
+   * Reads `length` bytes at `fileOffset` into RAM at `ramOffset`.
+   * @throws {SystemError} EIO if the file ends before that; EFAULT if the range is not all RAM.
+   */
+  readInto(ram: GuestRam, ramOffset: number, length: number, fileOffset: number): void {
+    const pair = Float64Array.of(ramOffset, length);
+    const result = this.#native.preadv(ram.native, pair, 0, 1, fileOffset);
+    if (this.#check(result, "preadv", "reading", fileOffset) < length) {
+      throw new SystemError(EIO, "preadv", `reading ${this.path}`, "The file is shorter than it was before.");
+    }
+  }
+
+  /**
+   * Fills buffers of guest RAM with the file's bytes from `fileOffset` on.
+   *
+   * @param iov pairs of RAM offset and length, in bytes
+   * @param first index of the first pair; @param count pairs
+   * @returns bytes moved, fewer than asked for only at the end of the file; or
+   *   -errno, -EFAULT if a pair is not all RAM (then nothing moved)
+   */
+  readv(ram: GuestRam, iov: Float64Array, first: number, count: number, fileOffset: number): number {
+    return this.#native.preadv(ram.native, iov, first, count, fileOffset);
+  }
+
+  /** The other way. With `dsync` the bytes are on stable storage when the call returns. */
+  writev(
+    ram: GuestRam,
+    iov: Float64Array,
+    first: number,
+    count: number,
+    fileOffset: number,
+    dsync: boolean,
+  ): number {
+    return this.#native.pwritev(ram.native, iov, first, count, fileOffset, dsync);
+  }
+
+  /** Puts everything written so far on stable storage. 0 or -errno. */
+  flush(): number {
+    return this.#native.fdatasync();
+  }
+
+  /** Gives storage back. 0 or -errno, -EOPNOTSUPP where file system or device cannot. */
+  discard(offset: number, length: number): number {
+    return this.#native.discard(offset, length);
+  }
+
+  /** Makes a range read as zeros; `mayUnmap` allows to give its storage back. 0 or -errno, as `discard`. */
+  writeZeroes(offset: number, length: number, mayUnmap: boolean): number {
+    return this.#native.writeZeroes(offset, length, mayUnmap);
+  }
+
+  /** Closing twice does nothing. */
+  close(): void {
+    this.#native.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #check(result: number, syscall: string, doing: string, offset: number): number {
+    return result < 0 ? check(result, syscall, `${doing} ${this.path} at ${offset}`) : result;
+  }
+}
+
+const EIO = -5;

@@ -1,0 +1,92 @@
+/**
+ * Guest RAM: one mapping that the guest, its devices and every thread's
+ * JavaScript see at once. It is the RamSource behind GuestMemory.
+ *
+ * Source: memfd_create(2), mmap(2). Memory comes when it is first touched; the
+ * mapping asks for transparent huge pages.
+ */
+import { check } from "./errors.ts";
+import { type NativeGuestRam, native } from "./native.ts";
+
+const HUGETLB = 1;
+const ANONYMOUS = 2;
+
+export interface GuestRamOptions {
+  /**
+   * "memfd" (the default) can be shared with other processes. "anonymous" cannot, and gets huge
+   * pages on hosts that give them to private memory only.
+   */
+  readonly backing?: "memfd" | "anonymous";
+  /** Takes 2 MiB pages from the host's pool (vm.nr_hugepages) at once. */
+  readonly hugePages?: boolean;
+}
+
+export class GuestRam {
+  /** The handle, for the classes that pass memory to the kernel. */
+  readonly native: NativeGuestRam;
+  /** Length in bytes. */
+  readonly size: number;
+
+  private constructor(handle: NativeGuestRam) {
+    this.native = handle;
+    this.size = check(handle.size(), "mmap(guest RAM)", "asking for the size of guest RAM");
+  }
+
+  /**
+   * Maps `size` bytes, all zero.
+   *
+   * @param size bytes, a multiple of 4096; with huge pages of 2 MiB
+   * @throws {SystemError} EINVAL for another size; ENOMEM if the host has no room.
+   */
+  static create(size: number, options: GuestRamOptions = {}): GuestRam {
+    const { backing = "memfd", hugePages = false } = options;
+    const flags = (hugePages ? HUGETLB : 0) | (backing === "anonymous" ? ANONYMOUS : 0);
+    const handle = new native.GuestRam();
+    check(handle.create(size, flags), "mmap(guest RAM)", `mapping ${size} bytes of guest RAM`);
+    return new GuestRam(handle);
+  }
+
+  /** The memory whose token another thread sent. @throws {SystemError} ENOENT if it is closed. */
+  static attach(token: number): GuestRam {
+    const handle = new native.GuestRam();
+    check(handle.attach(token), "attach(guest RAM)", "sharing guest RAM with a thread");
+    return new GuestRam(handle);
+  }
+
+  /** Names this memory in every thread; valid until the last handle closes. */
+  get token(): number {
+    return check(this.native.token(), "token(guest RAM)", "sharing guest RAM with a thread");
+  }
+
+  /**
+   * The mapped bytes themselves, not a copy; the same ArrayBuffer for the same
+   * range. It is detached (its length becomes 0) when this handle closes.
+   *
+   * @param offset bytes; @param length bytes, from 1 to 4 GiB - 1
+   * @throws {SystemError} EINVAL outside the memory; EBADF when closed.
+   */
+  map(offset: number, length: number): ArrayBuffer {
+    const view = this.native.view(offset, length);
+    if (typeof view !== "number") return view;
+    check(view, "view(guest RAM)", `looking at ${length} bytes of guest RAM at offset ${offset}`);
+    throw new TypeError("a view is an ArrayBuffer or an error");
+  }
+
+  /** Gives every page back to the host: all of it reads as zero, as after power-on. */
+  zero(): void {
+    check(this.native.zero(), "fallocate(guest RAM)", "clearing guest RAM");
+  }
+
+  /**
+   * Detaches the ArrayBuffers of this handle and lets go of the memory. It is
+   * unmapped once no handle, no VM and no view holds it, at the earliest in the
+   * next turn of the event loop. Closing twice does nothing.
+   */
+  close(): void {
+    this.native.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * The addon, typed: handles over system calls, as native/ exports them.
+ *
+ * Every method returns a result >= 0 or -errno and never throws; the classes in
+ * this folder and in src/kvm turn that into exceptions and names. An unopened
+ * object is made with `new`; its opening method fills it.
+ */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+
+/** What all handles can do. */
+export interface NativeHandle {
+  close(): number;
+  /** A number that names what is open in every thread of the process. */
+  token(): number;
+  /** Shares what another thread's object has open. */
+  attach(token: number): number;
+}
+
+export interface NativeGuestRam extends NativeHandle {
+  create(size: number, flags: number): number;
+  size(): number;
+  view(offset: number, length: number): ArrayBuffer | number;
+  zero(): number;
+}
+
+export interface NativeFileIo extends NativeHandle {
+  open(path: string, flags: number): number;
+  size(): number;
+  describe(out: Float64Array): number;
+  preadv(ram: NativeGuestRam, pairs: Float64Array, first: number, count: number, offset: number): number;
+  pwritev(
+    ram: NativeGuestRam,
+    pairs: Float64Array,
+    first: number,
+    count: number,
+    offset: number,
+    dsync: boolean,
+  ): number;
+  pread(bytes: Uint8Array, offset: number): number;
+  pwrite(bytes: Uint8Array, offset: number): number;
+  fdatasync(): number;
+  discard(offset: number, length: number): number;
+  writeZeroes(offset: number, length: number, unmap: boolean): number;
+  truncate(size: number): number;
+}
+
+export interface NativeEventFd extends NativeHandle {
+  create(): number;
+  signal(): number;
+  take(): number;
+}
+
+export interface NativeEpoll extends NativeHandle {
+  create(): number;
+  add(event: NativeEventFd, tag: number): number;
+  remove(event: NativeEventFd): number;
+  wait(tags: Uint32Array, timeoutMs: number): number;
+}
+
+export interface NativePty extends NativeHandle {
+  open(): number;
+  connected(): number;
+  duplicate(): number;
+}
+
+export interface NativeKvmSystem extends NativeHandle {
+  open(path: string): number;
+  apiVersion(): number;
+  checkExtension(capability: number): number;
+  vcpuMmapSize(): number;
+  supportedCpuid(out: Uint32Array): number;
+  msrIndexList(out: Uint32Array): number;
+  msrFeatureIndexList(out: Uint32Array): number;
+  featureMsrs(entries: Uint8Array): number;
+  createVm(vm: NativeKvmVm, type: number): number;
+}
+
+export interface NativeKvmVm extends NativeHandle {
+  checkExtension(capability: number): number;
+  enableCap(capability: number, argument: number): number;
+  setTssAddr(address: number): number;
+  setIdentityMapAddr(address: number): number;
+  setUserMemoryRegion(
+    slot: number,
+    flags: number,
+    address: number,
+    ram: NativeGuestRam | undefined,
+    offset: number,
+    size: number,
+  ): number;
+  getDirtyLog(slot: number, bitmap: Uint8Array): number;
+  createIrqchip(): number;
+  createPit2(flags: number): number;
+  irqLine(gsi: number, level: number): number;
+  irqfd(event: NativeEventFd, gsi: number, flags: number, resample?: NativeEventFd): number;
+  ioeventfd(
+    event: NativeEventFd,
+    address: number,
+    length: number,
+    datamatch: number | undefined,
+    flags: number,
+  ): number;
+  setGsiRouting(entries: Uint32Array): number;
+  signalMsi(address: number, data: number): number;
+  getClock(bytes: Uint8Array): number;
+  setClock(bytes: Uint8Array): number;
+  getIrqchip(bytes: Uint8Array): number;
+  setIrqchip(bytes: Uint8Array): number;
+  getPit2(bytes: Uint8Array): number;
+  setPit2(bytes: Uint8Array): number;
+  readStats(offset: number, out: Uint8Array): number;
+  createVcpu(vcpu: NativeKvmVcpu, id: number): number;
+}
+
+/** An ioctl of a vCPU that reads or writes one struct. */
+type StructIoctl = (bytes: Uint8Array) => number;
+
+export interface NativeKvmVcpu extends NativeHandle {
+  run(): number;
+  kick(): number;
+  runPage(): ArrayBuffer | number;
+  benchRunLoop(count: number): number;
+  getRegs: StructIoctl;
+  setRegs: StructIoctl;
+  getSregs: StructIoctl;
+  setSregs: StructIoctl;
+  getFpu: StructIoctl;
+  setFpu: StructIoctl;
+  xsaveSize(): number;
+  getXsave: StructIoctl;
+  setXsave: StructIoctl;
+  getXcrs: StructIoctl;
+  setXcrs: StructIoctl;
+  getMsrs: StructIoctl;
+  setMsrs: StructIoctl;
+  setCpuid2(entries: Uint32Array): number;
+  getLapic: StructIoctl;
+  setLapic: StructIoctl;
+  getMpState(): number;
+  setMpState(state: number): number;
+  getVcpuEvents: StructIoctl;
+  setVcpuEvents: StructIoctl;
+  getDebugregs: StructIoctl;
+  setDebugregs: StructIoctl;
+  setGuestDebug: StructIoctl;
+  translate: StructIoctl;
+  nmi(): number;
+  interrupt(vector: number): number;
+  getTscKhz(): number;
+  setTscKhz(khz: number): number;
+  kvmclockCtrl(): number;
+  readStats(offset: number, out: Uint8Array): number;
+}
+
+/** Sizes and offsets of structs, and constants, as the compiler sees them in <linux/kvm.h>. */
+type NumberTable = Readonly<Record<string, number>>;
+
+export interface NativeAddon {
+  readonly GuestRam: new () => NativeGuestRam;
+  readonly FileIo: new () => NativeFileIo;
+  readonly EventFd: new () => NativeEventFd;
+  readonly Epoll: new () => NativeEpoll;
+  readonly Pty: new () => NativePty;
+  readonly KvmSystem: new () => NativeKvmSystem;
+  readonly KvmVm: new () => NativeKvmVm;
+  readonly KvmVcpu: new () => NativeKvmVcpu;
+  layout(): Readonly<Record<string, NumberTable>>;
+  constants(): NumberTable;
+}
+
+/** The package: two folders up, from src/sys as from dist/sys. */
+const PACKAGE = fileURLToPath(new URL("../../", import.meta.url));
+
+function load(): NativeAddon {
+  const require = createRequire(import.meta.url);
+  // A developer's build of the same sources, made by scripts/sanitize.
+  const other = process.env.VMEXIT_ADDON;
+  if (other !== undefined) return require(other) as NativeAddon;
+  try {
+    return require("bindings")({ bindings: "vmexit", module_root: PACKAGE }) as NativeAddon;
+  } catch (error) {
+    const built = existsSync(`${PACKAGE}build/Release/vmexit.node`);
+    throw new Error(
+      built
+        ? "vmexit: the native addon cannot be loaded; build it again for this Node: npm rebuild vmexit"
+        : "vmexit: the native addon is not built; run `npx node-gyp rebuild` in the package's folder (it needs make, python3 and a C++ compiler)",
+      { cause: error },
+    );
+  }
+}
+
+export const native: NativeAddon = load();
