@@ -26,11 +26,15 @@ export type Receive = (byte: number) => boolean;
 const UNREAD_LIMIT = 1 << 20;
 /** What may wait here, beyond the stream's own buffer, while a reader lags. */
 const HELD_LIMIT = 1 << 16;
+/** Small pieces that wait are joined up to this size, so that waiting costs about what was sent. */
+const PIECE = 1 << 12;
 /** Text kept for `waitFor`, in characters. */
 const SEEN_LIMIT = 1 << 20;
 /** While output flows, the ring is looked at this often instead of at every byte. */
 const COALESCE_MS = 2;
 const DEFAULT_TIMEOUT_MS = 60_000;
+/** The longest that setTimeout can do; it makes 1 ms of anything longer. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 interface Waiter {
   readonly pattern: RegExp | string;
@@ -50,8 +54,8 @@ export class WaitError extends Error {
 }
 
 export class SerialPort extends Duplex {
-  readonly #source: ConsoleSource;
-  readonly #receive: Receive | undefined;
+  #source: ConsoleSource | undefined;
+  #receive: Receive | undefined;
   readonly #label: string;
   readonly #scratch = new Uint8Array(1 << 16);
   readonly #decoder = new StringDecoder("utf8");
@@ -70,12 +74,17 @@ export class SerialPort extends Duplex {
   /** Called with each piece of text, for whoever watches the console besides the stream's reader. */
   onText: ((text: string) => void) | undefined;
 
-  constructor(label: string, source: ConsoleSource, receive?: Receive) {
+  constructor(label: string) {
     super({ allowHalfOpen: true, decodeStrings: true });
     this.#label = label;
+  }
+
+  /** The machine's side: a guest begins to talk here. Without `receive` it does not listen. */
+  plug(source: ConsoleSource, receive?: Receive): void {
     this.#source = source;
     this.#receive = receive;
-    source.arm();
+    this.receiverReady();
+    if (!source.arm()) this.wake();
   }
 
   /** Bytes that the guest sent. */
@@ -105,8 +114,8 @@ export class SerialPort extends Duplex {
     return new Promise((resolve, reject) => {
       const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
       const timer = setTimeout(
-        () => this.#giveUp(waiter, "ETIMEDOUT", `no ${pattern} within ${timeoutMs} ms`),
-        timeoutMs,
+        () => this.#giveUp(waiter, "ETIMEDOUT", `no ${quote(pattern)} within ${timeoutMs} ms`),
+        Math.min(timeoutMs, MAX_TIMEOUT_MS),
       );
       const waiter: Waiter = {
         pattern,
@@ -122,7 +131,7 @@ export class SerialPort extends Duplex {
       this.#waiters.push(waiter);
       this.#serveWaiters();
       if (this.#ended && this.#waiters.includes(waiter)) {
-        this.#giveUp(waiter, "EPIPE", `no ${pattern}: the machine has ended`);
+        this.#giveUp(waiter, "EPIPE", `no ${quote(pattern)}: the machine has ended`);
       }
     });
   }
@@ -136,7 +145,7 @@ export class SerialPort extends Duplex {
       this.#timer = undefined;
       if (this.#blocked()) return;
       this.#drain();
-      if (!this.#source.arm()) this.wake();
+      if (this.#source?.arm() === false) this.wake();
     }, COALESCE_MS);
   }
 
@@ -165,7 +174,7 @@ export class SerialPort extends Duplex {
     this.#ended = true;
     clearTimeout(this.#timer);
     for (const waiter of [...this.#waiters]) {
-      this.#giveUp(waiter, "EPIPE", `no ${waiter.pattern}: the machine has ended`);
+      this.#giveUp(waiter, "EPIPE", `no ${quote(waiter.pattern)}: the machine has ended`);
     }
     this.#flow();
     const pending = this.#pending;
@@ -189,30 +198,47 @@ export class SerialPort extends Duplex {
     this.receiverReady();
   }
 
+  /** A reader that broke off, as `break` in a `for await` does, must not hold the guest for ever. */
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#dropped += this.#heldBytes;
+    this.#held.length = 0;
+    this.#heldBytes = 0;
+    this.wake();
+    done(error);
+  }
+
   /** True while the reader has to catch up before more is taken from the ring. */
   #blocked(): boolean {
     return this.#attached && this.#heldBytes >= HELD_LIMIT;
   }
 
   #drain(all = false): void {
-    for (;;) {
-      if (!all && this.#blocked()) return;
-      const count = this.#source.take(this.#scratch);
-      if (count === 0) return;
+    // A guest that never stops talking must leave this thread time for other things.
+    for (let taken = 0; !this.#ended && (all || taken < this.#scratch.length); ) {
+      if (!all && this.#blocked()) break;
+      const count = this.#source?.take(this.#scratch) ?? 0;
+      if (count === 0) break;
       const chunk = Buffer.from(this.#scratch.subarray(0, count));
+      taken += count;
       this.#bytesOut += count;
-      this.#hold(chunk);
-      this.#flow();
       const text = this.#decoder.write(chunk);
       this.#seen += text;
       if (this.#seen.length > 2 * SEEN_LIMIT) this.#seen = this.#seen.slice(-SEEN_LIMIT);
       this.onText?.(text);
-      this.#serveWaiters();
+      this.#hold(chunk);
+      this.#flow(); // last: a reader may call read() at once, and so come back here
     }
+    this.#serveWaiters(); // once: a pattern is tried on all the text there is
   }
 
   #hold(chunk: Buffer): void {
-    this.#held.push(chunk);
+    if (this.destroyed) {
+      this.#dropped += chunk.length;
+      return;
+    }
+    const last = this.#held.at(-1);
+    if (last === undefined || last.length + chunk.length > PIECE) this.#held.push(chunk);
+    else this.#held[this.#held.length - 1] = Buffer.concat([last, chunk]);
     this.#heldBytes += chunk.length;
     while (!this.#attached && this.#heldBytes > UNREAD_LIMIT) {
       const oldest = this.#held[0];
@@ -233,7 +259,7 @@ export class SerialPort extends Duplex {
       this.#heldBytes -= chunk.length;
       this.#wanted = this.push(chunk);
     }
-    if (this.#ended && this.#held.length === 0 && !this.readableEnded && !this.#endPushed) {
+    if (this.#ended && this.#held.length === 0 && !this.destroyed && !this.#endPushed) {
       this.#endPushed = true;
       this.push(null);
     }
@@ -258,6 +284,10 @@ export class SerialPort extends Duplex {
     waiter.reject(new WaitError(code, `${this.#label}: ${what}; the last output was:\n${tail}`));
     this.#serveWaiters();
   }
+}
+
+function quote(pattern: RegExp | string): string {
+  return typeof pattern === "string" ? JSON.stringify(pattern) : String(pattern);
 }
 
 function matchText(text: string, pattern: RegExp | string): RegExpMatchArray | null {
