@@ -58,7 +58,7 @@ async function askKvm(): Promise<KvmAnswers | KvmRefusal> {
     closeSync(openSync("/dev/kvm", "r+"));
     const { Kvm } = await import("../kvm/system.ts");
     const kvm = Kvm.open();
-    return { opened: true, apiVersion: kvm.apiVersion(), extension: (number) => kvm.checkExtension(number) };
+    return { opened: true, apiVersion: kvm.apiVersion, extension: (number) => kvm.checkExtension(number) };
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
     return { opened: false, code, message: error instanceof Error ? error.message : String(error) };
