@@ -34,6 +34,11 @@ export class Control {
     return Atomics.load(this.#words, REQUEST);
   }
 
+  /** True unless the thread is asked for something else than to run. */
+  get running(): boolean {
+    return this.requested === RUN;
+  }
+
   /** True while the thread sleeps, or will without having run. Only lasting after `request(PARK)`. */
   get parked(): boolean {
     return Atomics.load(this.#words, STATE) === PARK;
@@ -41,8 +46,14 @@ export class Control {
 
   /** END is final. Wakes the thread if it is parked; if it is busy it has to be kicked as well. */
   request(what: number): void {
-    if (Atomics.load(this.#words, REQUEST) === END) return;
-    Atomics.store(this.#words, REQUEST, what);
+    let before = this.requested;
+    for (;;) {
+      if (before === END) return;
+      // Exchanged, not stored: a thread that parks itself must not undo an END that came meanwhile.
+      const found = Atomics.compareExchange(this.#words, REQUEST, before, what);
+      if (found === before) break;
+      before = found;
+    }
     Atomics.notify(this.#words, REQUEST);
   }
 
@@ -61,7 +72,7 @@ export class Control {
     }
   }
 
-  /** Thread's side: stopped at a safe point. */
+  /** Thread's side: stopped at a safe point. Also said for a thread that is gone. */
   park(): void {
     Atomics.store(this.#words, STATE, PARK);
   }
