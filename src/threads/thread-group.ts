@@ -53,6 +53,7 @@ export class ThreadGroup {
       worker.on("error", (error) =>
         listener.failed(error instanceof Error ? error : new Error(String(error)), member),
       );
+      worker.once("exit", () => member.control.park());
       return worker;
     });
     this.#gone = Promise.all(
@@ -101,12 +102,14 @@ export class ThreadGroup {
   async #park(members: readonly Member[], meanwhile: () => void): Promise<void> {
     for (const member of members) member.control.request(PARK);
     for (const member of members) member.kick();
-    const timer = setInterval(meanwhile, PATIENCE_MS);
+    const timer = setInterval(() => {
+      meanwhile();
+      this.#parkedHook(); // not every thread says so: one may be gone, or asked to park before it ran
+    }, PATIENCE_MS);
     try {
       while (members.some((member) => !member.control.parked)) {
         await new Promise<void>((resolve) => {
           this.#parkedHook = resolve;
-          // Between the check above and now nothing could come: messages arrive on this thread.
         });
       }
     } finally {
