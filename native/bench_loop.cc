@@ -1,9 +1,9 @@
 // For bench/exit alone: the exit loop of a monitor written in C++, to compare
 // the TypeScript loop against. No part of vmexit runs a guest with this.
 
-#include <linux/kvm.h>
 #include <sys/ioctl.h>
 
+#include "kvm_api.h"
 #include "kvm_vcpu.h"
 
 namespace vmexit {

@@ -6,9 +6,9 @@
 
 #include "kvm_layout.h"
 
-#include <linux/kvm.h>
-
 #include <cstddef>
+
+#include "kvm_api.h"
 
 namespace vmexit {
 namespace {

@@ -3,7 +3,6 @@
 #ifndef VMEXIT_NATIVE_KVM_STATS_H_
 #define VMEXIT_NATIVE_KVM_STATS_H_
 
-#include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 
 #include "args.h"
 #include "fd.h"
+#include "kvm_api.h"
 
 namespace vmexit {
 

@@ -6,7 +6,6 @@
 #include "kvm_system.h"
 
 #include <fcntl.h>
-#include <linux/kvm.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include <utility>
 
 #include "counted.h"
+#include "kvm_api.h"
 #include "kvm_vm.h"
 
 namespace vmexit {

@@ -6,13 +6,14 @@
 
 #include "kvm_vcpu.h"
 
-#include <linux/kvm.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <mutex>
+
+#include "kvm_api.h"
 
 namespace vmexit {
 namespace {

@@ -4,7 +4,6 @@
 // Structs go in and out as bytes; src/kvm/registers.ts knows their fields. Each
 // method answers -EBUSY while another thread is in the vCPU.
 
-#include <linux/kvm.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
@@ -12,16 +11,9 @@
 #include <vector>
 
 #include "counted.h"
+#include "kvm_api.h"
 #include "kvm_stats.h"
 #include "kvm_vcpu.h"
-
-// Kernel headers before Linux 5.17 do not have these.
-#ifndef KVM_CAP_XSAVE2
-#define KVM_CAP_XSAVE2 208
-#endif
-#ifndef KVM_GET_XSAVE2
-#define KVM_GET_XSAVE2 _IOR(KVMIO, 0xcf, struct kvm_xsave)
-#endif
 
 namespace vmexit {
 namespace {

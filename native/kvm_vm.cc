@@ -4,7 +4,6 @@
 
 #include "kvm_vm.h"
 
-#include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 
 #include "counted.h"
 #include "event_io.h"
+#include "kvm_api.h"
 #include "kvm_stats.h"
 #include "kvm_vcpu.h"
 

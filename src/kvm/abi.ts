@@ -321,10 +321,10 @@ export const kvm_stats_header = {
 } as const;
 
 export const kvm_stats_desc = {
-  sizeof: 20,
+  sizeof: 16,
   flags: 0,
   exponent: 4,
   size: 6,
   offset: 8,
-  name: 17,
+  name: 16,
 } as const;

@@ -3,17 +3,15 @@
  */
 import { SystemError } from "../sys/errors.ts";
 
-/** The failures people meet, and what to do about each. Keyed by call and -errno. */
+/** The failures people meet, and what to do about each. Keyed by call and -errno; `open` stands for any path. */
 const ADVICE: Readonly<Record<string, string>> = {
-  "open(/dev/kvm) -2":
+  "open -2":
     "Is the kvm_intel or kvm_amd module loaded, and virtualization enabled in the firmware? In a container, start it with --device /dev/kvm.",
-  "open(/dev/kvm) -6":
-    "Is the kvm_intel or kvm_amd module loaded, and virtualization enabled in the firmware?",
-  "open(/dev/kvm) -13": "Add this user to the group that owns /dev/kvm: sudo usermod -aG kvm $USER",
-  "open(/dev/kvm) -19":
-    "Is the kvm_intel or kvm_amd module loaded, and virtualization enabled in the firmware?",
-  "open(/dev/kvm) -1": "In a container, start it with --device /dev/kvm.",
-  "open(/dev/kvm) -25": "This is not a KVM device.",
+  "open -6": "Is the kvm_intel or kvm_amd module loaded, and virtualization enabled in the firmware?",
+  "open -13": "Add this user to the group that owns /dev/kvm: sudo usermod -aG kvm $USER",
+  "open -19": "Is the kvm_intel or kvm_amd module loaded, and virtualization enabled in the firmware?",
+  "open -1": "In a container, start it with --device /dev/kvm.",
+  "open -25": "This is not a KVM device.",
   "ioctl(KVM_CREATE_VM) -16":
     "Does another hypervisor (VirtualBox, VMware) own this machine's virtualization?",
   "ioctl(KVM_CREATE_VM) -12": "The host has no memory left.",
@@ -43,7 +41,8 @@ export function check(result: number, call: string, doing: string): number {
 
 /** Throws the KvmError for a native result below 0. */
 export function fail(result: number, call: string, doing: string): never {
-  throw new KvmError(result, call, doing, ADVICE[`${call} ${result}`] ?? GENERAL[result]);
+  const key = `${call.replace(/^open\(.*\)$/, "open")} ${result}`;
+  throw new KvmError(result, call, doing, ADVICE[key] ?? GENERAL[result]);
 }
 
 const GENERAL: Readonly<Record<number, string>> = {
