@@ -34,6 +34,11 @@ export class Lock {
     }
   }
 
+  /** Takes the lock if it is free. For a thread that the holder may be waiting for. */
+  tryAcquire(): boolean {
+    return Atomics.compareExchange(this.#words, this.#index, FREE, HELD) === FREE;
+  }
+
   /** Gives the lock back and wakes one waiter, if there is one. */
   release(): void {
     if (Atomics.exchange(this.#words, this.#index, FREE) === CONTENDED) {

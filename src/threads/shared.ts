@@ -4,25 +4,28 @@
  */
 import type { MachineSpec } from "../machine/spec.ts";
 
-/** Everything a thread needs to make its own copy of the machine. */
+/** Everything a thread needs to make its own copy of the machine. Numbers named after handles are tokens. */
 export interface ThreadData {
   readonly spec: MachineSpec;
   /** The machine's state blocks and locks. */
   readonly state: SharedArrayBuffer;
-  /** The threads' control blocks, mailboxes and console rings: laid out by `sharedBlocks`. */
+  /** Control blocks, mailboxes, counters and console rings: see blocks.ts. */
   readonly threads: SharedArrayBuffer;
-  readonly role: Role;
   readonly vm: number;
   readonly ram: number;
+  /** Wakes the io thread. */
+  readonly ioWake: number;
+  /** By virtio device: the event that KVM turns into its interrupt. */
+  readonly interrupts: readonly number[];
+  readonly role: Role;
 }
 
 export type Role =
-  | { readonly kind: "vcpu"; readonly index: number; readonly vcpu: number; readonly wake: number }
+  | { readonly kind: "vcpu"; readonly index: number; readonly vcpu: number }
   | {
       readonly kind: "io";
-      readonly wake: number;
+      /** By virtio device and queue: the event that KVM signals when the driver rings. */
       readonly doorbells: readonly (readonly number[])[];
-      readonly interrupts: readonly number[];
       readonly drives: readonly { readonly file: string; readonly readOnly: boolean }[];
     };
 

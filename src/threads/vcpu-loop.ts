@@ -1,0 +1,106 @@
+/**
+ * KVM_RUN, what came of it, which device it goes to: the whole life of a vCPU.
+ *
+ * Source: Linux Documentation/virt/kvm/api.rst, section 5 (The kvm_run
+ * structure).
+ */
+import type { AddressSpace } from "../bus/address-space.ts";
+import * as abi from "../kvm/abi.ts";
+import type { Exit, IoExit, MmioExit } from "../kvm/exit.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { VcpuCounters } from "./blocks.ts";
+import type { Control } from "./control.ts";
+import { describeFailure } from "./failure.ts";
+import type { Ending } from "./shared.ts";
+
+/**
+ * Runs the guest until the thread is asked for something else (undefined) or
+ * the guest came to an end that only this vCPU knows of.
+ */
+export function runVcpu(
+  vcpu: Vcpu,
+  ports: AddressSpace,
+  memory: AddressSpace,
+  control: Control,
+  counters: VcpuCounters,
+): Ending | undefined {
+  const { exit } = vcpu;
+  const { exits, interrupted } = counters;
+  while (control.running) {
+    const reason = vcpu.run();
+    if (reason < 0) {
+      interrupted[0]++; // a kick: look at what is asked for
+      continue;
+    }
+    exits[reason]++;
+    switch (reason) {
+      case abi.KVM_EXIT_IO:
+        servePorts(exit.io, ports);
+        break;
+      case abi.KVM_EXIT_MMIO:
+        serveMemory(exit.mmio, memory);
+        break;
+      case abi.KVM_EXIT_INTR:
+      case abi.KVM_EXIT_IRQ_WINDOW_OPEN:
+        break;
+      case abi.KVM_EXIT_SYSTEM_EVENT:
+        return systemEvent(exit);
+      default:
+        return { reason: "crash", message: describeFailure(vcpu, reason) };
+    }
+  }
+  return undefined;
+}
+
+/** `rep outsb` is one exit of `count` accesses, all to the same port: the data moves, the port does not. */
+function servePorts(io: IoExit, ports: AddressSpace): void {
+  const { port, size, count } = io;
+  if (io.isWrite) {
+    for (let i = 0; i < count; i++) ports.write(port, size, io.get(i));
+  } else {
+    for (let i = 0; i < count; i++) io.put(i, ports.read(port, size));
+  }
+}
+
+/** Devices know accesses of 1, 2 and 4 bytes. One of 8 is two, low half first; any other is single bytes. */
+function serveMemory(mmio: MmioExit, memory: AddressSpace): void {
+  const { address, length } = mmio;
+  const isWrite = mmio.isWrite;
+  switch (length) {
+    case 1:
+    case 2:
+    case 4:
+      if (isWrite) memory.write(address, length, mmio.low);
+      else mmio.low = memory.read(address, length);
+      break;
+    case 8:
+      if (isWrite) {
+        memory.write(address, 4, mmio.low);
+        memory.write(address + 4, 4, mmio.high);
+      } else {
+        mmio.low = memory.read(address, 4);
+        mmio.high = memory.read(address + 4, 4);
+      }
+      break;
+    default:
+      for (let i = 0; i < length; i++) {
+        if (isWrite) memory.write(address + i, 1, mmio.get(i));
+        else mmio.put(i, memory.read(address + i, 1));
+      }
+  }
+}
+
+/** A guest that ends by a call of its firmware (PSCI, SBI, Hyper-V's crash MSRs) rather than by a device. */
+function systemEvent(exit: Exit): Ending {
+  switch (exit.systemEvent) {
+    case abi.KVM_SYSTEM_EVENT_SHUTDOWN:
+      return { reason: "poweroff" };
+    case abi.KVM_SYSTEM_EVENT_RESET:
+      return { reason: "reset" };
+    default:
+      return {
+        reason: "crash",
+        message: `the guest reported a crash (KVM_SYSTEM_EVENT ${exit.systemEvent})`,
+      };
+  }
+}

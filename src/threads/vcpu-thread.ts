@@ -1,0 +1,61 @@
+/**
+ * A vCPU thread: makes its copy of the machine, then runs the guest whenever it
+ * is asked to. It awaits nothing; messages go out and none are expected.
+ */
+import { parentPort, workerData } from "node:worker_threads";
+import { Arena } from "../base/arena.ts";
+import { Vcpu } from "../kvm/vcpu.ts";
+import { Vm } from "../kvm/vm.ts";
+import { assembleMicrovm, virtioDevices } from "../machine/microvm.ts";
+import { EventFd } from "../sys/event.ts";
+import { blocks } from "./blocks.ts";
+import { PARK } from "./control.ts";
+import type { Message, ThreadData } from "./shared.ts";
+import { VcpuHost } from "./vcpu-host.ts";
+import { runVcpu } from "./vcpu-loop.ts";
+
+const data: ThreadData = workerData;
+const post = (message: Message) => parentPort?.postMessage(message);
+
+function main(): void {
+  const { spec, role } = data;
+  if (role.kind !== "vcpu") throw new Error("a vCPU thread was given another role");
+  const shared = blocks(data.threads, spec.cpus, virtioDevices(spec));
+  const control = shared.vcpus[role.index];
+  const counters = shared.counters[role.index];
+  const vcpu = Vcpu.attach(role.vcpu);
+
+  const host = new VcpuHost({
+    index: role.index,
+    vm: Vm.attach(data.vm),
+    blocks: shared,
+    interrupts: data.interrupts.map((token) => EventFd.attach(token)),
+    ioWake: EventFd.attach(data.ioWake),
+    post,
+    queuesSettled: (slot) => virtio[slot].transport.epoch === virtio[slot].runner.epoch,
+  });
+  const { machine, virtio } = assembleMicrovm(spec, new Arena(data.state), host, counters);
+  if (spec.traceUnclaimed) {
+    for (const [space, name] of [
+      [machine.ports, "port"],
+      [machine.memory, "memory"],
+    ] as const) {
+      space.onUnclaimed = (direction, address, size, value) =>
+        post({ kind: "unclaimed", space: name, direction, address, size, value });
+    }
+  }
+
+  while (control.sleepWhileParked()) {
+    const ending = runVcpu(vcpu, machine.ports, machine.memory, control, counters) ?? host.ending;
+    vcpu.completeExit();
+    host.ending = undefined;
+    if (ending !== undefined) {
+      control.request(PARK);
+      post({ kind: "ending", ending });
+    }
+    control.park();
+    post({ kind: "parked" });
+  }
+}
+
+main();

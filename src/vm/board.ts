@@ -1,0 +1,85 @@
+/**
+ * The kernel's side of a machine: a VM with its interrupt controllers, RAM,
+ * vCPUs, and the events that carry doorbells and interrupts past JavaScript.
+ */
+import { Kvm } from "../kvm/system.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { Vm } from "../kvm/vm.ts";
+import * as map from "../machine/memory-map.ts";
+import { type VirtioSlot, virtioDevices, virtioPlace } from "../machine/microvm.ts";
+import type { MachineSpec } from "../machine/spec.ts";
+import { GuestMemory } from "../memory/guest-memory.ts";
+import { EventFd } from "../sys/event.ts";
+import { GuestRam } from "../sys/guest-ram.ts";
+import { QUEUE_NOTIFY } from "../virtio/spec.ts";
+import type { CheckedOptions } from "./validate.ts";
+
+interface Closable {
+  close(): void;
+}
+
+export class Board {
+  readonly kvm: Kvm;
+  readonly vm: Vm;
+  readonly ram: GuestRam;
+  readonly memory: GuestMemory;
+  readonly vcpus: readonly Vcpu[];
+  /** Wakes the io thread. */
+  readonly ioWake: EventFd;
+  /** By virtio device. */
+  readonly interrupts: readonly EventFd[];
+  /** By virtio device and queue. */
+  readonly doorbells: EventFd[][] = [];
+  readonly #open: Closable[] = [];
+
+  /** @throws {SystemError} what the kernel refused; nothing is left open then. */
+  constructor(options: CheckedOptions, spec: MachineSpec) {
+    try {
+      this.kvm = this.#keep(Kvm.open(options.kvm));
+      this.vm = this.#keep(this.kvm.createVm());
+      this.vm.setTssAddr(map.TSS);
+      this.vm.setIdentityMapAddr(map.IDENTITY_MAP);
+      this.vm.createIrqchip();
+      this.ram = this.#keep(GuestRam.create(options.memory, { backing: options.memoryBacking }));
+      spec.ram.forEach((region, slot) => {
+        this.vm.setUserMemoryRegion({ slot, ram: this.ram, ...region });
+      });
+      this.memory = new GuestMemory(this.ram, spec.ram);
+      this.vcpus = Array.from({ length: spec.cpus }, (_, id) => this.#keep(this.vm.createVcpu(id)));
+      this.ioWake = this.#keep(EventFd.create());
+      this.interrupts = Array.from({ length: virtioDevices(spec) }, (_, slot) => {
+        const event = this.#keep(EventFd.create());
+        this.vm.irqfd(event, virtioPlace(slot).irq);
+        return event;
+      });
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Turns each queue's doorbell into an event: the guest's write returns to it without leaving the kernel. */
+  connectQueues(virtio: readonly VirtioSlot[]): void {
+    virtio.forEach(({ configs }, slot) => {
+      const address = virtioPlace(slot).address + QUEUE_NOTIFY;
+      this.doorbells.push(
+        configs.map((_, queue) => {
+          const event = this.#keep(EventFd.create());
+          this.vm.ioeventfd(event, { address, length: 4, datamatch: queue });
+          return event;
+        }),
+      );
+    });
+  }
+
+  close(): void {
+    // vCPUs before the VM, the VM before its memory.
+    for (const thing of this.#open.reverse()) thing.close();
+    this.#open.length = 0;
+  }
+
+  #keep<T extends Closable>(thing: T): T {
+    this.#open.push(thing);
+    return thing;
+  }
+}

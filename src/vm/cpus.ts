@@ -1,0 +1,49 @@
+/**
+ * The CPUs of a machine before their first instruction: what CPUID tells, a few
+ * MSRs that firmware would have set, and where the boot CPU starts. The others
+ * wait for the guest's INIT and SIPI.
+ */
+import type { EntryState, Segment } from "../boot/entry-state.ts";
+import { guestCpuid } from "../machine/cpuid.ts";
+import type { Board } from "./board.ts";
+
+/** Intel SDM volume 4, table 2-2. */
+const IA32_MISC_ENABLE = 0x1a0;
+const MISC_ENABLE_FAST_STRING = 1n;
+const IA32_MTRR_DEF_TYPE = 0x2ff;
+const MTRR_ENABLED_WRITE_BACK = 0x806n;
+
+const FIRMWARE_MSRS = [
+  { index: IA32_MISC_ENABLE, data: MISC_ENABLE_FAST_STRING },
+  // Without it Linux says "MTRRs disabled" and gives up page attributes with them.
+  { index: IA32_MTRR_DEF_TYPE, data: MTRR_ENABLED_WRITE_BACK },
+];
+
+export function setUpCpus(board: Board, entry: EntryState): void {
+  const supported = board.kvm.supportedCpuid();
+  const tscDeadlineTimer = board.kvm.checkExtension("TSC_DEADLINE_TIMER") > 0;
+  board.vcpus.forEach((vcpu, index) => {
+    vcpu.setCpuid(guestCpuid(supported, { index, count: board.vcpus.length }, { tscDeadlineTimer }));
+    // One by one: a KVM may refuse one that it lists, and the guest can do without.
+    for (const msr of FIRMWARE_MSRS) vcpu.setMsrs([msr]);
+  });
+  const [boot] = board.vcpus;
+  const { cr0, cr3, cr4, efer, gdt, idt, rip, rflags, registers } = entry;
+  const { cs, ds, es, fs, gs, ss, tr, ldt } = entry;
+  boot.changeSregs({
+    ...{ cr0, cr3, cr4, efer, gdt, idt },
+    cs: hidden(cs),
+    ds: hidden(ds),
+    es: hidden(es),
+    fs: hidden(fs),
+    gs: hidden(gs),
+    ss: hidden(ss),
+    tr: hidden(tr),
+    ldt: hidden(ldt),
+  });
+  boot.changeRegs({ ...registers, rip, rflags });
+}
+
+function hidden(segment: Segment) {
+  return { ...segment, unusable: segment.present === 1 ? 0 : 1 };
+}

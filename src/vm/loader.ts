@@ -1,0 +1,119 @@
+/**
+ * Carries out a boot plan: the guest's first bytes into RAM, the CPUs' first
+ * values into their registers.
+ */
+import { buildAcpi } from "../boot/acpi/tables.ts";
+import { pcMemoryMap } from "../boot/e820.ts";
+import { entryState } from "../boot/entry-state.ts";
+import { planBoot } from "../boot/kernel.ts";
+import { ACPI_AREA } from "../boot/low-memory.ts";
+import type { ByteSource, Placement } from "../boot/plan.ts";
+import { PM1_CNT, PM1_EVT, RESET_REG, RESET_VALUE, SLP_TYP_S5 } from "../devices/acpi-pm.ts";
+import * as map from "../machine/memory-map.ts";
+import { virtioDevices, virtioPlace } from "../machine/microvm.ts";
+import type { MachineSpec } from "../machine/spec.ts";
+import { HostFile } from "../sys/file.ts";
+import type { Board } from "./board.ts";
+import { setUpCpus } from "./cpus.ts";
+import type { CheckedOptions } from "./validate.ts";
+
+const ANONYMOUS = "(given as bytes)";
+
+/**
+ * Puts kernel, initrd, tables and registers in place.
+ * @throws {BootError} for what cannot be booted, {SystemError} for files and KVM.
+ */
+export function load(options: CheckedOptions, spec: MachineSpec, board: Board): void {
+  using kernel = Source.open(options.kernel);
+  using initrd = options.initrd === undefined ? undefined : Source.open(options.initrd);
+  const flat = options.loadAddress === undefined ? undefined : { address: options.loadAddress };
+  const acpi = buildAcpi(acpiDescription(spec), ACPI_AREA.address);
+  const plan = planBoot({
+    kernel,
+    kernelName: kernel.name,
+    ...(initrd === undefined ? {} : { initrd: { size: initrd.size, name: initrd.name } }),
+    cmdline: options.cmdline,
+    memory: pcMemoryMap(spec.ram),
+    rsdp: acpi.rsdp,
+    ...(flat === undefined ? {} : { flat }),
+  });
+  const entry = entryState(plan.entry);
+  const files = { kernel, initrd };
+  for (const placement of [...acpi.placements, ...entry.placements, ...plan.placements]) {
+    place(board, placement, files);
+  }
+  setUpCpus(board, entry);
+}
+
+function acpiDescription(spec: MachineSpec) {
+  return {
+    cpus: spec.cpus,
+    ioapicAddress: map.IOAPIC,
+    localApicAddress: map.LOCAL_APIC,
+    serial: map.SERIAL.slice(0, spec.serialPorts),
+    virtioMmio: Array.from({ length: virtioDevices(spec) }, (_, slot) => virtioPlace(slot)),
+    pm: {
+      eventPort: map.ACPI_PM_PORT + PM1_EVT,
+      controlPort: map.ACPI_PM_PORT + PM1_CNT,
+      sciIrq: map.SCI_IRQ,
+      resetPort: map.ACPI_PM_PORT + RESET_REG,
+      resetValue: RESET_VALUE,
+      sleepTypeS5: SLP_TYP_S5,
+    },
+    rtc: {},
+  };
+}
+
+type Files = { readonly kernel: Source; readonly initrd: Source | undefined };
+
+function place(board: Board, { address, data, what }: Placement, files: Files): void {
+  if (data instanceof Uint8Array) {
+    board.memory.write(address, data);
+    return;
+  }
+  const source = files[data.file];
+  if (source === undefined) throw new RangeError(`${what}: there is no ${data.file}`);
+  source.into(board, address, data.offset, data.length);
+}
+
+/** A kernel or an initrd: a file, or bytes that the program has. */
+class Source implements ByteSource {
+  readonly name: string;
+  readonly size: number;
+  readonly #file: HostFile | undefined;
+  readonly #bytes: Uint8Array;
+
+  private constructor(name: string, file: HostFile | undefined, bytes: Uint8Array) {
+    this.name = name;
+    this.#file = file;
+    this.#bytes = bytes;
+    this.size = file?.size ?? bytes.length;
+  }
+
+  static open(from: string | Uint8Array): Source {
+    if (typeof from !== "string") return new Source(ANONYMOUS, undefined, from);
+    return new Source(from, HostFile.open(from, { readOnly: true }), new Uint8Array());
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    if (this.#file === undefined) return this.#bytes.subarray(offset, offset + length);
+    const bytes = new Uint8Array(Math.max(0, Math.min(length, this.size - offset)));
+    return bytes.subarray(0, this.#file.read(bytes, offset));
+  }
+
+  /** Copies `length` bytes from `from` on to guest-physical `to`, past JavaScript if it is a file. */
+  into(board: Board, to: number, from: number, length: number): void {
+    if (this.#file === undefined) {
+      board.memory.write(to, this.#bytes.subarray(from, from + length));
+      return;
+    }
+    const offset = board.memory.translate(to, length);
+    if (offset < 0)
+      throw new RangeError(`${this.name}: ${length} bytes at 0x${to.toString(16)} are not all RAM`);
+    this.#file.readInto(board.ram, offset, length, from);
+  }
+
+  [Symbol.dispose](): void {
+    this.#file?.close();
+  }
+}

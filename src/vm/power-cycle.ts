@@ -1,0 +1,226 @@
+/**
+ * One life of a machine, from power-on to its end or its next reset: the
+ * kernel's objects, the shared state, the threads, and this thread's own copy
+ * of the machine.
+ *
+ * A reset makes a new one. That costs some milliseconds more than winding back
+ * every register of every object, and leaves nothing behind.
+ */
+import { Arena } from "../base/arena.ts";
+import type { ByteRing } from "../base/ring.ts";
+import { MAX_WINDOWS } from "../bus/address-space.ts";
+import type { Uart16550 } from "../devices/uart16550.ts";
+import type { Plugged } from "../machine/machine.ts";
+import { assembleMicrovm, type Microvm, stateBytes, virtioDevices } from "../machine/microvm.ts";
+import type { MachineSpec } from "../machine/spec.ts";
+import { unplugged } from "../machine/unplugged.ts";
+import { type Blocks, blocks, blocksBytes } from "../threads/blocks.ts";
+import type { Ending, Message, Role, ThreadData } from "../threads/shared.ts";
+import { type Member, ThreadGroup } from "../threads/thread-group.ts";
+import { Board } from "./board.ts";
+import { specOf } from "./drives.ts";
+import { load } from "./loader.ts";
+import type { DeviceHandlers, UnclaimedAccess } from "./options.ts";
+import type { Receive } from "./serial-port.ts";
+import { countStats, type VmStats } from "./stats.ts";
+import type { CheckedOptions } from "./validate.ts";
+
+/** When a UART that was busy is asked again. */
+const RETRY_MS = 1;
+
+export interface PowerCycleListener {
+  ending(ending: Ending, cycle: PowerCycle): void;
+  console(port: number, cycle: PowerCycle): void;
+  receiver(port: number, cycle: PowerCycle): void;
+  report(device: string, code: string, message: string): void;
+  unclaimed(access: UnclaimedAccess): void;
+}
+
+export class PowerCycle {
+  readonly spec: MachineSpec;
+  /** Console output by port. */
+  readonly rings: readonly ByteRing[];
+  /** By serial port. */
+  readonly receivers: readonly Receive[];
+
+  readonly #handlers: readonly DeviceHandlers[];
+  readonly #listener: PowerCycleListener;
+  readonly #board: Board;
+  readonly #shared: Blocks;
+  readonly #microvm: Microvm;
+  readonly #threads: ThreadGroup;
+  #ended = false;
+
+  /** @throws as createVm does; nothing is left behind then. */
+  constructor(options: CheckedOptions, listener: PowerCycleListener) {
+    this.#listener = listener;
+    this.#handlers = options.devices.map((device) => device.handlers);
+    this.spec = specOf(options);
+    const { spec } = this;
+    const virtio = virtioDevices(spec);
+    const state = new SharedArrayBuffer(stateBytes(spec));
+    const threads = new SharedArrayBuffer(blocksBytes(spec.cpus, virtio));
+    this.#shared = blocks(threads, spec.cpus, virtio);
+    this.rings = this.#shared.rings;
+
+    const board = new Board(options, spec);
+    this.#board = board;
+    try {
+      const nobody = new Float64Array(MAX_WINDOWS + 1);
+      const host = {
+        ...unplugged,
+        driveIrq: (gsi: number, level: boolean) => board.vm.irqLine(gsi, level),
+        interrupt: (slot: number) => ({ pulse: () => board.interrupts[slot].signal() }),
+      };
+      this.#microvm = assembleMicrovm(spec, new Arena(state), host, { ports: nobody, memory: nobody });
+      this.#microvm.machine.reset();
+      board.connectQueues(this.#microvm.virtio);
+      this.#threads = this.#startThreads(options, state, threads);
+    } catch (error) {
+      board.close();
+      throw error;
+    }
+    try {
+      load(options, spec, board); // while the threads start
+    } catch (error) {
+      void this.#threads.end(() => {}).then(() => board.close());
+      throw error;
+    }
+    this.receivers = this.#microvm.serials.map((uart, port) => (byte) => this.#receive(uart, port, byte));
+  }
+
+  get addressMap(): string {
+    const { ports, memory } = this.#microvm.machine;
+    return `${ports.describe()}${memory.describe()}`;
+  }
+
+  run(): void {
+    this.#threads.run();
+  }
+
+  park(meanwhile: () => void): Promise<void> {
+    return this.#threads.park(meanwhile);
+  }
+
+  /** Ends the threads and gives back every descriptor and mapping. Counters stay. */
+  async end(meanwhile: () => void): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
+    for (const mailbox of this.#shared.mailboxes) mailbox.close();
+    await this.#threads.end(meanwhile);
+    this.#board.close();
+  }
+
+  pressPowerButton(): void {
+    const { chip, lock } = this.#microvm.pm;
+    lock.acquire();
+    try {
+      chip.pressPowerButton();
+    } finally {
+      lock.release();
+    }
+  }
+
+  stats(): Omit<VmStats, "serials"> {
+    const { ports, memory } = this.#microvm.machine;
+    return countStats(this.#shared, ports, memory, this.spec.drives.length);
+  }
+
+  /** Gives a byte to a UART. False if it cannot take it now; the listener hears when it can. */
+  #receive({ chip, lock }: Plugged<Uart16550>, port: number, byte: number): boolean {
+    // A vCPU may hold this lock until the program has read what its guest printed: never wait for it here.
+    if (!lock.tryAcquire()) {
+      setTimeout(() => this.#listener.receiver(port, this), RETRY_MS);
+      return false;
+    }
+    try {
+      return chip.receive(byte);
+    } finally {
+      lock.release();
+    }
+  }
+
+  #startThreads(options: CheckedOptions, state: SharedArrayBuffer, threads: SharedArrayBuffer): ThreadGroup {
+    const { spec } = this;
+    const board = this.#board;
+    const data = (role: Role): ThreadData => ({
+      spec,
+      state,
+      threads,
+      vm: board.vm.token,
+      ram: board.ram.token,
+      ioWake: board.ioWake.token,
+      interrupts: board.interrupts.map((event) => event.token),
+      role,
+    });
+    const members: Member[] = board.vcpus.map((vcpu, index) => ({
+      name: `${options.name} vcpu${index}`,
+      data: data({ kind: "vcpu", index, vcpu: vcpu.token }),
+      control: this.#shared.vcpus[index],
+      kick: () => vcpu.kick(),
+    }));
+    if (virtioDevices(spec) > 0) {
+      members.push({
+        name: `${options.name} io`,
+        data: data({
+          kind: "io",
+          doorbells: board.doorbells.map((queues) => queues.map((event) => event.token)),
+          drives: options.drives.map(({ file, readOnly }) => ({ file, readOnly })),
+        }),
+        control: this.#shared.io,
+        kick: () => board.ioWake.signal(),
+      });
+    }
+    return new ThreadGroup(members, {
+      message: (message) => this.#message(message),
+      failed: (error, member) => {
+        const message = `${member.name} failed: ${error.stack ?? error.message}`;
+        this.#listener.ending({ reason: "crash", message }, this);
+      },
+    });
+  }
+
+  #message(message: Message): void {
+    const listener = this.#listener;
+    switch (message.kind) {
+      case "console":
+        listener.console(message.port, this);
+        return;
+      case "receiver":
+        listener.receiver(message.port, this);
+        return;
+      case "ending":
+        listener.ending(message.ending, this);
+        return;
+      case "report":
+        listener.report(message.device, message.code, message.message);
+        return;
+      case "device":
+        void this.#answerOwnDevice(message.index);
+        return;
+      case "unclaimed":
+        listener.unclaimed(message);
+        return;
+      case "parked":
+        return;
+    }
+  }
+
+  /** An exit of vCPU `index` that a device of the program's own has to answer. */
+  async #answerOwnDevice(index: number): Promise<void> {
+    const mailbox = this.#shared.mailboxes[index];
+    const { device, isWrite, offset, size, value } = mailbox.question;
+    const handlers = this.#handlers[device];
+    try {
+      let answer = 0xffff_ffff;
+      if (isWrite) await handlers.write?.(offset, size, value);
+      else if (handlers.read !== undefined) answer = await handlers.read(offset, size);
+      mailbox.answer(answer);
+    } catch (error) {
+      const { name } = this.spec.devices[device];
+      const what = `${isWrite ? "write" : "read"}(${offset}, ${size}) of device "${name}" threw`;
+      const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#listener.ending({ reason: "crash", message: `${what}: ${reason}` }, this);
+    }
+  }
+}

@@ -1,0 +1,289 @@
+/**
+ * The public face of a machine: its life, its streams, its events.
+ */
+import { EventEmitter } from "node:events";
+import { DEBUG_CONSOLE } from "../machine/host.ts";
+import type { Ending } from "../threads/shared.ts";
+import type { VmOptions } from "./options.ts";
+import { PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
+import { SerialPort } from "./serial-port.ts";
+import { addStats, type VmStats } from "./stats.ts";
+import { type CheckedOptions, checkOptions } from "./validate.ts";
+
+export type VmState = "created" | "running" | "paused" | "exited";
+
+/** A call that makes no sense in the machine's present state. */
+export class StateError extends Error {
+  override readonly name = "StateError";
+  readonly code = "ESTATE";
+}
+
+/** Something went wrong in or below a machine that goes on all the same, or that just crashed. */
+export class VmError extends Error {
+  override readonly name = "VmError";
+  /** EQUEUE: a driver broke a virtqueue. EIO: the host failed a request. EPANIC: the guest's kernel panicked. ECRASH. */
+  readonly code: string;
+  /** The device concerned, or "vm". */
+  readonly device: string;
+
+  constructor(code: string, device: string, message: string) {
+    super(message);
+    this.code = code;
+    this.device = device;
+  }
+}
+
+interface VmEvents {
+  started: [];
+  paused: [];
+  resumed: [];
+  /** The machine was reset, by the guest or by reset(), and runs again. */
+  reset: [];
+  exited: [Ending];
+  /** Only emitted if somebody listens: a guest must not be able to end the program. */
+  error: [VmError];
+}
+
+/** How Linux announces a panic on its console. */
+const PANIC = /Kernel panic - not syncing: [^\r\n]*/;
+const PANIC_TAIL = 4096;
+
+/**
+ * Makes a machine, ready to start: its memory holds the kernel, its threads
+ * wait. Nothing of the guest has run.
+ *
+ * @throws {OptionError} for options that cannot be, {BootError} for a kernel or
+ *   initrd that cannot be started, {SystemError} for files and KVM.
+ */
+export async function createVm(options: VmOptions): Promise<VirtualMachine> {
+  return new VirtualMachine(checkOptions(options));
+}
+
+export class VirtualMachine extends EventEmitter<VmEvents> {
+  readonly name: string;
+  /** COM1 and up. */
+  readonly serials: readonly SerialPort[];
+  /** What the guest writes to ports 0xe9 and 0x402. Only readable. */
+  readonly debugConsole: SerialPort;
+  /** Settles when the machine has ended, and never rejects. */
+  readonly exited: Promise<Ending>;
+
+  readonly #options: CheckedOptions;
+  #cycle: PowerCycle;
+  #state: VmState = "created";
+  /** Stats of the power cycles before this one. */
+  #before: Omit<VmStats, "serials"> | undefined;
+  #resolveExited: (ending: Ending) => void = () => {};
+  /** One change of state at a time: each waits for the one before. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #panic: string | undefined;
+  #tail = "";
+
+  constructor(options: CheckedOptions) {
+    super();
+    this.#options = options;
+    this.name = options.name;
+    this.exited = new Promise((resolve) => {
+      this.#resolveExited = resolve;
+    });
+    this.#cycle = new PowerCycle(options, this.#listener());
+    this.serials = this.#cycle.receivers.map((_, n) => new SerialPort(`${this.name} serial${n}`));
+    this.debugConsole = new SerialPort(`${this.name} debug console`);
+    for (const serial of this.serials) serial.onText = (text) => this.#watchForPanic(text);
+    this.#plugConsoles();
+  }
+
+  /** COM1: a stream, and `waitFor` for text on the console. */
+  get serial(): SerialPort {
+    return this.serials[0];
+  }
+
+  get state(): VmState {
+    return this.#state;
+  }
+
+  /** The map of what answers where, for people: I/O ports, then memory. */
+  get addressMap(): string {
+    return this.#cycle.addressMap;
+  }
+
+  /** Lets the guest run. @throws {StateError} unless the machine was just created. */
+  start(): Promise<void> {
+    return this.#inTurn(() => {
+      this.#expect("start", "created");
+      this.#cycle.run();
+      this.#state = "running";
+      this.emit("started");
+    });
+  }
+
+  /** Stops every vCPU and the disks at a safe point. @throws {StateError} unless it is running. */
+  pause(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#expect("pause", "running");
+      await this.#cycle.park(() => this.#drainConsoles());
+      if (this.#state !== "running") return; // it ended meanwhile
+      this.#state = "paused";
+      this.emit("paused");
+    });
+  }
+
+  /** @throws {StateError} unless it is paused. */
+  resume(): Promise<void> {
+    return this.#inTurn(() => {
+      this.#expect("resume", "paused");
+      this.#cycle.run();
+      this.#state = "running";
+      this.emit("resumed");
+    });
+  }
+
+  /** Presses the reset button: memory is cleared and the kernel starts anew. */
+  reset(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#expect("reset", "running", "paused");
+      await this.#startOver();
+    });
+  }
+
+  /** Presses the power button: a guest with ACPI shuts down in its own time. See `exited`. */
+  powerdown(): Promise<void> {
+    return this.#inTurn(() => {
+      this.#expect("powerdown", "running", "paused");
+      this.#cycle.pressPowerButton();
+    });
+  }
+
+  /** Pulls the plug. What the guest had not flushed is lost. Does nothing if it has ended. */
+  stop(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#state !== "exited") await this.#finish({ reason: "stopped" });
+    });
+  }
+
+  /** stop(), for `await using`. */
+  close(): Promise<void> {
+    return this.stop();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  stats(): VmStats {
+    const now = this.#cycle.stats();
+    const sum = this.#before === undefined ? now : addStats(this.#before, now);
+    const serials = this.serials.map(({ bytesOut, bytesIn, dropped }) => ({ bytesOut, bytesIn, dropped }));
+    return { ...sum, serials };
+  }
+
+  #listener(): PowerCycleListener {
+    return {
+      ending: (ending, cycle) => {
+        void this.#inTurn(async () => {
+          // One that this machine has left behind, or a second one, says nothing new.
+          if (cycle !== this.#cycle || this.#state === "exited") return;
+          await this.#ended(ending);
+        });
+      },
+      console: (port, cycle) => {
+        if (cycle === this.#cycle) this.#console(port).wake();
+      },
+      receiver: (port, cycle) => {
+        if (cycle === this.#cycle) this.serials[port].receiverReady();
+      },
+      report: (device, code, message) => this.#report(new VmError(code, device, message)),
+      unclaimed: (access) => this.#options.onUnclaimed?.(access),
+    };
+  }
+
+  async #ended(ending: Ending): Promise<void> {
+    const panicked = this.#panic !== undefined && ending.reason === "reset";
+    if (panicked) return this.#finish({ reason: "crash", message: this.#panic ?? "" });
+    if (ending.reason === "reset" && this.#options.onReset === "reset") return this.#startOver();
+    if (ending.reason === "crash") this.#report(new VmError("ECRASH", "vm", ending.message ?? "crashed"));
+    return this.#finish(ending);
+  }
+
+  async #startOver(): Promise<void> {
+    await this.#endCycle();
+    const done = this.stats();
+    this.#panic = undefined;
+    try {
+      this.#cycle = new PowerCycle(this.#options, this.#listener());
+      this.#before = done;
+    } catch (error) {
+      // The kernel or a disk has gone meanwhile.
+      const message = error instanceof Error ? error.message : String(error);
+      this.#report(new VmError("ECRASH", "vm", message));
+      return this.#settle({ reason: "crash", message: `the reset failed: ${message}` });
+    }
+    this.#plugConsoles();
+    this.#cycle.run();
+    this.#state = "running";
+    this.emit("reset");
+  }
+
+  async #finish(ending: Ending): Promise<void> {
+    await this.#endCycle();
+    this.#settle(ending);
+  }
+
+  async #endCycle(): Promise<void> {
+    const drain = () => this.#drainConsoles();
+    await this.#cycle.end(drain);
+    drain();
+  }
+
+  #settle(ending: Ending): void {
+    this.#state = "exited";
+    for (const console of [...this.serials, this.debugConsole]) console.finish();
+    this.#resolveExited(ending);
+    this.emit("exited", ending);
+  }
+
+  #plugConsoles(): void {
+    const { rings, receivers } = this.#cycle;
+    this.serials.forEach((serial, n) => {
+      serial.plug(rings[n], receivers[n]);
+    });
+    this.debugConsole.plug(rings[DEBUG_CONSOLE]);
+  }
+
+  #console(port: number): SerialPort {
+    return port === DEBUG_CONSOLE ? this.debugConsole : this.serials[port];
+  }
+
+  #drainConsoles(): void {
+    for (const console of [...this.serials, this.debugConsole]) console.drainAll();
+  }
+
+  #report(error: VmError): void {
+    if (this.listenerCount("error") > 0) this.emit("error", error);
+  }
+
+  /** A panic shows on the console and nowhere else; without panic= the guest then does nothing for ever. */
+  #watchForPanic(text: string): void {
+    if (this.#panic !== undefined) return;
+    this.#tail = (this.#tail + text).slice(-PANIC_TAIL);
+    const start = this.#tail.search(PANIC);
+    if (start < 0) return;
+    const line = PANIC.exec(this.#tail)?.[0] ?? "";
+    if (start + line.length === this.#tail.length) return; // the line is not whole yet
+    this.#tail = "";
+    this.#panic = line;
+    this.#report(new VmError("EPANIC", "vm", `the guest's kernel panicked: ${line}`));
+  }
+
+  #expect(doing: string, ...states: VmState[]): void {
+    if (!states.includes(this.#state)) {
+      throw new StateError(`${doing}(): ${this.name} is ${this.#state}; it has to be ${states.join(" or ")}`);
+    }
+  }
+
+  #inTurn<T>(work: () => T | Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+}
