@@ -3,7 +3,7 @@
  */
 import { nearest, OptionError } from "../base/errors.ts";
 import { parseSize } from "../base/units.ts";
-import { VIRTIO_IRQS } from "../machine/memory-map.ts";
+import { IDENTITY_MAP, IOAPIC, LOCAL_APIC, ramRegions, VIRTIO_IRQS } from "../machine/memory-map.ts";
 import type { OwnDeviceSpec } from "../machine/spec.ts";
 import type { DeviceOptions, DriveOptions, VmOptions } from "./options.ts";
 
@@ -86,7 +86,7 @@ export function checkOptions(options: VmOptions): CheckedOptions {
   const rng = options.rng ?? false;
   if (drives.length + (rng ? 1 : 0) > VIRTIO_IRQS.length) {
     throw new OptionError(
-      `drives: ${drives.length} are too many; this machine has room for ${VIRTIO_IRQS.length} virtio devices`,
+      `drives: ${drives.length}${rng ? " and an rng" : ""} are too many; this machine has room for ${VIRTIO_IRQS.length} virtio devices`,
     );
   }
   const devices = options.devices ?? [];
@@ -104,7 +104,7 @@ export function checkOptions(options: VmOptions): CheckedOptions {
     serialPorts: integer("serialPorts", options.serialPorts ?? 1, 1, 4),
     rng,
     devices,
-    ownDevices: devices.map(checkDevice),
+    ownDevices: devices.map((device, index) => checkDevice(device, index, memory)),
     onReset: oneOf("onReset", options.onReset ?? "reset", ["reset", "exit"]),
     onUnclaimed: options.onUnclaimed,
     kvm: options.kvm ?? "/dev/kvm",
@@ -114,9 +114,9 @@ export function checkOptions(options: VmOptions): CheckedOptions {
 function checkMemory(memory: number | string): number {
   const bytes = typeof memory === "number" ? memory : parseSize(memory, "memory");
   if (!Number.isSafeInteger(bytes) || bytes < MIB || bytes > MAX_MEMORY) {
-    throw new OptionError(`memory: ${JSON.stringify(memory)} is out of range; give from 1M to 1T`);
+    throw new OptionError(`memory: ${describe(memory)} is out of range; give from 1M to 1T`);
   }
-  if (bytes % 4096 !== 0) throw new OptionError(`memory: ${JSON.stringify(memory)} is not a multiple of 4K`);
+  if (bytes % 4096 !== 0) throw new OptionError(`memory: ${describe(memory)} is not a multiple of 4K`);
   return bytes;
 }
 
@@ -138,7 +138,7 @@ function checkDrive(drive: DriveOptions, index: number, cpus: number): Required<
   };
 }
 
-function checkDevice(device: DeviceOptions, index: number): OwnDeviceSpec {
+function checkDevice(device: DeviceOptions, index: number, memory: number): OwnDeviceSpec {
   const where = `devices[${index}]`;
   checkKeys(where, device, DEVICE_KEYS);
   if ((device.port === undefined) === (device.address === undefined)) {
@@ -146,6 +146,12 @@ function checkDevice(device: DeviceOptions, index: number): OwnDeviceSpec {
   }
   if (device.handlers === undefined)
     throw new OptionError(`${where}.handlers: missing; give { read, write }`);
+  for (const key of ["read", "write"] as const) {
+    const handler = device.handlers[key]; // may be inherited: a device can be a class
+    if (handler !== undefined && typeof handler !== "function") {
+      throw new OptionError(`${where}.handlers.${key}: ${describe(handler)} is not a function`);
+    }
+  }
   const name = device.name ?? where;
   if (device.port !== undefined) {
     const address = integer(`${where}.port`, device.port, 0, 0xffff);
@@ -157,14 +163,37 @@ function checkDevice(device: DeviceOptions, index: number): OwnDeviceSpec {
     };
   }
   const address = integer(`${where}.address`, device.address ?? 0, 0, 2 ** 46);
-  return { name, space: "memory", address, length: integer(`${where}.length`, device.length, 1, 2 ** 30) };
+  const length = integer(`${where}.length`, device.length, 1, 2 ** 30);
+  // The kernel answers there, and the device would never be asked.
+  const taken = notDevices(memory).find((range) => address < range.end && range.start < address + length);
+  if (taken !== undefined) {
+    throw new OptionError(
+      `${where}: ${length} bytes at 0x${address.toString(16)} are in the way of ${taken.what}, 0x${taken.start.toString(16)}-0x${(taken.end - 1).toString(16)}`,
+    );
+  }
+  return { name, space: "memory", address, length };
+}
+
+/** Guest-physical memory that never exits to user space. */
+function notDevices(memory: number): { what: string; start: number; end: number }[] {
+  const ram = ramRegions(memory).map(({ address, size }) => ({
+    what: "the guest's RAM",
+    start: address,
+    end: address + size,
+  }));
+  return [
+    ...ram,
+    { what: "the I/O APIC", start: IOAPIC, end: IOAPIC + 0x1000 },
+    { what: "the local APICs", start: LOCAL_APIC, end: LOCAL_APIC + 0x1000 },
+    { what: "pages of KVM's own", start: IDENTITY_MAP, end: IDENTITY_MAP + 0x4000 },
+  ];
 }
 
 function checkKeys(where: string, value: object, keys: Readonly<Record<string, Kind>>): void {
   if (typeof value !== "object" || value === null)
     throw new OptionError(`${where}: ${String(value)} is not an object`);
   for (const [key, given] of Object.entries(value)) {
-    const kind = keys[key];
+    const kind = Object.hasOwn(keys, key) ? keys[key] : undefined;
     if (kind === undefined) {
       const near = nearest(key, Object.keys(keys));
       throw new OptionError(
@@ -204,9 +233,9 @@ function isKind(value: unknown, kind: Kind): boolean {
 }
 
 function describe(value: unknown): string {
-  return typeof value === "object" || typeof value === "function"
-    ? `a ${typeof value}`
-    : JSON.stringify(value);
+  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "function") return "a function";
+  return typeof value === "object" && value !== null ? "an object" : String(value);
 }
 
 function integer(what: string, value: number, least: number, most: number): number {

@@ -1,0 +1,240 @@
+import { expect, test } from "vitest";
+import { OptionError } from "../../../src/base/errors.ts";
+import type { VmOptions } from "../../../src/vm/options.ts";
+import { checkOptions, MAX_CPUS } from "../../../src/vm/validate.ts";
+
+const OK: VmOptions = { kernel: "vmlinuz" };
+const handlers = { read: () => 0 };
+
+/** Checks what the types forbid and JavaScript allows. */
+const check = (options: unknown) => Reflect.apply(checkOptions, undefined, [options]);
+
+const disk = (more: object = {}) => ({ ...OK, drives: [{ file: "disk.img", ...more }] });
+const device = (more: object = {}) => ({ ...OK, devices: [{ name: "x", length: 1, handlers, ...more }] });
+const drives = (count: number) => Array.from({ length: count }, (_, n) => ({ file: `${n}.img` }));
+
+test("a kernel is enough; the defaults are those of the documentation", () => {
+  expect(checkOptions(OK)).toEqual({
+    name: "vm",
+    memory: 128 * 2 ** 20,
+    memoryBacking: "memfd",
+    cpus: 1,
+    kernel: "vmlinuz",
+    loadAddress: undefined,
+    initrd: undefined,
+    cmdline: "",
+    drives: [],
+    serialPorts: 1,
+    rng: false,
+    devices: [],
+    ownDevices: [],
+    onReset: "reset",
+    onUnclaimed: undefined,
+    kvm: "/dev/kvm",
+  });
+});
+
+test("a drive needs a file and no more; it has a queue for each CPU, up to 64", () => {
+  expect(checkOptions({ ...OK, cpus: 3, drives: [{ file: "a" }, { file: "b" }] }).drives).toEqual([
+    { file: "a", format: "raw", readOnly: false, serial: "vmexit-0", queues: 3, writeCache: true },
+    { file: "b", format: "raw", readOnly: false, serial: "vmexit-1", queues: 3, writeCache: true },
+  ]);
+  expect(checkOptions({ ...OK, cpus: 200, drives: [{ file: "a" }] }).drives[0].queues).toBe(64);
+});
+
+test("everything that is given arrives", () => {
+  const onUnclaimed = () => {};
+  const given = {
+    name: "box",
+    machine: "microvm",
+    memory: "1.5G",
+    memoryBacking: "anonymous",
+    cpus: MAX_CPUS,
+    kernel: new Uint8Array(4),
+    loadAddress: 0x1000,
+    initrd: "initrd.img",
+    cmdline: "console=ttyS0",
+    drives: [
+      {
+        file: "d",
+        format: "raw",
+        readOnly: true,
+        serial: "12345678901234567890",
+        queues: 2,
+        writeCache: false,
+      },
+    ],
+    serialPorts: 4,
+    rng: true,
+    devices: [
+      { name: "thermometer", port: 0x510, length: 2, handlers },
+      { name: "leds", address: 0xd000_0000, length: 4096, handlers },
+    ],
+    onReset: "exit",
+    onUnclaimed,
+    kvm: "/dev/kvm2",
+  } as const;
+  const { machine: _, ...expected } = given;
+  expect(checkOptions(given)).toEqual({
+    ...expected,
+    memory: 1.5 * 2 ** 30,
+    ownDevices: [
+      { name: "thermometer", space: "port", address: 0x510, length: 2 },
+      { name: "leds", space: "memory", address: 0xd000_0000, length: 4096 },
+    ],
+  });
+});
+
+test("an option that is undefined is one that was not given", () => {
+  const names = Object.keys(checkOptions(OK)).filter((name) => name !== "kernel" && name !== "ownDevices");
+  const nothing = Object.fromEntries(names.map((name) => [name, undefined]));
+  expect(check({ ...OK, ...nothing })).toEqual(checkOptions(OK));
+});
+
+test("a program's device may be an object of a class", () => {
+  class Thermometer {
+    degrees = 21;
+    read() {
+      return this.degrees;
+    }
+  }
+  expect(checkOptions(device({ port: 0x510, handlers: new Thermometer() })).ownDevices.length).toBe(1);
+});
+
+test.each<[unknown, string]>([
+  // The whole.
+  [undefined, "createVm: undefined is not an object"],
+  [null, "createVm: null is not an object"],
+  ["vmlinuz", "createVm: vmlinuz is not an object"],
+  [{}, "kernel: missing; give the path of a bzImage, a vmlinux or a flat binary"],
+  [{ ...OK, memroy: "1G" }, 'createVm: unknown option "memroy" (did you mean "memory"?)'],
+  [{ ...OK, qwertyuiop: 1 }, 'createVm: unknown option "qwertyuiop"'],
+  [{ ...OK, constructor: 1 }, 'createVm: unknown option "constructor"'],
+  [JSON.parse('{ "kernel": "k", "__proto__": 1 }'), 'createVm: unknown option "__proto__"'],
+
+  // One sentence for each kind of value.
+  [{ ...OK, name: 5 }, "createVm.name: 5 is not a string"],
+  [{ ...OK, memory: true }, 'createVm.memory: true is not a number of bytes or a string such as "256M"'],
+  [{ ...OK, cpus: "2" }, 'createVm.cpus: "2" is not a number'],
+  [{ ...OK, cpus: 2n }, "createVm.cpus: 2 is not a number"],
+  [{ kernel: ["vmlinuz"] }, "createVm.kernel: an object is not a path or a Uint8Array"],
+  [{ kernel: null }, "createVm.kernel: null is not a path or a Uint8Array"],
+  [{ ...OK, initrd: 1 }, "createVm.initrd: 1 is not a path or a Uint8Array"],
+  [{ ...OK, cmdline: ["quiet"] }, "createVm.cmdline: an object is not a string"],
+  [{ ...OK, drives: { file: "a" } }, "createVm.drives: an object is not an array"],
+  [{ ...OK, devices: "x" }, 'createVm.devices: "x" is not an array'],
+  [{ ...OK, rng: "on" }, 'createVm.rng: "on" is not true or false'],
+  [{ ...OK, onUnclaimed: true }, "createVm.onUnclaimed: true is not a function"],
+  [{ ...OK, kvm: () => "/dev/kvm" }, "createVm.kvm: a function is not a string"],
+  [{ ...OK, kvm: Symbol("kvm") }, "createVm.kvm: Symbol(kvm) is not a string"],
+
+  // Values.
+  [{ ...OK, machine: "pc" }, 'machine: unknown value "pc" (known: microvm)'],
+  [{ ...OK, machine: "microvn" }, 'machine: unknown value "microvn" (did you mean "microvm"?)'],
+  [{ ...OK, memory: "256X" }, 'memory: "256X": unknown unit "X"; use K, M, G or T'],
+  [{ ...OK, memory: "much" }, 'memory: "much": not a size; write a number with K, M, G or T, as in 256M'],
+  [{ ...OK, memory: "1023K" }, 'memory: "1023K" is out of range; give from 1M to 1T'],
+  [{ ...OK, memory: "2T" }, 'memory: "2T" is out of range; give from 1M to 1T'],
+  [{ ...OK, memory: 0 }, "memory: 0 is out of range; give from 1M to 1T"],
+  [{ ...OK, memory: -1 }, "memory: -1 is out of range; give from 1M to 1T"],
+  [{ ...OK, memory: Number.NaN }, "memory: NaN is out of range; give from 1M to 1T"],
+  [{ ...OK, memory: 2 ** 21 + 0.5 }, "memory: 2097152.5 is out of range; give from 1M to 1T"],
+  [{ ...OK, memory: "1025K" }, 'memory: "1025K" is not a multiple of 4K'],
+  [{ ...OK, memoryBacking: "file" }, 'memoryBacking: unknown value "file" (known: memfd, anonymous)'],
+  [{ ...OK, cpus: 0 }, "cpus: 0 is out of range; give a whole number from 1 to 254"],
+  [{ ...OK, cpus: 255 }, "cpus: 255 is out of range; give a whole number from 1 to 254"],
+  [{ ...OK, cpus: 1.5 }, "cpus: 1.5 is out of range; give a whole number from 1 to 254"],
+  [{ ...OK, cpus: Number.NaN }, "cpus: NaN is out of range; give a whole number from 1 to 254"],
+  [
+    { ...OK, loadAddress: 2 ** 20 },
+    "loadAddress: 1048576 is out of range; give a whole number from 0 to 1048575",
+  ],
+  [{ ...OK, serialPorts: 5 }, "serialPorts: 5 is out of range; give a whole number from 1 to 4"],
+  [{ ...OK, serialPorts: 0 }, "serialPorts: 0 is out of range; give a whole number from 1 to 4"],
+  [{ ...OK, onReset: "halt" }, 'onReset: unknown value "halt" (known: reset, exit)'],
+
+  // Drives.
+  [{ ...OK, drives: ["disk.img"] }, "drives[0]: disk.img is not an object"],
+  [{ ...OK, drives: [{ file: "a" }, null] }, "drives[1]: null is not an object"],
+  [{ ...OK, drives: [{}] }, "drives[0].file: missing"],
+  [disk({ file: "" }), "drives[0].file: missing"],
+  [disk({ file: 3 }), "drives[0].file: 3 is not a string"],
+  [disk({ fromat: "raw" }), 'drives[0]: unknown option "fromat" (did you mean "format"?)'],
+  [disk({ format: "vmdk" }), 'drives[0].format: unknown value "vmdk" (known: raw)'],
+  [disk({ readOnly: 1 }), "drives[0].readOnly: 1 is not true or false"],
+  [
+    disk({ serial: "123456789012345678901" }),
+    'drives[0].serial: "123456789012345678901" is not at most 20 characters of ASCII',
+  ],
+  [disk({ serial: "größe" }), 'drives[0].serial: "größe" is not at most 20 characters of ASCII'],
+  [disk({ serial: "a\n" }), 'drives[0].serial: "a\\n" is not at most 20 characters of ASCII'],
+  [disk({ queues: 0 }), "drives[0].queues: 0 is out of range; give a whole number from 1 to 64"],
+  [disk({ queues: 65 }), "drives[0].queues: 65 is out of range; give a whole number from 1 to 64"],
+  [disk({ writeCache: "off" }), 'drives[0].writeCache: "off" is not true or false'],
+  [{ ...OK, drives: drives(13) }, "drives: 13 are too many; this machine has room for 12 virtio devices"],
+  [
+    { ...OK, drives: drives(12), rng: true },
+    "drives: 12 and an rng are too many; this machine has room for 12 virtio devices",
+  ],
+
+  // Devices of the program's own.
+  [{ ...OK, devices: [7] }, "devices[0]: 7 is not an object"],
+  [device({}), "devices[0]: give either port or address"],
+  [device({ port: 1, address: 1 }), "devices[0]: give either port or address"],
+  [device({ prot: 1 }), 'devices[0]: unknown option "prot" (did you mean "port"?)'],
+  [device({ port: 1, handlers: undefined }), "devices[0].handlers: missing; give { read, write }"],
+  [device({ port: 1, handlers: () => 0 }), "devices[0].handlers: a function is not an object"],
+  [device({ port: 1, handlers: { read: 7 } }), "devices[0].handlers.read: 7 is not a function"],
+  [device({ port: 1, handlers: { write: "w" } }), 'devices[0].handlers.write: "w" is not a function'],
+  [device({ port: 0x10000 }), "devices[0].port: 65536 is out of range; give a whole number from 0 to 65535"],
+  [device({ port: -1 }), "devices[0].port: -1 is out of range; give a whole number from 0 to 65535"],
+  [
+    device({ port: 0xffff, length: 2 }),
+    "devices[0].length: 2 is out of range; give a whole number from 1 to 1",
+  ],
+  [
+    device({ port: 1, length: undefined }),
+    "devices[0].length: undefined is out of range; give a whole number from 1 to 65535",
+  ],
+  [
+    device({ address: 0xd000_0000, length: 0 }),
+    "devices[0].length: 0 is out of range; give a whole number from 1 to 1073741824",
+  ],
+  [
+    device({ address: 1.5 }),
+    "devices[0].address: 1.5 is out of range; give a whole number from 0 to 70368744177664",
+  ],
+  [
+    device({ address: 0x7ff_ffff, length: 2 }),
+    "devices[0]: 2 bytes at 0x7ffffff are in the way of the guest's RAM, 0x0-0x7ffffff",
+  ],
+  [
+    { ...device({ address: 0x1_0000_0000 }), memory: "4G" },
+    "devices[0]: 1 bytes at 0x100000000 are in the way of the guest's RAM, 0x100000000-0x13fffffff",
+  ],
+  [
+    device({ address: 0xfebf_ffff, length: 2 }),
+    "devices[0]: 2 bytes at 0xfebfffff are in the way of the I/O APIC, 0xfec00000-0xfec00fff",
+  ],
+  [
+    device({ address: 0xfee0_0ff0, length: 4 }),
+    "devices[0]: 4 bytes at 0xfee00ff0 are in the way of the local APICs, 0xfee00000-0xfee00fff",
+  ],
+  [
+    device({ address: 0xfffb_f000, length: 4 }),
+    "devices[0]: 4 bytes at 0xfffbf000 are in the way of pages of KVM's own, 0xfffbc000-0xfffbffff",
+  ],
+])("%o: %s", (options, sentence) => {
+  expect(() => check(options)).toThrow(new OptionError(sentence));
+});
+
+test("a device right behind the guest's RAM is in nobody's way", () => {
+  expect(checkOptions(device({ address: 0x800_0000 })).ownDevices[0].address).toBe(0x800_0000);
+});
+
+test("the limits themselves are allowed", () => {
+  for (const memory of ["1M", "1T", 2 ** 20, 2 ** 40]) checkOptions({ ...OK, memory });
+  expect(checkOptions({ ...OK, cpus: 254, drives: drives(12) }).drives.length).toBe(12);
+  expect(checkOptions({ ...OK, drives: drives(11), rng: true }).rng).toBe(true);
+  checkOptions({ ...OK, devices: [{ name: "all", port: 0, length: 65536, handlers }] });
+});
