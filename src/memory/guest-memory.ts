@@ -98,7 +98,8 @@ export class GuestMemory {
   window(offset: number, length: number): Uint8Array {
     const bytes = this.#bytes[chunkOf(offset)];
     const start = placeIn(offset);
-    if (length > MARGIN || bytes === undefined || start + length > bytes.length) {
+    const sane = start >= 0 && length >= 0 && length <= MARGIN;
+    if (!sane || bytes === undefined || start + length > bytes.length) {
       throw new RangeError(`no window of ${length} bytes at RAM offset ${offset}`);
     }
     return bytes.subarray(start, start + length);
@@ -106,24 +107,29 @@ export class GuestMemory {
 
   /** Copies guest-physical memory out. @throws {RangeError} if any of it is not RAM. */
   read(address: number, length: number): Uint8Array {
+    const offset = this.#check(address, length);
     const copy = new Uint8Array(length);
-    this.#each(address, length, (window, done) => copy.set(window, done));
+    this.#each(offset, length, (window, done) => copy.set(window, done));
     return copy;
   }
 
   /** Copies bytes into guest-physical memory. @throws {RangeError} if any of it is not RAM. */
   write(address: number, bytes: Uint8Array): void {
-    this.#each(address, bytes.length, (window, done) => {
+    this.#each(this.#check(address, bytes.length), bytes.length, (window, done) => {
       window.set(bytes.subarray(done, done + window.length));
     });
   }
 
-  /** Calls `visit` with each window of a checked range and the number of bytes before it. */
-  #each(address: number, length: number, visit: (window: Uint8Array, done: number) => void): void {
+  #check(address: number, length: number): number {
     const offset = this.translate(address, length);
     if (offset < 0) {
       throw new RangeError(`0x${address.toString(16)}: ${length} bytes there are not all guest RAM`);
     }
+    return offset;
+  }
+
+  /** Calls `visit` with each window of a checked range and the number of bytes before it. */
+  #each(offset: number, length: number, visit: (window: Uint8Array, done: number) => void): void {
     for (let done = 0; done < length; done += MARGIN) {
       visit(this.window(offset + done, Math.min(MARGIN, length - done)), done);
     }
