@@ -199,7 +199,7 @@ export class Vcpu {
     return check(this.#native.setMsrs(writeMsrs(entries)), "ioctl(KVM_SET_MSRS)", "setting MSRs");
   }
 
-  /** Before the first run. @see api.rst, 4.20 KVM_SET_CPUID2 */
+  /** Before the first run. @see api.rst, 4.20 KVM_SET_CPUID */
   setCpuid(entries: readonly CpuidEntry[]): void {
     check(this.#native.setCpuid2(writeCpuid(entries)), "ioctl(KVM_SET_CPUID2)", "setting CPUID");
   }
@@ -226,7 +226,7 @@ export class Vcpu {
     check(this.#native.setMpState(state), "ioctl(KVM_SET_MP_STATE)", "setting whether a vCPU runs");
   }
 
-  /** struct kvm_vcpu_events: exceptions and interrupts on their way, as bytes to keep. @see api.rst, 4.31 */
+  /** struct kvm_vcpu_events: exceptions and interrupts on their way, as bytes to keep. @see api.rst, 4.31 KVM_GET_VCPU_EVENTS */
   getVcpuEvents(): Uint8Array {
     const bytes = new Uint8Array(kvm_vcpu_events.sizeof);
     check(this.#native.getVcpuEvents(bytes), "ioctl(KVM_GET_VCPU_EVENTS)", "reading pending events");
@@ -303,7 +303,7 @@ export class Vcpu {
     check(this.#native.setTscKhz(khz), "ioctl(KVM_SET_TSC_KHZ)", "setting the TSC's frequency");
   }
 
-  /** Tells the guest that it was paused, so that it does not take itself for hung. @see api.rst, 4.69 KVM_KVMCLOCK_CTRL */
+  /** Tells the guest that it was paused, so that it does not take itself for hung. @see api.rst, 4.70 KVM_KVMCLOCK_CTRL */
   kvmclockCtrl(): void {
     check(this.#native.kvmclockCtrl(), "ioctl(KVM_KVMCLOCK_CTRL)", "telling the guest of a pause");
   }

@@ -85,7 +85,7 @@ export class Vm {
     check(result, "ioctl(KVM_ENABLE_CAP)", `enabling capability ${capability}`);
   }
 
-  /** Three pages below 4 GiB that Intel's real mode needs, outside of every slot. @see api.rst, 4.29 KVM_SET_TSS_ADDR */
+  /** Three pages below 4 GiB that Intel's real mode needs, outside of every slot. @see api.rst, 4.36 KVM_SET_TSS_ADDR */
   setTssAddr(address: number): void {
     check(this.#native.setTssAddr(address), "ioctl(KVM_SET_TSS_ADDR)", "placing the real-mode TSS");
   }
@@ -198,7 +198,7 @@ export class Vm {
     check(this.#native.setGsiRouting(words), "ioctl(KVM_SET_GSI_ROUTING)", "routing interrupts");
   }
 
-  /** Sends a message-signalled interrupt. False if the guest blocks it. @see api.rst, 4.70 KVM_SIGNAL_MSI */
+  /** Sends a message-signalled interrupt. False if the guest blocks it. @see api.rst, 4.71 KVM_SIGNAL_MSI */
   signalMsi(address: number, data: number): boolean {
     const result = this.#native.signalMsi(address, data);
     return check(result, "ioctl(KVM_SIGNAL_MSI)", "sending an MSI") > 0;
