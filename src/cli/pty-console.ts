@@ -28,25 +28,28 @@ const LINGER_MS = 100;
 
 export class PtyConsole extends Writable {
   readonly #pty: PtyEnd;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
   #receiver: Receiver | undefined;
   #session: ReadStream | undefined;
 
   constructor(pty: PtyEnd) {
     super();
     this.#pty = pty;
-    this.#timer = setInterval(() => this.#look(), LOOK_MS);
-    this.#timer.unref();
   }
 
-  /** Sends what comes from the other end to `receiver`. */
+  /**
+   * Sends what comes from the other end to `receiver`. What was typed before, as
+   * soon as the name was known, has waited in the pseudo-terminal.
+   */
   connect(receiver: Receiver): void {
     this.#receiver = receiver;
+    this.#timer = setInterval(() => this.#look(receiver), LOOK_MS);
+    this.#timer.unref();
     receiver.on("drain", () => this.#session?.resume());
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
-    this.#look(); // what comes right after somebody connected is for them
+    if (this.#receiver !== undefined) this.#look(this.#receiver); // what comes right after somebody connected is for them
     if (this.#session === undefined) done();
     // The callback comes with an error when they go; the rest of their bytes goes with them.
     else this.#session.write(chunk, () => done());
@@ -65,12 +68,12 @@ export class PtyConsole extends Writable {
     done(error);
   }
 
-  #look(): void {
+  #look(receiver: Receiver): void {
     if (this.#session !== undefined || !this.#pty.connected()) return;
     const session = new ReadStream(this.#pty.duplicate());
     this.#session = session;
     session.on("data", (chunk: Buffer) => {
-      if (this.#receiver?.write(chunk) === false) session.pause();
+      if (!receiver.write(chunk)) session.pause();
     });
     session.on("error", () => {}); // EIO: they have gone
     session.on("close", () => {

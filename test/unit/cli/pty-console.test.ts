@@ -87,3 +87,17 @@ test("the guest's last words are read before the line goes down", async () => {
   expect(await read(shell)).toBe("Power down\r\n");
   await once(sink, "close");
 });
+
+test("what is typed before the guest is there waits for it", async () => {
+  const pty = Pty.open();
+  const port = new FakePort();
+  const sink = new PtyConsole(pty);
+  opened.push({ close: () => sink.destroy() });
+  const shell = await visitor(pty);
+  await shell.write("early");
+  await new Promise((resolve) => setTimeout(resolve, 250));
+  const received = once(port, "received");
+  sink.connect(port);
+  await received;
+  expect(port.received).toBe("early");
+});
