@@ -47,7 +47,7 @@ const MEMORY_KEYS: readonly KeyRow<Draft>[] = [
       const bytes = prefixed(complain, () => parseSize(value, "size", MIB));
       if (bytes < MIB || bytes % 4096 !== 0)
         throw complain(`size="${value}" is not a multiple of 4K from 1M on`);
-      draft.vm.memory = bytes;
+      draft.vm.memory = /[a-z]$/i.test(value) ? value : `${value}M`; // as typed, for later messages
     },
   },
 ];

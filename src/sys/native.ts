@@ -170,6 +170,12 @@ export interface NativeAddon {
   constants(): NumberTable;
 }
 
+/** The addon is not there, or not for this Node. */
+export class AddonError extends Error {
+  override readonly name = "AddonError";
+  readonly code = "EADDON";
+}
+
 /** The package: two folders up, from src/sys as from dist/sys. */
 const PACKAGE = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -182,10 +188,10 @@ function load(): NativeAddon {
     return require("bindings")({ bindings: "vmexit", module_root: PACKAGE }) as NativeAddon;
   } catch (error) {
     const built = existsSync(`${PACKAGE}build/Release/vmexit.node`);
-    throw new Error(
+    throw new AddonError(
       built
-        ? "vmexit: the native addon cannot be loaded; build it again for this Node: npm rebuild vmexit"
-        : "vmexit: the native addon is not built; run `npx node-gyp rebuild` in the package's folder (it needs make, python3 and a C++ compiler)",
+        ? "the native addon cannot be loaded; build it again for this Node: npm rebuild vmexit"
+        : "the native addon is not built; run `npx node-gyp rebuild` in the package's folder (it needs make, python3 and a C++ compiler)",
       { cause: error },
     );
   }
