@@ -12,6 +12,7 @@
 # setup_sects (0x1f1), payload_offset (0x248) and payload_length (0x24c).
 
 cache=${VMEXIT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vmexit}
+cache=$(realpath -m "$cache")
 PATH=$PATH:/usr/sbin:/sbin # modprobe, depmod and mkfs.ext4 live there on Debian
 
 say() { echo "${0##*/}: $*" >&2; }
@@ -43,11 +44,12 @@ unlock_cache() { exec 9>&-; }
 # fetch_kernel PACKAGE...: the first package that this distribution has, unpacked.
 # Prints its folder. Given a meta package, takes the kernel that it depends on.
 fetch_kernel() {
-  local package folder real version
+  local package folder real version deb
   for package in "$@"; do
     folder=$cache/kernel/$package
     [ ! -e "$folder/version" ] || { echo "$folder" && return; }
   done
+  [ -n "$(kernel_of "$1")$(kernel_of "${@: -1}")" ] || update_lists
   for package in "$@"; do
     real=$(kernel_of "$package")
     [ -n "$real" ] || continue
@@ -55,13 +57,11 @@ fetch_kernel() {
     say "downloading $real"
     rm -rf "$folder" "$folder.new" && mkdir -p "$folder.new/deb"
     chmod 755 "$folder.new/deb"
-    # Ubuntu keeps the modules in packages of their own.
-    version=${real#linux-image-}
-    (cd "$folder.new/deb" &&
-      for p in "$real" "linux-modules-$version" "linux-modules-extra-$version"; do
-        [ "$p" = "$real" ] || known "$p" || continue
-        apt-get -qq -o APT::Sandbox::User=root download "$p" >&2
-      done) || fail "cannot download $real; does 'apt-get download $real' work?"
+    download "$folder.new/deb" "$real" || {
+      update_lists
+      real=$(kernel_of "$package")
+      download "$folder.new/deb" "$real" || fail "cannot download $real"
+    }
     for deb in "$folder.new"/deb/*.deb; do dpkg-deb -x "$deb" "$folder.new"; done
     rm -rf "$folder.new/deb"
     # Newer packages put the modules below /usr.
@@ -73,8 +73,26 @@ fetch_kernel() {
     echo "$folder"
     return
   done
-  fail "none of these packages is known to apt: $* (try: apt-get update)"
+  fail "none of these packages is known to apt: $*"
 }
+
+# Package lists that are missing or older than the archive are the usual trouble on a
+# new machine. Only root may fetch new ones.
+update_lists() {
+  [ "$(id -u)" = 0 ] || fail "apt's package lists are too old or missing; run: apt-get update"
+  say "updating apt's package lists"
+  apt-get -qq update >&2 || fail "apt-get update failed"
+}
+
+# download FOLDER KERNEL-PACKAGE. Ubuntu keeps the modules in packages of their own.
+download() (
+  local version=${2#linux-image-} package
+  cd "$1" || return
+  for package in "$2" "linux-modules-$version" "linux-modules-extra-$version"; do
+    [ "$package" = "$2" ] || known "$package" || continue
+    apt-get -qq -o APT::Sandbox::User=root download "$package" >&2 || return
+  done
+)
 
 known() { [ -n "$(apt-cache show --no-all-versions "$1" 2>/dev/null)" ]; }
 
@@ -99,7 +117,7 @@ unpack_kernel() {
     28b52ffd) unpack="zstd -dc" ;;
     *) fail "$file: unknown kernel compression" ;;
   esac
-  need "${unpack%% *}:${unpack%% *}"
+  case $unpack in xz*) need xz:xz-utils ;; *) need "${unpack%% *}:${unpack%% *}" ;; esac
   # The payload ends with its unpacked size, which the tools take for a broken
   # second stream: what they say and their status mean nothing here.
   dd if="$file" bs=1M iflag=skip_bytes,count_bytes skip="$payload_offset" \
