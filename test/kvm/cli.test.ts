@@ -181,8 +181,10 @@ test("a pseudo-terminal is announced in QEMU's words and connected to the guest"
 });
 
 /** Runs the command on a terminal of its own, by script(1); then tells whether that is as it was before. */
-function onTerminal(guest: keyof typeof GUESTS): Child {
-  const command = [process.execPath, MAIN, ...flat(guest)].map((word) => `'${word}'`).join(" ");
+function onTerminal(guest: keyof typeof GUESTS, ...nodeOptions: string[]): Child {
+  const command = [process.execPath, ...nodeOptions, MAIN, ...flat(guest)]
+    .map((word) => `'${word}'`)
+    .join(" ");
   const lines = `before=$(stty -g); ${command}; echo "status $?"; [ "$(stty -g)" = "$before" ] && echo restored`;
   return start(["-qec", lines, "/dev/null"], ["script"]);
 }
@@ -192,11 +194,12 @@ test("on a terminal keys reach the guest unchanged, Ctrl-C too, and Ctrl-A x qui
   await says(">");
   child.stdin.write("\x02");
   await says("\x03");
-  child.stdin.write("\x03\x01h");
+  child.stdin.write("\x03");
+  await says("\x04");
+  child.stdin.write("\x01h");
   await says("Ctrl-A x");
   child.stdin.write("\x01x");
   const { out } = await ended;
-  expect(out).toContain("\x04");
   expect(out).toContain("vmexit: stopped by Ctrl-A x");
   expect(out).toContain("status 6");
   expect(out).toContain("restored");
@@ -206,6 +209,18 @@ test("the terminal is given back when the guest powers off", async () => {
   const { out } = await onTerminal("hi").ended;
   expect(out).toContain("status 0");
   expect(out).toContain("restored");
+});
+
+test("the terminal is given back after a signal and after a crash of the command itself", async () => {
+  const late = (code: string) => `data:text/javascript,setTimeout(() => { ${code} }, 1000)`;
+  const killed = await onTerminal("ready", "--import", late('process.kill(process.pid, "SIGTERM")')).ended;
+  expect(killed.out).toContain("ready");
+  expect(killed.out).toContain("status 143");
+  expect(killed.out).toContain("restored");
+  const thrown = await onTerminal("ready", "--import", late('throw new Error("a bug")')).ended;
+  expect(thrown.out).toContain("Error: a bug");
+  expect(thrown.out).toContain("status 1\r");
+  expect(thrown.out).toContain("restored");
 });
 
 test("probe answers for this machine, in words and in JSON", async () => {
