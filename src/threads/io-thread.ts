@@ -3,7 +3,6 @@
  * again. It never handles an exit and nothing in it is asynchronous.
  */
 import { randomFillSync } from "node:crypto";
-import { parentPort, workerData } from "node:worker_threads";
 import { Arena } from "../base/arena.ts";
 import { RawImage } from "../block/raw.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
@@ -17,17 +16,13 @@ import { GuestRam } from "../sys/guest-ram.ts";
 import type { DeviceReport } from "../virtio/device.ts";
 import { QueueRunner } from "../virtio/queue-runner.ts";
 import { blocks } from "./blocks.ts";
-import type { Message, ThreadData } from "./shared.ts";
+import type { IoRole, Message, ThreadData } from "./shared.ts";
 
 /** epoll tag of the wake-up event; doorbells count from 0. */
 const WAKE = 0xffff_ffff;
 
-const data: ThreadData = workerData;
-const post = (message: Message) => parentPort?.postMessage(message);
-
-function main(): void {
-  const { spec, role } = data;
-  if (role.kind !== "io") throw new Error("an io thread was given another role");
+export function runIoThread(data: ThreadData, role: IoRole, post: (message: Message) => void): void {
+  const { spec } = data;
   const shared = blocks(data.threads, spec.cpus, virtioDevices(spec));
   const control = shared.io;
   const ram = GuestRam.attach(data.ram);
@@ -105,5 +100,3 @@ function main(): void {
     }
   }
 }
-
-main();

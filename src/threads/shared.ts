@@ -20,14 +20,20 @@ export interface ThreadData {
   readonly role: Role;
 }
 
-export type Role =
-  | { readonly kind: "vcpu"; readonly index: number; readonly vcpu: number }
-  | {
-      readonly kind: "io";
-      /** By virtio device and queue: the event that KVM signals when the driver rings. */
-      readonly doorbells: readonly (readonly number[])[];
-      readonly drives: readonly { readonly file: string; readonly readOnly: boolean }[];
-    };
+export type Role = VcpuRole | IoRole;
+
+export interface VcpuRole {
+  readonly kind: "vcpu";
+  readonly index: number;
+  readonly vcpu: number;
+}
+
+export interface IoRole {
+  readonly kind: "io";
+  /** By virtio device and queue: the event that KVM signals when the driver rings. */
+  readonly doorbells: readonly (readonly number[])[];
+  readonly drives: readonly { readonly file: string; readonly readOnly: boolean }[];
+}
 
 /** What a thread tells the owner of the machine. */
 export type Message =

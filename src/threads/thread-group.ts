@@ -6,9 +6,10 @@
  * kernel: it is told to end, kicked, and joined. When the process exits the
  * same happens without the join, so that a guest never keeps a program alive.
  */
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { type Control, END, PARK, RUN } from "./control.ts";
 import type { Message, ThreadData } from "./shared.ts";
+import { takeThread } from "./spare.ts";
 
 export interface Member {
   readonly name: string;
@@ -39,13 +40,8 @@ export class ThreadGroup {
   constructor(members: readonly Member[], listener: GroupListener) {
     this.#members = members;
     this.#workers = members.map((member) => {
-      const file = member.data.role.kind === "io" ? "./io-thread.js" : "./vcpu-thread.js";
-      const worker = new Worker(new URL(file, import.meta.url), {
-        name: member.name,
-        workerData: member.data,
-        execArgv: [],
-      });
-      worker.unref(); // a machine that was never started does not keep the program
+      const worker = takeThread();
+      worker.postMessage(member.data);
       worker.on("message", (message: Message) => {
         if (message.kind === "parked") this.#parkedHook();
         else listener.message(message, member);

@@ -2,7 +2,6 @@
  * A vCPU thread: makes its copy of the machine, then runs the guest whenever it
  * is asked to. It awaits nothing; messages go out and none are expected.
  */
-import { parentPort, workerData } from "node:worker_threads";
 import { Arena } from "../base/arena.ts";
 import { Vcpu } from "../kvm/vcpu.ts";
 import { Vm } from "../kvm/vm.ts";
@@ -10,16 +9,12 @@ import { assembleMicrovm, virtioDevices } from "../machine/microvm.ts";
 import { EventFd } from "../sys/event.ts";
 import { blocks } from "./blocks.ts";
 import { PARK } from "./control.ts";
-import type { Message, ThreadData } from "./shared.ts";
+import type { Message, ThreadData, VcpuRole } from "./shared.ts";
 import { VcpuHost } from "./vcpu-host.ts";
 import { runVcpu } from "./vcpu-loop.ts";
 
-const data: ThreadData = workerData;
-const post = (message: Message) => parentPort?.postMessage(message);
-
-function main(): void {
-  const { spec, role } = data;
-  if (role.kind !== "vcpu") throw new Error("a vCPU thread was given another role");
+export function runVcpuThread(data: ThreadData, role: VcpuRole, post: (message: Message) => void): void {
+  const { spec } = data;
   const shared = blocks(data.threads, spec.cpus, virtioDevices(spec));
   const control = shared.vcpus[role.index];
   const counters = shared.counters[role.index];
@@ -57,5 +52,3 @@ function main(): void {
     post({ kind: "parked" });
   }
 }
-
-main();

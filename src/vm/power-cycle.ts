@@ -198,9 +198,11 @@ export class PowerCycle {
       case "device":
         void this.#answerOwnDevice(message.index);
         return;
-      case "unclaimed":
-        listener.unclaimed(message);
+      case "unclaimed": {
+        const { kind: _, ...access } = message;
+        listener.unclaimed(access);
         return;
+      }
       case "parked":
         return;
     }

@@ -1,0 +1,18 @@
+/**
+ * What every thread of a machine starts as: it waits to be told its role, plays
+ * it to the end, and ends. See spare.ts for why the role comes late.
+ */
+import { parentPort } from "node:worker_threads";
+import { runIoThread } from "./io-thread.ts";
+import type { Message, ThreadData } from "./shared.ts";
+import { runVcpuThread } from "./vcpu-thread.ts";
+
+if (parentPort === null) throw new Error("thread.js is for vmexit's own threads");
+const port = parentPort;
+const post = (message: Message) => port.postMessage(message);
+
+// Once: the port then no longer keeps the thread alive.
+port.once("message", (data: ThreadData) => {
+  if (data.role.kind === "vcpu") runVcpuThread(data, data.role, post);
+  else runIoThread(data, data.role, post);
+});
