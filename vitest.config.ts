@@ -1,5 +1,8 @@
 import { defineConfig } from "vitest/config";
 
+/** Tests of the built package load it as a program does: by Node, not by the test runner's transform. */
+const server = { deps: { external: [/\/dist\//] } };
+
 /**
  * Three tiers, by what they need: unit (nothing), kvm (any /dev/kvm), guest
  * (hardware KVM, or the lab). scripts/test.mjs decides where each one runs.
@@ -15,6 +18,7 @@ export default defineConfig({
           testTimeout: 60_000,
           fileParallelism: false,
           pool: "forks",
+          server,
         },
       },
       {
@@ -24,6 +28,7 @@ export default defineConfig({
           testTimeout: 300_000,
           fileParallelism: false,
           pool: "forks",
+          server,
         },
       },
     ],
