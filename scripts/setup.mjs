@@ -1,0 +1,122 @@
+/**
+ * From a fresh clone to something that runs: packages, npm's modules, the addon,
+ * the TypeScript, the guest. Each step does nothing where it was done before.
+ *
+ *   node scripts/setup.mjs PURPOSE...     installs packages (see setup-packages.mjs)
+ *
+ * Nothing but Node's own modules is imported here: nothing else is there yet.
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { ensurePackages } from "./setup-packages.mjs";
+
+export const root = fileURLToPath(new URL("..", import.meta.url)).replace(/\/$/, "");
+const ADDON = join(root, "build/Release/vmexit.node");
+
+/** Runs a step whose output matters only to someone who watches; throws when it fails. */
+function step(what, command, args) {
+  console.error(`setup: ${what}`);
+  // Our own standard output is for the caller's results.
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ["ignore", 2, 2] });
+  if (status !== 0) throw new Error(`${what}: ${error?.message ?? `${command} ended with status ${status}`}`);
+}
+
+function ensureModules() {
+  const { dependencies, devDependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const names = Object.keys({ ...dependencies, ...devDependencies });
+  if (names.every((name) => existsSync(join(root, "node_modules", name)))) return;
+  step("installing npm's modules", "npm", ["ci", "--no-audit", "--no-fund"]);
+}
+
+/** The addon is older than something it is made of, or not there. */
+function addonIsStale() {
+  if (!existsSync(ADDON)) return true;
+  const built = statSync(ADDON).mtimeMs;
+  const sources = readdirSync(join(root, "native")).map((name) => join(root, "native", name));
+  return [...sources, join(root, "binding.gyp")].some((path) => statSync(path).mtimeMs > built);
+}
+
+function ensureBuild() {
+  if (addonIsStale()) {
+    const gyp = join(root, "node_modules/node-gyp/bin/node-gyp.js");
+    step("building the addon", process.execPath, [gyp, "configure", "build", "--loglevel=warn"]);
+    if (addonIsStale()) throw new Error(`node-gyp left no new ${ADDON}`);
+  }
+  step("compiling TypeScript", join(root, "node_modules/.bin/tsc"), ["-b"]);
+}
+
+/** Makes the guest, if it is not there, and returns its folder (lab/guest/build). */
+export function guestFolder() {
+  const { status, stdout } = spawnSync(join(root, "lab/guest/build"), {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  if (status !== 0) throw new Error("the guest could not be made");
+  return stdout.trim();
+}
+
+/**
+ * Does all that `purposes` need, the compilation included.
+ *
+ * @param {ReadonlyArray<import("./setup-packages.mjs").Purpose>} purposes
+ */
+export function setUp(purposes) {
+  ensurePackages(["build", ...purposes]);
+  ensureModules();
+  ensureBuild();
+}
+
+/** What this machine's KVM is good for. */
+export function hostKvm() {
+  let opens = false;
+  try {
+    closeSync(openSync("/dev/kvm", "r+"));
+    opens = true;
+  } catch {
+    // Not there, or not for this user: `vmexit probe` says which.
+  }
+  // With a software KVM, tiny guests run; a stock Linux kernel does not.
+  const hardware = opens && /^flags\s*:.*\b(vmx|svm)\b/m.test(readFileSync("/proc/cpuinfo", "utf8"));
+  return { opens, hardware };
+}
+
+/**
+ * The words that run a command in the lab, in this folder.
+ *
+ * @param {readonly string[]} options lab/lab's
+ * @param {readonly string[]} command
+ */
+export function inLab(options, command) {
+  return [join(root, "lab/lab"), "--cwd", root, "--env", "VMEXIT_GUEST_DIR", ...options, "--", ...command];
+}
+
+/** Runs a command on our own input and output. Resolves to its exit status. */
+export function run([command, ...args]) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd: root, stdio: "inherit" });
+    // Ctrl-C reaches the child too; how it ends is how we end.
+    const ignore = () => {};
+    process.on("SIGINT", ignore);
+    child.on("error", reject);
+    child.on("close", (status, signal) => {
+      process.off("SIGINT", ignore);
+      resolve(signal === null ? status : 128);
+    });
+  });
+}
+
+/** Runs a script's main function: an error is one sentence, and exit status 1. */
+export async function main(name, body) {
+  try {
+    process.exitCode = (await body(process.argv.slice(2))) ?? 0;
+  } catch (error) {
+    console.error(`${name}: ${error.message}`);
+    process.exitCode = 1;
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await main("setup", (purposes) => ensurePackages(purposes));
+}
