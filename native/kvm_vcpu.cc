@@ -48,6 +48,28 @@ uint8_t* ImmediateExit(const VcpuState& state) {
   return &state.page.as<kvm_run>()->immediate_exit;
 }
 
+// KVM_RUN. kvm_run.exit_reason or -errno.
+int EnterGuest(VcpuState* state) {
+  if (state == nullptr) return -EBADF;
+  const VcpuClaim claim(state);
+  if (!claim) return -EBUSY;
+  thread_local const bool receives_kicks = ReceiveKicks();
+  if (!receives_kicks) return -EPERM;
+
+  int failed = 0;
+  do {
+    failed = ::ioctl(state->fd.get(), KVM_RUN, 0) < 0 ? errno : 0;
+    // EAGAIN: a CPU that waited for its start-up IPI has got it.
+  } while (failed == EAGAIN);
+  if (failed == EINTR) {
+    // Cleared here, before anybody looks at why: a kick from now on is about
+    // something new and ends the next run.
+    __atomic_store_n(ImmediateExit(*state), 0, __ATOMIC_SEQ_CST);
+  }
+  if (failed != 0) return -failed;
+  return static_cast<int>(state->page.as<kvm_run>()->exit_reason);
+}
+
 }  // namespace
 
 VcpuClaim::VcpuClaim(VcpuState* state) : state_(state) {
@@ -63,7 +85,7 @@ VcpuClaim::~VcpuClaim() {
 
 Napi::Function KvmVcpu::Define(Napi::Env env) {
   Methods methods = {
-      InstanceMethod<&KvmVcpu::Run>("run"),
+      InstanceMethod<&KvmVcpu::Runner>("runner"),
       InstanceMethod<&KvmVcpu::Kick>("kick"),
       InstanceMethod<&KvmVcpu::RunPage>("runPage"),
       InstanceMethod<&KvmVcpu::BenchRunLoop>("benchRunLoop"),
@@ -72,27 +94,46 @@ Napi::Function KvmVcpu::Define(Napi::Env env) {
   return Handle::Define(env, "KvmVcpu", std::move(methods));
 }
 
+Napi::Value KvmVcpu::Close(const Napi::CallbackInfo& info) {
+  if (runner_) runner_->state.reset();
+  runner_.reset();
+  return Handle::Close(info);
+}
+
+// runner(): a function run() for this vCPU, see Run(). A function and not a
+// method because it is called for every exit: the state comes with the call,
+// where a method has to find it behind its object, which takes several times
+// as long.
+Napi::Value KvmVcpu::Runner(const Napi::CallbackInfo& info) {
+  if (!state_) return Result(info, -EBADF);
+  if (!runner_) runner_ = std::make_shared<VcpuRunner>(VcpuRunner{state_});
+  napi_value function = nullptr;
+  if (napi_create_function(info.Env(), "run", NAPI_AUTO_LENGTH, Run,
+                           runner_.get(), &function) != napi_ok) {
+    return Result(info, -ENOMEM);
+  }
+  // The function may outlive this object.
+  auto* const holder = new std::shared_ptr<VcpuRunner>(runner_);
+  const auto release = [](napi_env, void*, void* hint) {
+    delete static_cast<std::shared_ptr<VcpuRunner>*>(hint);
+  };
+  if (napi_add_finalizer(info.Env(), function, holder, release, holder,
+                         nullptr) != napi_ok) {
+    delete holder;
+    return Result(info, -ENOMEM);
+  }
+  return Napi::Value(info.Env(), function);
+}
+
 // run() blocks the calling thread in the guest. Returns kvm_run.exit_reason, or
 // -EINTR after a kick; the caller then looks at why it was kicked.
-Napi::Value KvmVcpu::Run(const Napi::CallbackInfo& info) {
-  if (!state_) return Result(info, -EBADF);
-  const VcpuClaim claim(state_.get());
-  if (!claim) return Result(info, -EBUSY);
-  thread_local const bool receives_kicks = ReceiveKicks();
-  if (!receives_kicks) return Result(info, -EPERM);
-
-  int failed = 0;
-  do {
-    failed = ::ioctl(state_->fd.get(), KVM_RUN, 0) < 0 ? errno : 0;
-    // EAGAIN: a CPU that waited for its start-up IPI has got it.
-  } while (failed == EAGAIN);
-  if (failed == EINTR) {
-    // Cleared here, before anybody looks at why: a kick from now on is about
-    // something new and ends the next run.
-    __atomic_store_n(ImmediateExit(*state_), 0, __ATOMIC_SEQ_CST);
-  }
-  if (failed != 0) return Result(info, -failed);
-  return Result(info, state_->page.as<kvm_run>()->exit_reason);
+napi_value KvmVcpu::Run(napi_env env, napi_callback_info info) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  napi_value result = nullptr;
+  napi_create_int32(
+      env, EnterGuest(static_cast<VcpuRunner*>(data)->state.get()), &result);
+  return result;
 }
 
 // kick() makes the run() that is going on, or else the next one, return -EINTR.

@@ -33,6 +33,11 @@ struct VcpuState {
   std::atomic<pid_t> user{0};
 };
 
+// What a run function holds: the vCPU until its handle is closed.
+struct VcpuRunner {
+  std::shared_ptr<VcpuState> state;
+};
+
 class KvmVcpu : public Handle<KvmVcpu, VcpuState> {
  public:
   static constexpr napi_type_tag kTypeTag = {0x766d657869740004,
@@ -41,9 +46,13 @@ class KvmVcpu : public Handle<KvmVcpu, VcpuState> {
   static Napi::Function Define(Napi::Env env);
   using Handle::Handle;
 
+  // As for every handle; also takes the vCPU from the run function.
+  Napi::Value Close(const Napi::CallbackInfo& info);
+
  private:
   // kvm_vcpu.cc: entering the guest and leaving it
-  Napi::Value Run(const Napi::CallbackInfo& info);
+  Napi::Value Runner(const Napi::CallbackInfo& info);
+  static napi_value Run(napi_env env, napi_callback_info info);
   Napi::Value Kick(const Napi::CallbackInfo& info);
   Napi::Value RunPage(const Napi::CallbackInfo& info);
 
@@ -67,6 +76,8 @@ class KvmVcpu : public Handle<KvmVcpu, VcpuState> {
 
   // bench_loop.cc
   Napi::Value BenchRunLoop(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<VcpuRunner> runner_;
 };
 
 // Holds a vCPU for one call, so that no two threads are in it at once.

@@ -56,13 +56,17 @@ export class Vcpu {
   /** Why the last `run` returned; one object for all exits. */
   readonly exit: Exit;
   readonly #native: NativeKvmVcpu;
+  readonly #run: () => number;
 
   /** Use Vm.createVcpu or Vcpu.attach. */
   constructor(handle: NativeKvmVcpu) {
     const page = handle.runPage();
     if (typeof page === "number") fail(page, "mmap(kvm_run)", "looking at a vCPU");
+    const run = handle.runner();
+    if (typeof run === "number") fail(run, "runner(vCPU)", "looking at a vCPU");
     this.exit = new Exit(page);
     this.#native = handle;
+    this.#run = run;
   }
 
   /** The vCPU whose token another thread sent. @throws {KvmError} ENOENT if it is closed. */
@@ -85,7 +89,7 @@ export class Vcpu {
    * @see api.rst, 4.10 KVM_RUN
    */
   run(): number {
-    const result = this.#native.run();
+    const result = this.#run();
     if (result < 0 && result !== INTERRUPTED) fail(result, "ioctl(KVM_RUN)", "running the guest");
     return result;
   }

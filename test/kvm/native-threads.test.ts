@@ -17,7 +17,7 @@ const RUN_ONCE = `
   const cpu = new native.KvmVcpu();
   if (cpu.attach(data) !== 0) throw new Error("no such vCPU");
   post("ready");
-  const result = cpu.run();
+  const result = cpu.runner()();
   cpu.close();
   post(result);
 `;
@@ -59,10 +59,11 @@ test("of many kicks at any moment none is lost", async () => {
     `
       const cpu = new native.KvmVcpu();
       cpu.attach(data.token);
+      const run = cpu.runner();
       let other = 0;
       post("ready");
       for (let i = 0; i < data.rounds; i++) {
-        if (cpu.run() !== -4) other++;
+        if (run() !== -4) other++;
         Atomics.add(data.answer, 0, 1);
         Atomics.notify(data.answer, 0);
       }
@@ -138,7 +139,7 @@ test("a thread that ends lets go of all it had, closed or not", async () => {
       const cpu = new native.KvmVcpu();
       vm.createVcpu(cpu, 5);
       globalThis.page = cpu.runPage();
-      globalThis.kept = [ram, shared, event, vm, cpu];
+      globalThis.kept = [ram, shared, event, vm, cpu, cpu.runner()];
       post("done");
     `,
     { ram: guest.ram.token, vm: guest.vm.token },
