@@ -1,0 +1,121 @@
+/**
+ * The guest that benchmarks boot (lab/guest/build makes it): a kernel in two
+ * forms and a BusyBox system in an initramfs, no disk needed.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Running } from "./monitor.ts";
+
+const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
+
+export const GUEST_MEMORY_MIB = 256;
+/** Without quiet, a boot is mostly its own log on the serial port, which bench/serial measures. */
+const CMDLINE = "console=ttyS0 quiet";
+
+export interface Guest {
+  /** A bzImage. */
+  readonly vmlinuz: string;
+  /** The same kernel as an ELF file, with a PVH entry. */
+  readonly vmlinux: string;
+  readonly initrd: string;
+}
+
+export function findGuest(): Guest {
+  const folder =
+    process.env.VMEXIT_GUEST_DIR ??
+    execFileSync(join(ROOT, "lab/guest/build"), { stdio: ["ignore", "pipe", "inherit"] })
+      .toString()
+      .trim();
+  return {
+    vmlinuz: join(folder, "vmlinuz"),
+    vmlinux: join(folder, "vmlinux"),
+    initrd: join(folder, "initrd.img"),
+  };
+}
+
+/** Options that our command and QEMU understand alike: one CPU, console on standard input and output. */
+export function bootArguments(kernel: string, initrd: string, append = ""): string[] {
+  return [
+    ...["-m", String(GUEST_MEMORY_MIB), "-smp", "1", "-kernel", kernel, "-initrd", initrd],
+    ...["-append", `${CMDLINE} ${append}`.trim(), "-nodefaults", "-serial", "stdio", "-no-reboot"],
+  ];
+}
+
+/** A folder in memory where there is one: both monitors are to wait for no disk. */
+export function scratchFolder(): string {
+  const folder = mkdtempSync("/dev/shm/vmexit-bench-");
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+// --- a guest that does as it is told ------------------------------------------------
+
+/** Reads lines from the console and runs them, in silence but for what they print. */
+const OBEY = `stty -echo
+echo "vmexit: ready"
+while read -r line; do eval "$line"; done
+`;
+
+/** For the kernel's command line: see lab/guest/root/sbin/console. */
+export const obey = `vmexit.run=${Buffer.from(OBEY).toString("base64")}`;
+
+/** Has the shell run one line; it is done when it has printed `done`. */
+export class Shell {
+  readonly #running: Running;
+
+  private constructor(running: Running) {
+    this.#running = running;
+  }
+
+  static async of(running: Running): Promise<Shell> {
+    await running.waitFor("vmexit: ready\r\n");
+    return new Shell(running);
+  }
+
+  /** @returns what it printed */
+  async run(line: string): Promise<string> {
+    this.#running.write(`${line}; echo "<$?>"\n`);
+    const { before } = await this.#running.waitFor("<0>\r\n");
+    return before;
+  }
+
+  /**
+   * Runs a line that prints `<start>` and `<end>` itself.
+   * @param mark called when each of them arrives
+   * @returns milliseconds between the two, and what was printed between them
+   */
+  async time(line: string, mark: () => void = () => {}): Promise<{ ms: number; printed: string }> {
+    this.#running.write(`${line}\n`);
+    const start = await this.#running.waitFor("<start>\r\n");
+    mark();
+    const end = await this.#running.waitFor("<end>\r\n");
+    mark();
+    return { ms: end.at - start.at, printed: end.before };
+  }
+}
+
+// --- programs for the initramfs -----------------------------------------------------
+
+/** A copy of the initramfs in `folder`, with one more program in /bin. Linux unpacks archives that follow each other. */
+export function withProgram(initrd: string, program: string, name: string, folder: string): string {
+  const file = join(folder, `initrd-${name}.img`);
+  const before = readFileSync(initrd);
+  const padding = Buffer.alloc((4 - (before.length % 4)) % 4);
+  const archive = [cpioEntry(`bin/${name}`, readFileSync(program)), cpioEntry("TRAILER!!!", Buffer.alloc(0))];
+  writeFileSync(file, Buffer.concat([before, padding, ...archive]));
+  return file;
+}
+
+/** Linux Documentation/driver-api/early-userspace/buffer-format.rst: the newc header, the name, the data. */
+function cpioEntry(path: string, data: Buffer): Buffer {
+  const S_IFREG_EXECUTABLE = 0o100755;
+  const name = Buffer.from(`${path}\0`);
+  const [inode, links, size] = [1, 1, data.length];
+  const fields = [inode, S_IFREG_EXECUTABLE, 0, 0, links, 0, size, 0, 0, 0, 0, name.length, 0];
+  const hex = fields.map((field) => field.toString(16).padStart(8, "0")).join("");
+  const pad = (length: number) => Buffer.alloc((4 - (length % 4)) % 4);
+  const header = Buffer.from(`070701${hex}`);
+  return Buffer.concat([header, name, pad(header.length + name.length), data, pad(data.length)]);
+}

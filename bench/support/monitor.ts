@@ -1,0 +1,133 @@
+/**
+ * A monitor as a user starts it: a process whose standard output is the guest's
+ * first serial port. Ours and the peers are started, read and timed by the same
+ * lines.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+/** A guest under emulation may take this long to say what is expected next. */
+const PATIENCE_MS = 120_000;
+
+const PACKAGE = new URL("../../../../package.json", import.meta.url);
+
+export interface Monitor {
+  readonly name: string;
+  readonly command: string;
+  readonly args: readonly string[];
+}
+
+/** The command of this package, given QEMU's options. */
+export function vmexit(...args: string[]): Monitor {
+  const { bin }: { bin: { vmexit: string } } = JSON.parse(readFileSync(PACKAGE, "utf8"));
+  const main = fileURLToPath(new URL(bin.vmexit, PACKAGE));
+  return { name: "vmexit", command: process.execPath, args: [main, "run", ...args] };
+}
+
+export function qemu(name: string, ...args: string[]): Monitor {
+  return { name: `QEMU ${name}`, command: "qemu-system-x86_64", args: ["-accel", "kvm", ...args] };
+}
+
+export class Running {
+  readonly monitor: Monitor;
+  /** By performance.now(). */
+  readonly startedAt: number;
+  /** All that was printed to standard error. */
+  errors = "";
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<string>;
+  #end: string | undefined;
+  /** What was printed and not yet taken. */
+  #text = "";
+  #changed = () => {};
+  #lastData = 0;
+
+  constructor(monitor: Monitor) {
+    this.monitor = monitor;
+    this.startedAt = performance.now();
+    this.#child = spawn(monitor.command, monitor.args, { stdio: ["pipe", "pipe", "pipe"] });
+    this.#ended = new Promise((resolve) => {
+      this.#child.on("error", (error) => resolve(error.message));
+      this.#child.on("close", (status, signal) => resolve(`${signal ?? `exit status ${status}`}`));
+    });
+    void this.#ended.then((end) => {
+      this.#end = end;
+      this.#changed();
+    });
+    this.#child.stdin?.on("error", () => {}); // it ended, which `waitFor` reports
+    this.#child.stderr?.on("data", (data: Buffer) => {
+      this.errors += data.toString();
+    });
+    this.#child.stdout?.on("data", (data: Buffer) => {
+      this.#lastData = performance.now();
+      this.#text += data.toString("latin1");
+      this.#changed();
+    });
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? -1;
+  }
+
+  /**
+   * Waits for text on the console; takes it away with all before it.
+   * @returns when the last byte of it arrived, by performance.now(), and what was before it
+   */
+  async waitFor(text: string, timeoutMs = PATIENCE_MS): Promise<{ at: number; before: string }> {
+    const until = performance.now() + timeoutMs;
+    let searched = 0;
+    for (;;) {
+      const found = this.#text.indexOf(text, Math.max(0, searched - text.length));
+      if (found >= 0) {
+        const before = this.#text.slice(0, found);
+        this.#text = this.#text.slice(found + text.length);
+        return { at: this.#lastData, before };
+      }
+      searched = this.#text.length;
+      const rest = until - performance.now();
+      if (this.#end !== undefined || rest <= 0) throw new Error(this.#complaint(text));
+      await this.#change(rest);
+    }
+  }
+
+  write(text: string): void {
+    this.#child.stdin?.write(text);
+  }
+
+  /** Asks it to end, and waits for that. */
+  async stop(signal: "SIGTERM" | "SIGKILL" = "SIGKILL"): Promise<void> {
+    if (this.#end === undefined) this.#child.kill(signal);
+    const late = sleep(5_000, "late", { ref: false });
+    if ((await Promise.race([this.#ended, late])) === "late") this.#child.kill("SIGKILL");
+    await this.#ended;
+  }
+
+  #change(timeoutMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs);
+      this.#changed = () => {
+        clearTimeout(timer);
+        this.#changed = () => {};
+        resolve();
+      };
+    });
+  }
+
+  #complaint(text: string): string {
+    const { name, command, args } = this.monitor;
+    const end = this.#end === undefined ? "did not come in time" : `did not come: ${this.#end}`;
+    return `${name}: "${text}" ${end}\n${command} ${args.join(" ")}\n${this.errors}${this.#text.slice(-2000)}`;
+  }
+}
+
+/** Runs `use` with a started monitor, which is gone afterwards. */
+export async function withMonitor<T>(monitor: Monitor, use: (running: Running) => Promise<T>): Promise<T> {
+  const running = new Running(monitor);
+  try {
+    return await use(running);
+  } finally {
+    await running.stop();
+  }
+}
