@@ -25,8 +25,11 @@ Napi::Value KvmVcpu::BenchRunLoop(const Napi::CallbackInfo& info) {
   while (done < count) {
     if (::ioctl(fd, KVM_RUN, 0) < 0) return Result(info, -errno);
     if (run->exit_reason != KVM_EXIT_IO) break;
-    uint8_t* data = state_->page.data() + run->io.data_offset;
+    // The page is shared with JavaScript: read once, check, use.
+    const uint64_t offset = run->io.data_offset;
     const size_t bytes = size_t{run->io.size} * run->io.count;
+    if (!state_->page.Contains(offset, bytes)) return Result(info, -EFAULT);
+    uint8_t* const data = state_->page.data() + offset;
     if (run->io.direction == KVM_EXIT_IO_OUT) {
       for (size_t i = 0; i < bytes; i++) sink = sink + data[i];
     } else {
