@@ -45,10 +45,18 @@ function state(vcpu: Vcpu): string {
   try {
     const regs = vcpu.getRegs();
     const sregs = vcpu.getSregs();
-    return `${describeRegisters(regs, sregs)}`;
+    const note = atReset(regs, sregs)
+      ? " (AMD's KVM has reset the registers: they no longer tell where it was)"
+      : "";
+    return describeRegisters(regs, sregs) + note;
   } catch {
     return "its registers cannot be read";
   }
+}
+
+/** True for the state of a CPU that is about to fetch its first instruction. */
+function atReset(regs: Regs, sregs: Sregs): boolean {
+  return regs.rip === 0xfff0n && sregs.cs.selector === 0xf000 && sregs.cs.base === 0xffff_0000n;
 }
 
 /** Where a CPU is and what is in its registers, in one line. */

@@ -6,7 +6,7 @@
  */
 import type { AddressSpace } from "../bus/address-space.ts";
 import * as abi from "../kvm/abi.ts";
-import type { Exit, IoExit, MmioExit } from "../kvm/exit.ts";
+import { type Exit, INTERRUPTED, type IoExit, type MmioExit } from "../kvm/exit.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { VcpuCounters } from "./blocks.ts";
 import type { Control } from "./control.ts";
@@ -15,7 +15,8 @@ import type { Ending } from "./shared.ts";
 
 /**
  * Runs the guest until the thread is asked for something else (undefined) or
- * the guest came to an end that only this vCPU knows of.
+ * the guest came to an end that only this vCPU knows of. The guest then stands
+ * between two instructions, unless it crashed.
  */
 export function runVcpu(
   vcpu: Vcpu,
@@ -24,32 +25,45 @@ export function runVcpu(
   control: Control,
   counters: VcpuCounters,
 ): Ending | undefined {
-  const { exit } = vcpu;
   const { exits, interrupted } = counters;
   while (control.running) {
     const reason = vcpu.run();
-    if (reason < 0) {
+    if (reason === INTERRUPTED) {
       interrupted[0]++; // a kick: look at what is asked for
       continue;
     }
     exits[reason]++;
-    switch (reason) {
-      case abi.KVM_EXIT_IO:
-        servePorts(exit.io, ports);
-        break;
-      case abi.KVM_EXIT_MMIO:
-        serveMemory(exit.mmio, memory);
-        break;
-      case abi.KVM_EXIT_INTR:
-      case abi.KVM_EXIT_IRQ_WINDOW_OPEN:
-        break;
-      case abi.KVM_EXIT_SYSTEM_EVENT:
-        return systemEvent(exit);
-      default:
-        return { reason: "crash", message: describeFailure(vcpu, reason) };
-    }
+    const ending = serve(vcpu, reason, ports, memory);
+    if (ending !== undefined) return ending;
   }
-  return undefined;
+  // What a device answered reaches the guest's registers with the next KVM_RUN, and an
+  // instruction may want several answers: `rep insb`, a load across two pages.
+  for (;;) {
+    const reason = vcpu.completeExit();
+    if (reason === INTERRUPTED) return undefined;
+    exits[reason]++;
+    const ending = serve(vcpu, reason, ports, memory);
+    if (ending !== undefined) return ending;
+  }
+}
+
+/** Answers one exit. */
+function serve(vcpu: Vcpu, reason: number, ports: AddressSpace, memory: AddressSpace): Ending | undefined {
+  switch (reason) {
+    case abi.KVM_EXIT_IO:
+      servePorts(vcpu.exit.io, ports);
+      return undefined;
+    case abi.KVM_EXIT_MMIO:
+      serveMemory(vcpu.exit.mmio, memory);
+      return undefined;
+    case abi.KVM_EXIT_INTR:
+    case abi.KVM_EXIT_IRQ_WINDOW_OPEN:
+      return undefined;
+    case abi.KVM_EXIT_SYSTEM_EVENT:
+      return systemEvent(vcpu.exit);
+    default:
+      return { reason: "crash", message: describeFailure(vcpu, reason) };
+  }
 }
 
 /** `rep outsb` is one exit of `count` accesses, all to the same port: the data moves, the port does not. */

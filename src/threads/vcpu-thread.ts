@@ -42,7 +42,6 @@ export function runVcpuThread(data: ThreadData, role: VcpuRole, post: (message: 
 
   while (control.sleepWhileParked()) {
     const ending = runVcpu(vcpu, machine.ports, machine.memory, control, counters) ?? host.ending;
-    vcpu.completeExit();
     host.ending = undefined;
     if (ending !== undefined) {
       control.request(PARK);

@@ -1,7 +1,9 @@
 /** Looks at the images of a machine's drives and completes its spec with what they say. */
+import { OptionError } from "../base/errors.ts";
 import { RawImage } from "../block/raw.ts";
 import { ramRegions } from "../machine/memory-map.ts";
 import type { DriveSpec, MachineSpec } from "../machine/spec.ts";
+import { HostFile } from "../sys/file.ts";
 import type { CheckedOptions } from "./validate.ts";
 
 /** @throws {SystemError} for an image that cannot be opened. */
@@ -10,7 +12,8 @@ export function specOf(options: CheckedOptions): MachineSpec {
     cpus: options.cpus,
     ram: ramRegions(options.memory),
     serialPorts: options.serialPorts,
-    drives: options.drives.map(({ file, readOnly, serial, queues, writeCache }): DriveSpec => {
+    drives: options.drives.map(({ file, format, readOnly, serial, queues, writeCache }, n): DriveSpec => {
+      if (format === undefined) refuseOtherFormats(file, `drives[${n}].file`);
       const { size, blockSize } = RawImage.describe(file, { readOnly });
       return { size, blockSize, readOnly, serial, queues, writeCache };
     }),
@@ -18,4 +21,25 @@ export function specOf(options: CheckedOptions): MachineSpec {
     devices: options.ownDevices,
     traceUnclaimed: options.onUnclaimed !== undefined,
   };
+}
+
+/** Images of other formats by their first bytes. */
+const MAGICS = [
+  { format: "qcow2", magic: [0x51, 0x46, 0x49, 0xfb] }, // "QFI\xfb"
+  { format: "VMDK", magic: [0x4b, 0x44, 0x4d, 0x56] }, // "KDMV"
+  { format: "VHDX", magic: [0x76, 0x68, 0x64, 0x78] }, // "vhdx"
+] as const;
+
+/** A guest would see the image's own tables as its disk, and destroy them with its first write. */
+function refuseOtherFormats(file: string, option: string): void {
+  const head = new Uint8Array(4);
+  using image = HostFile.open(file, { readOnly: true });
+  image.read(head, 0);
+  const found = MAGICS.find(({ magic }) => magic.every((byte, i) => head[i] === byte));
+  if (found !== undefined) {
+    throw new OptionError(
+      `${option}: "${file}" is a ${found.format} image; make a raw one of it (qemu-img convert -O raw), ` +
+        'or say format "raw" to give the guest its bytes as they are',
+    );
+  }
 }

@@ -52,6 +52,9 @@ const DEVICE_KEYS = {
 
 type Kind = "string" | "size" | "number" | "bytes" | "array" | "boolean" | "function" | "object";
 
+/** A drive with every default but the format's: unless it is named, the image must not look like another. */
+export type CheckedDrive = Required<Omit<DriveOptions, "format">> & { readonly format: "raw" | undefined };
+
 /** The options with every default filled in. */
 export interface CheckedOptions {
   readonly name: string;
@@ -63,7 +66,7 @@ export interface CheckedOptions {
   readonly loadAddress: number | undefined;
   readonly initrd: string | Uint8Array | undefined;
   readonly cmdline: string;
-  readonly drives: readonly Required<DriveOptions>[];
+  readonly drives: readonly CheckedDrive[];
   readonly serialPorts: number;
   readonly rng: boolean;
   readonly devices: readonly DeviceOptions[];
@@ -120,7 +123,7 @@ function checkMemory(memory: number | string): number {
   return bytes;
 }
 
-function checkDrive(drive: DriveOptions, index: number, cpus: number): Required<DriveOptions> {
+function checkDrive(drive: DriveOptions, index: number, cpus: number): CheckedDrive {
   const where = `drives[${index}]`;
   checkKeys(where, drive, DRIVE_KEYS);
   if (drive.file === undefined || drive.file === "") throw new OptionError(`${where}.file: missing`);
@@ -130,7 +133,7 @@ function checkDrive(drive: DriveOptions, index: number, cpus: number): Required<
   }
   return {
     file: drive.file,
-    format: oneOf(`${where}.format`, drive.format ?? "raw", ["raw"]),
+    format: drive.format === undefined ? undefined : oneOf(`${where}.format`, drive.format, ["raw"]),
     readOnly: drive.readOnly ?? false,
     serial,
     queues: integer(`${where}.queues`, drive.queues ?? Math.min(cpus, MAX_QUEUES), 1, MAX_QUEUES),

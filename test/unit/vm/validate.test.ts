@@ -36,8 +36,8 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
 
 test("a drive needs a file and no more; it has a queue for each CPU, up to 64", () => {
   expect(checkOptions({ ...OK, cpus: 3, drives: [{ file: "a" }, { file: "b" }] }).drives).toEqual([
-    { file: "a", format: "raw", readOnly: false, serial: "vmexit-0", queues: 3, writeCache: true },
-    { file: "b", format: "raw", readOnly: false, serial: "vmexit-1", queues: 3, writeCache: true },
+    { file: "a", format: undefined, readOnly: false, serial: "vmexit-0", queues: 3, writeCache: true },
+    { file: "b", format: undefined, readOnly: false, serial: "vmexit-1", queues: 3, writeCache: true },
   ]);
   expect(checkOptions({ ...OK, cpus: 200, drives: [{ file: "a" }] }).drives[0].queues).toBe(64);
 });
