@@ -50,7 +50,8 @@ export class PtyConsole extends Writable {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     if (this.#receiver !== undefined) this.#look(this.#receiver); // what comes right after somebody connected is for them
-    if (this.#session === undefined) done();
+    // Who has just gone may still have a session here; what is sent then must not wait for the next.
+    if (this.#session === undefined || !this.#pty.connected()) done();
     // The callback comes with an error when they go; the rest of their bytes goes with them.
     else this.#session.write(chunk, () => done());
   }
