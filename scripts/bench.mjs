@@ -28,7 +28,7 @@ await main("bench", async ([name, ...args]) => {
   const { opens, hardware } = hostKvm();
   const here = needs === "any" ? opens : hardware;
   // The peer is QEMU, in the lab or not.
-  setUp(["guest", "lab"]);
+  setUp(["guest", "lab"], ".");
   process.env.VMEXIT_GUEST_DIR ??= guestFolder();
 
   const script = join(root, "build/tools/bench", `${name}.js`);

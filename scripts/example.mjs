@@ -24,7 +24,7 @@ await main("example", async ([name, ...args]) => {
   const { opens, hardware } = hostKvm();
   const bootsLinux = BOOT_LINUX.includes(name);
   const here = bootsLinux ? hardware : opens;
-  setUp([...(bootsLinux ? ["guest"] : []), ...(here ? [] : ["guest", "lab"])]);
+  setUp([...(bootsLinux ? ["guest"] : []), ...(here ? [] : ["guest", "lab"])], ".");
   if (bootsLinux) process.env.VMEXIT_GUEST_DIR ??= guestFolder();
 
   const script = join(root, "build/tools/examples", `${name}.js`);

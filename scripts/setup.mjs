@@ -38,13 +38,14 @@ function addonIsStale() {
   return [...sources, join(root, "binding.gyp")].some((path) => statSync(path).mtimeMs > built);
 }
 
-function ensureBuild() {
+/** `what` is a folder with a tsconfig.json. */
+function ensureBuild(what) {
   if (addonIsStale()) {
     const gyp = join(root, "node_modules/node-gyp/bin/node-gyp.js");
     step("building the addon", process.execPath, [gyp, "configure", "build", "--loglevel=warn"]);
     if (addonIsStale()) throw new Error(`node-gyp left no new ${ADDON}`);
   }
-  step("compiling TypeScript", join(root, "node_modules/.bin/tsc"), ["-b"]);
+  step("compiling TypeScript", join(root, "node_modules/.bin/tsc"), ["-b", what]);
 }
 
 /** Makes the guest, if it is not there, and returns its folder (lab/guest/build). */
@@ -58,14 +59,15 @@ export function guestFolder() {
 }
 
 /**
- * Does all that `purposes` need, the compilation included.
+ * Does all that `purposes` need, and compiles: vmexit itself, or all that is TypeScript.
  *
  * @param {ReadonlyArray<import("./setup-packages.mjs").Purpose>} purposes
+ * @param {"src" | "."} what
  */
-export function setUp(purposes) {
+export function setUp(purposes, what) {
   ensurePackages(["build", ...purposes]);
   ensureModules();
-  ensureBuild();
+  ensureBuild(what);
 }
 
 /** What this machine's KVM is good for. */

@@ -110,7 +110,7 @@ async function smokeTest(guest, lab, options, retries = 2) {
 await main("start", async (args) => {
   const { opens, hardware } = hostKvm();
   const lab = !hardware;
-  setUp(["guest", ...(lab ? ["lab"] : [])]);
+  setUp(["guest", ...(lab ? ["lab"] : [])], "src");
   const guest = guestFolder();
   if (lab) {
     const why = opens ? "/dev/kvm has no vmx or svm behind it" : "/dev/kvm cannot be opened";
