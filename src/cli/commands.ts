@@ -1,5 +1,8 @@
 /** The subcommands, and what to say when there is none of that name. */
-import type { Outcome } from "./run.ts";
+import { endProcess, onEndingSignal } from "./end-process.ts";
+import { exitStatusHelp, USAGE } from "./exit-status.ts";
+import { didYouMean } from "./key-values.ts";
+import { type Outcome, run } from "./run.ts";
 
 interface Command {
   readonly name: string;
@@ -12,10 +15,6 @@ const COMMANDS: readonly Command[] = [
     name: "run",
     help: "starts a virtual machine; vmexit run --help lists its options",
     run: async (argv) => {
-      const [{ run }, { onEndingSignal }] = await Promise.all([
-        import("./run.ts"),
-        import("./end-process.ts"),
-      ]);
       return run(argv, {
         stdin: process.stdin,
         stdout: process.stdout,
@@ -37,7 +36,7 @@ const COMMANDS: readonly Command[] = [
     help: "prints this text, or that of a subcommand: vmexit help run",
     run: async ([topic]) => {
       if (topic !== undefined && topic !== "help") return dispatch([topic, "--help"]);
-      process.stdout.write(await help());
+      process.stdout.write(help());
       return 0;
     },
   },
@@ -62,27 +61,30 @@ const SYNONYMS: ReadonlyMap<string, string> = new Map([
   ["--version", "version"],
 ]);
 
+/** Runs the subcommand that `argv` begins with, and ends the process as it says. */
+export async function main(argv: readonly string[]): Promise<void> {
+  endProcess(await dispatch(argv));
+}
+
 /** Runs the subcommand that `argv` begins with. */
 export async function dispatch(argv: readonly string[]): Promise<Outcome> {
   const [word, ...rest] = argv;
   const name = word === undefined ? undefined : (SYNONYMS.get(word) ?? word);
   const command = COMMANDS.find((command) => command.name === name);
   if (command !== undefined) return command.run(rest);
-  process.stderr.write(word === undefined ? await help() : await complaint(word));
-  return (await import("./exit-status.ts")).USAGE;
+  process.stderr.write(word === undefined ? help() : complaint(word));
+  return USAGE;
 }
 
-async function help(): Promise<string> {
-  const { exitStatusHelp } = await import("./exit-status.ts");
+function help(): string {
   const lines = COMMANDS.map(({ name, help }) => `  ${name.padEnd(8)} ${help}\n`).join("");
   return `Usage: vmexit COMMAND [OPTION]…\n\nCommands:\n${lines}\nExit statuses of vmexit run:\n${exitStatusHelp()}`;
 }
 
-async function complaint(word: string): Promise<string> {
+function complaint(word: string): string {
   if (word.startsWith("-")) {
     return `vmexit: "${word}": options follow a command, as in vmexit run -kernel FILE; vmexit help lists the commands\n`;
   }
-  const { didYouMean } = await import("./key-values.ts");
   const meant = didYouMean(
     word,
     COMMANDS.map((command) => command.name),

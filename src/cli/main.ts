@@ -1,13 +1,11 @@
 #!/usr/bin/env node
 /**
- * The command `vmexit`. Starting a process is a third of a fast boot, so each
- * subcommand is loaded only when it is asked for.
+ * The command `vmexit`. Starting a process is a third of a fast boot, so a
+ * machine's first thread starts while the rest is still being loaded.
  */
 import { startSpareThread } from "../threads/spare.ts";
-import { endProcess } from "./end-process.ts";
 
-// A machine needs a thread at least: it starts while the rest is loaded.
 if (process.argv[2] === "run") startSpareThread();
 
-const { dispatch } = await import("./commands.ts");
-endProcess(await dispatch(process.argv.slice(2)));
+const { main } = await import("./commands.ts");
+await main(process.argv.slice(2));
