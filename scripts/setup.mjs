@@ -13,6 +13,8 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { ensurePackages } from "./setup-packages.mjs";
 
 export const root = fileURLToPath(new URL("..", import.meta.url)).replace(/\/$/, "");
+/** Held while something is built: `npm start` and `npm test` may well run at once. */
+const LOCK = join(root, "node_modules/.build-lock");
 const ADDON = join(root, "build/Release/vmexit.node");
 
 /** Runs a step whose output matters only to someone who watches; throws when it fails. */
@@ -42,10 +44,17 @@ function addonIsStale() {
 function ensureBuild(what) {
   if (addonIsStale()) {
     const gyp = join(root, "node_modules/node-gyp/bin/node-gyp.js");
-    step("building the addon", process.execPath, [gyp, "configure", "build", "--loglevel=warn"]);
+    step("building the addon", "flock", [
+      LOCK,
+      process.execPath,
+      gyp,
+      "configure",
+      "build",
+      "--loglevel=warn",
+    ]);
     if (addonIsStale()) throw new Error(`node-gyp left no new ${ADDON}`);
   }
-  step("compiling TypeScript", join(root, "node_modules/.bin/tsc"), ["-b", what]);
+  step("compiling TypeScript", "flock", [LOCK, join(root, "node_modules/.bin/tsc"), "-b", what]);
 }
 
 /** Makes the guest, if it is not there, and returns its folder (lab/guest/build). */
