@@ -75,7 +75,8 @@ Napi::Value Epoll::Create(const Napi::CallbackInfo& info) {
   return Result(info, 0);
 }
 
-// add(event, tag): wait() reports the tag while the event is signalled.
+// add(event, tag): wait() reports the tag once for each time it finds that the
+// event was signalled since; nobody has to clear the event in between.
 Napi::Value Epoll::Add(const Napi::CallbackInfo& info) {
   EventFd* const event = ReadObject<EventFd>(info, 0);
   uint32_t tag = 0;
@@ -84,7 +85,7 @@ Napi::Value Epoll::Add(const Napi::CallbackInfo& info) {
   }
   if (!state_ || !event->state()) return Result(info, -EBADF);
   epoll_event interest = {};
-  interest.events = EPOLLIN;
+  interest.events = EPOLLIN | EPOLLET;
   interest.data.u32 = tag;
   return Result(info, Sys(::epoll_ctl(state_->fd.get(), EPOLL_CTL_ADD,
                                       event->state()->fd.get(), &interest)));

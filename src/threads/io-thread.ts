@@ -79,13 +79,9 @@ export function runIoThread(data: ThreadData, role: IoRole, post: (message: Mess
     while (control.running) {
       const count = epoll.wait(tags, more ? 0 : -1);
       for (let i = 0; i < count; i++) {
-        if (tags[i] === WAKE) {
-          wake.take();
+        if (tags[i] === WAKE)
           due.fill(1); // a doorbell that arrived as an exit does not say which queue
-        } else {
-          bells[tags[i]].bell.take();
-          due[tags[i]] = 1;
-        }
+        else due[tags[i]] = 1;
       }
       let settled = false;
       for (const runner of runners) if (runner.settleEpoch()) settled = true;

@@ -198,6 +198,19 @@ test("an event wakes a thread that waits for it, with its tag", async () => {
   event.close();
 });
 
+test("an event is reported once for each time it rang since, taken or not", () => {
+  using event = EventFd.create();
+  using epoll = new Epoll();
+  const tags = new Uint32Array(2);
+  epoll.add(event, 7);
+  event.signal();
+  event.signal();
+  expect([epoll.wait(tags, -1), tags[0]]).toEqual([1, 7]);
+  expect(epoll.wait(tags, 0)).toBe(0);
+  event.signal();
+  expect([epoll.wait(tags, -1), tags[0]]).toEqual([1, 7]);
+});
+
 test("an event can be waited for until it is removed", () => {
   using event = EventFd.create();
   using epoll = new Epoll();
