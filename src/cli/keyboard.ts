@@ -8,14 +8,19 @@
  * The terminal is given back at the end of the process, whatever ends it, as
  * long as JavaScript still runs; after kill -9 the shell's `reset` does it.
  */
-import type { ReadStream } from "node:tty";
 import { EscapeFilter, KEYS_HELP } from "./escape-filter.ts";
 
 /** What a keyboard needs of a stream: process.stdin, whatever it is connected to. */
-export type Input = Pick<ReadStream, "on" | "off" | "pause" | "resume" | "isPaused"> & {
+export interface Input {
+  on(event: "data", listener: (chunk: Buffer) => void): unknown;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  off(event: "data", listener: (chunk: Buffer) => void): unknown;
+  pause(): unknown;
+  resume(): unknown;
+  isPaused(): boolean;
   readonly isTTY?: boolean;
   setRawMode?(raw: boolean): unknown;
-};
+}
 
 /** What a keyboard needs of the guest's serial port. */
 export interface Receiver {

@@ -4,17 +4,7 @@
  * optional and nothing refers to the host.
  */
 import type { RamRegion } from "../memory/guest-memory.ts";
-
-export interface DriveSpec {
-  /** Bytes, a multiple of 512. */
-  readonly size: number;
-  /** Bytes that the host's storage writes at once, a power of two from 512 on. */
-  readonly blockSize: number;
-  readonly readOnly: boolean;
-  readonly serial: string;
-  readonly queues: number;
-  readonly writeCache: boolean;
-}
+import type { BlkDisk } from "../virtio/blk.ts";
 
 /** A device that the program provides: its registers are served on the program's own thread. */
 export interface OwnDeviceSpec {
@@ -29,7 +19,7 @@ export interface MachineSpec {
   readonly ram: readonly RamRegion[];
   /** 1 to 4. */
   readonly serialPorts: number;
-  readonly drives: readonly DriveSpec[];
+  readonly drives: readonly BlkDisk[];
   readonly rng: boolean;
   readonly devices: readonly OwnDeviceSpec[];
   readonly traceUnclaimed: boolean;

@@ -2,7 +2,7 @@
 import { OptionError } from "../base/errors.ts";
 import { RawImage } from "../block/raw.ts";
 import { ramRegions } from "../machine/memory-map.ts";
-import type { DriveSpec, MachineSpec } from "../machine/spec.ts";
+import type { MachineSpec } from "../machine/spec.ts";
 import { HostFile } from "../sys/file.ts";
 import type { CheckedOptions } from "./validate.ts";
 
@@ -12,7 +12,7 @@ export function specOf(options: CheckedOptions): MachineSpec {
     cpus: options.cpus,
     ram: ramRegions(options.memory),
     serialPorts: options.serialPorts,
-    drives: options.drives.map(({ file, format, readOnly, serial, queues, writeCache }, n): DriveSpec => {
+    drives: options.drives.map(({ file, format, readOnly, serial, queues, writeCache }, n) => {
       if (format === undefined) refuseOtherFormats(file, `drives[${n}].file`);
       const { size, blockSize } = RawImage.describe(file, { readOnly });
       return { size, blockSize, readOnly, serial, queues, writeCache };

@@ -5,7 +5,7 @@ import { MAX_WINDOWS } from "../../../src/bus/address-space.ts";
 import type { Host } from "../../../src/machine/host.ts";
 import { ramRegions } from "../../../src/machine/memory-map.ts";
 import { assembleMicrovm, stateBytes, virtioDevices } from "../../../src/machine/microvm.ts";
-import type { DriveSpec, MachineSpec } from "../../../src/machine/spec.ts";
+import type { MachineSpec } from "../../../src/machine/spec.ts";
 import { unplugged } from "../../../src/machine/unplugged.ts";
 import { checkOptions, MAX_CPUS } from "../../../src/vm/validate.ts";
 
@@ -19,7 +19,7 @@ const SMALLEST: MachineSpec = {
   traceUnclaimed: false,
 };
 
-const DRIVE: DriveSpec = {
+const DRIVE: MachineSpec["drives"][number] = {
   size: 2 ** 20,
   blockSize: 4096,
   readOnly: false,
