@@ -6,26 +6,31 @@ import { defineConfig } from "rolldown";
  * threads pay for every file anew. The library's entries share theirs, so that a
  * class is one class; the command and the threads have a file each.
  */
-const common = { platform: "node", external: ["bindings"] };
-const dir = "dist/bundle";
+const common = {
+  platform: "node",
+  external: ["bindings"],
+  logLevel: "warn",
+  checks: { ineffectiveDynamicImport: false },
+};
+// Names without hashes, so that a program that runs finds its files after a rebuild.
+const output = { dir: "dist/bundle", format: "esm", chunkFileNames: "[name].js" };
 
 export default defineConfig([
   {
     ...common,
     input: { index: "dist/index.js", kvm: "dist/kvm/kvm.js" },
-    output: { dir, format: "esm", cleanDir: true },
+    output,
   },
   {
     ...common,
     input: { thread: "dist/threads/thread.js" },
-    output: { dir, format: "esm" },
+    output,
   },
   {
     ...common,
     input: { main: "dist/cli/main.js" },
     output: {
-      dir,
-      format: "esm",
+      ...output,
       // main.js starts a thread before it loads the rest: that is one more file.
       codeSplitting: {
         groups: [

@@ -55,6 +55,7 @@ function ensureBuild(what) {
     if (addonIsStale()) throw new Error(`node-gyp left no new ${ADDON}`);
   }
   step("compiling TypeScript", "flock", [LOCK, join(root, "node_modules/.bin/tsc"), "-b", what]);
+  step("bundling", "flock", [LOCK, process.execPath, join(root, "scripts/bundle.mjs")]);
 }
 
 /** Makes the guest, if it is not there, and returns its folder (lab/guest/build). */

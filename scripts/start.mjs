@@ -39,7 +39,7 @@ function vmexitRun(guest, folder, lab, options) {
   const size = rows > 0 && columns > 0 ? ` vmexit.size=${rows}x${columns}` : "";
   const command = [
     process.execPath,
-    join(root, "dist/cli/main.js"),
+    join(root, "dist/bundle/main.js"),
     ...["run", "-name", "guest", "-m", `${memoryMib}`, "-smp", `${CPUS}`],
     ...["-kernel", join(guest, "vmlinuz"), "-initrd", join(guest, "initrd.img"), "-append", cmdline + size],
     // The lab's own / keeps nothing; /out is this folder.

@@ -3,6 +3,7 @@ export { OptionError } from "./base/errors.ts";
 export { BootError } from "./boot/plan.ts";
 export { KvmError } from "./kvm/errors.ts";
 export { SystemError } from "./sys/errors.ts";
+export { AddonError } from "./sys/native.ts";
 export type { Ending } from "./threads/shared.ts";
 export type {
   DeviceHandlers,

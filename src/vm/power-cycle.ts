@@ -15,6 +15,7 @@ import { assembleMicrovm, type Microvm, stateBytes, virtioDevices } from "../mac
 import type { MachineSpec } from "../machine/spec.ts";
 import { unplugged } from "../machine/unplugged.ts";
 import { type Blocks, blocks, blocksBytes } from "../threads/blocks.ts";
+import { PARK } from "../threads/control.ts";
 import type { Ending, Message, Role, ThreadData } from "../threads/shared.ts";
 import { type Member, ThreadGroup } from "../threads/thread-group.ts";
 import { Board } from "./board.ts";
@@ -50,6 +51,7 @@ export class PowerCycle {
   readonly #microvm: Microvm;
   readonly #threads: ThreadGroup;
   #ended = false;
+  #isCut = false;
 
   /** @throws as createVm does; nothing is left behind then. */
   constructor(options: CheckedOptions, listener: PowerCycleListener) {
@@ -102,11 +104,23 @@ export class PowerCycle {
     return this.#threads.park(meanwhile);
   }
 
+  /** True once the threads were told to end. */
+  get isCut(): boolean {
+    return this.#isCut;
+  }
+
+  /** Tells the threads to end, whatever they wait for. To be followed by `end`. */
+  cut(): void {
+    this.#isCut = true;
+    for (const mailbox of this.#shared.mailboxes) mailbox.close();
+    this.#threads.tellToEnd();
+  }
+
   /** Ends the threads and gives back every descriptor and mapping. Counters stay. */
   async end(meanwhile: () => void): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
-    for (const mailbox of this.#shared.mailboxes) mailbox.close();
+    this.cut();
     await this.#threads.end(meanwhile);
     this.#board.close();
   }
@@ -223,6 +237,9 @@ export class PowerCycle {
       const what = `${isWrite ? "write" : "read"}(${offset}, ${size}) of device "${name}" threw`;
       const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
       this.#listener.ending({ reason: "crash", message: `${what}: ${reason}` }, this);
+      // The guest does not go on with an answer that nobody gave, nor does a pause() wait for it.
+      this.#shared.vcpus[index].request(PARK);
+      mailbox.close();
     }
   }
 }

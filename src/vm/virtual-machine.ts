@@ -122,7 +122,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     return this.#inTurn(async () => {
       this.#expect("pause", "running");
       await this.#cycle.park(() => this.#drainConsoles());
-      if (this.#state !== "running") return; // it ended meanwhile
+      if (this.#cycle.isCut) return; // stop() was called meanwhile
       this.#state = "paused";
       this.emit("paused");
     });
@@ -156,6 +156,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   /** Pulls the plug. What the guest had not flushed is lost. Does nothing if it has ended. */
   stop(): Promise<void> {
+    // Before its turn: what it would wait for may wait for a handler of the program's that never answers.
+    if (this.#state !== "exited") this.#cycle.cut();
     return this.#inTurn(async () => {
       if (this.#state !== "exited") await this.#finish({ reason: "stopped" });
     });

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../dist/bundle/main.js", import.meta.url));
 
 const OUT_DX_AL = 0xee;
 const say = (text: string) => [...Buffer.from(text)].flatMap((byte) => [0xb0, byte, OUT_DX_AL]);
