@@ -34,9 +34,19 @@ export class Lock {
     }
   }
 
-  /** Takes the lock if it is free. For a thread that the holder may be waiting for. */
-  tryAcquire(): boolean {
-    return Atomics.compareExchange(this.#words, this.#index, FREE, HELD) === FREE;
+  /** Takes the lock if it is free, or will be within `patienceMs`. For a thread that the holder may be waiting for. */
+  tryAcquire(patienceMs = 0): boolean {
+    const words = this.#words;
+    let state = Atomics.compareExchange(words, this.#index, FREE, HELD);
+    if (state === FREE) return true;
+    if (patienceMs === 0) return false;
+    // Asleep, not spinning: the holder may need this very CPU to go on.
+    const deadline = performance.now() + patienceMs;
+    do {
+      state = Atomics.exchange(words, this.#index, CONTENDED);
+      if (state === FREE) return true;
+    } while (Atomics.wait(words, this.#index, CONTENDED, deadline - performance.now()) !== "timed-out");
+    return false;
   }
 
   /** Gives the lock back and wakes one waiter, if there is one. */

@@ -26,7 +26,9 @@ import type { Receive } from "./serial-port.ts";
 import { countStats, type VmStats } from "./stats.ts";
 import type { CheckedOptions } from "./validate.ts";
 
-/** When a UART that was busy is asked again. */
+/** How long a UART that is busy is waited for: a vCPU that says there is room still holds it while we wake up. */
+const LOCK_MS = 0.5;
+/** When it is asked again after that. */
 const RETRY_MS = 1;
 
 export interface PowerCycleListener {
@@ -142,8 +144,8 @@ export class PowerCycle {
 
   /** Gives a byte to a UART. False if it cannot take it now; the listener hears when it can. */
   #receive({ chip, lock }: Plugged<Uart16550>, port: number, byte: number): boolean {
-    // A vCPU may hold this lock until the program has read what its guest printed: never wait for it here.
-    if (!lock.tryAcquire()) {
+    // A vCPU may hold this lock until the program has read what its guest printed: never wait for long here.
+    if (!lock.tryAcquire(LOCK_MS)) {
       setTimeout(() => this.#listener.receiver(port, this), RETRY_MS);
       return false;
     }

@@ -37,3 +37,27 @@ test("a release wakes the thread that waits", async () => {
   expect(messages[1]).toMatch(/^(ok|not-equal)$/);
   expect(lock.held).toBe(false);
 });
+
+test("whoever may not wait for long is told that a lock stays held, and gets it when it is free in time", async () => {
+  const words = new Int32Array(new SharedArrayBuffer(4));
+  const lock = new Lock(words, 0);
+  lock.acquire();
+  expect(lock.tryAcquire()).toBe(false);
+  expect(lock.tryAcquire(1)).toBe(false);
+  // Another thread gives it back while this one sleeps.
+  const holder = new Worker(
+    `const { workerData: words, parentPort } = require("node:worker_threads");
+     parentPort.postMessage("here");
+     while (Atomics.load(words, 0) !== 2) {}
+     Atomics.store(words, 0, 0);
+     Atomics.notify(words, 0, 1);`,
+    { eval: true, workerData: words },
+  );
+  lock.release();
+  lock.acquire();
+  await new Promise((resolve) => holder.once("message", resolve));
+  expect(lock.tryAcquire(10_000)).toBe(true);
+  lock.release();
+  expect(lock.held).toBe(false);
+  await holder.terminate();
+});
