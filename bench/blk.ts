@@ -14,8 +14,15 @@ import { execFileSync } from "node:child_process";
 import { openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { bootArguments, findGuest, obey, Shell, scratchFolder, withProgram } from "./support/guest.ts";
-import { qemu, vmexit, withMonitor } from "./support/monitor.ts";
+import {
+  bootArguments,
+  findGuest,
+  ObedientGuest,
+  obey,
+  scratchFolder,
+  withProgram,
+} from "./support/guest.ts";
+import { qemu, vmexit } from "./support/monitor.ts";
 import { monitorCpuSeconds } from "./support/process.ts";
 import { Results } from "./support/results.ts";
 
@@ -41,55 +48,49 @@ const folder = scratchFolder();
 const guest = findGuest();
 const initrd = withProgram(guest.initrd, compileLoad(), "blk-load", folder);
 const boot = bootArguments(guest.vmlinux, initrd, obey);
-const ours = vmexit("-M", "microvm", ...boot, "-drive", `file=${disk("ours")},format=raw,if=virtio`);
-const peer = qemu(
-  "pc",
-  ...["-M", "pc", "-display", "none", ...boot],
-  ...["-drive", `file=${disk("peer")},format=raw,if=none,id=disk,aio=io_uring,cache=writeback`],
-  ...["-device", "virtio-blk-pci,drive=disk"],
+const ours = new ObedientGuest(
+  vmexit("-M", "microvm", ...boot, "-drive", `file=${disk("ours")},format=raw,if=virtio`),
+);
+const peer = new ObedientGuest(
+  qemu(
+    "pc",
+    ...["-M", "pc", "-display", "none", ...boot],
+    ...["-drive", `file=${disk("peer")},format=raw,if=none,id=disk,aio=io_uring,cache=writeback`],
+    ...["-device", "virtio-blk-pci,drive=disk"],
+  ),
 );
 
-await withMonitor(ours, async (ourRunning) => {
-  const ourShell = await Shell.of(ourRunning);
-  await withMonitor(peer, async (peerRunning) => {
-    const peerShell = await Shell.of(peerRunning);
-    const results = new Results();
-    for (const job of JOBS) {
-      const samples: { ours: Sample[]; peer: Sample[] } = { ours: [], peer: [] };
-      for (let round = 0; round <= ROUNDS; round++) {
-        const our = await load(ourShell, ourRunning.pid, job);
-        const their = await load(peerShell, peerRunning.pid, job);
-        if (round === 0) continue; // warm-up
-        samples.ours.push(our);
-        samples.peer.push(their);
-      }
-      const pair = (value: (sample: Sample) => number) => ({
-        ours: samples.ours.map(value),
-        peer: samples.peer.map(value),
-        peerName: `${peer.name}, io_uring`,
-      });
-      const small = job.block < MIB / 10;
-      results.add(
-        job.what,
-        small ? "IOPS" : "MiB/s",
-        pair(({ perSecond }) => (small ? perSecond : (perSecond * job.block) / MIB)),
-        { better: "higher", goal: 1 },
-      );
-      results.add(
-        "  the monitor's CPU for a million",
-        "s",
-        pair(({ cpu }) => cpu),
-      );
-    }
-    console.log(`blk: medians of ${ROUNDS} rounds of ${SECONDS} s; a raw file of ${DISK_MIB} MiB in memory`);
-    results.finish();
+const results = new Results();
+for (const job of JOBS) {
+  const samples: { ours: Sample[]; peer: Sample[] } = { ours: [], peer: [] };
+  for (let round = 0; round <= ROUNDS; round++) {
+    const our = await load(ours, job);
+    const their = await load(peer, job);
+    if (round === 0) continue; // warm-up
+    samples.ours.push(our);
+    samples.peer.push(their);
+  }
+  const pair = (value: (sample: Sample) => number) => ({
+    ours: samples.ours.map(value),
+    peer: samples.peer.map(value),
+    peerName: `${peer.monitor.name}, io_uring`,
   });
-});
+  const small = job.block < MIB / 10;
+  const rate = pair(({ perSecond }) => (small ? perSecond : (perSecond * job.block) / MIB));
+  results.add(job.what, small ? "IOPS" : "MiB/s", rate, { better: "higher", goal: 1 });
+  const cpu = pair(({ cpu }) => cpu);
+  results.add(`${job.what}: the monitor's CPU per million`, "s", cpu);
+}
+await Promise.all([ours.stop(), peer.stop()]);
+console.log(`blk: medians of ${ROUNDS} rounds of ${SECONDS} s; a raw file of ${DISK_MIB} MiB in memory`);
+results.finish();
 
-async function load(shell: Shell, pid: number, job: (typeof JOBS)[number]): Promise<Sample> {
-  const cpuAt: number[] = [];
+async function load(guest: ObedientGuest, job: (typeof JOBS)[number]): Promise<Sample> {
+  let cpuAt: number[] = [];
   const line = `blk-load /dev/vda ${job.mode} ${job.block} ${job.depth} ${SECONDS}`;
-  const { ms, printed } = await shell.time(line, () => cpuAt.push(monitorCpuSeconds(pid)));
+  const { ms, printed } = await guest.time(line, (pid) => {
+    cpuAt = [...cpuAt.slice(-1), monitorCpuSeconds(pid)];
+  });
   const requests = Number(printed);
   if (!(requests > 0)) throw new Error(`blk-load printed ${printed}`);
   return { perSecond: requests / (ms / 1000), cpu: ((cpuAt[1] - cpuAt[0]) / requests) * 1e6 };

@@ -1,8 +1,9 @@
 // blk-load DEVICE read|write|randread BLOCK DEPTH SECONDS
 //
-// Runs in the guest of bench/blk: keeps DEPTH requests of BLOCK bytes on the way
-// to a disk for so many seconds, past the page cache. Prints <start>, then how
-// many requests it completed, then <end>. The time is taken by whoever reads that.
+// Runs in the guest of bench/blk: keeps DEPTH requests of BLOCK bytes on the
+// way to a disk for so many seconds, past the page cache. Prints <start>, then
+// how many requests it completed, then <end>. The time is taken by whoever
+// reads that.
 //
 // Source: io_setup(2), io_submit(2), io_getevents(2), by number since a static
 // program without libraries is what an initramfs takes.
@@ -10,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/fs.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +48,8 @@ uint64_t Next() {
 
 int main(int argc, char** argv) {
   if (argc != 6) {
-    fprintf(stderr, "usage: blk-load DEVICE read|write|randread BLOCK DEPTH SECONDS\n");
+    fprintf(stderr,
+            "usage: blk-load DEVICE read|write|randread BLOCK DEPTH SECONDS\n");
     return 2;
   }
   const bool writes = strcmp(argv[2], "write") == 0;
@@ -67,7 +70,8 @@ int main(int argc, char** argv) {
   iocb requests[kMaxDepth] = {};
   uint64_t position = 0;
   const auto aim = [&](iocb* request) {
-    request->aio_offset = static_cast<int64_t>((random ? Next() : position++) % blocks * block);
+    request->aio_offset =
+        static_cast<int64_t>((random ? Next() : position++) % blocks * block);
   };
   for (int i = 0; i < depth; i++) {
     void* const buffer = aligned_alloc(4096, block);
@@ -83,7 +87,7 @@ int main(int argc, char** argv) {
   fflush(stdout);
   const double end = Now() + seconds;
   uint64_t completed = 0;
-  int waiting = depth;   // to be submitted
+  int waiting = depth;  // to be submitted
   int under_way = 0;
   iocb* batch[kMaxDepth];
   io_event events[kMaxDepth];
@@ -91,20 +95,23 @@ int main(int argc, char** argv) {
   while (waiting > 0 || under_way > 0) {
     for (int i = 0; i < waiting; i++) aim(batch[i]);
     for (int sent = 0; sent < waiting;) {
-      const long n = syscall(SYS_io_submit, context, waiting - sent, batch + sent);
+      const long n =
+          syscall(SYS_io_submit, context, waiting - sent, batch + sent);
       if (n <= 0) Fail("io_submit");
       sent += static_cast<int>(n);
     }
     under_way += waiting;
     waiting = 0;
-    const long n = syscall(SYS_io_getevents, context, 1, depth, events, nullptr);
+    const long n =
+        syscall(SYS_io_getevents, context, 1, depth, events, nullptr);
     if (n < 0) Fail("io_getevents");
     under_way -= static_cast<int>(n);
     completed += static_cast<uint64_t>(n);
     const bool over = Now() >= end;
     for (long i = 0; i < n; i++) {
       if (events[i].res != static_cast<int64_t>(block)) {
-        fprintf(stderr, "a request ended with %lld\n", static_cast<long long>(events[i].res));
+        fprintf(stderr, "a request ended with %lld\n",
+                static_cast<long long>(events[i].res));
         return 1;
       }
       if (!over) batch[waiting++] = &requests[events[i].data];

@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Running } from "./monitor.ts";
+import { type Monitor, Running, withSpareLives } from "./monitor.ts";
 
 const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 
@@ -61,38 +61,57 @@ while read -r line; do eval "$line"; done
 /** For the kernel's command line: see lab/guest/root/sbin/console. */
 export const obey = `vmexit.run=${Buffer.from(OBEY).toString("base64")}`;
 
-/** Has the shell run one line; it is done when it has printed `done`. */
-export class Shell {
-  readonly #running: Running;
+/** A guest with a shell that waits for orders; started when it is first needed, and anew if it died. */
+export class ObedientGuest {
+  readonly monitor: Monitor;
+  readonly #prepare: string;
+  #running: Running | undefined;
 
-  private constructor(running: Running) {
-    this.#running = running;
-  }
-
-  static async of(running: Running): Promise<Shell> {
-    await running.waitFor("vmexit: ready\r\n");
-    return new Shell(running);
-  }
-
-  /** @returns what it printed */
-  async run(line: string): Promise<string> {
-    this.#running.write(`${line}; echo "<$?>"\n`);
-    const { before } = await this.#running.waitFor("<0>\r\n");
-    return before;
+  /** @param prepare what a fresh guest's shell has to do before it can be timed */
+  constructor(monitor: Monitor, prepare = ":") {
+    this.monitor = monitor;
+    this.#prepare = prepare;
   }
 
   /**
    * Runs a line that prints `<start>` and `<end>` itself.
-   * @param mark called when each of them arrives
+   * @param mark called with the monitor's process id when each of them arrives
    * @returns milliseconds between the two, and what was printed between them
    */
-  async time(line: string, mark: () => void = () => {}): Promise<{ ms: number; printed: string }> {
-    this.#running.write(`${line}\n`);
-    const start = await this.#running.waitFor("<start>\r\n");
-    mark();
-    const end = await this.#running.waitFor("<end>\r\n");
-    mark();
-    return { ms: end.at - start.at, printed: end.before };
+  time(line: string, mark: (pid: number) => void = () => {}): Promise<{ ms: number; printed: string }> {
+    return withSpareLives(async () => {
+      try {
+        this.#running ??= await this.#start();
+        const running = this.#running;
+        running.write(`${line}\n`);
+        const start = await running.waitFor("<start>\r\n");
+        mark(running.pid);
+        const end = await running.waitFor("<end>\r\n");
+        mark(running.pid);
+        return { ms: end.at - start.at, printed: end.before };
+      } catch (error) {
+        await this.stop();
+        throw error;
+      }
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.#running?.stop();
+    this.#running = undefined;
+  }
+
+  async #start(): Promise<Running> {
+    const running = new Running(this.monitor);
+    try {
+      await running.waitFor("vmexit: ready\r\n");
+      running.write(`${this.#prepare}; echo "<ready>"\n`);
+      await running.waitFor("<ready>\r\n");
+      return running;
+    } catch (error) {
+      await running.stop();
+      throw error;
+    }
   }
 }
 

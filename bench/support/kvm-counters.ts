@@ -13,7 +13,8 @@ import { join } from "node:path";
 import { exitName } from "vmexit/kvm";
 
 const DEBUGFS = "/sys/kernel/debug/kvm";
-const TRACEPOINT = "/sys/kernel/debug/tracing/events/kvm/kvm_userspace_exit";
+const TRACING = "/sys/kernel/debug/tracing";
+const TRACEPOINT = `${TRACING}/events/kvm/kvm_userspace_exit`;
 const HISTOGRAM = "hist:keys=reason,errno";
 
 /** KVM's counters of the machine that process `pid` has; undefined where debugfs is not to be had. */
@@ -41,39 +42,48 @@ function counterIn(file: string): number | undefined {
   }
 }
 
-/** Counts returns to user space of every VM of this machine, from its construction to `stop`. */
+/** Counts returns to user space, of every VM of this machine, from `start` to `stop`. */
 export class UserspaceExits {
-  readonly #active: boolean;
-
-  constructor() {
-    this.#active = setTrigger(HISTOGRAM);
+  /** False where the tracepoint is not to be had. */
+  start(): boolean {
+    try {
+      this.stop();
+      writeFileSync(join(TRACEPOINT, "trigger"), HISTOGRAM);
+      writeFileSync(join(TRACING, "trace_clock"), "mono");
+      writeFileSync(join(TRACING, "options/overwrite"), "0"); // keeps the first ones
+      writeFileSync(join(TRACING, "trace"), "");
+      writeFileSync(join(TRACEPOINT, "enable"), "1");
+      return true;
+    } catch {
+      return false;
+    }
   }
 
-  /** By reason so far; undefined where the tracepoint is not to be had. */
-  read(): Map<string, number> | undefined {
-    if (!this.#active) return undefined;
+  stop(): void {
+    writeFileSync(join(TRACEPOINT, "enable"), "0");
+    if (readFileSync(join(TRACEPOINT, "trigger"), "utf8").includes(HISTOGRAM)) {
+      writeFileSync(join(TRACEPOINT, "trigger"), `!${HISTOGRAM}`);
+    }
+  }
+
+  /** By reason so far. */
+  read(): Map<string, number> {
     const exits = new Map<string, number>();
-    for (const match of readFileSync(join(TRACEPOINT, "hist"), "utf8").matchAll(
-      /\{ reason: +(\d+), errno: +(-?\d+) \} hitcount: +(\d+)/g,
-    )) {
+    const text = readFileSync(join(TRACEPOINT, "hist"), "utf8");
+    for (const match of text.matchAll(/\{ reason: +(\d+), errno: +(\d+) \} hitcount: +(\d+)/g)) {
       const [, reason, errno, count] = match.map(Number);
-      // After a signal, the reason is that of the exit before.
-      const name = errno < 0 ? "interrupted" : exitName(reason);
+      // KVM_RUN failed with -EINTR, printed as if it had no sign; the reason is then an older one.
+      const name = errno === 0 ? exitName(reason) : "interrupted";
       exits.set(name, (exits.get(name) ?? 0) + count);
     }
     return exits;
   }
 
-  stop(): void {
-    if (this.#active) setTrigger(`!${HISTOGRAM}`);
-  }
-}
-
-function setTrigger(trigger: string): boolean {
-  try {
-    writeFileSync(join(TRACEPOINT, "trigger"), trigger);
-    return true;
-  } catch {
-    return false;
+  /** When the first was, by performance.now(). */
+  readFirst(): number {
+    const text = readFileSync(join(TRACING, "trace"), "utf8");
+    const seconds = [...text.matchAll(/ (\d+\.\d+): kvm_userspace_exit:/g)].map((match) => Number(match[1]));
+    const sinceBoot = Number(process.hrtime.bigint()) / 1e6 - performance.now(); // both are CLOCK_MONOTONIC
+    return Math.min(...seconds) * 1000 - sinceBoot;
   }
 }

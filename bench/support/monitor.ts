@@ -8,6 +8,9 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
+/** How often a guest that died is started again before a benchmark gives up. */
+const LIVES = 4;
+
 /** A guest under emulation may take this long to say what is expected next. */
 const PATIENCE_MS = 120_000;
 
@@ -28,6 +31,11 @@ export function vmexit(...args: string[]): Monitor {
 
 export function qemu(name: string, ...args: string[]): Monitor {
   return { name: `QEMU ${name}`, command: "qemu-system-x86_64", args: ["-accel", "kvm", ...args] };
+}
+
+/** A guest that ended, or said nothing for a long time, when something was expected of it. */
+export class GuestDied extends Error {
+  override readonly name = "GuestDied";
 }
 
 export class Running {
@@ -87,7 +95,7 @@ export class Running {
       }
       searched = this.#text.length;
       const rest = until - performance.now();
-      if (this.#end !== undefined || rest <= 0) throw new Error(this.#complaint(text));
+      if (this.#end !== undefined || rest <= 0) throw new GuestDied(this.#complaint(text));
       await this.#change(rest);
     }
   }
@@ -118,7 +126,7 @@ export class Running {
   #complaint(text: string): string {
     const { name, command, args } = this.monitor;
     const end = this.#end === undefined ? "did not come in time" : `did not come: ${this.#end}`;
-    return `${name}: "${text}" ${end}\n${command} ${args.join(" ")}\n${this.errors}${this.#text.slice(-2000)}`;
+    return `${name}: ${JSON.stringify(text)} ${end}\n${command} ${args.join(" ")}\n${this.errors}${this.#text.slice(-500)}`;
   }
 }
 
@@ -129,5 +137,20 @@ export async function withMonitor<T>(monitor: Monitor, use: (running: Running) =
     return await use(running);
   } finally {
     await running.stop();
+  }
+}
+
+/**
+ * Does something again if the guest died under it. Under an emulated SVM a guest
+ * of any monitor now and then ends in a triple fault; each is reported.
+ */
+export async function withSpareLives<T>(what: () => Promise<T>): Promise<T> {
+  for (let life = 1; ; life++) {
+    try {
+      return await what();
+    } catch (error) {
+      if (!(error instanceof GuestDied) || life === LIVES) throw error;
+      console.error(`bench: starting over (${life} of ${LIVES - 1}): ${error.message}`);
+    }
   }
 }
