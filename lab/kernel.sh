@@ -131,7 +131,7 @@ copy_modules() {
   local kernel=$1 folder=$2 version file plain
   version=$(cat "$kernel/version")
   shift 2
-  mkdir -p "$folder"
+  mkdir -p "$folder" && : >"$folder/order"
   for module in "$@"; do
     modprobe -d "$kernel" -S "$version" --show-depends "$module" 2>/dev/null || :
   done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$folder/.files"
