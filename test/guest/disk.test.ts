@@ -1,0 +1,139 @@
+/** virtio-blk under Linux: what is written is there, on the host and at the next boot. */
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { runScript, Scratch } from "../support/guest.ts";
+
+const MIB = 2 ** 20;
+
+/** A file of an ext4 image, read by e2fsprogs. */
+function debugfs(image: string, path: string): string {
+  const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+  const { stdout, error } = spawnSync("debugfs", ["-R", `cat ${path}`, image], { encoding: "utf8", env });
+  if (error !== undefined) throw error;
+  return stdout;
+}
+
+function md5(bytes: Uint8Array): string {
+  return createHash("md5").update(bytes).digest("hex");
+}
+
+/** Bytes that differ from block to block. */
+function pattern(bytes: number): Buffer {
+  const data = Buffer.alloc(bytes);
+  for (let at = 0; at < bytes; at += 4) data.writeUInt32LE((at * 2654435761) >>> 0, at);
+  return data;
+}
+
+test("a file written on the root disk is found on the host, and by the next boot", async () => {
+  using scratch = new Scratch();
+  const file = scratch.rootDisk();
+  const root = { cmdline: "root=/dev/vda", drives: [{ file }] };
+  const first = await runScript("echo 'was here' >/root/note && sync", root);
+  expect(first).toMatchObject({ status: 0, ending: { reason: "poweroff" }, errors: [] });
+  expect(debugfs(file, "/root/note")).toBe("was here\n");
+
+  const second = await runScript("cat /root/note; mount | grep ' / '", root);
+  expect(second.output).toMatch(/^was here$/m);
+  expect(second.output).toMatch(/^\/dev\/vda on \/ type ext4 \(rw/m);
+  expect(second.stats.drives[0].flushes).toBeGreaterThan(0);
+});
+
+test("two drives: one is read only and refuses writes, the other keeps them; both say who they are", async () => {
+  using scratch = new Scratch();
+  const [locked, open] = [scratch.path("locked.img"), scratch.path("open.img")];
+  const data = pattern(2 * MIB);
+  writeFileSync(locked, data);
+  writeFileSync(open, Buffer.alloc(4 * MIB));
+  const { output, errors, stats } = await runScript(
+    `cat /sys/block/vda/ro /sys/block/vdb/ro /sys/block/vda/size /sys/block/vdb/size
+     cat /sys/block/vda/serial; echo; cat /sys/block/vdb/serial; echo
+     md5sum </dev/vda
+     dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync 2>/dev/null || echo refused
+     dd if=/dev/vda of=/dev/vdb bs=64k seek=16 conv=fsync 2>/dev/null
+     cat /sys/block/vdb/queue/write_cache`,
+    { cpus: 2, drives: [{ file: locked, readOnly: true, serial: "LOCKED-1" }, { file: open }] },
+  );
+  expect(output.trim().split("\n")).toEqual([
+    ...["1", "0", "4096", "8192"],
+    ...["LOCKED-1", "vmexit-1"],
+    `${md5(data)}  -`,
+    "refused",
+    "write back",
+  ]);
+  expect(errors).toEqual([]);
+  expect(readFileSync(locked).equals(data)).toBe(true);
+  expect(
+    readFileSync(open)
+      .subarray(MIB, 3 * MIB)
+      .equals(data),
+  ).toBe(true);
+  expect(stats.drives[0].bytesWritten).toBe(0);
+  expect(stats.drives[1].bytesWritten).toBeGreaterThanOrEqual(2 * MIB);
+});
+
+test("several queues at once: each reader gets its own bytes, and parallel writes all arrive", async () => {
+  using scratch = new Scratch();
+  const file = scratch.path("disk.img");
+  const data = pattern(32 * MIB);
+  writeFileSync(file, Buffer.concat([data, Buffer.alloc(32 * MIB)]));
+  const { output, status, stats } = await runScript(
+    `ls /sys/block/vda/mq | wc -l
+     for n in 0 1 2 3; do
+       ( dd if=/dev/vda bs=64k skip=$((n*128)) count=128 iflag=direct 2>/dev/null |
+         dd of=/dev/vda bs=64k seek=$((512+n*128)) conv=fsync 2>/dev/null ) &
+     done; wait
+     echo 3 >/proc/sys/vm/drop_caches
+     dd if=/dev/vda bs=1M count=32 2>/dev/null | md5sum
+     dd if=/dev/vda bs=1M skip=32 2>/dev/null | md5sum`,
+    { cpus: 4, drives: [{ file }] },
+  );
+  expect(status).toBe(0);
+  expect(output.trim().split("\n")).toEqual(["4", `${md5(data)}  -`, `${md5(data)}  -`]);
+  expect(
+    readFileSync(file)
+      .subarray(32 * MIB)
+      .equals(data),
+  ).toBe(true);
+  expect(stats.drives[0].errors).toBe(0);
+});
+
+test("space that the guest discards is given back, and zeroed ranges read as zeros", async () => {
+  using scratch = new Scratch();
+  const file = scratch.path("disk.img");
+  writeFileSync(file, pattern(16 * MIB));
+  const { output, status } = await runScript(
+    `cat /sys/block/vda/queue/discard_max_bytes /sys/block/vda/queue/write_zeroes_max_bytes
+     blkdiscard /dev/vda -o 4194304 -l 4194304 && blkdiscard -z -o 0 -l 1048576 /dev/vda
+     dd if=/dev/vda bs=1M count=1 2>/dev/null | md5sum`,
+    { drives: [{ file }] },
+  );
+  const [discard, zeroes] = output.trim().split("\n").map(Number);
+  expect(discard).toBeGreaterThan(0);
+  expect(zeroes).toBeGreaterThan(0);
+  expect({ status, lines: output }).toMatchObject({ status: 0 });
+});
+
+test("a disk that the host loses is an I/O error for the guest and a report for the program", async () => {
+  using scratch = new Scratch();
+  const file = scratch.path("disk.img");
+  writeFileSync(file, pattern(8 * MIB));
+  const started = Date.now();
+  const shrink = setInterval(() => {
+    if (Date.now() - started > 1000) truncateSync(file, MIB); // long before a guest gets that far
+  }, 100);
+  try {
+    const { output, errors, stats } = await runScript(
+      `dd if=/dev/vda of=/dev/null bs=4k skip=1024 count=1 2>&1 | grep -v records
+       dd if=/dev/vda of=/dev/null bs=4k count=1 2>/dev/null && echo begin`,
+      { drives: [{ file }] },
+    );
+    expect(output).toMatch(/I\/O error/);
+    expect(output).toMatch(/^begin$/m);
+    expect(errors).toContainEqual(expect.objectContaining({ code: "EIO", device: "virtio-blk0" }));
+    expect(stats.drives[0].errors).toBeGreaterThan(0);
+  } finally {
+    clearInterval(shrink);
+  }
+});
