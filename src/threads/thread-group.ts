@@ -50,6 +50,7 @@ export class ThreadGroup {
         listener.failed(error instanceof Error ? error : new Error(String(error)), member),
       );
       worker.once("exit", () => member.control.park());
+      worker.unref(); // listening to messages keeps a program, which a machine that never starts must not
       return worker;
     });
     this.#gone = Promise.all(
