@@ -7,13 +7,23 @@ import { BootError, type Placement } from "./plan.ts";
  * @throws {BootError} for a text that the guest would not get as it was written.
  */
 export function placeCmdline(cmdline: string, limit: number, kernelName: string): Placement {
-  const room = Math.min(limit, CMDLINE.size - 1);
+  const text = encodeCmdline(cmdline, Math.min(limit, CMDLINE.size - 1), kernelName);
+  const data = new Uint8Array(text.length + 1);
+  data.set(text);
+  return { what: CMDLINE.what, address: CMDLINE.address, size: data.length, data };
+}
+
+/**
+ * The characters without a terminating zero, at most `room` of them.
+ * @throws {BootError} for a text that the guest would not get as it was written.
+ */
+export function encodeCmdline(cmdline: string, room: number, kernelName: string): Uint8Array {
   if (cmdline.length > room) {
     throw new BootError(
       `command line: ${cmdline.length} characters, and ${kernelName} takes at most ${room}; the rest would be lost`,
     );
   }
-  const data = new Uint8Array(cmdline.length + 1);
+  const data = new Uint8Array(cmdline.length);
   for (let i = 0; i < cmdline.length; i++) {
     const code = cmdline.charCodeAt(i);
     if (code === 0) {
@@ -26,5 +36,5 @@ export function placeCmdline(cmdline: string, limit: number, kernelName: string)
     }
     data[i] = code;
   }
-  return { what: CMDLINE.what, address: CMDLINE.address, size: data.length, data };
+  return data;
 }

@@ -2,15 +2,13 @@
  * What a boot loader reads of an ELF file: program headers and notes.
  *
  * Source: System V ABI, "Object Files" (gABI 4.1, chapters 4 and 5); names are
- * those of <elf.h>. 64-bit little-endian x86-64 files only. Sections and
- * symbols are not looked at. Every number in the file is hostile until checked
- * against the length of the file.
+ * those of <elf.h>. Little-endian x86 files only. Sections and symbols are not
+ * looked at. Every number in the file is hostile until checked against the
+ * length of the file.
  */
-import { BootError, type ByteSource } from "./plan.ts";
+import { BootError, type ByteSource, type Placement } from "./plan.ts";
 import { hex } from "./ram.ts";
 
-const EHDR_SIZE = 64;
-const PHDR_SIZE = 56;
 /** More program headers than any kernel has. */
 const MAX_PHNUM = 256;
 /** More bytes of notes than any kernel has. */
@@ -19,21 +17,71 @@ const MAX_NOTES = 2 ** 20;
 const MAGIC = [0x7f, 0x45, 0x4c, 0x46];
 const EI_CLASS = 4;
 const EI_DATA = 5;
-const ELFCLASS64 = 2;
 const ELFDATA2LSB = 1;
 const E_MACHINE = 18;
-const EM_X86_64 = 62;
-const E_PHOFF = 32;
-const E_PHENTSIZE = 54;
-const E_PHNUM = 56;
+const E_ENTRY = 24;
+/** What tells one machine's files from another's ends here. */
+const E_IDENTITY_SIZE = 20;
 
 export const PT_LOAD = 1;
 export const PT_NOTE = 4;
+
+/**
+ * A kind of file that a boot protocol takes: Elf32_Ehdr and Elf32_Phdr, or their
+ * 64-bit sisters, as field offsets.
+ */
+interface ElfKind {
+  readonly text: string;
+  readonly class: number;
+  readonly machine: number;
+  /** Bytes of an address or a length. */
+  readonly word: 4 | 8;
+  readonly header: {
+    readonly size: number;
+    readonly phoff: number;
+    readonly phentsize: number;
+    readonly phnum: number;
+  };
+  readonly segment: {
+    readonly size: number;
+    readonly offset: number;
+    readonly vaddr: number;
+    readonly paddr: number;
+    readonly filesz: number;
+    readonly memsz: number;
+    readonly align: number;
+  };
+}
+
+export const I386: ElfKind = {
+  text: "32-bit one for x86",
+  class: 1, // ELFCLASS32
+  machine: 3, // EM_386
+  word: 4,
+  header: { size: 52, phoff: 28, phentsize: 42, phnum: 44 },
+  segment: { size: 32, offset: 4, vaddr: 8, paddr: 12, filesz: 16, memsz: 20, align: 28 },
+};
+
+export const X86_64: ElfKind = {
+  text: "64-bit one for x86-64",
+  class: 2, // ELFCLASS64
+  machine: 62, // EM_X86_64
+  word: 8,
+  header: { size: 64, phoff: 32, phentsize: 54, phnum: 56 },
+  segment: { size: 56, offset: 8, vaddr: 16, paddr: 24, filesz: 32, memsz: 40, align: 48 },
+};
+
+export interface ElfImage {
+  /** e_entry: a virtual address. */
+  readonly entry: number;
+  readonly headers: readonly ProgramHeader[];
+}
 
 export interface ProgramHeader {
   readonly type: number;
   /** In the file. */
   readonly offset: number;
+  readonly virtualAddress: number;
   readonly physicalAddress: number;
   readonly fileSize: number;
   readonly memorySize: number;
@@ -46,50 +94,69 @@ export interface Note {
   readonly description: Uint8Array;
 }
 
-/** Why this is no ELF file at all; undefined if it is one, whole or broken. */
-export function elfRefusal(file: ByteSource): string | undefined {
-  const magic = file.read(0, MAGIC.length);
-  if (magic.length === MAGIC.length && MAGIC.every((byte, i) => magic[i] === byte)) return;
-  return "no magic 7f 45 4c 46";
+/** Why this is no ELF file of that kind; undefined if it is one, whole or broken. */
+export function elfRefusal(file: ByteSource, kind: ElfKind): string | undefined {
+  const start = file.read(0, E_IDENTITY_SIZE);
+  if (start.length < MAGIC.length || MAGIC.some((byte, i) => start[i] !== byte))
+    return "no magic 7f 45 4c 46";
+  if (start.length < E_IDENTITY_SIZE) return;
+  const identity = viewOf(start);
+  if (
+    identity.getUint8(EI_CLASS) !== kind.class ||
+    identity.getUint8(EI_DATA) !== ELFDATA2LSB ||
+    identity.getUint16(E_MACHINE, true) !== kind.machine
+  ) {
+    return `an ELF file, but not a ${kind.text}`;
+  }
+  return;
 }
 
-/** @throws {BootError} if it is no x86-64 ELF file or a segment lies outside it. */
-export function readProgramHeaders(file: ByteSource, name: string): ProgramHeader[] {
-  const start = file.read(0, EHDR_SIZE);
-  if (start.length < EHDR_SIZE) throw new BootError(`${name}: ELF file cut off after ${start.length} bytes`);
-  const header = viewOf(start);
-  if (
-    header.getUint8(EI_CLASS) !== ELFCLASS64 ||
-    header.getUint8(EI_DATA) !== ELFDATA2LSB ||
-    header.getUint16(E_MACHINE, true) !== EM_X86_64
-  ) {
-    throw new BootError(`${name}: an ELF file, but not a 64-bit one for x86-64`);
+/** @throws {BootError} if it is no ELF file of that kind or a segment lies outside it. */
+export function readElf(file: ByteSource, kind: ElfKind, name: string): ElfImage {
+  const refusal = elfRefusal(file, kind);
+  if (refusal !== undefined) throw new BootError(`${name}: ${refusal}`);
+  const start = file.read(0, kind.header.size);
+  if (start.length < kind.header.size) {
+    throw new BootError(`${name}: ELF file cut off after ${start.length} bytes`);
   }
-  const table = Number(header.getBigUint64(E_PHOFF, true));
-  const count = header.getUint16(E_PHNUM, true);
-  const entrySize = header.getUint16(E_PHENTSIZE, true);
+  const header = viewOf(start);
+  const table = wordAt(header, kind.header.phoff, kind);
+  const count = header.getUint16(kind.header.phnum, true);
+  const entrySize = header.getUint16(kind.header.phentsize, true);
+  const { size } = kind.segment;
   if (count === 0) throw new BootError(`${name}: an ELF file without program headers: nothing to load`);
-  if (count > MAX_PHNUM || entrySize !== PHDR_SIZE || table + count * PHDR_SIZE > file.size) {
+  if (count > MAX_PHNUM || entrySize !== size || table + count * size > file.size) {
     throw new BootError(
       `${name}: broken ELF file: ${count} program headers of ${entrySize} bytes at ${hex(table)}`,
     );
   }
-  const bytes = file.read(table, count * PHDR_SIZE);
-  if (bytes.length < count * PHDR_SIZE) throw new BootError(`${name}: ELF program headers cut off`);
+  const bytes = file.read(table, count * size);
+  if (bytes.length < count * size) throw new BootError(`${name}: ELF program headers cut off`);
   const data = viewOf(bytes);
-  return Array.from({ length: count }, (_, i) => readProgramHeader(data, i, file, name));
+  return {
+    entry: wordAt(header, E_ENTRY, kind),
+    headers: Array.from({ length: count }, (_, i) => readProgramHeader(data, i, kind, file, name)),
+  };
 }
 
-function readProgramHeader(data: DataView, index: number, file: ByteSource, name: string): ProgramHeader {
-  const base = index * PHDR_SIZE;
-  const word = (offset: number) => Number(data.getBigUint64(base + offset, true));
+function readProgramHeader(
+  data: DataView,
+  index: number,
+  kind: ElfKind,
+  file: ByteSource,
+  name: string,
+): ProgramHeader {
+  const fields = kind.segment;
+  const base = index * fields.size;
+  const word = (offset: number) => wordAt(data, base + offset, kind);
   const header: ProgramHeader = {
     type: data.getUint32(base, true),
-    offset: word(8),
-    physicalAddress: word(24),
-    fileSize: word(32),
-    memorySize: word(40),
-    alignment: word(48),
+    offset: word(fields.offset),
+    virtualAddress: word(fields.vaddr),
+    physicalAddress: word(fields.paddr),
+    fileSize: word(fields.filesz),
+    memorySize: word(fields.memsz),
+    alignment: word(fields.align),
   };
   const used = header.type === PT_LOAD || header.type === PT_NOTE;
   if (used && header.fileSize > 0 && header.offset + header.fileSize > file.size) {
@@ -101,6 +168,18 @@ function readProgramHeader(data: DataView, index: number, file: ByteSource, name
     throw new BootError(`${name}: ELF segment ${index} is larger in the file than in memory`);
   }
   return header;
+}
+
+/** What goes into memory, where the file says: its PT_LOAD segments that are not empty. */
+export function loadedSegments(headers: readonly ProgramHeader[]): Placement[] {
+  return headers
+    .filter((header) => header.type === PT_LOAD && header.memorySize > 0)
+    .map((header, i) => ({
+      what: `ELF segment ${i}`,
+      address: header.physicalAddress,
+      size: header.memorySize,
+      data: { file: "kernel", offset: header.offset, length: header.fileSize },
+    }));
 }
 
 /** The notes of all PT_NOTE segments. A note that runs past the end of its segment ends the list. */
@@ -137,6 +216,10 @@ export function readNotes(file: ByteSource, headers: readonly ProgramHeader[], n
 function nameOf(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   return String.fromCharCode(...bytes.subarray(0, Math.min(end < 0 ? bytes.length : end, 32)));
+}
+
+function wordAt(data: DataView, offset: number, { word }: ElfKind): number {
+  return word === 8 ? Number(data.getBigUint64(offset, true)) : data.getUint32(offset, true);
 }
 
 function viewOf(bytes: Uint8Array): DataView {

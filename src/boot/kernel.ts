@@ -1,17 +1,18 @@
 /** From the user's kernel, initrd and command line to a plan: recognises the image and leaves the rest to its protocol. */
 import { bzImageRefusal } from "./bzimage.ts";
-import { elfRefusal } from "./elf.ts";
 import { planFlat } from "./flat.ts";
 import { planLinux } from "./linux64.ts";
+import { multibootRefusal, planMultiboot } from "./multiboot.ts";
 import { BootError, type BootPlan } from "./plan.ts";
-import { planPvh } from "./pvh.ts";
+import { planPvh, pvhRefusal } from "./pvh.ts";
 import type { BootRequest } from "./request.ts";
 
 export type { BootRequest } from "./request.ts";
 
 const FORMATS = [
   { name: "bzImage", refusal: bzImageRefusal, plan: planLinux },
-  { name: "ELF", refusal: elfRefusal, plan: planPvh },
+  { name: "Multiboot", refusal: multibootRefusal, plan: planMultiboot },
+  { name: "PVH", refusal: pvhRefusal, plan: planPvh },
 ];
 
 /** @throws {BootError} that says what is wrong with which file. */

@@ -22,6 +22,9 @@ export const GDT: LowRange = { what: "GDT", address: 0x1000, size: 0x1000 };
 export const ZERO_PAGE: LowRange = { what: "zero page", address: 0x8000, size: 0x1000 };
 /** struct hvm_start_info of PVH, with its module list and memory map behind it. */
 export const START_INFO: LowRange = { what: "PVH start info", address: 0x9000, size: 0x1000 };
+/** The same page for the Multiboot information structure: a guest gets one of them. */
+export const MULTIBOOT_INFO: LowRange = { ...START_INFO, what: "Multiboot information" };
+/** For Multiboot, all strings. */
 export const CMDLINE: LowRange = { what: "command line", address: 0x1_0000, size: 0x1_0000 };
 /** Where firmware keeps the RSDP; kernels that are told no address search here. Reserved in the E820 map. */
 export const ACPI_AREA: LowRange = { what: "ACPI tables", address: 0xe_0000, size: 0x2_0000 };

@@ -27,7 +27,7 @@ export interface Placement {
 /**
  * How the boot CPU enters the guest.
  * real16: CS:IP = rip >> 4 : rip & 15 with flat 64 KiB segments, as a boot sector expects it.
- * protected32: flat 4 GiB segments, paging off (PVH).
+ * protected32: flat 4 GiB segments, paging off (PVH, Multiboot).
  * long64: flat segments, 64-bit mode, the first 4 GiB mapped one to one (Linux 64-bit boot protocol).
  */
 export interface Entry {
@@ -42,7 +42,7 @@ export interface Entry {
 }
 
 export interface BootPlan {
-  /** The protocol's name, for messages: "bzImage", "PVH", "flat". */
+  /** The protocol's name, for messages: "bzImage", "Multiboot", "PVH", "flat". */
   readonly protocol: string;
   readonly placements: readonly Placement[];
   readonly entry: Entry;

@@ -9,12 +9,13 @@
  */
 import { placeCmdline } from "./cmdline.ts";
 import { e820Entries } from "./e820.ts";
-import { PT_LOAD, readNotes, readProgramHeaders } from "./elf.ts";
-import { initrdPages, placeInitrd } from "./initrd.ts";
+import { elfRefusal, loadedSegments, type ProgramHeader, readElf, readNotes, X86_64 } from "./elf.ts";
+import { placeInitrd } from "./initrd.ts";
 import { BOOT_DATA, START_INFO } from "./low-memory.ts";
-import { BootError, type BootPlan, type Placement } from "./plan.ts";
-import { checkPlacements, hex, notEnoughRam, PAGE, Ram, type Range } from "./ram.ts";
+import { BootError, type BootPlan, type ByteSource, type Placement } from "./plan.ts";
+import { checkPlacements, Ram, type Range } from "./ram.ts";
 import type { BootRequest } from "./request.ts";
+import { checkSegments } from "./segments.ts";
 
 const XEN_ELFNOTE_PHYS32_ENTRY = 18;
 
@@ -39,24 +40,22 @@ const MODLIST_ENTRY_SIZE = 32;
 // struct hvm_memmap_table_entry: u64 addr, size; u32 type, reserved
 const MEMMAP_ENTRY_SIZE = 24;
 
+/** Why this cannot have a PVH entry; undefined if it may. */
+export function pvhRefusal(kernel: ByteSource): string | undefined {
+  return elfRefusal(kernel, X86_64);
+}
+
 export function planPvh(request: BootRequest): BootPlan {
   const { kernel, kernelName } = request;
-  const headers = readProgramHeaders(kernel, kernelName);
+  const { headers } = readElf(kernel, X86_64, kernelName);
   const entry = findEntry(request, headers);
   const ram = new Ram(request.memory);
   if (!ram.holds(BOOT_DATA)) {
     throw new BootError(`${kernelName}: a PVH kernel needs RAM below 640 KiB to be started in`);
   }
 
-  const segments: Placement[] = headers
-    .filter((header) => header.type === PT_LOAD && header.memorySize > 0)
-    .map((header, i) => ({
-      what: `ELF segment ${i}`,
-      address: header.physicalAddress,
-      size: header.memorySize,
-      data: { file: "kernel", offset: header.offset, length: header.fileSize },
-    }));
-  checkSegments(segments, entry, ram, request);
+  const segments = loadedSegments(headers);
+  checkSegments({ segments, entry, entryName: "the PVH entry" }, ram, request);
 
   const cmdline = placeCmdline(request.cmdline, CMDLINE_LIMIT, kernelName);
   const placements = [...segments, cmdline];
@@ -71,47 +70,19 @@ export function planPvh(request: BootRequest): BootPlan {
   };
 }
 
-function findEntry(
-  { kernel, kernelName }: BootRequest,
-  headers: ReturnType<typeof readProgramHeaders>,
-): number {
+function findEntry({ kernel, kernelName }: BootRequest, headers: readonly ProgramHeader[]): number {
   const note = readNotes(kernel, headers, kernelName).find(
     ({ name, type }) => name === "Xen" && type === XEN_ELFNOTE_PHYS32_ENTRY,
   );
   if (note === undefined) {
     throw new BootError(
-      `${kernelName}: an ELF file without a PVH entry (note Xen 18); Linux has one if built with CONFIG_PVH=y, else use the bzImage`,
+      `${kernelName}: an ELF file without a PVH entry (note Xen 18); Linux has one if built with CONFIG_PVH=y, else use the bzImage; a Multiboot kernel has to be a 32-bit ELF file or give load addresses in its header`,
     );
   }
   const { description } = note;
   // Four bytes or eight, as the kernel's pointers are; the entry is 32-bit code either way.
   if (description.length < 4) throw new BootError(`${kernelName}: the PVH entry note is cut off`);
   return new DataView(description.buffer, description.byteOffset).getUint32(0, true);
-}
-
-function checkSegments(
-  segments: readonly Placement[],
-  entry: number,
-  ram: Ram,
-  { kernelName, initrd }: BootRequest,
-): void {
-  if (!segments.some(({ address, size }) => entry >= address && entry < address + size)) {
-    throw new BootError(`${kernelName}: the PVH entry ${hex(entry)} is in none of the file's segments`);
-  }
-  for (const { what, address, size } of segments) {
-    if (address < BOOT_DATA.address + BOOT_DATA.size && BOOT_DATA.address < address + size) {
-      throw new BootError(
-        `${kernelName}: ${what} at ${hex(address)} is where vmexit keeps boot data (${hex(BOOT_DATA.address)} to ${hex(BOOT_DATA.address + BOOT_DATA.size)})`,
-      );
-    }
-    if (!ram.holds({ address, size })) {
-      const end = Math.max(...segments.map((segment) => segment.address + segment.size));
-      const needed = Math.ceil(end / PAGE) * PAGE + initrdPages(initrd);
-      throw new BootError(
-        `${kernelName}: ${what} occupies ${hex(address)} to ${hex(address + size)}: ${notEnoughRam(ram, needed)}`,
-      );
-    }
-  }
 }
 
 /** hvm_start_info, behind it the module list, behind that the memory map. */

@@ -5,8 +5,10 @@ export interface BootRequest {
   readonly kernel: ByteSource;
   /** The kernel's name in messages. */
   readonly kernelName: string;
+  /** The kernel's file, where it is one. Multiboot tells it to the guest. */
+  readonly kernelPath?: string;
   /** Only its length matters here: the file goes into RAM without passing through JavaScript. */
-  readonly initrd?: { readonly size: number; readonly name: string };
+  readonly initrd?: { readonly size: number; readonly name: string; readonly path?: string };
   readonly cmdline: string;
   /** The guest-physical memory map, without overlaps; guests see it as their E820 map. */
   readonly memory: readonly MemoryRange[];

@@ -127,7 +127,7 @@ export const OPTIONS: readonly OptionRow[] = [
     names: ["kernel"],
     argument: "FILE",
     example: "-kernel vmlinuz",
-    help: "what to start: a bzImage, an ELF vmlinux (PVH), or a flat binary with -load-address",
+    help: "what to start: a bzImage, an ELF vmlinux (PVH), a Multiboot kernel, or a flat binary with -load-address",
     apply: (draft, value) => {
       draft.kernel = value;
     },
@@ -136,7 +136,7 @@ export const OPTIONS: readonly OptionRow[] = [
     names: ["initrd"],
     argument: "FILE",
     example: "-initrd initrd.img",
-    help: "the initial RAM disk",
+    help: "the initial RAM disk; for a Multiboot kernel, its module",
     apply: (draft, value) => {
       draft.vm.initrd = value;
     },

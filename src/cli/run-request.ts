@@ -65,7 +65,7 @@ export function emptyDraft(): Draft {
 export function finish(draft: Draft): RunRequest {
   if (draft.kernel === undefined) {
     throw new OptionError(
-      "there is no guest to start: give one with -kernel FILE (a bzImage, an ELF vmlinux, or a flat binary with -load-address)",
+      "there is no guest to start: give one with -kernel FILE (a bzImage, an ELF vmlinux, a Multiboot kernel, or a flat binary with -load-address)",
     );
   }
   const serials = draft.serials.length > 0 ? draft.serials : [defaultSerial(draft)];

@@ -31,7 +31,8 @@ export function load(options: CheckedOptions, spec: MachineSpec, board: Board): 
   const plan = planBoot({
     kernel,
     kernelName: kernel.name,
-    ...(initrd === undefined ? {} : { initrd: { size: initrd.size, name: initrd.name } }),
+    ...(typeof options.kernel === "string" ? { kernelPath: options.kernel } : {}),
+    ...(initrd === undefined ? {} : { initrd: described(initrd, options.initrd) }),
     cmdline: options.cmdline,
     memory: pcMemoryMap(spec.ram),
     rsdp: acpi.rsdp,
@@ -43,6 +44,10 @@ export function load(options: CheckedOptions, spec: MachineSpec, board: Board): 
     place(board, placement, files);
   }
   setUpCpus(board, entry);
+}
+
+function described({ size, name }: Source, given: string | Uint8Array | undefined) {
+  return typeof given === "string" ? { size, name, path: given } : { size, name };
 }
 
 function acpiDescription(spec: MachineSpec) {

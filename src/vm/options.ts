@@ -46,7 +46,10 @@ export interface VmOptions {
   readonly memoryBacking?: "memfd" | "anonymous";
   /** CPUs, 1 by default. */
   readonly cpus?: number;
-  /** A bzImage, an ELF vmlinux with a PVH entry, or, with `loadAddress`, a flat real-mode binary: a path or the bytes. */
+  /**
+   * A bzImage, an ELF vmlinux with a PVH entry, a Multiboot 1 kernel, or, with
+   * `loadAddress`, a flat real-mode binary: a path or the bytes.
+   */
   readonly kernel: string | Uint8Array;
   /** Guest-physical address below 1 MiB at which a flat binary is loaded and entered in real mode. */
   readonly loadAddress?: number;

@@ -80,7 +80,9 @@ export interface CheckedOptions {
 export function checkOptions(options: VmOptions): CheckedOptions {
   checkKeys("createVm", options, VM_KEYS);
   if (options.kernel === undefined) {
-    throw new OptionError("kernel: missing; give the path of a bzImage, a vmlinux or a flat binary");
+    throw new OptionError(
+      "kernel: missing; give the path of a bzImage, a vmlinux, a Multiboot kernel or a flat binary",
+    );
   }
   oneOf("machine", options.machine ?? "microvm", ["microvm"]);
   const memory = checkMemory(options.memory ?? "128M");

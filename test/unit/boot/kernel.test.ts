@@ -2,9 +2,11 @@ import { expect, test } from "vitest";
 import { planBoot } from "../../../src/boot/kernel.ts";
 import { BootError } from "../../../src/boot/plan.ts";
 import { bootRequest, bzImage, memoryOf, vmlinux } from "../../support/boot-images.ts";
+import { elfKernel } from "../../support/multiboot-images.ts";
 
-test("a bzImage, an ELF kernel and a flat binary are each started by their own protocol", () => {
+test("a bzImage, a Multiboot kernel, an ELF kernel and a flat binary are each started by their own protocol", () => {
   expect(planBoot(bootRequest(bzImage())).protocol).toBe("bzImage");
+  expect(planBoot(bootRequest(elfKernel())).protocol).toBe("Multiboot");
   expect(planBoot(bootRequest(vmlinux())).protocol).toBe("PVH");
   const flat = bootRequest(new Uint8Array([0xf4]), { flat: { address: 0x7c00 }, cmdline: "" });
   expect(planBoot(flat).protocol).toBe("flat");
@@ -14,7 +16,7 @@ test("a file that is no kernel is refused with every format that was tried", () 
   const text = new TextEncoder().encode("this is no kernel\n".repeat(100));
   expect(() => planBoot(bootRequest(text))).toThrow(
     'vmlinuz: no boot image that vmexit knows: bzImage: no "HdrS" at 0x202; ' +
-      "ELF: no magic 7f 45 4c 46; a flat binary needs an address",
+      "Multiboot: no header in the first 8192 bytes; PVH: no magic 7f 45 4c 46; a flat binary needs an address",
   );
 });
 

@@ -106,7 +106,7 @@ test.each<[unknown, string]>([
   [undefined, "createVm: undefined is not an object"],
   [null, "createVm: null is not an object"],
   ["vmlinuz", "createVm: vmlinuz is not an object"],
-  [{}, "kernel: missing; give the path of a bzImage, a vmlinux or a flat binary"],
+  [{}, "kernel: missing; give the path of a bzImage, a vmlinux, a Multiboot kernel or a flat binary"],
   [{ ...OK, memroy: "1G" }, 'createVm: unknown option "memroy" (did you mean "memory"?)'],
   [{ ...OK, qwertyuiop: 1 }, 'createVm: unknown option "qwertyuiop"'],
   [{ ...OK, constructor: 1 }, 'createVm: unknown option "constructor"'],
