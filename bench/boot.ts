@@ -11,7 +11,7 @@
  * time.
  */
 import { bootArguments, findGuest, GUEST_MEMORY_MIB } from "./support/guest.ts";
-import { kvmCounters, UserspaceExits } from "./support/kvm-counters.ts";
+import { kvmCounters, RunTrace } from "./support/kvm-counters.ts";
 import { type Monitor, qemu, vmexit, withMonitor, withSpareLives } from "./support/monitor.ts";
 import { residentBeyond } from "./support/process.ts";
 import { amount, median, Results, table } from "./support/results.ts";
@@ -39,7 +39,7 @@ class Contest {
 
 class Contestant {
   readonly monitor: Monitor;
-  readonly toFirstExit: number[] = [];
+  readonly toEntry: number[] = [];
   readonly toInit: number[] = [];
   readonly toLogin: number[] = [];
   /** KVM's counters when the prompt was there, one map a boot. */
@@ -56,10 +56,10 @@ class Contestant {
   }
 
   time(): Promise<void> {
-    const exits = new UserspaceExits();
+    const trace = new RunTrace();
     return withSpareLives(() =>
       withMonitor(this.monitor, async (running) => {
-        const counted = exits.start();
+        const counted = trace.start();
         const init = await running.waitFor("vmexit: init");
         const login = await running.waitFor("login: ");
         const counters = kvmCounters(running.pid);
@@ -67,9 +67,9 @@ class Contestant {
         this.toLogin.push(login.at - running.startedAt);
         if (counters !== undefined) this.counters.push(counters);
         if (!counted) return;
-        this.userspaceExits.push(exits.read());
-        this.toFirstExit.push(exits.readFirst() - running.startedAt);
-        exits.stop();
+        this.userspaceExits.push(trace.exits());
+        this.toEntry.push(trace.firstEntry() - running.startedAt);
+        trace.stop();
       }),
     );
   }
@@ -111,7 +111,7 @@ function report(results: Results, { kernel, ours, peer }: Contest): void {
     results.add(`${kernel}: ${what}`, unit, samples, goal === undefined ? {} : { goal });
   };
   const counted = ours.userspaceExits.length > 0;
-  if (counted) add("to the guest's first exit", "ms", (c) => c.toFirstExit);
+  if (counted) add("to the guest's first instruction", "ms", (c) => c.toEntry);
   add("to init's first line", "ms", (c) => c.toInit, 1);
   add("to login", "ms", (c) => c.toLogin, 1);
   add("peak memory beyond the guest's", "MiB", (c) => c.peakBeyond / MIB);

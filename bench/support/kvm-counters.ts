@@ -2,8 +2,9 @@
  * How often a monitor's guest left guest mode, and why, as the kernel counted it.
  *
  * KVM's own counters are in debugfs and always on. The returns to user space by
- * reason come from a histogram that the tracepoint kvm:kvm_userspace_exit fills:
- * exact, and the same for every monitor. Both need root.
+ * reason come from a histogram that the tracepoint kvm:kvm_userspace_exit fills,
+ * when the guest began to run from the first kvm:kvm_fpu: exact, and the same for
+ * every monitor. All need root.
  *
  * Source: Linux Documentation/trace/histogram.rst; api.rst, section 5, for the
  * numbers of exit reasons.
@@ -14,8 +15,10 @@ import { exitName } from "vmexit/kvm";
 
 const DEBUGFS = "/sys/kernel/debug/kvm";
 const TRACING = "/sys/kernel/debug/tracing";
-const TRACEPOINT = `${TRACING}/events/kvm/kvm_userspace_exit`;
+const EXIT = `${TRACING}/events/kvm/kvm_userspace_exit`;
 const HISTOGRAM = "hist:keys=reason,errno";
+/** Each KVM_RUN begins with loading the guest's FPU: the tracepoint that tells of every entry and of no other exit. */
+const ENTRY = `${TRACING}/events/kvm/kvm_fpu`;
 
 /** KVM's counters of the machine that process `pid` has; undefined where debugfs is not to be had. */
 export function kvmCounters(pid: number): Map<string, number> | undefined {
@@ -42,17 +45,18 @@ function counterIn(file: string): number | undefined {
   }
 }
 
-/** Counts returns to user space, of every VM of this machine, from `start` to `stop`. */
-export class UserspaceExits {
-  /** False where the tracepoint is not to be had. */
+/** Watches KVM_RUN of every VM of this machine, from `start` to `stop`. */
+export class RunTrace {
+  /** False where tracing is not to be had. */
   start(): boolean {
     try {
       this.stop();
-      writeFileSync(join(TRACEPOINT, "trigger"), HISTOGRAM);
+      writeFileSync(join(EXIT, "trigger"), HISTOGRAM);
       writeFileSync(join(TRACING, "trace_clock"), "mono");
       writeFileSync(join(TRACING, "options/overwrite"), "0"); // keeps the first ones
       writeFileSync(join(TRACING, "trace"), "");
-      writeFileSync(join(TRACEPOINT, "enable"), "1");
+      writeFileSync(join(ENTRY, "filter"), "load == 1");
+      writeFileSync(join(ENTRY, "enable"), "1");
       return true;
     } catch {
       return false;
@@ -60,16 +64,16 @@ export class UserspaceExits {
   }
 
   stop(): void {
-    writeFileSync(join(TRACEPOINT, "enable"), "0");
-    if (readFileSync(join(TRACEPOINT, "trigger"), "utf8").includes(HISTOGRAM)) {
-      writeFileSync(join(TRACEPOINT, "trigger"), `!${HISTOGRAM}`);
+    writeFileSync(join(ENTRY, "enable"), "0");
+    if (readFileSync(join(EXIT, "trigger"), "utf8").includes(HISTOGRAM)) {
+      writeFileSync(join(EXIT, "trigger"), `!${HISTOGRAM}`);
     }
   }
 
-  /** By reason so far. */
-  read(): Map<string, number> {
+  /** Returns to user space so far, by reason. */
+  exits(): Map<string, number> {
     const exits = new Map<string, number>();
-    const text = readFileSync(join(TRACEPOINT, "hist"), "utf8");
+    const text = readFileSync(join(EXIT, "hist"), "utf8");
     for (const match of text.matchAll(/\{ reason: +(\d+), errno: +(\d+) \} hitcount: +(\d+)/g)) {
       const [, reason, errno, count] = match.map(Number);
       // KVM_RUN failed with -EINTR, printed as if it had no sign; the reason is then an older one.
@@ -79,11 +83,13 @@ export class UserspaceExits {
     return exits;
   }
 
-  /** When the first was, by performance.now(). */
-  readFirst(): number {
+  /** When a guest ran first, by performance.now(). */
+  firstEntry(): number {
     const text = readFileSync(join(TRACING, "trace"), "utf8");
-    const seconds = [...text.matchAll(/ (\d+\.\d+): kvm_userspace_exit:/g)].map((match) => Number(match[1]));
+    const first = Math.min(
+      ...Array.from(text.matchAll(/ (\d+\.\d+): kvm_fpu:/g), (match) => Number(match[1])),
+    );
     const sinceBoot = Number(process.hrtime.bigint()) / 1e6 - performance.now(); // both are CLOCK_MONOTONIC
-    return Math.min(...seconds) * 1000 - sinceBoot;
+    return first * 1000 - sinceBoot;
   }
 }
