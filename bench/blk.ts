@@ -22,6 +22,7 @@ import {
   scratchFolder,
   withProgram,
 } from "./support/guest.ts";
+import { kvmRuns } from "./support/kvm-counters.ts";
 import { qemu, vmexit } from "./support/monitor.ts";
 import { monitorCpuSeconds } from "./support/process.ts";
 import { Results } from "./support/results.ts";
@@ -42,6 +43,8 @@ interface Sample {
   readonly perSecond: number;
   /** Seconds of CPU outside the guest, per million requests. */
   readonly cpu: number;
+  /** KVM_RUN calls per request. */
+  readonly runs: number;
 }
 
 const folder = scratchFolder();
@@ -80,20 +83,27 @@ for (const job of JOBS) {
   results.add(job.what, small ? "IOPS" : "MiB/s", rate, { better: "higher", goal: 1 });
   const cpu = pair(({ cpu }) => cpu);
   results.add(`${job.what}: the monitor's CPU per million`, "s", cpu);
+  const runs = pair(({ runs }) => runs);
+  if (runs.ours.every(Number.isFinite)) results.add(`${job.what}: exits to user space`, "per request", runs);
 }
 await Promise.all([ours.stop(), peer.stop()]);
 console.log(`blk: medians of ${ROUNDS} rounds of ${SECONDS} s; a raw file of ${DISK_MIB} MiB in memory`);
 results.finish();
 
 async function load(guest: ObedientGuest, job: (typeof JOBS)[number]): Promise<Sample> {
-  let cpuAt: number[] = [];
+  const at: { cpu: number; runs: number }[] = [];
   const line = `blk-load /dev/vda ${job.mode} ${job.block} ${job.depth} ${SECONDS}`;
   const { ms, printed } = await guest.time(line, (pid) => {
-    cpuAt = [...cpuAt.slice(-1), monitorCpuSeconds(pid)];
+    at.push({ cpu: monitorCpuSeconds(pid), runs: kvmRuns(pid) });
   });
   const requests = Number(printed);
   if (!(requests > 0)) throw new Error(`blk-load printed ${printed}`);
-  return { perSecond: requests / (ms / 1000), cpu: ((cpuAt[1] - cpuAt[0]) / requests) * 1e6 };
+  const [before, after] = at.slice(-2); // of the last attempt
+  return {
+    perSecond: requests / (ms / 1000),
+    cpu: ((after.cpu - before.cpu) / requests) * 1e6,
+    runs: (after.runs - before.runs) / requests,
+  };
 }
 
 /** A disk without holes. */

@@ -36,6 +36,11 @@ export function kvmCounters(pid: number): Map<string, number> | undefined {
   return counters;
 }
 
+/** KVM_RUN calls of the machine that process `pid` has: each begins with loading the guest's FPU, and is counted so. */
+export function kvmRuns(pid: number): number {
+  return kvmCounters(pid)?.get("fpu_reload") ?? Number.NaN;
+}
+
 function counterIn(file: string): number | undefined {
   try {
     const text = readFileSync(file, "utf8").trim();
