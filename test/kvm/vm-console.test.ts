@@ -64,7 +64,7 @@ test("128 KiB come back from a guest that echoes: nothing is lost in either dire
   }
   const received = await reading;
   expect(received.subarray(1).equals(sent)).toBe(true);
-  expect(waits).toBeGreaterThan(10);
+  expect(waits).toBeGreaterThan(5); // every second of 14 writes finds the stream's 16 KiB full
   expect(vm.stats().serials).toEqual([{ bytesOut: length + 1, bytesIn: length, dropped: 0 }]);
 }, 240_000);
 
