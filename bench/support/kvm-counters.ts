@@ -1,10 +1,11 @@
 /**
  * How often a monitor's guest left guest mode, and why, as the kernel counted it.
  *
- * KVM's own counters are in debugfs and always on. The returns to user space by
- * reason come from a histogram that the tracepoint kvm:kvm_userspace_exit fills,
- * when the guest began to run from the first kvm:kvm_fpu: exact, and the same for
- * every monitor. All need root.
+ * KVM's own counters are in debugfs and always on. Exits by reason come from
+ * histograms of the tracepoints kvm:kvm_exit (all; the kernel serves most) and
+ * kvm:kvm_userspace_exit (those that return from KVM_RUN), and when the guest
+ * began to run from the first kvm:kvm_fpu: exact, and the same for every monitor.
+ * All need root.
  *
  * Source: Linux Documentation/trace/histogram.rst; api.rst, section 5, for the
  * numbers of exit reasons.
@@ -12,11 +13,13 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exitName } from "vmexit/kvm";
+import { hardwareExitName } from "./hardware-exits.ts";
 
 const DEBUGFS = "/sys/kernel/debug/kvm";
 const TRACING = "/sys/kernel/debug/tracing";
-const EXIT = `${TRACING}/events/kvm/kvm_userspace_exit`;
-const HISTOGRAM = "hist:keys=reason,errno";
+/** A histogram: what has it, and the trigger that makes it. */
+const TO_USER = { event: `${TRACING}/events/kvm/kvm_userspace_exit`, trigger: "hist:keys=reason,errno" };
+const TO_KERNEL = { event: `${TRACING}/events/kvm/kvm_exit`, trigger: "hist:keys=exit_reason,isa" };
 /** Each KVM_RUN begins with loading the guest's FPU: the tracepoint that tells of every entry and of no other exit. */
 const ENTRY = `${TRACING}/events/kvm/kvm_fpu`;
 
@@ -52,11 +55,16 @@ function counterIn(file: string): number | undefined {
 
 /** Watches KVM_RUN of every VM of this machine, from `start` to `stop`. */
 export class RunTrace {
-  /** False where tracing is not to be had. */
-  start(): boolean {
+  /**
+   * @param all count exits that the kernel serves too, which takes some time in each
+   * @returns false where tracing is not to be had
+   */
+  start(all = false): boolean {
     try {
       this.stop();
-      writeFileSync(join(EXIT, "trigger"), HISTOGRAM);
+      for (const { event, trigger } of all ? [TO_USER, TO_KERNEL] : [TO_USER]) {
+        writeFileSync(join(event, "trigger"), trigger);
+      }
       writeFileSync(join(TRACING, "trace_clock"), "mono");
       writeFileSync(join(TRACING, "options/overwrite"), "0"); // keeps the first ones
       writeFileSync(join(TRACING, "trace"), "");
@@ -70,22 +78,25 @@ export class RunTrace {
 
   stop(): void {
     writeFileSync(join(ENTRY, "enable"), "0");
-    if (readFileSync(join(EXIT, "trigger"), "utf8").includes(HISTOGRAM)) {
-      writeFileSync(join(EXIT, "trigger"), `!${HISTOGRAM}`);
+    for (const { event, trigger } of [TO_USER, TO_KERNEL]) {
+      if (!readFileSync(join(event, "trigger"), "utf8").includes(trigger)) continue;
+      writeFileSync(join(event, "trigger"), `!${trigger}`);
     }
   }
 
   /** Returns to user space so far, by reason. */
+  exitsToUser(): Map<string, number> {
+    // KVM_RUN that fails with -EINTR leaves an older reason.
+    return histogram(TO_USER.event, /reason: +(\d+), errno: +(\d+)/, (reason, errno) =>
+      errno === 0 ? exitName(reason) : "interrupted",
+    );
+  }
+
+  /** All exits so far, by reason; none unless `start` was told to count them. */
   exits(): Map<string, number> {
-    const exits = new Map<string, number>();
-    const text = readFileSync(join(EXIT, "hist"), "utf8");
-    for (const match of text.matchAll(/\{ reason: +(\d+), errno: +(\d+) \} hitcount: +(\d+)/g)) {
-      const [, reason, errno, count] = match.map(Number);
-      // KVM_RUN failed with -EINTR, printed as if it had no sign; the reason is then an older one.
-      const name = errno === 0 ? exitName(reason) : "interrupted";
-      exits.set(name, (exits.get(name) ?? 0) + count);
-    }
-    return exits;
+    return histogram(TO_KERNEL.event, /exit_reason: +(\d+), isa: +(\d+)/, (reason, isa) =>
+      hardwareExitName(isa, reason),
+    );
   }
 
   /** When a guest ran first, by performance.now(). */
@@ -97,4 +108,17 @@ export class RunTrace {
     const sinceBoot = Number(process.hrtime.bigint()) / 1e6 - performance.now(); // both are CLOCK_MONOTONIC
     return first * 1000 - sinceBoot;
   }
+}
+
+/** Counts by name of two keys: the lines are like `{ reason: 2, errno: 0 } hitcount: 17`. */
+function histogram(event: string, keys: RegExp, name: (a: number, b: number) => string): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const line of readFileSync(join(event, "hist"), "utf8").split("\n")) {
+    const hits = /hitcount: +(\d+)/.exec(line);
+    const match = keys.exec(line);
+    if (hits === null || match === null) continue;
+    const key = name(Number(match[1]), Number(match[2]));
+    counts.set(key, (counts.get(key) ?? 0) + Number(hits[1]));
+  }
+  return counts;
 }
