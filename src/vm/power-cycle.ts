@@ -53,6 +53,8 @@ export class PowerCycle {
   readonly #microvm: Microvm;
   readonly #threads: ThreadGroup;
   #ended = false;
+  /** The threads are gone, and so are the handles by which they would be kicked. */
+  #over = false;
   #isCut = false;
 
   /** @throws as createVm does; nothing is left behind then. */
@@ -113,6 +115,7 @@ export class PowerCycle {
 
   /** Tells the threads to end, whatever they wait for. To be followed by `end`. */
   cut(): void {
+    if (this.#over) return;
     this.#isCut = true;
     for (const mailbox of this.#shared.mailboxes) mailbox.close();
     this.#threads.tellToEnd();
@@ -124,6 +127,7 @@ export class PowerCycle {
     this.#ended = true;
     this.cut();
     await this.#threads.end(meanwhile);
+    this.#over = true;
     this.#board.close();
   }
 

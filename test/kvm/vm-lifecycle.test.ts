@@ -1,8 +1,7 @@
 /** The life of a machine, with guests of a few bytes. */
-import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import type { VirtualMachine, VmOptions } from "vmexit";
+import type { VirtualMachine } from "vmexit";
 import {
   ECHO,
   exitWith,
@@ -17,14 +16,16 @@ import {
   say,
   TRIPLE_FAULT,
 } from "../support/flat-machine.ts";
-import { guestMappings, openDescriptors } from "../support/process-resources.ts";
+
+/** What ends at once may take this long on a machine that is emulated and busy. */
+const PROMPTLY_MS = 20_000;
 
 /** Ends a machine, and says so if that takes more than a moment. */
 async function stopPromptly(vm: VirtualMachine): Promise<void> {
   const start = Date.now();
   await vm.stop();
   expect(await vm.exited).toEqual({ reason: "stopped" });
-  expect(Date.now() - start).toBeLessThan(5_000);
+  expect(Date.now() - start).toBeLessThan(PROMPTLY_MS);
 }
 
 test("a guest that powers off, exits or faults beyond help ends the machine, each with its reason", async () => {
@@ -192,56 +193,12 @@ test("several machines at once do not meet", async () => {
   await Promise.all(machines.map((vm) => vm.close()));
 });
 
-/** What machines are made of, in this process. */
-function resources() {
-  const descriptors = openDescriptors();
-  return {
-    kvm: descriptors.filter((target) => /kvm|guest-ram/.test(target)),
-    mappings: guestMappings(),
-    events: descriptors.length,
-    threads: readdirSync("/proc/self/task").length,
-  };
-}
-
-/** Memory goes when V8 has let go of the last view of it, some turns of the event loop after close(). */
-async function expectNoMachine() {
-  await expect.poll(resources, { timeout: 20_000 }).toMatchObject({ kvm: [], mappings: [] });
-  return resources();
-}
-
-test("a machine that cannot be made leaves nothing behind", async () => {
-  await expectNoMachine();
-  const bad: Partial<VmOptions>[] = [
-    { kernel: "/nonexistent" },
-    { kernel: new Uint8Array() },
-    { drives: [{ file: "/nonexistent" }] },
-    { kvm: "/dev/null" },
-    { cmdline: "quiet" },
-    { cpus: 2, initrd: new Uint8Array(10) },
-  ];
-  for (const options of bad) await expect(flatMachine(POWER_OFF, options)).rejects.toThrow();
-  await expectNoMachine();
-});
-
-test("50 machines that were made, run and closed leave no descriptor, thread or mapping behind", async () => {
-  const endings: Partial<VmOptions>[] = [
-    {},
-    { cpus: 2 },
-    { memoryBacking: "anonymous" },
-    { rng: true },
-    { cpus: 3 },
-  ];
-  const one = async (n: number) => {
-    const vm = await flatMachine([...say("!"), ...(n % 2 === 0 ? POWER_OFF : FOR_EVER)], endings[n % 5]);
-    if (n % 7 === 6) return vm.close(); // never started
+test("stop may be called at any moment, also when the last words of a machine that ends just came", async () => {
+  for (let turn = 0; turn < 30; turn++) {
+    const vm = await flatMachine([...say("ab"), ...exitWith(0)]);
     await vm.start();
-    await vm.serial.waitFor("!");
-    if (n % 2 === 0) await vm.exited;
-    await vm.close();
-  };
-  const before = await expectNoMachine();
-  for (let n = 0; n < 50; n++) await one(n);
-  const after = await expectNoMachine();
-  expect(after.threads).toBeLessThanOrEqual(before.threads + 1);
-  expect(after.events).toBeLessThanOrEqual(before.events + 5);
-}, 120_000);
+    await vm.serial.waitFor("ab");
+    await vm.stop();
+    expect((await vm.exited).reason).toMatch(/exit|stopped/);
+  }
+});
