@@ -8,7 +8,7 @@ import { ECHO, FLOOD, FOR_EVER, flatOptions, POWER_OFF, say } from "../support/f
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** How long a program may take to end, on a machine that does other things besides. */
-const PROMPTLY_MS = 10_000;
+const PROMPTLY_MS = 30_000;
 
 const GUESTS = {
   /** Computes, and never leaves the guest. */
