@@ -147,7 +147,8 @@ function reporter(notice: (text: string) => void): (error: Error) => void {
   return (error) => {
     if ("code" in error && error.code === "ECRASH") return; // the ending says the same
     reports++;
-    if (reports <= REPORT_LIMIT) notice(`vmexit: ${error.message}\n`);
+    const device = "device" in error && error.device !== "vm" ? `${error.device}: ` : "";
+    if (reports <= REPORT_LIMIT) notice(`vmexit: ${device}${error.message}\n`);
     if (reports === REPORT_LIMIT) notice("vmexit: further reports are not shown\n");
   };
 }

@@ -249,6 +249,16 @@ test("unclaimed accesses are shown when asked for", async () => {
   );
 });
 
+test("a report names the device that it is about", async () => {
+  const { seen, world } = host((machine) => {
+    machine.emit("error", Object.assign(new Error("writing failed"), { device: "virtio-blk1", code: "EIO" }));
+    machine.emit("error", Object.assign(new Error("the kernel panicked"), { device: "vm", code: "EPANIC" }));
+    machine.end({ reason: "poweroff" });
+  });
+  await run(["-kernel", "K"], world);
+  expect(seen.stderr.text).toBe("vmexit: virtio-blk1: writing failed\nvmexit: the kernel panicked\n");
+});
+
 test("a guest cannot flood the log with reports", async () => {
   const { seen, world } = host((machine) => {
     for (let n = 0; n < 1000; n++) machine.emit("error", new Error("virtio-blk: broken queue"));
