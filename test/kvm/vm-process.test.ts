@@ -128,3 +128,11 @@ test("process.exit() in the middle of making, pausing and stopping machines ends
     expect(await program("flood", rest).end()).toMatchObject({ status: 3, signal: null, err: "" });
   }
 });
+
+test("process.exit() while the threads of a machine still start ends the program", async () => {
+  for (let ms = 20; ms < 120; ms += 10) {
+    // Too busy to notice anything, as a program at its end may be.
+    const rest = `make(); for (const start = Date.now(); Date.now() - start < ${ms}; ); process.exit(3);`;
+    expect(await program("busy", rest, 3).end()).toMatchObject({ status: 3, signal: null, err: "" });
+  }
+}, 200_000);
