@@ -16,7 +16,7 @@ function isStale() {
   if (!existsSync(command)) return true;
   const made = statSync(command).mtimeMs;
   const sources = readdirSync(dist, { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".js") && !name.startsWith("bundle"))
+    .filter((name) => name.endsWith(".js") && !/^(bundle|demos)/.test(name))
     .map((name) => join(dist, name));
   sources.push(fileURLToPath(new URL("../rolldown.config.js", import.meta.url)));
   return sources.some((source) => statSync(source).mtimeMs >= made);

@@ -1,7 +1,7 @@
 /**
  * Builds and runs an example.
  *
- *   npm run example -- NAME [ARGUMENT...]      e.g. 01-hello
+ *   npm run example -- NAME [ARGUMENT...]      e.g. 01-hello, or demos/hello
  *
  * Tiny guests run on any KVM. An example that boots Linux runs in the lab where this
  * machine has no hardware KVM, and so does every one where /dev/kvm does not open.
@@ -17,8 +17,11 @@ await main("example", async ([name, ...args]) => {
   const names = readdirSync(join(root, "examples"))
     .filter((file) => file.endsWith(".ts"))
     .map((file) => file.slice(0, -3));
-  if (name === undefined || !names.includes(name)) {
-    console.error(`usage: npm run example -- NAME [ARGUMENT...]\n\nNAME is one of: ${names.join(", ")}`);
+  const demo = /^demos\/(.+)$/.exec(name ?? "")?.[1];
+  if (demo === undefined && !names.includes(name)) {
+    console.error(
+      `usage: npm run example -- NAME [ARGUMENT...]\n\nNAME is one of: ${names.join(", ")}, demos/…`,
+    );
     return 2;
   }
   const { opens, hardware } = hostKvm();
@@ -27,9 +30,10 @@ await main("example", async ([name, ...args]) => {
   setUp([...(bootsLinux ? ["guest"] : []), ...(here ? [] : ["guest", "lab"])], ".");
   if (bootsLinux) process.env.VMEXIT_GUEST_DIR ??= guestFolder();
 
-  const script = join(root, "build/tools/examples", `${name}.js`);
+  const script =
+    demo === undefined ? join(root, "build/tools/examples", `${name}.js`) : join(root, "dist/bundle/main.js");
   if (!existsSync(script)) throw new Error(`${script} was not built`);
-  const command = [process.execPath, script, ...args];
+  const command = [process.execPath, script, ...(demo === undefined ? [] : ["demo", demo]), ...args];
   if (here) return run(command);
   console.error(`example: no ${bootsLinux ? "hardware " : ""}KVM here; running in the lab`);
   return run(inLab([], command));

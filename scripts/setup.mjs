@@ -56,6 +56,7 @@ function ensureBuild(what) {
   }
   step("compiling TypeScript", "flock", [LOCK, join(root, "node_modules/.bin/tsc"), "-b", what]);
   step("bundling", "flock", [LOCK, process.execPath, join(root, "scripts/bundle.mjs")]);
+  step("assembling the demos' guests", "flock", [LOCK, process.execPath, join(root, "scripts/assemble.mjs")]);
 }
 
 /** Makes the guest, if it is not there, and returns its folder (lab/guest/build). */

@@ -32,6 +32,14 @@ const COMMANDS: readonly Command[] = [
       (await import("./probe-command.ts")).probeCommand(argv, process.stdout, process.stderr),
   },
   {
+    name: "demo",
+    help: "shows entries and exits of tiny guests; alone, lists the demos",
+    run: async (argv) => {
+      const { demoCommand, packagedDemos } = await import("./demo-command.ts");
+      return demoCommand(argv, packagedDemos, process.stdout, process.stderr);
+    },
+  },
+  {
     name: "help",
     help: "prints this text, or that of a subcommand: vmexit help run",
     run: async ([topic]) => {
