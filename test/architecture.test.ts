@@ -20,6 +20,7 @@ const ORDER = [
   "block",
   "virtio",
   "boot",
+  "trace",
   "machine",
   "threads",
   "vm",
@@ -40,6 +41,10 @@ const WALLS: Record<string, { not: string[]; because: string }> = {
   boot: {
     not: ["sys", "kvm", "bus", "block", "virtio", "node:"],
     because: "it is pure: bytes in, a plan out",
+  },
+  trace: {
+    not: ["sys", "kvm", "memory", "bus", "devices", "block", "virtio"],
+    because: "it is about files and records, on any machine that has Node",
   },
   machine: { not: ["sys", "kvm"], because: "assembly is a pure function; each thread plugs in its own host" },
 };

@@ -40,6 +40,12 @@ const COMMANDS: readonly Command[] = [
     },
   },
   {
+    name: "trace",
+    help: "looks at a trace that run wrote; vmexit trace --help",
+    run: async (argv) =>
+      (await import("./trace-command.ts")).traceCommand(argv, process.stdout, process.stderr),
+  },
+  {
     name: "help",
     help: "prints this text, or that of a subcommand: vmexit help run",
     run: async ([topic]) => {

@@ -1,0 +1,54 @@
+/** `vmexit trace`: what can be done with a trace file. */
+import type { Writable } from "node:stream";
+import { OK, USAGE } from "./exit-status.ts";
+import { didYouMean } from "./key-values.ts";
+
+/** Where a trace command prints. */
+export interface TraceOutput {
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+}
+
+interface TraceCommand {
+  readonly name: string;
+  readonly help: string;
+  run(argv: readonly string[], output: TraceOutput): Promise<number>;
+}
+
+const COMMANDS: readonly TraceCommand[] = [
+  {
+    name: "summary",
+    help: "counts and times by reason and device; busiest ports and code",
+    run: async (argv, output) => (await import("./trace-summary.ts")).traceSummary(argv, output),
+  },
+];
+
+export async function traceCommand(
+  argv: readonly string[],
+  stdout: Writable,
+  stderr: Writable,
+): Promise<number> {
+  const [word, ...rest] = argv;
+  const command = COMMANDS.find(({ name }) => name === word);
+  if (command !== undefined) return command.run(rest, { stdout, stderr });
+  if (word !== undefined && /^--?h(elp)?$/.test(word)) {
+    stdout.write(help());
+    return OK;
+  }
+  const names = COMMANDS.map(({ name }) => name);
+  stderr.write(
+    word === undefined
+      ? help()
+      : `vmexit trace: unknown command "${word}"${didYouMean(word, names)}; there is ${names.join(", ")}\n`,
+  );
+  return USAGE;
+}
+
+function help(): string {
+  const lines = COMMANDS.map(({ name, help }) => `  ${name.padEnd(8)} ${help}\n`).join("");
+  return `Usage: vmexit trace COMMAND FILE [OPTION]…
+
+FILE is what vmexit run -trace exits=FILE wrote.
+
+${lines}`;
+}

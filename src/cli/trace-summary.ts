@@ -1,0 +1,87 @@
+/** `vmexit trace summary FILE [-symbols FILE] [-json]`: a trace in numbers. */
+import { BootError } from "../boot/plan.ts";
+import { readTrace, TraceError } from "../trace/read.ts";
+import { summarize } from "../trace/summary.ts";
+import { summaryText } from "../trace/summary-text.ts";
+import { readSymbols } from "../trace/symbols.ts";
+import { FAILED, OK, USAGE } from "./exit-status.ts";
+import { didYouMean } from "./key-values.ts";
+import type { TraceOutput } from "./trace-command.ts";
+
+const HELP = `Usage: vmexit trace summary FILE [OPTION]…
+
+Exits by reason and device, with the time they took, the busiest ports and
+addresses, the code that exits most, and KVM's own counters.
+
+  -symbols FILE   names for code: a vmlinux with symbols, a System.map, or a copy of /proc/kallsyms.
+                  A Linux guest has to be started with nokaslr for them to fit.
+  -json           prints one JSON object
+  -help           this text
+`;
+
+const OPTIONS = ["symbols", "json", "help"];
+
+interface Request {
+  file: string | undefined;
+  symbols: string | undefined;
+  json: boolean;
+  help: boolean;
+}
+
+export async function traceSummary(
+  argv: readonly string[],
+  { stdout, stderr }: TraceOutput,
+): Promise<number> {
+  const complain = (sentence: string) => void stderr.write(`vmexit trace summary: ${sentence}\n`);
+  const request = parse(argv);
+  if (typeof request === "string") {
+    complain(request);
+    return USAGE;
+  }
+  if (request.help) {
+    stdout.write(HELP);
+    return OK;
+  }
+  if (request.file === undefined) {
+    complain("which file? vmexit trace summary FILE");
+    return USAGE;
+  }
+  try {
+    const symbols = request.symbols === undefined ? undefined : readSymbols(request.symbols);
+    const summary = await summarize(readTrace(request.file), symbols);
+    stdout.write(request.json ? `${JSON.stringify(summary, null, 2)}\n` : summaryText(summary));
+    return OK;
+  } catch (error) {
+    if (!isExpected(error)) throw error;
+    complain(error.message);
+    return FAILED;
+  }
+}
+
+/** A sentence if the words cannot be used. */
+function parse(argv: readonly string[]): Request | string {
+  const request: Request = { file: undefined, symbols: undefined, json: false, help: false };
+  for (let at = 0; at < argv.length; at++) {
+    const word = argv[at];
+    const option = /^--?([a-z]+)(?:=(.+))?$/.exec(word);
+    if (option === null) {
+      if (request.file !== undefined) return `"${word}": one file at a time`;
+      request.file = word;
+      continue;
+    }
+    const [, name, attached] = option;
+    if (name === "symbols") {
+      request.symbols = attached ?? argv[++at];
+      if (request.symbols === undefined) return `${word}: needs a file, as in -symbols System.map`;
+    } else if (name === "json" && attached === undefined) request.json = true;
+    else if (name === "help" || name === "h") request.help = true;
+    else return `${word}: unknown option${didYouMean(name, OPTIONS, "-")}`;
+  }
+  return request;
+}
+
+/** What is wrong with a file, as opposed to what is wrong with this program. */
+function isExpected(error: unknown): error is Error {
+  if (error instanceof TraceError || error instanceof BootError) return true;
+  return error instanceof Error && "code" in error && "syscall" in error;
+}
