@@ -19,7 +19,7 @@ const { Guarded }: typeof import("../src/bus/guarded.ts") = await inner("bus/gua
 const { Lock }: typeof import("../src/base/lock.ts") = await inner("base/lock");
 const { CONTROL_WORDS, Control, PARK, RUN }: typeof import("../src/threads/control.ts") =
   await inner("threads/control");
-const { runVcpu }: typeof import("../src/threads/vcpu-loop.ts") = await inner("threads/vcpu-loop");
+const { DEBUG, runVcpu }: typeof import("../src/threads/vcpu-loop.ts") = await inner("threads/vcpu-loop");
 
 const PORT = 0x80;
 const CODE = 0x1000;
@@ -71,8 +71,9 @@ function typescriptLoop(vcpu: Vcpu, locked: boolean): (count: number) => void {
   return (count) => {
     sink.left = count;
     sink.control.request(RUN);
-    const ending = runVcpu(vcpu, ports, memory, sink.control, counters);
-    if (ending !== undefined) throw new Error(`the guest ended: ${ending.message ?? ending.reason}`);
+    const stop = runVcpu(vcpu, ports, memory, sink.control, counters);
+    if (stop === DEBUG) throw new Error("the guest met a breakpoint");
+    if (stop !== undefined) throw new Error(`the guest ended: ${stop.message ?? stop.reason}`);
   };
 }
 

@@ -1,6 +1,6 @@
 // Guest RAM: one memfd, or anonymous memory, mapped once in the process.
 //
-// Source: memfd_create(2), mmap(2), madvise(2), fallocate(2).
+// Source: memfd_create(2), mmap(2), madvise(2), fallocate(2), mincore(2).
 //
 // The mapping starts on a 2 MiB boundary and asks for transparent huge pages:
 // a guest in 4 KiB pages takes some fifty times as many nested page faults to
@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace vmexit {
@@ -70,13 +71,16 @@ int64_t MapAligned(uint64_t size, int flags, int fd, Mapping* out) {
 }  // namespace
 
 Napi::Function GuestRam::Define(Napi::Env env) {
-  return Handle::Define(env, "GuestRam",
-                        {
-                            InstanceMethod<&GuestRam::Create>("create"),
-                            InstanceMethod<&GuestRam::Size>("size"),
-                            InstanceMethod<&GuestRam::View>("view"),
-                            InstanceMethod<&GuestRam::Zero>("zero"),
-                        });
+  return Handle::Define(
+      env, "GuestRam",
+      {
+          InstanceMethod<&GuestRam::Create>("create"),
+          InstanceMethod<&GuestRam::Size>("size"),
+          InstanceMethod<&GuestRam::View>("view"),
+          InstanceMethod<&GuestRam::Zero>("zero"),
+          InstanceMethod<&GuestRam::HostAddress>("hostAddress"),
+          InstanceMethod<&GuestRam::Resident>("resident"),
+      });
 }
 
 // create(size, flags). The size is a multiple of 4096 bytes, with kHugeTlb of
@@ -149,6 +153,39 @@ Napi::Value GuestRam::Zero(const Napi::CallbackInfo& info) {
                         static_cast<off_t>(mapping.size()))
           : ::madvise(mapping.data(), mapping.size(), MADV_DONTNEED);
   return Result(info, Sys(failed));
+}
+
+// hostAddress(): where the memory lies in this process.
+Napi::Value GuestRam::HostAddress(const Napi::CallbackInfo& info) {
+  if (!state_) return Result(info, -EBADF);
+  return Result(info, static_cast<int64_t>(
+                          reinterpret_cast<uintptr_t>(state_->mapping.data())));
+}
+
+// resident(offset, length): how many bytes of a range have memory of the host
+// behind them. Both are multiples of 4096.
+Napi::Value GuestRam::Resident(const Napi::CallbackInfo& info) {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  if (!ReadUint64(info, 0, &offset) || !ReadUint64(info, 1, &length) ||
+      offset % kPage != 0 || length % kPage != 0) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_) return Result(info, -EBADF);
+  if (!state_->mapping.Contains(offset, length)) return Result(info, -EINVAL);
+  // A byte a page; in pieces, so that it takes no memory of its own to ask.
+  constexpr uint64_t kPages = 4096;
+  unsigned char in_core[kPages];
+  uint64_t pages = 0;
+  for (uint64_t done = 0; done < length; done += kPages * kPage) {
+    const uint64_t piece = std::min(kPages * kPage, length - done);
+    if (::mincore(state_->mapping.data() + offset + done, piece, in_core) < 0) {
+      return Result(info, -errno);
+    }
+    pages += std::count_if(in_core, in_core + piece / kPage,
+                           [](unsigned char page) { return page & 1; });
+  }
+  return Result(info, static_cast<int64_t>(pages * kPage));
 }
 
 }  // namespace vmexit

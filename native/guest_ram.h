@@ -33,6 +33,8 @@ class GuestRam : public Handle<GuestRam, RamState> {
   Napi::Value Size(const Napi::CallbackInfo& info);
   Napi::Value View(const Napi::CallbackInfo& info);
   Napi::Value Zero(const Napi::CallbackInfo& info);
+  Napi::Value HostAddress(const Napi::CallbackInfo& info);
+  Napi::Value Resident(const Napi::CallbackInfo& info);
 };
 
 }  // namespace vmexit

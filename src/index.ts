@@ -2,9 +2,14 @@
 export { OptionError } from "./base/errors.ts";
 export { BootError } from "./boot/plan.ts";
 export { KvmError } from "./kvm/errors.ts";
+export type { Fpu } from "./kvm/fpu.ts";
+export type { GuestDebug, Translation } from "./kvm/vcpu.ts";
+export type { RegisteredSlot } from "./kvm/vm.ts";
 export { SystemError } from "./sys/errors.ts";
 export { AddonError } from "./sys/native.ts";
-export type { Ending } from "./threads/shared.ts";
+export type { DebugStop, Ending } from "./threads/shared.ts";
+export type { GuestCpu, Registers, RegistersChange } from "./vm/guest-cpu.ts";
+export type { MemoryNode, MemoryTree } from "./vm/memory-tree.ts";
 export type {
   DeviceHandlers,
   DeviceOptions,
@@ -14,4 +19,12 @@ export type {
 } from "./vm/options.ts";
 export { type SerialPort, WaitError } from "./vm/serial-port.ts";
 export type { DriveStats, SerialStats, VmStats } from "./vm/stats.ts";
-export { createVm, StateError, VirtualMachine, VmError, type VmState } from "./vm/virtual-machine.ts";
+export {
+  createVm,
+  type RunOptions,
+  StateError,
+  VirtualMachine,
+  VmError,
+  type VmState,
+} from "./vm/virtual-machine.ts";
+export type { VmMemory } from "./vm/vm-memory.ts";

@@ -133,6 +133,11 @@ export class AddressSpace {
     return this.#windows.map((placed) => placed?.name ?? "unclaimed");
   }
 
+  /** The windows, lowest address first. */
+  get windows(): readonly Window[] {
+    return this.#sorted.map((placed) => placed.window);
+  }
+
   /** The address map, one window a line, lowest address first. */
   describe(): string {
     const width = Math.max(0, ...this.#sorted.map((placed) => placed.range.length));

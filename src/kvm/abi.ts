@@ -61,6 +61,8 @@ export const KVM_GUESTDBG_ENABLE = 1;
 export const KVM_GUESTDBG_SINGLESTEP = 2;
 export const KVM_GUESTDBG_USE_SW_BP = 0x10000;
 export const KVM_GUESTDBG_USE_HW_BP = 0x20000;
+export const KVM_GUESTDBG_INJECT_DB = 0x40000;
+export const KVM_GUESTDBG_INJECT_BP = 0x80000;
 export const KVM_CPUID_FLAG_SIGNIFCANT_INDEX = 1;
 export const KVM_STATS_TYPE_CUMULATIVE = 0;
 export const KVM_STATS_TYPE_INSTANT = 1;
@@ -219,6 +221,10 @@ export const kvm_fpu = {
   fpr: 0,
   fcw: 128,
   fsw: 130,
+  ftwx: 132,
+  last_opcode: 134,
+  last_ip: 136,
+  last_dp: 144,
   xmm: 152,
   mxcsr: 408,
 } as const;

@@ -11,9 +11,10 @@ export { type CapabilityName, capabilities, capabilityName } from "./capabilitie
 export type { CpuidEntry } from "./cpuid.ts";
 export { KvmError } from "./errors.ts";
 export { Exit, exitName, INTERRUPTED, type IoExit, type MmioExit } from "./exit.ts";
+export type { Fpu } from "./fpu.ts";
 export type { MsrEntry } from "./msr.ts";
 export type { DescriptorTable, Regs, RegsChange, Segment, Sregs, SregsChange } from "./registers.ts";
 export type { Stats } from "./stats.ts";
 export { Kvm } from "./system.ts";
-export { type GuestDebug, type Translation, Vcpu } from "./vcpu.ts";
-export { type Clock, type Doorbell, type GsiRoute, type MemorySlot, Vm } from "./vm.ts";
+export { type GuestDebug, KVM_GUESTDBG_BLOCKIRQ, type Translation, Vcpu } from "./vcpu.ts";
+export { type Clock, type Doorbell, type GsiRoute, type MemorySlot, type RegisteredSlot, Vm } from "./vm.ts";

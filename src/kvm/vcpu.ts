@@ -22,6 +22,7 @@ import {
 import { type CpuidEntry, writeCpuid } from "./cpuid.ts";
 import { check, fail } from "./errors.ts";
 import { Exit, INTERRUPTED } from "./exit.ts";
+import { type Fpu, readFpu, writeFpu } from "./fpu.ts";
 import { type MsrEntry, readMsrs, writeMsrs } from "./msr.ts";
 import {
   type Regs,
@@ -48,9 +49,16 @@ export interface GuestDebug {
   readonly singleStep?: boolean;
   /** An INT3 exits instead of reaching the guest. */
   readonly softwareBreakpoints?: boolean;
+  /** No interrupt is delivered during a step; only where KVM_CAP_SET_GUEST_DEBUG2 offers KVM_GUESTDBG_BLOCKIRQ. */
+  readonly blockInterrupts?: boolean;
+  /** Gives the guest, once, an exception that stopped it but is its own: an INT3 of its program, or a #DB. */
+  readonly inject?: "breakpoint" | "debug";
   /** Values of DR0 to DR3 and DR7 to use instead of the guest's. */
   readonly hardware?: { readonly addresses: readonly bigint[]; readonly dr7: bigint };
 }
+
+/** What KVM_CAP_SET_GUEST_DEBUG2 may offer (Linux 5.16). By number: older headers do not know it. */
+export const KVM_GUESTDBG_BLOCKIRQ = 0x0010_0000;
 
 export class Vcpu {
   /** Why the last `run` returned; one object for all exits. */
@@ -166,6 +174,18 @@ export class Vcpu {
     check(this.#native.setFpu(bytes), "ioctl(KVM_SET_FPU)", "setting the FPU");
   }
 
+  /** The x87 and SSE registers. @see api.rst, 4.22 KVM_GET_FPU */
+  get fpu(): Fpu {
+    return readFpu(this.getFpu());
+  }
+
+  /** @see api.rst, 4.23 KVM_SET_FPU */
+  set fpu(fpu: Fpu) {
+    const bytes = this.getFpu();
+    writeFpu(bytes, fpu);
+    this.setFpu(bytes);
+  }
+
   /** The XSAVE area, as bytes to keep. @see api.rst, 4.42 KVM_GET_XSAVE, 4.134 KVM_GET_XSAVE2 */
   getXsave(): Uint8Array {
     const bytes = new Uint8Array(
@@ -256,10 +276,13 @@ export class Vcpu {
 
   /** Replaces what stops the guest; `{}` for nothing. @see api.rst, 4.87 KVM_SET_GUEST_DEBUG */
   setGuestDebug(debug: GuestDebug): void {
-    const { singleStep = false, softwareBreakpoints = false, hardware } = debug;
+    const { singleStep = false, softwareBreakpoints = false, blockInterrupts = false, hardware } = debug;
     const wanted =
       (singleStep ? abi.KVM_GUESTDBG_SINGLESTEP : 0) |
       (softwareBreakpoints ? abi.KVM_GUESTDBG_USE_SW_BP : 0) |
+      (blockInterrupts ? KVM_GUESTDBG_BLOCKIRQ : 0) |
+      (debug.inject === "breakpoint" ? abi.KVM_GUESTDBG_INJECT_BP : 0) |
+      (debug.inject === "debug" ? abi.KVM_GUESTDBG_INJECT_DB : 0) |
       (hardware === undefined ? 0 : abi.KVM_GUESTDBG_USE_HW_BP);
     const data = new DataView(new ArrayBuffer(kvm_guest_debug.sizeof));
     data.setUint32(kvm_guest_debug.control, wanted === 0 ? 0 : wanted | abi.KVM_GUESTDBG_ENABLE, true);

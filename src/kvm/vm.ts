@@ -30,6 +30,18 @@ export interface MemorySlot {
   readonly readOnly?: boolean;
 }
 
+/** A memory slot as the ioctl was given it: struct kvm_userspace_memory_region. */
+export interface RegisteredSlot {
+  readonly slot: number;
+  /** KVM_MEM_LOG_DIRTY_PAGES (1), KVM_MEM_READONLY (2). */
+  readonly flags: number;
+  readonly guestPhysAddr: number;
+  /** Bytes. */
+  readonly memorySize: number;
+  /** Where the memory lies in this process. */
+  readonly userspaceAddr: number;
+}
+
 export interface Doorbell {
   readonly address: number;
   /** Width of the write in bytes: 1, 2, 4 or 8; 0 for any. */
@@ -55,6 +67,7 @@ const ROUTE_WORDS = kvm_irq_routing_entry.sizeof / 4;
 
 export class Vm {
   readonly #native: NativeKvmVm;
+  readonly #slots = new Map<number, RegisteredSlot>();
 
   /** Use Kvm.createVm or Vm.attach. */
   constructor(handle: NativeKvmVm) {
@@ -113,12 +126,20 @@ export class Vm {
       "ioctl(KVM_SET_USER_MEMORY_REGION)",
       `mapping ${size} bytes at 0x${address.toString(16)} in slot ${slot}`,
     );
+    const userspaceAddr = ram.hostAddress + offset;
+    this.#slots.set(slot, { slot, flags, guestPhysAddr: address, memorySize: size, userspaceAddr });
+  }
+
+  /** The slots that this handle registered, lowest number first. */
+  get memorySlots(): readonly RegisteredSlot[] {
+    return [...this.#slots.values()].sort((a, b) => a.slot - b.slot);
   }
 
   /** Takes a slot's memory from the guest. @throws {KvmError} EINVAL if the slot is empty. */
   deleteMemorySlot(slot: number): void {
     const result = this.#native.setUserMemoryRegion(slot, 0, 0, undefined, 0, 0);
     check(result, "ioctl(KVM_SET_USER_MEMORY_REGION)", `deleting slot ${slot}`);
+    this.#slots.delete(slot);
   }
 
   /**

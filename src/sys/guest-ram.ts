@@ -2,7 +2,7 @@
  * Guest RAM: one mapping that the guest, its devices and every thread's
  * JavaScript see at once. It is the RamSource behind GuestMemory.
  *
- * Source: memfd_create(2), mmap(2). Memory comes when it is first touched; the
+ * Source: memfd_create(2), mmap(2), mincore(2). Memory comes when it is first touched; the
  * mapping asks for transparent huge pages.
  */
 import { check } from "./errors.ts";
@@ -70,6 +70,23 @@ export class GuestRam {
     if (typeof view !== "number") return view;
     check(view, "view(guest RAM)", `looking at ${length} bytes of guest RAM at offset ${offset}`);
     throw new TypeError("a view is an ArrayBuffer or an error");
+  }
+
+  /** Where the memory lies in this process: what the kernel is given as userspace_addr. */
+  get hostAddress(): number {
+    return check(this.native.hostAddress(), "mmap(guest RAM)", "asking where guest RAM lies");
+  }
+
+  /**
+   * Bytes of a range that have memory of the host behind them; the others come
+   * when they are first touched.
+   *
+   * @param offset bytes, a multiple of 4096; @param length the same, by default all that follows
+   * @throws {SystemError} EINVAL outside the memory.
+   * @see mincore(2)
+   */
+  resident(offset = 0, length = this.size - offset): number {
+    return check(this.native.resident(offset, length), "mincore(guest RAM)", "asking what is resident");
   }
 
   /** Gives every page back to the host: all of it reads as zero, as after power-on. */

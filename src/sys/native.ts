@@ -23,6 +23,8 @@ export interface NativeGuestRam extends NativeHandle {
   size(): number;
   view(offset: number, length: number): ArrayBuffer | number;
   zero(): number;
+  hostAddress(): number;
+  resident(offset: number, length: number): number;
 }
 
 export interface NativeFileIo extends NativeHandle {

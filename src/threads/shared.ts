@@ -47,6 +47,8 @@ export type Message =
   | { readonly kind: "device"; readonly index: number }
   /** The guest ended or reset the machine. */
   | { readonly kind: "ending"; readonly ending: Ending }
+  /** A vCPU stopped where a debugger wants it to, and parks. */
+  | { readonly kind: "debug"; readonly stop: DebugStop }
   /** A device met something that its user should know: a broken queue, an I/O error of the host. */
   | { readonly kind: "report"; readonly device: string; readonly code: string; readonly message: string }
   | {
@@ -57,6 +59,16 @@ export type Message =
       readonly size: number;
       readonly value: number;
     };
+
+/** Where a vCPU stopped for a debugger (KVM_EXIT_DEBUG): between two instructions. */
+export interface DebugStop {
+  readonly vcpu: number;
+  /** 1 (#DB): a step, a hardware breakpoint or a watchpoint: `dr6` tells. 3 (#BP): an INT3, which it has not executed. */
+  readonly exception: number;
+  /** Linear address of the instruction: CS.base + RIP. */
+  readonly pc: bigint;
+  readonly dr6: bigint;
+}
 
 /** How a machine came to its end. */
 export interface Ending {

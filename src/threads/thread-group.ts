@@ -59,10 +59,13 @@ export class ThreadGroup {
     alive.add(this);
   }
 
-  /** Lets every thread run. While they do, they keep the program alive. */
-  run(): void {
+  /** Lets every thread run, or of the vCPUs only some. While they do, they keep the program alive. */
+  run(vcpus?: readonly number[]): void {
     for (const worker of this.#workers) worker.ref();
-    for (const member of this.#members) member.control.request(RUN);
+    for (const { control, data } of this.#members) {
+      if (data.role.kind === "vcpu" && vcpus?.includes(data.role.index) === false) continue;
+      control.request(RUN);
+    }
   }
 
   /**

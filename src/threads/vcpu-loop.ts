@@ -13,10 +13,13 @@ import type { Control } from "./control.ts";
 import { describeFailure } from "./failure.ts";
 import type { Ending } from "./shared.ts";
 
+/** A debugger wants the vCPU to stop here: `vcpu.exit` says what it met. */
+export const DEBUG = "debug";
+
 /**
- * Runs the guest until the thread is asked for something else (undefined) or
- * the guest came to an end that only this vCPU knows of. The guest then stands
- * between two instructions, unless it crashed.
+ * Runs the guest until the thread is asked for something else (undefined), a
+ * debugger's breakpoint is met, or the guest came to an end that only this vCPU
+ * knows of. The guest then stands between two instructions, unless it crashed.
  */
 export function runVcpu(
   vcpu: Vcpu,
@@ -24,7 +27,7 @@ export function runVcpu(
   memory: AddressSpace,
   control: Control,
   counters: VcpuCounters,
-): Ending | undefined {
+): Ending | typeof DEBUG | undefined {
   const { exits, interrupted } = counters;
   while (control.running) {
     const reason = vcpu.run();
@@ -48,7 +51,12 @@ export function runVcpu(
 }
 
 /** Answers one exit. */
-function serve(vcpu: Vcpu, reason: number, ports: AddressSpace, memory: AddressSpace): Ending | undefined {
+function serve(
+  vcpu: Vcpu,
+  reason: number,
+  ports: AddressSpace,
+  memory: AddressSpace,
+): Ending | typeof DEBUG | undefined {
   switch (reason) {
     case abi.KVM_EXIT_IO:
       servePorts(vcpu.exit.io, ports);
@@ -59,6 +67,8 @@ function serve(vcpu: Vcpu, reason: number, ports: AddressSpace, memory: AddressS
     case abi.KVM_EXIT_INTR:
     case abi.KVM_EXIT_IRQ_WINDOW_OPEN:
       return undefined;
+    case abi.KVM_EXIT_DEBUG:
+      return DEBUG;
     case abi.KVM_EXIT_SYSTEM_EVENT:
       return systemEvent(vcpu.exit);
     default:

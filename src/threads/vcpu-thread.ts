@@ -11,7 +11,7 @@ import { blocks } from "./blocks.ts";
 import { PARK } from "./control.ts";
 import type { Message, ThreadData, VcpuRole } from "./shared.ts";
 import { VcpuHost } from "./vcpu-host.ts";
-import { runVcpu } from "./vcpu-loop.ts";
+import { DEBUG, runVcpu } from "./vcpu-loop.ts";
 
 export function runVcpuThread(data: ThreadData, role: VcpuRole, post: (message: Message) => void): void {
   const { spec } = data;
@@ -41,11 +41,17 @@ export function runVcpuThread(data: ThreadData, role: VcpuRole, post: (message: 
   }
 
   while (control.sleepWhileParked()) {
-    const ending = runVcpu(vcpu, machine.ports, machine.memory, control, counters) ?? host.ending;
+    const stop = runVcpu(vcpu, machine.ports, machine.memory, control, counters);
+    // A step over the instruction that ended the machine is an ending.
+    const ending = stop === DEBUG ? host.ending : (stop ?? host.ending);
     host.ending = undefined;
     if (ending !== undefined) {
       control.request(PARK);
       post({ kind: "ending", ending });
+    } else if (stop === DEBUG) {
+      control.request(PARK);
+      const { debugException: exception, debugPc: pc, debugDr6: dr6 } = vcpu.exit;
+      post({ kind: "debug", stop: { vcpu: role.index, exception, pc, dr6 } });
     }
     control.park();
     post({ kind: "parked" });

@@ -20,10 +20,10 @@ import type { CheckedOptions } from "./validate.ts";
 const ANONYMOUS = "(given as bytes)";
 
 /**
- * Puts kernel, initrd, tables and registers in place.
+ * Puts kernel, initrd, tables and registers in place. Returns the boot protocol's name.
  * @throws {BootError} for what cannot be booted, {SystemError} for files and KVM.
  */
-export function load(options: CheckedOptions, spec: MachineSpec, board: Board): void {
+export function load(options: CheckedOptions, spec: MachineSpec, board: Board): string {
   using kernel = Source.open(options.kernel);
   using initrd = options.initrd === undefined ? undefined : Source.open(options.initrd);
   const flat = options.loadAddress === undefined ? undefined : { address: options.loadAddress };
@@ -44,6 +44,7 @@ export function load(options: CheckedOptions, spec: MachineSpec, board: Board): 
     place(board, placement, files);
   }
   setUpCpus(board, entry);
+  return plan.protocol;
 }
 
 function described({ size, name }: Source, given: string | Uint8Array | undefined) {

@@ -10,13 +10,14 @@ import { Arena } from "../base/arena.ts";
 import type { ByteRing } from "../base/ring.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
 import type { Uart16550 } from "../devices/uart16550.ts";
+import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
 import type { Plugged } from "../machine/machine.ts";
 import { assembleMicrovm, type Microvm, stateBytes, virtioDevices } from "../machine/microvm.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import { unplugged } from "../machine/unplugged.ts";
 import { type Blocks, blocks, blocksBytes } from "../threads/blocks.ts";
 import { PARK } from "../threads/control.ts";
-import type { Ending, Message, Role, ThreadData } from "../threads/shared.ts";
+import type { DebugStop, Ending, Message, Role, ThreadData } from "../threads/shared.ts";
 import { type Member, ThreadGroup } from "../threads/thread-group.ts";
 import { Board } from "./board.ts";
 import { specOf } from "./drives.ts";
@@ -25,6 +26,10 @@ import type { DeviceHandlers, UnclaimedAccess } from "./options.ts";
 import type { Receive } from "./serial-port.ts";
 import { countStats, type VmStats } from "./stats.ts";
 import type { CheckedOptions } from "./validate.ts";
+import type { MemoryParts } from "./vm-memory.ts";
+
+/** api.rst 8.39. By number: headers before Linux 5.13 do not know it. */
+const KVM_CAP_SET_GUEST_DEBUG2 = 195;
 
 /** How long a UART that is busy is waited for: a vCPU that says there is room still holds it while we wake up. */
 const LOCK_MS = 0.5;
@@ -33,6 +38,7 @@ const RETRY_MS = 1;
 
 export interface PowerCycleListener {
   ending(ending: Ending, cycle: PowerCycle): void;
+  debug(stop: DebugStop, cycle: PowerCycle): void;
   console(port: number, cycle: PowerCycle): void;
   receiver(port: number, cycle: PowerCycle): void;
   report(device: string, code: string, message: string): void;
@@ -45,6 +51,8 @@ export class PowerCycle {
   readonly rings: readonly ByteRing[];
   /** By serial port. */
   readonly receivers: readonly Receive[];
+  /** How the kernel was started: see BootPlan. */
+  readonly protocol: string;
 
   readonly #handlers: readonly DeviceHandlers[];
   readonly #listener: PowerCycleListener;
@@ -87,7 +95,7 @@ export class PowerCycle {
       throw error;
     }
     try {
-      load(options, spec, board); // while the threads start
+      this.protocol = load(options, spec, board); // while the threads start
     } catch (error) {
       void this.#threads.end(() => {}).then(() => board.close());
       throw error;
@@ -100,8 +108,25 @@ export class PowerCycle {
     return `${ports.describe()}${memory.describe()}`;
   }
 
-  run(): void {
-    this.#threads.run();
+  /** By index. To be used while its thread is parked. */
+  get vcpus(): readonly Vcpu[] {
+    return this.#board.vcpus;
+  }
+
+  get memory(): MemoryParts {
+    const { memory, vm, ram } = this.#board;
+    const { windows } = this.#microvm.machine.memory;
+    return { memory, slots: vm.memorySlots, windows, resident: () => ram.resident() };
+  }
+
+  /** Whether KVM can keep interrupts away from a single step. */
+  get stepsWithoutInterrupts(): boolean {
+    return (this.#board.vm.checkExtension(KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ) !== 0;
+  }
+
+  /** Lets the threads run, or of the vCPUs only some. */
+  run(vcpus?: readonly number[]): void {
+    this.#threads.run(vcpus);
   }
 
   park(meanwhile: () => void): Promise<void> {
@@ -211,6 +236,9 @@ export class PowerCycle {
         return;
       case "ending":
         listener.ending(message.ending, this);
+        return;
+      case "debug":
+        listener.debug(message.stop, this);
         return;
       case "report":
         listener.report(message.device, message.code, message.message);

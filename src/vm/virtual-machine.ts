@@ -3,12 +3,14 @@
  */
 import { EventEmitter } from "node:events";
 import { DEBUG_CONSOLE } from "../machine/host.ts";
-import type { Ending } from "../threads/shared.ts";
+import type { DebugStop, Ending } from "../threads/shared.ts";
+import { GuestCpu } from "./guest-cpu.ts";
 import type { VmOptions } from "./options.ts";
 import { PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
 import { SerialPort } from "./serial-port.ts";
 import { addStats, type VmStats } from "./stats.ts";
 import { type CheckedOptions, checkOptions } from "./validate.ts";
+import { VmMemory } from "./vm-memory.ts";
 
 export type VmState = "created" | "running" | "paused" | "exited";
 
@@ -16,6 +18,12 @@ export type VmState = "created" | "running" | "paused" | "exited";
 export class StateError extends Error {
   override readonly name = "StateError";
   readonly code = "ESTATE";
+}
+
+/** What runs, of a machine. */
+export interface RunOptions {
+  /** Only these CPUs, by index; the others stand still until the machine was paused and resumed. */
+  readonly vcpus?: readonly number[];
 }
 
 /** Something went wrong in or below a machine that goes on all the same, or that just crashed. */
@@ -37,6 +45,8 @@ interface VmEvents {
   started: [];
   paused: [];
   resumed: [];
+  /** A CPU stopped where `setDebug` told it to, and the machine is paused. A second CPU may follow. */
+  debug: [DebugStop];
   /** The machine was reset, by the guest or by reset(), and runs again. */
   reset: [];
   exited: [Ending];
@@ -67,6 +77,10 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly debugConsole: SerialPort;
   /** Settles when the machine has ended, and never rejects. */
   readonly exited: Promise<Ending>;
+  /** The CPUs, to be looked at while the machine stands still. */
+  readonly vcpus: readonly GuestCpu[];
+  /** Guest-physical memory. */
+  readonly memory: VmMemory;
 
   readonly #options: CheckedOptions;
   #cycle: PowerCycle;
@@ -88,6 +102,10 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     });
     this.#cycle = new PowerCycle(options, this.#listener());
     this.serials = this.#cycle.receivers.map((_, n) => new SerialPort(`${this.name} serial${n}`));
+    this.vcpus = Array.from({ length: options.cpus }, (_, n) => {
+      return new GuestCpu(n, (doing) => this.#standing(doing).vcpus[n]);
+    });
+    this.memory = new VmMemory((doing) => this.#existing(doing).memory);
     this.debugConsole = new SerialPort(`${this.name} debug console`);
     for (const serial of this.serials) serial.onText = (text) => this.#watchForPanic(text);
     this.#plugConsoles();
@@ -107,11 +125,21 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     return this.#cycle.addressMap;
   }
 
+  /** How the kernel was started: "bzImage", "Multiboot", "PVH" or "flat". */
+  get protocol(): string {
+    return this.#cycle.protocol;
+  }
+
+  /** Whether a CPU that single-steps can be spared interrupts: see GuestDebug.blockInterrupts. */
+  get stepsWithoutInterrupts(): boolean {
+    return this.#existing("stepsWithoutInterrupts").stepsWithoutInterrupts;
+  }
+
   /** Lets the guest run. @throws {StateError} unless the machine was just created. */
-  start(): Promise<void> {
+  start(options: RunOptions = {}): Promise<void> {
     return this.#inTurn(() => {
       this.#expect("start", "created");
-      this.#cycle.run();
+      this.#cycle.run(options.vcpus);
       this.#state = "running";
       this.emit("started");
     });
@@ -129,20 +157,20 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   }
 
   /** @throws {StateError} unless it is paused. */
-  resume(): Promise<void> {
+  resume(options: RunOptions = {}): Promise<void> {
     return this.#inTurn(() => {
       this.#expect("resume", "paused");
-      this.#cycle.run();
+      this.#cycle.run(options.vcpus);
       this.#state = "running";
       this.emit("resumed");
     });
   }
 
-  /** Presses the reset button: memory is cleared and the kernel starts anew. */
-  reset(): Promise<void> {
+  /** Presses the reset button: memory is cleared and the kernel starts anew; with `paused`, once it is resumed. */
+  reset(options: { readonly paused?: boolean } = {}): Promise<void> {
     return this.#inTurn(async () => {
       this.#expect("reset", "running", "paused");
-      await this.#startOver();
+      await this.#startOver(options.paused);
     });
   }
 
@@ -188,6 +216,11 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
           await this.#ended(ending);
         });
       },
+      debug: (stop, cycle) => {
+        void this.#inTurn(async () => {
+          if (cycle === this.#cycle && this.#state !== "exited") await this.#stopped(stop);
+        });
+      },
       console: (port, cycle) => {
         if (cycle === this.#cycle) this.#console(port).wake();
       },
@@ -207,22 +240,35 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     return this.#finish(ending);
   }
 
-  async #startOver(): Promise<void> {
+  /** A vCPU stopped for a debugger: so does the rest, unless that has happened already. */
+  async #stopped(stop: DebugStop): Promise<void> {
+    if (this.#state === "running") {
+      await this.#cycle.park(() => this.#drainConsoles());
+      if (this.#cycle.isCut) return;
+      this.#state = "paused";
+      this.emit("paused");
+    }
+    this.emit("debug", stop);
+  }
+
+  async #startOver(paused = false): Promise<void> {
     await this.#endCycle();
     const done = this.stats();
     this.#panic = undefined;
     try {
       this.#cycle = new PowerCycle(this.#options, this.#listener());
       this.#before = done;
+      for (const cpu of this.vcpus) cpu.carryDebug(this.#cycle.vcpus[cpu.index]);
     } catch (error) {
       // The kernel or a disk has gone meanwhile.
       const message = error instanceof Error ? error.message : String(error);
+      await this.#endCycle();
       this.#report(new VmError("ECRASH", "vm", message));
       return this.#settle({ reason: "crash", message: `the reset failed: ${message}` });
     }
     this.#plugConsoles();
-    this.#cycle.run();
-    this.#state = "running";
+    if (!paused) this.#cycle.run();
+    this.#state = paused ? "paused" : "running";
     this.emit("reset");
   }
 
@@ -281,6 +327,19 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     if (!states.includes(this.#state)) {
       throw new StateError(`${doing}(): ${this.name} is ${this.#state}; it has to be ${states.join(" or ")}`);
     }
+  }
+
+  /** The power cycle, if its CPUs can be looked at. */
+  #standing(doing: string): PowerCycle {
+    this.#expect(doing, "created", "paused");
+    return this.#existing(doing);
+  }
+
+  /** The power cycle, if it is one: not at the end, nor in the middle of a reset. */
+  #existing(doing: string): PowerCycle {
+    this.#expect(doing, "created", "running", "paused");
+    if (this.#cycle.isCut) throw new StateError(`${doing}(): ${this.name} is being reset or stopped`);
+    return this.#cycle;
   }
 
   #inTurn<T>(work: () => T | Promise<T>): Promise<T> {

@@ -149,6 +149,10 @@ const table: Table = [
   ["a view over the end", EINVAL, (o) => o.ram.view(65535, 2)],
   ["a view of nothing", EINVAL, (o) => o.ram.view(0, 0)],
   ["a view of 4 GiB", EINVAL, (o) => o.ram.view(0, 2 ** 32)],
+  ["residents past the end", EINVAL, (o) => o.ram.resident(61440, 8192)],
+  ["residents of half a page", EINVAL, (o) => o.ram.resident(0, 2048)],
+  ["residents from the middle of a page", EINVAL, (o) => o.ram.resident(8, 4096)],
+  ["residents that wrap around", EINVAL, (o) => o.ram.resident(4096, 2 ** 53)],
   ["a view that wraps around", EINVAL, (o) => o.ram.view(2 ** 53, 2 ** 32 - 1)],
 
   [

@@ -1,0 +1,77 @@
+/**
+ * A CPU of the guest, for programs that look at it while it stands still.
+ *
+ * Its thread sleeps then and is not inside the vCPU, so any other may ask; the
+ * vCPU itself refuses two threads at once (EBUSY).
+ */
+import type { Fpu } from "../kvm/fpu.ts";
+import type { Regs, RegsChange, Sregs, SregsChange } from "../kvm/registers.ts";
+import type { GuestDebug, Translation, Vcpu } from "../kvm/vcpu.ts";
+
+/** General, segment, table and control registers, under the names of struct kvm_regs and kvm_sregs. */
+export type Registers = Regs & Omit<Sregs, "interrupt_bitmap">;
+/** Registers to change; the others stay. */
+export type RegistersChange = RegsChange & SregsChange;
+
+/** Every method throws a StateError unless the machine was just created or is paused. */
+export class GuestCpu {
+  readonly index: number;
+  readonly #vcpu: (doing: string) => Vcpu;
+  #debug: GuestDebug = {};
+
+  constructor(index: number, vcpu: (doing: string) => Vcpu) {
+    this.index = index;
+    this.#vcpu = (doing) => vcpu(`vcpus[${index}].${doing}`);
+  }
+
+  registers(): Registers {
+    const vcpu = this.#vcpu("registers");
+    const { interrupt_bitmap: _, ...special } = vcpu.getSregs();
+    return { ...vcpu.getRegs(), ...special };
+  }
+
+  /** @throws {KvmError} EINVAL for values that no CPU could have, such as paging without protection. */
+  setRegisters(change: RegistersChange): void {
+    const vcpu = this.#vcpu("setRegisters");
+    const general = vcpu.getRegs();
+    const names = Object.keys(change);
+    // The special ones first: they are what KVM may refuse.
+    if (names.some((name) => !(name in general))) vcpu.changeSregs(change);
+    if (names.some((name) => name in general)) vcpu.changeRegs(change);
+  }
+
+  /** The x87 and SSE registers. */
+  fpu(): Fpu {
+    return this.#vcpu("fpu").fpu;
+  }
+
+  setFpu(fpu: Fpu): void {
+    this.#vcpu("setFpu").fpu = fpu;
+  }
+
+  /** A model-specific register; undefined if KVM has none of that number. */
+  msr(index: number): bigint | undefined {
+    return this.#vcpu("msr").getMsrs([index])[0]?.data;
+  }
+
+  /** Where a linear address leads with the page tables of now; undefined if nowhere. */
+  translate(linear: bigint): Translation | undefined {
+    return this.#vcpu("translate").translate(linear);
+  }
+
+  /**
+   * Says what stops this CPU, and with it the machine, from the next resume on:
+   * the machine then pauses and emits "debug". Replaces what was said before;
+   * `{}` for nothing. A reset keeps it, but for a single step.
+   */
+  setDebug(debug: GuestDebug): void {
+    this.#vcpu("setDebug").setGuestDebug(debug);
+    const { singleStep: _step, inject: _inject, ...lasting } = debug;
+    this.#debug = lasting;
+  }
+
+  /** Tells a new power cycle what the last one was told. */
+  carryDebug(vcpu: Vcpu): void {
+    if (Object.keys(this.#debug).length > 0) vcpu.setGuestDebug(this.#debug);
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * Guest-physical memory of a machine, for programs that look at their guest.
+ */
+import type { RegisteredSlot } from "../kvm/vm.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
+import { type MemoryTree, memoryTree } from "./memory-tree.ts";
+
+/** What the present power cycle has. */
+export interface MemoryParts {
+  readonly memory: GuestMemory;
+  readonly slots: readonly RegisteredSlot[];
+  readonly windows: Parameters<typeof memoryTree>[1];
+  /** Bytes of RAM that have memory of the host behind them. */
+  resident(): number;
+}
+
+/**
+ * Works from createVm to the end of the machine, also while the guest runs: it
+ * then writes at the same time, so that several bytes are not from one moment.
+ * Pause it first where that matters. Every method throws a StateError once the
+ * machine has ended. A reset replaces all memory.
+ */
+export class VmMemory {
+  readonly #parts: (doing: string) => MemoryParts;
+
+  constructor(parts: (doing: string) => MemoryParts) {
+    this.#parts = parts;
+  }
+
+  /** Bytes of RAM that the guest has. */
+  get size(): number {
+    return this.#parts("memory.size").memory.size;
+  }
+
+  /**
+   * A copy of `length` bytes of RAM from guest-physical `address` on.
+   * @throws {RangeError} unless all of it is RAM, in one piece.
+   */
+  read(address: number, length: number): Uint8Array {
+    const { memory } = this.#parts("memory.read");
+    checkWhole(address, length);
+    return memory.read(address, length);
+  }
+
+  /** @throws {RangeError} unless all of it is RAM, in one piece; nothing is written then. */
+  write(address: number, bytes: Uint8Array): void {
+    const { memory } = this.#parts("memory.write");
+    checkWhole(address, bytes.length);
+    memory.write(address, bytes);
+  }
+
+  /** What is where: RAM, ROM, devices. */
+  tree(): MemoryTree {
+    const { slots, windows } = this.#parts("memory.tree");
+    return memoryTree(slots, windows);
+  }
+
+  /** The memory slots, as KVM_SET_USER_MEMORY_REGION was given them. */
+  slots(): readonly RegisteredSlot[] {
+    return this.#parts("memory.slots").slots;
+  }
+
+  /**
+   * Bytes of guest RAM that have memory of the host behind them. RAM is mapped
+   * whole and comes page by page, or 2 MiB at once, when it is first touched.
+   * @see mincore(2)
+   */
+  resident(): number {
+    return this.#parts("memory.resident").resident();
+  }
+}
+
+function checkWhole(address: number, length: number): void {
+  if (Number.isSafeInteger(address) && Number.isSafeInteger(length)) return;
+  throw new RangeError(`${length} bytes at ${address}: both have to be whole numbers`);
+}
