@@ -25,6 +25,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { main } from "./setup.mjs";
 
 const sources = fileURLToPath(new URL("../examples/demos/", import.meta.url));
 const made = fileURLToPath(new URL("../dist/demos/", import.meta.url));
@@ -52,7 +53,7 @@ const FREESTANDING = [
 function tool(name, ...args) {
   const { status, stdout, stderr, error } = spawnSync(name, args, { cwd: sources, encoding: "utf8" });
   if (error !== undefined) throw new Error(`${name} does not start: ${error.message}`);
-  if (status !== 0) throw new Error(`${name} ${args.join(" ")}\n${stderr}`);
+  if (status !== 0) throw new Error(`this failed: ${name} ${args.join(" ")}\n${stderr}`);
   return stdout;
 }
 
@@ -111,25 +112,27 @@ function kernel(name, work) {
   tool("ld", ...options, "-o", file("elf"), file("s.o"), file("c.o"));
 }
 
-const names = readdirSync(sources)
-  .filter((file) => file.endsWith(".s"))
-  .map((file) => file.slice(0, -2));
 const time = (path) => statSync(path).mtimeMs;
 
-for (const name of names) {
-  const inC = existsSync(join(sources, `${name}.c`));
-  const results = inC ? [`${name}.elf`] : [`${name}.json`, `${name}.bin`];
-  const from = [
-    join(sources, `${name}.s`),
-    inC ? join(sources, `${name}.c`) : layout,
-    fileURLToPath(import.meta.url),
-  ];
-  const newest = Math.max(...from.map(time));
-  if (results.every((result) => existsSync(join(made, result)) && time(join(made, result)) > newest))
-    continue;
+function assembleAll() {
+  const names = readdirSync(sources)
+    .filter((file) => file.endsWith(".s"))
+    .map((file) => file.slice(0, -2));
+  for (const name of names) {
+    const inC = existsSync(join(sources, `${name}.c`));
+    const results = inC ? [`${name}.elf`] : [`${name}.json`, `${name}.bin`];
+    const assembly = join(sources, `${name}.s`);
+    const from = [assembly, inC ? join(sources, `${name}.c`) : layout, fileURLToPath(import.meta.url)];
+    const newest = Math.max(...from.map(time));
+    const isNew = (result) => existsSync(join(made, result)) && time(join(made, result)) > newest;
+    if (!results.every(isNew)) assemble(name, inC ? kernel : flatGuest, results);
+  }
+}
+
+function assemble(name, make, results) {
   const work = mkdtempSync(join(tmpdir(), "vmexit-assemble-"));
   try {
-    (inC ? kernel : flatGuest)(name, work);
+    make(name, work);
     mkdirSync(made, { recursive: true });
     for (const result of results) {
       // Renamed in place, so that a demo that starts meanwhile finds the old or the new one.
@@ -140,3 +143,5 @@ for (const name of names) {
     rmSync(work, { recursive: true, force: true });
   }
 }
+
+await main("assemble", async () => assembleAll());

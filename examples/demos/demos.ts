@@ -18,4 +18,10 @@ export interface DemoEntry {
 
 export const DEMOS: readonly DemoEntry[] = [
   { name: "hello", sentence: "a real-mode guest of seven instructions says hello, one exit a character" },
+  { name: "modes", sentence: "real, protected, long mode: CR0, EFER and CS at each step of one guest" },
+  {
+    name: "entry-exit",
+    sentence: "every return of KVM_RUN narrated: reason, RIP, data, time inside and outside",
+  },
+  { name: "mmio", sentence: "a device with a memory window: the guest's loads and stores as exits" },
 ];
