@@ -5,8 +5,8 @@
 # active, which the CPU sets by itself), and CS (which decides the width of code).
 # After each step the guest reports what it reads in these registers itself.
 #
-# Source: Intel SDM volume 3, 10.9.1 "Switching to Protected Mode" and 10.8.5
-# "Initializing IA-32e Mode"; AMD APM volume 2, 14.5 to 14.8.
+# Source: Intel SDM volume 3, "Switching to Protected Mode" and "Initializing IA-32e
+# Mode"; AMD APM volume 2, chapter 14.
 
         .intel_syntax noprefix
 
