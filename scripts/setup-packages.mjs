@@ -13,6 +13,7 @@ import { delimiter, join } from "node:path";
 /** @type {ReadonlyArray<{ name: string, command: string, purpose: Purpose }>} */
 export const PACKAGES = [
   { name: "g++", command: "g++", purpose: "build" },
+  { name: "binutils", command: "as", purpose: "build" },
   { name: "make", command: "make", purpose: "build" },
   { name: "python3", command: "python3", purpose: "build" },
   { name: "busybox-static", command: "busybox", purpose: "guest" },

@@ -5,7 +5,7 @@
  * (examples/demos/); they are compiled to dist/demos/ and loaded from there.
  */
 import type { Writable } from "node:stream";
-import { FAILED, OK, USAGE } from "./exit-status.ts";
+import { FAILED, OK, OUTPUT_CLOSED, USAGE } from "./exit-status.ts";
 import { didYouMean } from "./key-values.ts";
 
 /** What the list tells of a demo. */
@@ -41,12 +41,21 @@ export async function demoCommand(
     const names = demos.map(({ name }) => name);
     if (!names.includes(word)) return complain(`there is no demo "${word}"${didYouMean(word, names)}`);
     if (more.length > 0) return complain(`"${more[0]}": a demo takes no options`);
-    await shelf.run(word, (line) => stdout.write(`${line}\n`));
-    return OK;
+    const ran = shelf.run(word, (line) => stdout.write(`${line}\n`)).then(() => OK);
+    return await Promise.race([ran, nobodyReads(stdout)]);
   } catch (error) {
     stderr.write(`vmexit demo: ${error instanceof Error ? error.message : String(error)}\n`);
     return FAILED;
   }
+}
+
+/** Resolves when a reader has seen enough. */
+function nobodyReads(output: Writable): Promise<number> {
+  return new Promise((resolve, reject) => {
+    output.once("error", (error: NodeJS.ErrnoException) =>
+      error.code === "EPIPE" ? resolve(OUTPUT_CLOSED) : reject(error),
+    );
+  });
 }
 
 function help(demos: readonly DemoEntry[]): string {

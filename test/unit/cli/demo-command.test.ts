@@ -59,3 +59,17 @@ test("a word after the name is a mistake", async () => {
 test("a demo that fails says why, with status 1", async () => {
   expect(await demo("broken")).toEqual({ status: 1, out: "", err: "vmexit demo: no /dev/kvm\n" });
 });
+
+test("a reader that has seen enough ends the command, though the demo goes on", async () => {
+  const closed = new Writable({
+    write: (_chunk, _encoding, done) => done(Object.assign(new Error("write EPIPE"), { code: "EPIPE" })),
+  });
+  const endless: DemoShelf = {
+    ...shelf,
+    run: (_name, out) => {
+      out("first");
+      return new Promise(() => {});
+    },
+  };
+  expect(await demoCommand(["hello"], endless, closed, sink().stream)).toBe(141);
+});
