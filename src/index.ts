@@ -8,6 +8,21 @@ export type { RegisteredSlot } from "./kvm/vm.ts";
 export { SystemError } from "./sys/errors.ts";
 export { AddonError } from "./sys/native.ts";
 export type { DebugStop, Ending } from "./threads/shared.ts";
+export type {
+  CpuMode,
+  DroppedRecord,
+  EndRecord,
+  ExitRecord,
+  Hex,
+  KernelCounters,
+  KernelRecord,
+  MapRange,
+  MemoryRecord,
+  TraceHeader,
+  TraceRecord,
+  TraceRegisters,
+} from "./trace/format.ts";
+export { type CutRecord, type ReadRecord, readTrace, TraceError } from "./trace/read.ts";
 export type { GuestCpu, Registers, RegistersChange } from "./vm/guest-cpu.ts";
 export type { MemoryNode, MemoryTree } from "./vm/memory-tree.ts";
 export type {
@@ -18,7 +33,9 @@ export type {
   VmOptions,
 } from "./vm/options.ts";
 export { type SerialPort, WaitError } from "./vm/serial-port.ts";
-export type { DriveStats, SerialStats, VmStats } from "./vm/stats.ts";
+export type { DriveStats, KernelStats, SerialStats, VmStats } from "./vm/stats.ts";
+export type { TraceFilter } from "./vm/trace-filter.ts";
+export type { Trace } from "./vm/trace-stream.ts";
 export {
   createVm,
   type RunOptions,

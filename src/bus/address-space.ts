@@ -92,6 +92,12 @@ export class AddressSpace {
     return this.#at(address)?.window;
   }
 
+  /** Index in `names` of the window that `address` lies in; 0, nobody's, if there is none. */
+  indexAt(address: number): number {
+    const placed = this.#at(address);
+    return placed === undefined ? NOBODY : placed.index;
+  }
+
   read(address: number, size: AccessSize): number {
     const placed = this.#at(address);
     if (placed !== undefined && address + size <= placed.end) {
@@ -136,12 +142,6 @@ export class AddressSpace {
   /** The windows, lowest address first. */
   get windows(): readonly Window[] {
     return this.#sorted.map((placed) => placed.window);
-  }
-
-  /** The address map, one window a line, lowest address first. */
-  describe(): string {
-    const width = Math.max(0, ...this.#sorted.map((placed) => placed.range.length));
-    return this.#sorted.map((placed) => `${placed.range.padEnd(width)}  ${placed.name}\n`).join("");
   }
 
   #at(address: number): Placed | undefined {

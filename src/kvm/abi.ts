@@ -57,6 +57,8 @@ export const KVM_IRQCHIP_PIC_MASTER = 0;
 export const KVM_IRQCHIP_PIC_SLAVE = 1;
 export const KVM_IRQCHIP_IOAPIC = 2;
 export const KVM_PIT_SPEAKER_DUMMY = 1;
+export const KVM_SYNC_X86_REGS = 1;
+export const KVM_SYNC_X86_SREGS = 2;
 export const KVM_GUESTDBG_ENABLE = 1;
 export const KVM_GUESTDBG_SINGLESTEP = 2;
 export const KVM_GUESTDBG_USE_SW_BP = 0x10000;
@@ -124,6 +126,8 @@ export const kvm_run = {
   immediate_exit: 1,
   exit_reason: 8,
   flags: 14,
+  kvm_valid_regs: 288,
+  s: 304,
   hw_hardware_exit_reason: 32,
   fail_entry_hardware_entry_failure_reason: 32,
   fail_entry_cpu: 40,
@@ -170,6 +174,12 @@ export const kvm_regs = {
   r15: 120,
   rip: 128,
   rflags: 136,
+} as const;
+
+export const kvm_sync_regs = {
+  sizeof: 520,
+  regs: 0,
+  sregs: 144,
 } as const;
 
 export const kvm_segment = {

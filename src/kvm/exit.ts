@@ -57,6 +57,14 @@ export class IoExit {
     }
   }
 
+  /** Copies up to `most` bytes of the data to `into` from `at` on; returns how many. */
+  copyData(into: Uint8Array, at: number, most: number): number {
+    const data = this.#words[kvm_run.io_data_offset >> 2];
+    const length = Math.min(this.size * this.count, most);
+    for (let i = 0; i < length; i++) into[at + i] = this.#bytes[data + i];
+    return length;
+  }
+
   /** Answers element `index` of a read. Bits beyond `size` are dropped. */
   put(index: number, value: number): void {
     const data = this.#words[kvm_run.io_data_offset >> 2];
@@ -128,6 +136,13 @@ export class MmioExit {
 
   put(index: number, value: number): void {
     this.#bytes[kvm_run.mmio_data + index] = value;
+  }
+
+  /** Copies up to `most` bytes of the data to `into` from `at` on; returns how many. */
+  copyData(into: Uint8Array, at: number, most: number): number {
+    const length = Math.min(this.length, most);
+    for (let i = 0; i < length; i++) into[at + i] = this.#bytes[kvm_run.mmio_data + i];
+    return length;
   }
 }
 
@@ -225,6 +240,9 @@ const NAMES: Readonly<Record<number, string>> = Object.fromEntries(
       : [],
   ),
 );
+
+/** The names that exitName gives, without those of unknown reasons. */
+export const exitNames: readonly string[] = Object.values(NAMES);
 
 /** "HLT" for KVM_EXIT_HLT; a number that is not known stays one. */
 export function exitName(reason: number): string {

@@ -14,7 +14,7 @@ export { Exit, exitName, INTERRUPTED, type IoExit, type MmioExit } from "./exit.
 export type { Fpu } from "./fpu.ts";
 export type { MsrEntry } from "./msr.ts";
 export type { DescriptorTable, Regs, RegsChange, Segment, Sregs, SregsChange } from "./registers.ts";
-export type { Stats } from "./stats.ts";
+export type { Counters, Stats } from "./stats.ts";
 export { Kvm } from "./system.ts";
 export { type GuestDebug, KVM_GUESTDBG_BLOCKIRQ, type Translation, Vcpu } from "./vcpu.ts";
 export { type Clock, type Doorbell, type GsiRoute, type MemorySlot, type RegisteredSlot, Vm } from "./vm.ts";

@@ -22,6 +22,7 @@ import {
 import { type CpuidEntry, writeCpuid } from "./cpuid.ts";
 import { check, fail } from "./errors.ts";
 import { Exit, INTERRUPTED } from "./exit.ts";
+import { ExitRegisters } from "./exit-registers.ts";
 import { type Fpu, readFpu, writeFpu } from "./fpu.ts";
 import { type MsrEntry, readMsrs, writeMsrs } from "./msr.ts";
 import {
@@ -34,7 +35,7 @@ import {
   writeRegs,
   writeSregs,
 } from "./registers.ts";
-import { readStats, type Stats } from "./stats.ts";
+import { type Counters, readCounters, readStats, type Stats } from "./stats.ts";
 
 /** Where a guest's linear address leads. */
 export interface Translation {
@@ -122,6 +123,17 @@ export class Vcpu {
   completeExit(): number {
     this.kick();
     return this.run();
+  }
+
+  /**
+   * The registers at each exit, for a loop that wants them every time.
+   *
+   * @param synced whether KVM_CAP_SYNC_REGS has KVM_SYNC_X86_REGS and KVM_SYNC_X86_SREGS
+   */
+  exitRegisters(synced: boolean): ExitRegisters {
+    const page = this.#native.runPage();
+    if (typeof page === "number") fail(page, "mmap(kvm_run)", "looking at a vCPU");
+    return new ExitRegisters(this.#native, page, synced);
   }
 
   /** @see api.rst, 4.11 KVM_GET_REGS */
@@ -335,11 +347,14 @@ export class Vcpu {
     check(this.#native.kvmclockCtrl(), "ioctl(KVM_KVMCLOCK_CTRL)", "telling the guest of a pause");
   }
 
-  /** KVM's counters of this vCPU. @see api.rst, 4.133 KVM_GET_STATS_FD */
+  /** KVM's counters of this vCPU; also from another thread than the one that is in `run`, if they were read before. @see api.rst, 4.133 KVM_GET_STATS_FD */
   stats(): Stats {
-    return readStats((offset, out) =>
-      check(this.#native.readStats(offset, out), "ioctl(KVM_GET_STATS_FD)", "reading KVM's statistics"),
-    );
+    return readStats((offset, out) => this.#readStats(offset, out));
+  }
+
+  /** Those of them that only grow. */
+  counters(): Counters {
+    return readCounters((offset, out) => this.#readStats(offset, out));
   }
 
   /**
@@ -360,6 +375,10 @@ export class Vcpu {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #readStats(offset: number, out: Uint8Array): number {
+    return check(this.#native.readStats(offset, out), "ioctl(KVM_GET_STATS_FD)", "reading KVM's statistics");
   }
 
   #regs(): Uint8Array {

@@ -11,7 +11,7 @@ import * as abi from "./abi.ts";
 import { kvm_clock_data, kvm_irq_routing_entry, kvm_irqchip, kvm_pit_state2 } from "./abi.ts";
 import { type CapabilityName, capabilityNumber } from "./capabilities.ts";
 import { check } from "./errors.ts";
-import { readStats, type Stats } from "./stats.ts";
+import { type Counters, readCounters, readStats, type Stats } from "./stats.ts";
 import { Vcpu } from "./vcpu.ts";
 
 export interface MemorySlot {
@@ -269,9 +269,12 @@ export class Vm {
 
   /** KVM's counters of this VM. @see api.rst, 4.133 KVM_GET_STATS_FD */
   stats(): Stats {
-    return readStats((offset, out) =>
-      check(this.#native.readStats(offset, out), "ioctl(KVM_GET_STATS_FD)", "reading KVM's statistics"),
-    );
+    return readStats((offset, out) => this.#readStats(offset, out));
+  }
+
+  /** Those of them that only grow. */
+  counters(): Counters {
+    return readCounters((offset, out) => this.#readStats(offset, out));
   }
 
   /**
@@ -294,6 +297,10 @@ export class Vm {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #readStats(offset: number, out: Uint8Array): number {
+    return check(this.#native.readStats(offset, out), "ioctl(KVM_GET_STATS_FD)", "reading KVM's statistics");
   }
 
   #ioeventfd(event: EventFd, doorbell: Doorbell, flags: number, doing: string): void {

@@ -169,6 +169,8 @@ export interface NativeAddon {
   readonly KvmSystem: new () => NativeKvmSystem;
   readonly KvmVm: new () => NativeKvmVm;
   readonly KvmVcpu: new () => NativeKvmVcpu;
+  /** A function lap(): ns of CLOCK_MONOTONIC since the call before; of the first call, since the clock began. */
+  lapTimer(): (() => number) | number;
   layout(): Readonly<Record<string, NumberTable>>;
   constants(): NumberTable;
 }

@@ -20,6 +20,7 @@ export const CONTROL_WORDS = 3;
 export const PARK = 0; // what a new thread finds
 export const RUN = 1;
 export const END = 2;
+export const TRACE = 3; // RUN, of a vCPU that records its exits
 
 export class Control {
   readonly #words: Int32Array;
@@ -29,7 +30,7 @@ export class Control {
     this.#words = words;
   }
 
-  /** RUN, PARK or END. */
+  /** RUN, TRACE, PARK or END. */
   get requested(): number {
     return Atomics.load(this.#words, REQUEST);
   }
@@ -37,6 +38,11 @@ export class Control {
   /** True unless the thread is asked for something else than to run. */
   get running(): boolean {
     return this.requested === RUN;
+  }
+
+  /** True while the thread is asked to run and to record its exits. */
+  get tracing(): boolean {
+    return this.requested === TRACE;
   }
 
   /** True while the thread sleeps, or will without having run. Only lasting after `request(PARK)`. */
@@ -57,14 +63,23 @@ export class Control {
     Atomics.notify(this.#words, REQUEST);
   }
 
+  /**
+   * Makes a thread that runs go on as RUN or as TRACE; it has to be kicked. False
+   * if it was not asked to run, or runs that way already.
+   */
+  change(to: typeof RUN | typeof TRACE): boolean {
+    const from = to === TRACE ? RUN : TRACE;
+    return Atomics.compareExchange(this.#words, REQUEST, from, to) === from;
+  }
+
   /** Thread's side: sleeps while parked. True to run, false to end. */
   sleepWhileParked(): boolean {
     for (;;) {
       const requested = this.requested;
       if (requested === END) return false;
-      if (requested === RUN) {
+      if (requested === RUN || requested === TRACE) {
         Atomics.store(this.#words, STATE, RUN);
-        if (this.requested === RUN) return true;
+        if (this.mayRun) return true;
         Atomics.store(this.#words, STATE, PARK);
       } else {
         Atomics.wait(this.#words, REQUEST, requested);
@@ -75,6 +90,12 @@ export class Control {
   /** Thread's side: stopped at a safe point. Also said for a thread that is gone. */
   park(): void {
     Atomics.store(this.#words, STATE, PARK);
+  }
+
+  /** Thread's side: asked to run, one way or the other. */
+  get mayRun(): boolean {
+    const { requested } = this;
+    return requested === RUN || requested === TRACE;
   }
 
   /** The io thread's side: it let go of queues that a driver took away. */

@@ -35,6 +35,13 @@ export interface IoRole {
   readonly drives: readonly { readonly file: string; readonly readOnly: boolean }[];
 }
 
+/** What the owner of the machine sends a vCPU thread after its role: where to record its exits. */
+export interface Order {
+  readonly kind: "trace";
+  /** TRACE_RING_BYTES bytes. */
+  readonly ring: SharedArrayBuffer;
+}
+
 /** What a thread tells the owner of the machine. */
 export type Message =
   /** Stopped at a safe point. */

@@ -7,8 +7,8 @@
  * same happens without the join, so that a guest never keeps a program alive.
  */
 import type { Worker } from "node:worker_threads";
-import { type Control, END, PARK, RUN } from "./control.ts";
-import type { Message, ThreadData } from "./shared.ts";
+import { type Control, END, PARK, RUN, TRACE } from "./control.ts";
+import type { Message, Order, ThreadData } from "./shared.ts";
 import { takeThread } from "./spare.ts";
 
 export interface Member {
@@ -36,6 +36,8 @@ export class ThreadGroup {
   readonly #workers: Worker[];
   readonly #gone: Promise<unknown>;
   #parkedHook: () => void = () => {};
+  /** vCPUs record their exits. */
+  #tracing = false;
 
   constructor(members: readonly Member[], listener: GroupListener) {
     this.#members = members;
@@ -63,8 +65,25 @@ export class ThreadGroup {
   run(vcpus?: readonly number[]): void {
     for (const worker of this.#workers) worker.ref();
     for (const { control, data } of this.#members) {
-      if (data.role.kind === "vcpu" && vcpus?.includes(data.role.index) === false) continue;
-      control.request(RUN);
+      const { role } = data;
+      if (role.kind === "vcpu" && vcpus?.includes(role.index) === false) continue;
+      control.request(role.kind === "vcpu" && this.#tracing ? TRACE : RUN);
+    }
+  }
+
+  /** Sends each vCPU thread an order, in the order of their indices. It takes it when it has to. */
+  send(orders: readonly Order[]): void {
+    this.#members.forEach((member, n) => {
+      const { role } = member.data;
+      if (role.kind === "vcpu") this.#workers[n].postMessage(orders[role.index]);
+    });
+  }
+
+  /** Makes vCPUs record their exits, or no longer: at once if they run. */
+  trace(on: boolean): void {
+    this.#tracing = on;
+    for (const member of this.#members.filter(isVcpu)) {
+      if (member.control.change(on ? TRACE : RUN)) member.kick();
     }
   }
 
@@ -75,7 +94,6 @@ export class ThreadGroup {
    * @param meanwhile called now and then, to take away what a thread may wait for
    */
   async park(meanwhile: () => void): Promise<void> {
-    const isVcpu = (member: Member) => member.data.role.kind === "vcpu";
     await this.#park(this.#members.filter(isVcpu), meanwhile);
     await this.#park(
       this.#members.filter((member) => !isVcpu(member)),
@@ -119,3 +137,7 @@ export class ThreadGroup {
 }
 
 const PATIENCE_MS = 5;
+
+function isVcpu(member: Member): boolean {
+  return member.data.role.kind === "vcpu";
+}

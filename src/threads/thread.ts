@@ -2,17 +2,19 @@
  * What every thread of a machine starts as: it waits to be told its role, plays
  * it to the end, and ends. See spare.ts for why the role comes late.
  */
-import { parentPort } from "node:worker_threads";
+import { parentPort, receiveMessageOnPort } from "node:worker_threads";
 import { runIoThread } from "./io-thread.ts";
-import type { Message, ThreadData } from "./shared.ts";
+import type { Message, Order, ThreadData } from "./shared.ts";
 import { runVcpuThread } from "./vcpu-thread.ts";
 
 if (parentPort === null) throw new Error("thread.js is for vmexit's own threads");
 const port = parentPort;
 const post = (message: Message) => port.postMessage(message);
+// Without waiting: a thread that plays its role never comes back to its event loop.
+const take = (): Order | undefined => receiveMessageOnPort(port)?.message;
 
 // Once: the port then no longer keeps the thread alive.
 port.once("message", (data: ThreadData) => {
-  if (data.role.kind === "vcpu") runVcpuThread(data, data.role, post);
+  if (data.role.kind === "vcpu") runVcpuThread(data, data.role, post, take);
   else runIoThread(data, data.role, post);
 });

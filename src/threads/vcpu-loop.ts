@@ -50,8 +50,8 @@ export function runVcpu(
   }
 }
 
-/** Answers one exit. */
-function serve(
+/** Answers one exit. Gives what runVcpu gives if the loop is over with it. */
+export function serve(
   vcpu: Vcpu,
   reason: number,
   ports: AddressSpace,

@@ -3,26 +3,40 @@
  * is asked to. It awaits nothing; messages go out and none are expected.
  */
 import { Arena } from "../base/arena.ts";
+import * as abi from "../kvm/abi.ts";
 import { Vcpu } from "../kvm/vcpu.ts";
 import { Vm } from "../kvm/vm.ts";
 import { assembleMicrovm, virtioDevices } from "../machine/microvm.ts";
+import { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
+import { GuestRam } from "../sys/guest-ram.ts";
 import { blocks } from "./blocks.ts";
 import { PARK } from "./control.ts";
-import type { Message, ThreadData, VcpuRole } from "./shared.ts";
+import { ExitRecorder } from "./exit-recorder.ts";
+import { guestCode } from "./guest-code.ts";
+import type { Message, Order, ThreadData, VcpuRole } from "./shared.ts";
+import { CODE_BYTES, TraceWriter } from "./trace-ring.ts";
+import { runTracedVcpu } from "./traced-loop.ts";
 import { VcpuHost } from "./vcpu-host.ts";
 import { DEBUG, runVcpu } from "./vcpu-loop.ts";
 
-export function runVcpuThread(data: ThreadData, role: VcpuRole, post: (message: Message) => void): void {
+/** @param take the next order that was sent, if one is there */
+export function runVcpuThread(
+  data: ThreadData,
+  role: VcpuRole,
+  post: (message: Message) => void,
+  take: () => Order | undefined,
+): void {
   const { spec } = data;
   const shared = blocks(data.threads, spec.cpus, virtioDevices(spec));
   const control = shared.vcpus[role.index];
   const counters = shared.counters[role.index];
   const vcpu = Vcpu.attach(role.vcpu);
+  const vm = Vm.attach(data.vm);
 
   const host = new VcpuHost({
     index: role.index,
-    vm: Vm.attach(data.vm),
+    vm,
     blocks: shared,
     interrupts: data.interrupts.map((token) => EventFd.attach(token)),
     ioWake: EventFd.attach(data.ioWake),
@@ -40,10 +54,32 @@ export function runVcpuThread(data: ThreadData, role: VcpuRole, post: (message: 
     }
   }
 
+  let recorder: ExitRecorder | undefined;
+  const makeRecorder = () => {
+    const order = take(); // sent before this thread was told to trace
+    if (order === undefined) throw new Error("told to trace, but not where");
+    const memory = new GuestMemory(GuestRam.attach(data.ram), spec.ram);
+    const synced = abi.KVM_SYNC_X86_REGS | abi.KVM_SYNC_X86_SREGS;
+    return new ExitRecorder({
+      vcpu,
+      registers: vcpu.exitRegisters((vm.checkExtension("SYNC_REGS") & synced) === synced),
+      writer: new TraceWriter(order.ring),
+      ports: machine.ports,
+      memory: machine.memory,
+      code: (linear) => guestCode(vcpu, memory, linear, CODE_BYTES),
+    });
+  };
+  const run = () => {
+    if (!control.tracing) return runVcpu(vcpu, machine.ports, machine.memory, control, counters);
+    recorder ??= makeRecorder();
+    return runTracedVcpu(vcpu, machine.ports, machine.memory, control, counters, recorder);
+  };
+
   while (control.sleepWhileParked()) {
-    const stop = runVcpu(vcpu, machine.ports, machine.memory, control, counters);
+    const stop = run();
     // A step over the instruction that ended the machine is an ending.
     const ending = stop === DEBUG ? host.ending : (stop ?? host.ending);
+    if (stop === undefined && ending === undefined && control.mayRun) continue; // the other way
     host.ending = undefined;
     if (ending !== undefined) {
       control.request(PARK);

@@ -2,12 +2,15 @@
  * The kernel's side of a machine: a VM with its interrupt controllers, RAM,
  * vCPUs, and the events that carry doorbells and interrupts past JavaScript.
  */
+import { KvmError } from "../kvm/errors.ts";
+import type { Counters } from "../kvm/stats.ts";
 import { Kvm } from "../kvm/system.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vm } from "../kvm/vm.ts";
 import * as map from "../machine/memory-map.ts";
 import { type VirtioSlot, virtioDevices, virtioPlace } from "../machine/microvm.ts";
 import type { MachineSpec } from "../machine/spec.ts";
+import { countDirty, dirtyBitmapBytes } from "../memory/dirty.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
@@ -34,10 +37,12 @@ export class Board {
   readonly interrupts: readonly EventFd[];
   /** By virtio device and queue. */
   readonly doorbells: EventFd[][] = [];
+  readonly #ram: MachineSpec["ram"];
   readonly #open: Closable[] = [];
 
   /** @throws {SystemError} what the kernel refused; nothing is left open then. */
   constructor(options: CheckedOptions, spec: MachineSpec) {
+    this.#ram = spec.ram;
     try {
       this.kvm = this.#keep(Kvm.open(options.kvm));
       this.vm = this.#keep(this.kvm.createVm());
@@ -60,6 +65,7 @@ export class Board {
         this.vm.irqfd(event, virtioPlace(slot).irq);
         return event;
       });
+      this.counters(); // opens them: once a vCPU runs, its own can no longer be
     } catch (error) {
       this.close();
       throw error;
@@ -78,6 +84,35 @@ export class Board {
         }),
       );
     });
+  }
+
+  /**
+   * Makes KVM remember which pages the guest writes, or no longer. It then maps
+   * small pages and write-protects them, so the guest gets slower.
+   */
+  logDirtyPages(on: boolean): void {
+    this.#ram.forEach((region, slot) => {
+      this.vm.setUserMemoryRegion({ slot, ram: this.ram, ...region, logDirtyPages: on });
+    });
+  }
+
+  /** Pages that the guest's CPUs wrote since the last call, by granule: see countDirty. What devices wrote is not seen. */
+  takeDirtyPages(): [granule: number, pages: number][] {
+    return this.#ram.flatMap(({ address, size }, slot) => {
+      const bitmap = new Uint8Array(dirtyBitmapBytes(size));
+      this.vm.getDirtyLog(slot, bitmap);
+      return countDirty(bitmap, address);
+    });
+  }
+
+  /** KVM's counters of the VM and its vCPUs; undefined if the host's kernel has none (before Linux 5.14). */
+  counters(): { vm: Counters; vcpus: Counters[] } | undefined {
+    try {
+      return { vm: this.vm.counters(), vcpus: this.vcpus.map((vcpu) => vcpu.counters()) };
+    } catch (error) {
+      if (error instanceof KvmError) return undefined;
+      throw error;
+    }
   }
 
   close(): void {

@@ -11,6 +11,7 @@ import type { ByteRing } from "../base/ring.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
 import type { Uart16550 } from "../devices/uart16550.ts";
 import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
+import { addressMap } from "../machine/address-map.ts";
 import type { Plugged } from "../machine/machine.ts";
 import { assembleMicrovm, type Microvm, stateBytes, virtioDevices } from "../machine/microvm.ts";
 import type { MachineSpec } from "../machine/spec.ts";
@@ -19,12 +20,14 @@ import { type Blocks, blocks, blocksBytes } from "../threads/blocks.ts";
 import { PARK } from "../threads/control.ts";
 import type { DebugStop, Ending, Message, Role, ThreadData } from "../threads/shared.ts";
 import { type Member, ThreadGroup } from "../threads/thread-group.ts";
+import type { MapRange } from "../trace/format.ts";
 import { Board } from "./board.ts";
 import { specOf } from "./drives.ts";
 import { load } from "./loader.ts";
 import type { DeviceHandlers, UnclaimedAccess } from "./options.ts";
 import type { Receive } from "./serial-port.ts";
 import { countStats, type VmStats } from "./stats.ts";
+import { type CycleCounters, TraceTap } from "./trace-tap.ts";
 import type { CheckedOptions } from "./validate.ts";
 import type { MemoryParts } from "./vm-memory.ts";
 
@@ -43,6 +46,8 @@ export interface PowerCycleListener {
   receiver(port: number, cycle: PowerCycle): void;
   report(device: string, code: string, message: string): void;
   unclaimed(access: UnclaimedAccess): void;
+  /** The threads are gone, and the rest is about to go. */
+  closing(cycle: PowerCycle): void;
 }
 
 export class PowerCycle {
@@ -53,6 +58,8 @@ export class PowerCycle {
   readonly receivers: readonly Receive[];
   /** How the kernel was started: see BootPlan. */
   readonly protocol: string;
+  /** What a trace takes from it. */
+  readonly tap: TraceTap;
 
   readonly #handlers: readonly DeviceHandlers[];
   readonly #listener: PowerCycleListener;
@@ -64,6 +71,8 @@ export class PowerCycle {
   /** The threads are gone, and so are the handles by which they would be kicked. */
   #over = false;
   #isCut = false;
+  /** KVM's counters at the end. */
+  #kernel: CycleCounters | undefined;
 
   /** @throws as createVm does; nothing is left behind then. */
   constructor(options: CheckedOptions, listener: PowerCycleListener) {
@@ -90,6 +99,8 @@ export class PowerCycle {
       this.#microvm.machine.reset();
       board.connectQueues(this.#microvm.virtio);
       this.#threads = this.#startThreads(options, state, threads);
+      const { ports, memory } = this.#microvm.machine;
+      this.tap = new TraceTap(this.#threads, board, { ports: ports.names, memory: memory.names });
     } catch (error) {
       board.close();
       throw error;
@@ -103,9 +114,9 @@ export class PowerCycle {
     this.receivers = this.#microvm.serials.map((uart, port) => (byte) => this.#receive(uart, port, byte));
   }
 
-  get addressMap(): string {
+  get map(): readonly MapRange[] {
     const { ports, memory } = this.#microvm.machine;
-    return `${ports.describe()}${memory.describe()}`;
+    return addressMap(ports, memory, this.spec.ram);
   }
 
   /** By index. To be used while its thread is parked. */
@@ -153,6 +164,8 @@ export class PowerCycle {
     this.cut();
     await this.#threads.end(meanwhile);
     this.#over = true;
+    this.#kernel = this.#board.counters();
+    this.#listener.closing(this);
     this.#board.close();
   }
 
@@ -168,7 +181,9 @@ export class PowerCycle {
 
   stats(): Omit<VmStats, "serials"> {
     const { ports, memory } = this.#microvm.machine;
-    return countStats(this.#shared, ports, memory, this.spec.drives.length);
+    const kernel = this.#over ? this.#kernel : this.#board.counters();
+    const counted = countStats(this.#shared, ports, memory, this.spec.drives.length);
+    return kernel === undefined ? counted : { ...counted, kernel };
   }
 
   /** Gives a byte to a UART. False if it cannot take it now; the listener hears when it can. */

@@ -8,6 +8,7 @@
 import type { AddressSpace } from "../bus/address-space.ts";
 import { exitName } from "../kvm/exit.ts";
 import type { Blocks } from "../threads/blocks.ts";
+import type { KernelCounters } from "../trace/format.ts";
 import { BLK_BYTES_READ, BLK_BYTES_WRITTEN, BLK_ERRORS, BLK_FLUSHES, BLK_REQUESTS } from "../virtio/blk.ts";
 
 export interface DriveStats {
@@ -27,6 +28,12 @@ export interface SerialStats {
   readonly dropped: number;
 }
 
+export interface KernelStats {
+  readonly vm: KernelCounters;
+  /** By vCPU. */
+  readonly vcpus: readonly KernelCounters[];
+}
+
 export interface VmStats {
   /** Returns of KVM_RUN by their api.rst name without KVM_EXIT_, all vCPUs together; absent if none. */
   readonly exits: Readonly<Record<string, number>>;
@@ -36,6 +43,12 @@ export interface VmStats {
   readonly interrupted: number;
   /** Accesses by device, and "unclaimed"; absent if none. */
   readonly devices: Readonly<Record<string, number>>;
+  /**
+   * KVM's own counters, those that only grow; absent where the host's kernel has none. `exits` among them are the
+   * hardware's, most of which never reach user space.
+   * @see api.rst, 4.133 KVM_GET_STATS_FD
+   */
+  readonly kernel?: KernelStats;
   readonly drives: readonly DriveStats[];
   readonly serials: readonly SerialStats[];
 }
@@ -85,6 +98,7 @@ export function addStats(a: Omit<VmStats, "serials">, b: Omit<VmStats, "serials"
     totalExits: a.totalExits + b.totalExits,
     interrupted: a.interrupted + b.interrupted,
     devices: addRecords(a.devices, b.devices),
+    ...(a.kernel === undefined || b.kernel === undefined ? {} : { kernel: addKernel(a.kernel, b.kernel) }),
     drives: b.drives.map((drive, n) => {
       const before = a.drives[n];
       return {
@@ -95,6 +109,13 @@ export function addStats(a: Omit<VmStats, "serials">, b: Omit<VmStats, "serials"
         errors: before.errors + drive.errors,
       };
     }),
+  };
+}
+
+function addKernel(a: KernelStats, b: KernelStats): KernelStats {
+  return {
+    vm: addRecords(a.vm, b.vm),
+    vcpus: b.vcpus.map((counters, n) => addRecords(a.vcpus[n], counters)),
   };
 }
 

@@ -2,13 +2,18 @@
  * The public face of a machine: its life, its streams, its events.
  */
 import { EventEmitter } from "node:events";
+import { addressMapText } from "../machine/address-map.ts";
 import { DEBUG_CONSOLE } from "../machine/host.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
+import type { MapRange } from "../trace/format.ts";
 import { GuestCpu } from "./guest-cpu.ts";
 import type { VmOptions } from "./options.ts";
 import { PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
 import { SerialPort } from "./serial-port.ts";
 import { addStats, type VmStats } from "./stats.ts";
+import type { TraceFilter } from "./trace-filter.ts";
+import type { Trace } from "./trace-stream.ts";
+import { Tracer } from "./tracer.ts";
 import { type CheckedOptions, checkOptions } from "./validate.ts";
 import { VmMemory } from "./vm-memory.ts";
 
@@ -83,6 +88,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly memory: VmMemory;
 
   readonly #options: CheckedOptions;
+  readonly #tracer: Tracer;
   #cycle: PowerCycle;
   #state: VmState = "created";
   /** Stats of the power cycles before this one. */
@@ -105,6 +111,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.vcpus = Array.from({ length: options.cpus }, (_, n) => {
       return new GuestCpu(n, (doing) => this.#standing(doing).vcpus[n]);
     });
+    this.#tracer = new Tracer({ name: this.name, vcpus: options.cpus, map: this.map });
+    this.#tracer.attach(this.#cycle.tap);
     this.memory = new VmMemory((doing) => this.#existing(doing).memory);
     this.debugConsole = new SerialPort(`${this.name} debug console`);
     for (const serial of this.serials) serial.onText = (text) => this.#watchForPanic(text);
@@ -120,9 +128,32 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     return this.#state;
   }
 
-  /** The map of what answers where, for people: I/O ports, then memory. */
+  /** What answers where: I/O ports, then memory, lowest address first. */
+  get map(): readonly MapRange[] {
+    return this.#cycle.map;
+  }
+
+  /** The same for people. */
   get addressMap(): string {
-    return this.#cycle.addressMap;
+    return addressMapText(this.map);
+  }
+
+  /**
+   * The exits to user space from now on, as records: first a header, last an
+   * `end`; kinds and fields are in docs/trace.md. Tracing lasts until the loop
+   * over the records is left, `stop()` is called on what this returns, or the
+   * machine ends; a reset does not end it. A reader that does not keep up loses
+   * exits, which the trace then says.
+   *
+   * Most exits of the hardware are none to user space: the kernel serves page
+   * faults, CPUID, most MSRs, HLT and hypercalls itself, and counts them in
+   * `stats().kernel`.
+   *
+   * @throws {OptionError} for a filter that cannot be; {StateError} once the machine has ended.
+   */
+  trace(filter: TraceFilter = {}): Trace {
+    this.#expect("trace", "created", "running", "paused");
+    return this.#tracer.open(filter);
   }
 
   /** How the kernel was started: "bzImage", "Multiboot", "PVH" or "flat". */
@@ -151,6 +182,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
       this.#expect("pause", "running");
       await this.#cycle.park(() => this.#drainConsoles());
       if (this.#cycle.isCut) return; // stop() was called meanwhile
+      this.#tracer.drain();
       this.#state = "paused";
       this.emit("paused");
     });
@@ -229,6 +261,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
       },
       report: (device, code, message) => this.#report(new VmError(code, device, message)),
       unclaimed: (access) => this.#options.onUnclaimed?.(access),
+      closing: (cycle) => {
+        if (cycle === this.#cycle) this.#tracer.detach();
+      },
     };
   }
 
@@ -245,6 +280,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     if (this.#state === "running") {
       await this.#cycle.park(() => this.#drainConsoles());
       if (this.#cycle.isCut) return;
+      this.#tracer.drain();
       this.#state = "paused";
       this.emit("paused");
     }
@@ -258,6 +294,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     try {
       this.#cycle = new PowerCycle(this.#options, this.#listener());
       this.#before = done;
+      this.#tracer.attach(this.#cycle.tap);
       for (const cpu of this.vcpus) cpu.carryDebug(this.#cycle.vcpus[cpu.index]);
     } catch (error) {
       // The kernel or a disk has gone meanwhile.
@@ -285,6 +322,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   #settle(ending: Ending): void {
     this.#state = "exited";
+    this.#tracer.finish();
     for (const console of [...this.serials, this.debugConsole]) console.finish();
     this.#resolveExited(ending);
     this.emit("exited", ending);

@@ -181,11 +181,19 @@ test("a machine may have 255 windows, and says so when it gets one more", () => 
   expect(() => add("one more", 255, 1)).toThrow("one more: no room for more than 255 devices");
 });
 
-test("the address map prints one window a line, in order", () => {
+test("the windows are listed in the order of their addresses", () => {
   const { bus, add } = space("ports");
   add("com1", 0x3f8, 8);
   add("post code", 0x80, 1);
-  expect(bus.describe()).toBe("0x80         post code\n0x3f8-0x3ff  com1\n");
+  expect(bus.windows.map(({ name, address, length }) => [name, address, length])).toEqual([
+    ["post code", 0x80, 1],
+    ["com1", 0x3f8, 8],
+  ]);
+  expect([bus.indexAt(0x80), bus.indexAt(0x3ff), bus.indexAt(0x81)].map((n) => bus.names[n])).toEqual([
+    "post code",
+    "com1",
+    "unclaimed",
+  ]);
 });
 
 test("what a write leaves to do is done after it", () => {

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { Arena } from "../../../src/base/arena.ts";
 import { OptionError } from "../../../src/base/errors.ts";
 import { MAX_WINDOWS } from "../../../src/bus/address-space.ts";
+import { addressMap, addressMapText } from "../../../src/machine/address-map.ts";
 import type { Host } from "../../../src/machine/host.ts";
 import { ramRegions } from "../../../src/machine/memory-map.ts";
 import { assembleMicrovm, stateBytes, virtioDevices } from "../../../src/machine/microvm.ts";
@@ -39,7 +40,7 @@ function assemble(
   const counts = { ports: new Float64Array(MAX_WINDOWS + 1), memory: new Float64Array(MAX_WINDOWS + 1) };
   const microvm = assembleMicrovm({ ...SMALLEST, ...more }, arena, { ...unplugged, ...host }, counts);
   const { ports, memory } = microvm.machine;
-  return { ...microvm, arena, buffer, ports, memory, map: ports.describe() + memory.describe() };
+  return { ...microvm, arena, buffer, ports, memory, map: addressMapText(addressMap(ports, memory, [])) };
 }
 
 test("the address map is the one in the documentation", () => {

@@ -1,0 +1,27 @@
+/**
+ * The bytes of the instruction that a vCPU stands at, read as the CPU reads
+ * them: through the guest's page tables of this moment.
+ */
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
+
+const PAGE = 4096;
+const NONE = new Uint8Array();
+
+/** Up to `length` bytes at a linear address; fewer where they leave RAM or what is mapped. A copy. */
+export function guestCode(vcpu: Vcpu, memory: GuestMemory, linear: bigint, length: number): Uint8Array {
+  const first = Math.min(length, PAGE - Number(linear & BigInt(PAGE - 1)));
+  const start = inPage(vcpu, memory, linear, first);
+  if (start.length < first || first === length) return start;
+  const rest = inPage(vcpu, memory, BigInt.asUintN(64, linear + BigInt(first)), length - first);
+  const bytes = new Uint8Array(first + rest.length);
+  bytes.set(start);
+  bytes.set(rest, first);
+  return bytes;
+}
+
+function inPage(vcpu: Vcpu, memory: GuestMemory, linear: bigint, length: number): Uint8Array {
+  const physical = vcpu.translate(linear);
+  const address = physical === undefined ? -1 : Number(physical.address);
+  return memory.translate(address, length) < 0 ? NONE : memory.read(address, length);
+}

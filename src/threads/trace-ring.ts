@@ -1,0 +1,269 @@
+/**
+ * Exits of one vCPU on their way to the thread that reads a trace: a ring of
+ * records of one size in shared memory, from the vCPU thread to its reader.
+ *
+ * The vCPU never waits. What does not fit is dropped, and the next record that
+ * fits says how many were before it. Memory is touched only as far as records
+ * were written there; registers have a part of their own, so that a trace
+ * without them leaves it alone.
+ */
+import { COPIED_REGISTERS, type ExitRegisters } from "../kvm/exit-registers.ts";
+
+// Words. What the two sides write is in cache lines of its own.
+const TAIL = 0; // records ever put, modulo 2^32; by the vCPU
+const LOST = 1; // records dropped since the last one put; by the vCPU
+const HEAD = 16; // records ever taken, modulo 2^32; by the reader
+const WANT_STATE = 17; // whether registers and code are to be recorded; by the reader
+const HEADER_WORDS = 32;
+
+/** Records of one ring: at 8 µs an exit, 65 ms of them. */
+export const RING_RECORDS = 8192;
+const MASK = RING_RECORDS - 1;
+
+/** Bytes of data that a record keeps of what a guest wrote or was answered. */
+export const DATA_BYTES = 64;
+/** Bytes of code that a record keeps. */
+export const CODE_BYTES = 16;
+
+// One record, in 8-byte words, 4-byte words and bytes of its own 128 bytes.
+const RECORD_BYTES = 128;
+const F_TIME = 0;
+const F_INSIDE = 1;
+const F_OUTSIDE = 2;
+const F_ADDRESS = 3;
+const W_RIP = 8; // two words
+const W_REASON = 10;
+const W_LOST = 11;
+const W_COUNT = 12;
+const B_SIZE = 52;
+const B_DIRECTION = 53;
+const B_MODE = 54;
+const B_DEVICE = 55;
+const W_DATA_LENGTH = 14;
+const B_CODE_LENGTH = 60;
+const B_HAS_STATE = 61;
+const B_DATA = 64;
+
+// One record's registers and code, in a part of the buffer behind all records.
+const STATE_BYTES = 256;
+const STATE_CODE = COPIED_REGISTERS * 8;
+
+export const NO_DIRECTION = 0;
+export const FROM_DEVICE = 1; // IN, a load
+export const TO_DEVICE = 2; // OUT, a store
+
+/** Bytes of the buffer behind a ring. */
+export const TRACE_RING_BYTES = HEADER_WORDS * 4 + RING_RECORDS * (RECORD_BYTES + STATE_BYTES);
+
+/** What both sides see. */
+class Slots {
+  protected readonly control: Int32Array;
+  protected readonly floats: Float64Array;
+  protected readonly words: Uint32Array;
+  protected readonly bytes: Uint8Array;
+  // Where the record in hand begins: in floats, words and bytes, and its state in bytes.
+  protected f = 0;
+  protected w = 0;
+  protected b = 0;
+  protected state = 0;
+
+  /** @param buffer TRACE_RING_BYTES bytes, all zero at first */
+  constructor(buffer: SharedArrayBuffer) {
+    this.control = new Int32Array(buffer, 0, HEADER_WORDS);
+    this.floats = new Float64Array(buffer);
+    this.words = new Uint32Array(buffer);
+    this.bytes = new Uint8Array(buffer);
+  }
+
+  protected pick(index: number): void {
+    this.b = HEADER_WORDS * 4 + index * RECORD_BYTES;
+    this.w = this.b >> 2;
+    this.f = this.b >> 3;
+    this.state = HEADER_WORDS * 4 + RING_RECORDS * RECORD_BYTES + index * STATE_BYTES;
+  }
+}
+
+/** Data that an exit carries. */
+export interface ExitData {
+  /** Copies up to `most` bytes to `into` from `at` on; returns how many. */
+  copyData(into: Uint8Array, at: number, most: number): number;
+}
+
+/** The vCPU's side. Between `begin` and `publish`, the other methods complete the record. Nothing allocates. */
+export class TraceWriter extends Slots {
+  #lost = 0;
+
+  /** Whether the reader wants registers and code with each record. */
+  get wantsState(): boolean {
+    return Atomics.load(this.control, WANT_STATE) !== 0;
+  }
+
+  /** Forgets what was dropped before, in a trace that is over. */
+  restart(): void {
+    this.#setLost(0);
+  }
+
+  /** Begins a record; false if there is no room. It is then counted as dropped, and nothing else is to be called. */
+  begin(time: number, inside: number, reason: number, registers: ExitRegisters): boolean {
+    const { control, floats, words, bytes } = this;
+    const tail = Atomics.load(control, TAIL);
+    if ((tail - Atomics.load(control, HEAD)) >>> 0 >= RING_RECORDS) {
+      this.#setLost(this.#lost + 1);
+      return false;
+    }
+    this.pick(tail & MASK);
+    const { f, w, b } = this;
+    floats[f + F_TIME] = time;
+    floats[f + F_INSIDE] = inside;
+    words[w + W_RIP] = registers.ripLow;
+    words[w + W_RIP + 1] = registers.ripHigh;
+    words[w + W_REASON] = reason;
+    words[w + W_LOST] = this.#lost;
+    words[w + W_COUNT] = 0;
+    words[w + W_DATA_LENGTH] = 0;
+    bytes[b + B_DIRECTION] = NO_DIRECTION;
+    bytes[b + B_MODE] = registers.mode;
+    bytes[b + B_HAS_STATE] = 0;
+    return true;
+  }
+
+  /** An access of `count` elements of `size` bytes. @param device index of the window that answers, 0 for none */
+  putAccess(isWrite: boolean, address: number, size: number, count: number, device: number): void {
+    this.floats[this.f + F_ADDRESS] = address;
+    this.words[this.w + W_COUNT] = count;
+    this.bytes[this.b + B_DIRECTION] = isWrite ? TO_DEVICE : FROM_DEVICE;
+    this.bytes[this.b + B_SIZE] = size;
+    this.bytes[this.b + B_DEVICE] = device;
+  }
+
+  /** What was written or answered, as much of it as is kept. */
+  putData(exit: ExitData): void {
+    this.words[this.w + W_DATA_LENGTH] = exit.copyData(this.bytes, this.b + B_DATA, DATA_BYTES);
+  }
+
+  putState(registers: ExitRegisters, code: Uint8Array): void {
+    registers.copy(this.words, this.state >> 2);
+    const length = Math.min(code.length, CODE_BYTES);
+    for (let i = 0; i < length; i++) this.bytes[this.state + STATE_CODE + i] = code[i];
+    this.bytes[this.b + B_CODE_LENGTH] = length;
+    this.bytes[this.b + B_HAS_STATE] = 1;
+  }
+
+  /** Hands the record over. @param outside ns since its time */
+  publish(outside: number): void {
+    this.floats[this.f + F_OUTSIDE] = outside;
+    if (this.#lost !== 0) this.#setLost(0);
+    Atomics.store(this.control, TAIL, (Atomics.load(this.control, TAIL) + 1) | 0);
+  }
+
+  #setLost(count: number): void {
+    this.#lost = count;
+    Atomics.store(this.control, LOST, count);
+  }
+}
+
+/** The reader's side: `next` looks at the oldest record, the getters read it, `take` frees its place. */
+export class TraceReader extends Slots {
+  /** From the next exit on, registers and code are recorded too, or no longer. */
+  wantState(wanted: boolean): void {
+    Atomics.store(this.control, WANT_STATE, wanted ? 1 : 0);
+  }
+
+  /** False if there is no record. */
+  next(): boolean {
+    const head = Atomics.load(this.control, HEAD);
+    if (head === Atomics.load(this.control, TAIL)) return false;
+    this.pick(head & MASK);
+    return true;
+  }
+
+  take(): void {
+    Atomics.store(this.control, HEAD, (Atomics.load(this.control, HEAD) + 1) | 0);
+  }
+
+  /** Records dropped after the newest one. Means something once the vCPU has stopped. */
+  get lostSince(): number {
+    return Atomics.load(this.control, LOST);
+  }
+
+  /** When KVM_RUN returned: ns of CLOCK_MONOTONIC. */
+  get time(): number {
+    return this.floats[this.f + F_TIME];
+  }
+
+  /** ns in KVM_RUN before that. */
+  get inside(): number {
+    return this.floats[this.f + F_INSIDE];
+  }
+
+  /** ns until the next KVM_RUN. */
+  get outside(): number {
+    return this.floats[this.f + F_OUTSIDE];
+  }
+
+  /** Records dropped between the one before and this one. */
+  get lost(): number {
+    return this.words[this.w + W_LOST];
+  }
+
+  get rip(): bigint {
+    return this.#u64(this.w + W_RIP);
+  }
+
+  /** KVM_EXIT_*. */
+  get reason(): number {
+    return this.words[this.w + W_REASON];
+  }
+
+  /** MODE_* of exit-registers.ts. */
+  get mode(): number {
+    return this.bytes[this.b + B_MODE];
+  }
+
+  /** NO_DIRECTION: not an access, and what follows means nothing. */
+  get direction(): number {
+    return this.bytes[this.b + B_DIRECTION];
+  }
+
+  /** A port or a guest-physical address. */
+  get address(): number {
+    return this.floats[this.f + F_ADDRESS];
+  }
+
+  get size(): number {
+    return this.bytes[this.b + B_SIZE];
+  }
+
+  get count(): number {
+    return this.words[this.w + W_COUNT];
+  }
+
+  get device(): number {
+    return this.bytes[this.b + B_DEVICE];
+  }
+
+  /** What was kept of the data; a copy. */
+  get data(): Uint8Array {
+    const at = this.b + B_DATA;
+    return this.bytes.slice(at, at + this.words[this.w + W_DATA_LENGTH]);
+  }
+
+  get hasState(): boolean {
+    return this.bytes[this.b + B_HAS_STATE] !== 0;
+  }
+
+  /** Register `index` of COPIED_REGISTERS. */
+  register(index: number): bigint {
+    return this.#u64((this.state >> 2) + 2 * index);
+  }
+
+  /** The bytes at RIP; a copy. */
+  get code(): Uint8Array {
+    const at = this.state + STATE_CODE;
+    return this.bytes.slice(at, at + this.bytes[this.b + B_CODE_LENGTH]);
+  }
+
+  #u64(word: number): bigint {
+    return (BigInt(this.words[word + 1]) << 32n) | BigInt(this.words[word]);
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * The loop of vcpu-loop.ts for a vCPU whose exits are recorded: the same, with
+ * the recorder's calls in between. They are two loops so that the other one
+ * does not even ask.
+ */
+import type { AddressSpace } from "../bus/address-space.ts";
+import { INTERRUPTED } from "../kvm/exit.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { VcpuCounters } from "./blocks.ts";
+import type { Control } from "./control.ts";
+import type { ExitRecorder } from "./exit-recorder.ts";
+import type { Ending } from "./shared.ts";
+import { type DEBUG, serve } from "./vcpu-loop.ts";
+
+/** As runVcpu; returns as well when exits are no longer to be recorded. */
+export function runTracedVcpu(
+  vcpu: Vcpu,
+  ports: AddressSpace,
+  memory: AddressSpace,
+  control: Control,
+  counters: VcpuCounters,
+  recorder: ExitRecorder,
+): Ending | typeof DEBUG | undefined {
+  const { exits, interrupted } = counters;
+  recorder.start();
+  try {
+    while (control.tracing) {
+      recorder.entering();
+      const reason = vcpu.run();
+      recorder.left();
+      if (reason === INTERRUPTED) {
+        interrupted[0]++;
+        continue;
+      }
+      exits[reason]++;
+      recorder.exit(reason);
+      const ending = serve(vcpu, reason, ports, memory);
+      recorder.answered(reason);
+      if (ending !== undefined) return ending;
+    }
+    // As in runVcpu: an instruction may want several answers before it is done.
+    for (;;) {
+      recorder.entering();
+      const reason = vcpu.completeExit();
+      recorder.left();
+      if (reason === INTERRUPTED) return undefined;
+      exits[reason]++;
+      recorder.exit(reason);
+      const ending = serve(vcpu, reason, ports, memory);
+      recorder.answered(reason);
+      if (ending !== undefined) return ending;
+    }
+  } finally {
+    recorder.entering();
+    recorder.stop();
+  }
+}

@@ -1,0 +1,78 @@
+/** Records of a trace ring, as the objects that a trace consists of. */
+import { exitName } from "../kvm/exit.ts";
+import { NO_DIRECTION, TO_DEVICE, type TraceReader } from "../threads/trace-ring.ts";
+import {
+  CPU_MODES,
+  type ExitRecord,
+  type Hex,
+  REGISTER_NAMES,
+  type TraceRegisters,
+} from "../trace/format.ts";
+
+/** Who answers, by index of a window: AddressSpace.names. */
+export interface DeviceNames {
+  readonly ports: readonly string[];
+  readonly memory: readonly string[];
+}
+
+/** The record that `reader` looks at. Its `t` is in ns of CLOCK_MONOTONIC, its `seq` 0. */
+export function decodeExit(reader: TraceReader, vcpu: number, names: DeviceNames): ExitRecord {
+  const reason = exitName(reader.reason);
+  return {
+    kind: "exit",
+    seq: 0,
+    vcpu,
+    t: reader.time,
+    reason,
+    rip: hex(reader.rip),
+    mode: CPU_MODES[reader.mode],
+    ...(reader.direction === NO_DIRECTION ? {} : access(reader, reason === "IO", names)),
+    outside: reader.outside,
+    inside: reader.inside,
+    ...(reader.hasState ? state(reader) : {}),
+  };
+}
+
+function access(reader: TraceReader, isIo: boolean, names: DeviceNames): Partial<ExitRecord> {
+  const { address, size, count, data, device } = reader;
+  const toDevice = reader.direction === TO_DEVICE;
+  const kept = size === 0 ? 0 : Math.min(count, Math.floor(data.length / size));
+  const rest = {
+    size,
+    count,
+    values: Array.from({ length: kept }, (_, i) => elementAt(data, i * size, size)),
+  };
+  return isIo
+    ? { direction: toDevice ? "out" : "in", port: address, ...rest, device: names.ports[device] }
+    : { direction: toDevice ? "write" : "read", address, ...rest, device: names.memory[device] };
+}
+
+/** Little-endian; as a number up to 4 bytes. */
+function elementAt(data: Uint8Array, at: number, size: number): number | Hex {
+  let value = 0n;
+  for (let i = size - 1; i >= 0; i--) value = (value << 8n) | BigInt(data[at + i]);
+  return size <= 4 ? Number(value) : hex(value);
+}
+
+function state(reader: TraceReader): Pick<ExitRecord, "regs" | "code"> {
+  const regs = registers((index) => hex(reader.register(index)));
+  const code = Buffer.from(reader.code).toString("hex");
+  return code === "" ? { regs } : { regs, code };
+}
+
+/** @param at the value of a register by its index in REGISTER_NAMES, the order in which they are copied */
+function registers(at: (index: number) => Hex): TraceRegisters {
+  const value = (name: keyof TraceRegisters) => at(REGISTER_NAMES.indexOf(name));
+  return {
+    ...{ rax: value("rax"), rbx: value("rbx"), rcx: value("rcx"), rdx: value("rdx") },
+    ...{ rsi: value("rsi"), rdi: value("rdi"), rsp: value("rsp"), rbp: value("rbp") },
+    ...{ r8: value("r8"), r9: value("r9"), r10: value("r10"), r11: value("r11") },
+    ...{ r12: value("r12"), r13: value("r13"), r14: value("r14"), r15: value("r15") },
+    ...{ rip: value("rip"), rflags: value("rflags"), cs: value("cs"), ss: value("ss") },
+    ...{ cr0: value("cr0"), cr2: value("cr2"), cr3: value("cr3"), cr4: value("cr4"), efer: value("efer") },
+  };
+}
+
+function hex(value: bigint): Hex {
+  return `0x${value.toString(16)}`;
+}

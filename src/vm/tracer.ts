@@ -1,0 +1,176 @@
+/**
+ * Feeds the traces of a machine: takes exits from the rings while anybody reads
+ * one, samples memory, and carries traces over a reset.
+ */
+
+import { GRANULE, PAGE } from "../memory/dirty.ts";
+import { RING_RECORDS } from "../threads/trace-ring.ts";
+import type { KernelRecord, MapRange, MemoryRecord, TraceHeader } from "../trace/format.ts";
+import { TRACE_VERSION } from "../trace/format.ts";
+import { checkFilter, type TraceFilter } from "./trace-filter.ts";
+import { Trace } from "./trace-stream.ts";
+import type { TraceTap } from "./trace-tap.ts";
+
+/** How often rings are emptied: they hold several times what hardware exits to user space in that time. */
+const DRAIN_MS = 5;
+/** Granules in one memory record, which keeps lines of a trace file short. */
+const GRANULES_PER_RECORD = 4096;
+
+export interface TracedMachine {
+  readonly name: string;
+  readonly vcpus: number;
+  readonly map: readonly MapRange[];
+}
+
+export class Tracer {
+  readonly #machine: TracedMachine;
+  readonly #traces = new Set<Trace>();
+  /** The present power cycle's; none in the middle of a reset. */
+  #tap: TraceTap | undefined;
+  #cycle = -1;
+  #drainTimer: NodeJS.Timeout | undefined;
+  #memoryTimer: NodeJS.Timeout | undefined;
+  #memoryMs: number | undefined;
+
+  constructor(machine: TracedMachine) {
+    this.#machine = machine;
+  }
+
+  /** A power cycle begins; nothing of it has run. */
+  attach(tap: TraceTap): void {
+    this.#tap = tap;
+    this.#cycle++;
+    if (this.#traces.size === 0) return;
+    this.#memoryMs = undefined;
+    this.#adjust();
+    this.#tellCounters([...this.#traces]);
+  }
+
+  /** @throws {OptionError} for a filter that cannot be; {KvmError} if KVM refuses to log memory. */
+  open(filter: TraceFilter): Trace {
+    const { name, vcpus, map } = this.#machine;
+    const checked = checkFilter(filter, map, vcpus);
+    this.drain(); // what is there belongs to others
+    const header: TraceHeader = {
+      kind: "trace",
+      version: TRACE_VERSION,
+      name,
+      vcpus,
+      startedAt: new Date().toISOString(),
+      unit: "ns",
+      map,
+      registers: checked.registers,
+    };
+    const trace = new Trace(header, checked, clock(), (stopped) => this.#close(stopped));
+    this.#traces.add(trace);
+    try {
+      this.#adjust();
+    } catch (error) {
+      this.#traces.delete(trace);
+      this.#adjust();
+      throw error;
+    }
+    this.#tellCounters([trace]);
+    return trace;
+  }
+
+  /** Gives every trace what was recorded so far. @param more see Trace.offer */
+  drain(more = 0): void {
+    for (const { record, lost } of this.#tap?.takeExits() ?? []) {
+      for (const trace of this.#traces) trace.offer(record, lost, more);
+    }
+  }
+
+  /** The power cycle's threads are gone, its other parts are still there: the last chance. */
+  detach(): void {
+    const tap = this.#tap;
+    if (tap === undefined) return;
+    this.drain(RING_RECORDS * this.#machine.vcpus);
+    tap.lostSince().forEach((count, vcpu) => {
+      for (const trace of this.#traces) trace.lose(vcpu, count);
+    });
+    this.#sampleMemory();
+    this.#tellCounters([...this.#traces]);
+    this.#tap = undefined;
+  }
+
+  /** The machine has ended. */
+  finish(): void {
+    for (const trace of this.#traces) trace.finish(clock());
+    this.#traces.clear();
+    this.#adjust();
+  }
+
+  /** One trace is stopped by its reader. */
+  #close(trace: Trace): void {
+    this.drain();
+    this.#sampleMemory();
+    this.#traces.delete(trace);
+    trace.finish(clock(), this.#counters());
+    this.#adjust();
+  }
+
+  /** Records and samples what the traces of this moment want. */
+  #adjust(): void {
+    const traces = [...this.#traces];
+    if (traces.length === 0) {
+      clearInterval(this.#drainTimer);
+      this.#drainTimer = undefined;
+      this.#tap?.stop();
+    } else {
+      this.#drainTimer ??= setInterval(() => this.drain(), DRAIN_MS).unref();
+      this.#tap?.start(traces.some((trace) => trace.wantsRegisters));
+    }
+    const wanted = traces.map(({ memoryMs }) => memoryMs).filter((ms) => ms !== undefined);
+    this.#adjustMemory(wanted.length === 0 ? undefined : Math.min(...wanted));
+  }
+
+  #adjustMemory(everyMs: number | undefined): void {
+    if (everyMs === this.#memoryMs) return;
+    const wasOff = this.#memoryMs === undefined;
+    clearInterval(this.#memoryTimer);
+    this.#memoryTimer = undefined;
+    if (wasOff !== (everyMs === undefined)) this.#tap?.logDirtyPages(everyMs !== undefined);
+    this.#memoryMs = everyMs;
+    if (everyMs !== undefined) {
+      this.#memoryTimer = setInterval(() => this.#sampleMemory(), everyMs).unref();
+    }
+  }
+
+  #sampleMemory(): void {
+    const readers = [...this.#traces].filter(({ memoryMs }) => memoryMs !== undefined);
+    // Until each has room for it, KVM keeps it.
+    if (this.#tap === undefined || this.#memoryMs === undefined) return;
+    if (readers.length === 0 || readers.some((trace) => !trace.hasRoom)) return;
+    const now = clock();
+    const dirty = this.#tap.takeDirtyPages();
+    for (let at = 0; at < dirty.length; at += GRANULES_PER_RECORD) {
+      const part = dirty.slice(at, at + GRANULES_PER_RECORD);
+      for (const trace of readers) {
+        trace.add(
+          (t): MemoryRecord => ({ kind: "memory", t, page: PAGE, granule: GRANULE, dirty: part }),
+          now,
+        );
+      }
+    }
+  }
+
+  #tellCounters(traces: readonly Trace[]): void {
+    const record = this.#counters();
+    if (record === undefined) return;
+    const now = clock();
+    for (const trace of traces) trace.add(record, now);
+  }
+
+  #counters(): ((t: number) => KernelRecord) | undefined {
+    const counters = this.#tap?.counters();
+    if (counters === undefined) return undefined;
+    const cycle = this.#cycle;
+    return (t) => ({ kind: "kernel", t, cycle, ...counters });
+  }
+}
+
+/** ns of CLOCK_MONOTONIC: that of lapTimer. */
+function clock(): number {
+  return Number(process.hrtime.bigint());
+}
