@@ -102,6 +102,7 @@ function kernel(name, work) {
     "-m",
     "elf_i386",
     "--build-id=none",
+    "-n", // no page with the file's headers below the kernel, where a PC has no memory
     "-z",
     "noexecstack",
     "-Ttext",

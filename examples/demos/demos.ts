@@ -24,4 +24,13 @@ export const DEMOS: readonly DemoEntry[] = [
     sentence: "every return of KVM_RUN narrated: reason, RIP, data, time inside and outside",
   },
   { name: "mmio", sentence: "a device with a memory window: the guest's loads and stores as exits" },
+  { name: "interrupts", sentence: "a guest sets an IDT and halts; KVM_IRQ_LINE and an irqfd wake it up" },
+  {
+    name: "virtqueue",
+    sentence: "a driver writes one disk request by hand: its virtqueue before, during and after",
+  },
+  {
+    name: "own-os",
+    sentence: "a Multiboot kernel in C prints on the serial port and on the screen, and what either costs",
+  },
 ];
