@@ -43,15 +43,9 @@ function addonIsStale() {
 /** `what` is a folder with a tsconfig.json. */
 function ensureBuild(what) {
   if (addonIsStale()) {
-    const gyp = join(root, "node_modules/node-gyp/bin/node-gyp.js");
-    step("building the addon", "flock", [
-      LOCK,
-      process.execPath,
-      gyp,
-      "configure",
-      "build",
-      "--loglevel=warn",
-    ]);
+    // By npm, whose settings say where Node's headers are when they cannot be downloaded.
+    const gyp = ["npm", "exec", "--no", "--", "node-gyp", "configure", "build", "--loglevel=warn"];
+    step("building the addon", "flock", [LOCK, ...gyp]);
     if (addonIsStale()) throw new Error(`node-gyp left no new ${ADDON}`);
   }
   step("compiling TypeScript", "flock", [LOCK, join(root, "node_modules/.bin/tsc"), "-b", what]);

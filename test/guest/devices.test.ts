@@ -1,0 +1,52 @@
+/** What a machine has besides its CPUs and disks, as Linux' drivers find it. */
+import { expect, test } from "vitest";
+import { createVm } from "vmexit";
+import { BOOT_MS, linux, logIn, Scratch, type } from "../support/guest.ts";
+
+test("entropy, a second serial port, a disk without write cache, and the time of day", async () => {
+  using scratch = new Scratch();
+  await using vm = await logIn({
+    cmdline: "root=/dev/vda",
+    drives: [{ file: scratch.rootDisk() }, { file: scratch.rootDisk("second.img"), writeCache: false }],
+    rng: true,
+    serialPorts: 2,
+  });
+  expect(await type(vm, "cat /sys/class/misc/hw_random/rng_current")).toMatch(/^virtio_rng/m);
+  const entropy = "dd if=/dev/hwrng bs=32 count=1 2>/dev/null | hexdump -ve '1/1 \"%02x\"'; echo";
+  const [first, second] = [await type(vm, entropy), await type(vm, entropy)];
+  expect(first).toMatch(/^[0-9a-f]{64}$/m);
+  expect(second).not.toBe(first);
+
+  // Not a job of this shell, which would say between two prompts that it is done.
+  await type(vm, 'stty -F /dev/ttyS1 raw -echo; ( (read line; echo "got $line") </dev/ttyS1 >/dev/ttyS1 & )');
+  vm.serials[1].write("a word\n");
+  await vm.serials[1].waitFor("got a word", { timeoutMs: BOOT_MS });
+
+  expect(await type(vm, "cat /sys/block/vd?/queue/write_cache")).toMatch(/write back\nwrite through/);
+  const written = vm.stats().drives[1];
+  await type(vm, "dd if=/dev/zero of=/dev/vdb bs=4k count=4 oflag=direct");
+  expect(vm.stats().drives[1].bytesWritten - written.bytesWritten).toBe(16_384);
+
+  const seconds = Number(/^\d+$/m.exec(await type(vm, "date +%s"))?.[0]);
+  expect(Math.abs(seconds - Date.now() / 1000)).toBeLessThan(60);
+});
+
+test("two guests in one program run side by side, each with its own console and disk", async () => {
+  using scratch = new Scratch();
+  const disks = ["ann", "bob"].map((name) => scratch.rootDisk(`${name}.img`));
+  const machines = await Promise.all(
+    disks.map((file) => createVm(linux({ cmdline: "root=/dev/vda", drives: [{ file }] }))),
+  );
+  await Promise.all(
+    machines.map(async (vm, n) => {
+      await vm.start();
+      await vm.serial.waitFor("login: ", { timeoutMs: BOOT_MS });
+      vm.serial.write("root\n");
+      await vm.serial.waitFor(/# $/, { timeoutMs: BOOT_MS });
+      await type(vm, `echo guest ${n} >/root/who; sync`);
+    }),
+  );
+  await machines[0].stop();
+  expect(await type(machines[1], "cat /root/who")).toMatch(/^guest 1$/m);
+  await machines[1].close();
+});
