@@ -23,12 +23,25 @@ export const DEMOS: readonly DemoEntry[] = [
     name: "entry-exit",
     sentence: "every return of KVM_RUN narrated: reason, RIP, data, time inside and outside",
   },
+  {
+    name: "three-ways",
+    sentence: "one guest interpreted, paravirtualized and assisted by hardware: instructions, exits, time",
+  },
+  {
+    name: "memory",
+    sentence: "lazy RAM, slots, an alias, a read-only slot, the dirty log: what the guest takes for memory",
+  },
   { name: "mmio", sentence: "a device with a memory window: the guest's loads and stores as exits" },
   { name: "interrupts", sentence: "a guest sets an IDT and halts; KVM_IRQ_LINE and an irqfd wake it up" },
   {
     name: "virtqueue",
     sentence: "a driver writes one disk request by hand: its virtqueue before, during and after",
   },
+  {
+    name: "step",
+    sentence: "a guest stepped through, one instruction a KVM_RUN, with breakpoints and a watchpoint",
+  },
+  { name: "smp", sentence: "two processors: INIT-SIPI-SIPI, and a spin lock with and without LOCK" },
   {
     name: "own-os",
     sentence: "a Multiboot kernel in C prints on the serial port and on the screen, and what either costs",

@@ -1,0 +1,28 @@
+# memory: three routines that touch memory where memory.ts says, by EDI.
+#
+# 32-bit flat mode without paging, which memory.ts sets up: the address in EDI
+# is the guest-physical one.
+
+        .intel_syntax noprefix
+        .code32
+
+PAGE = 4096
+
+        .text
+        .global start
+start:                          # write one byte into each of ECX pages
+        mov     byte ptr [edi], 1
+        add     edi, PAGE
+        dec     ecx
+        jnz     start
+        hlt
+
+store:                          # write 4 bytes
+        mov     [edi], eax
+        hlt
+
+replace:                        # read a byte, write another, read again
+        mov     al, [edi]
+        mov     byte ptr [edi], 0x55
+        mov     ah, [edi]
+        hlt
