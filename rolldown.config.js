@@ -8,12 +8,16 @@ import { defineConfig } from "rolldown";
  */
 const common = {
   platform: "node",
-  external: ["bindings"],
+  external: ["bindings", "iced-x86"],
   logLevel: "warn",
   checks: { ineffectiveDynamicImport: false },
 };
 // Names without hashes, so that a program that runs finds its files after a rebuild.
 const output = { dir: "dist/bundle", format: "esm", chunkFileNames: "[name].js" };
+
+/** Stands in every report, which is a copy of this code. */
+const NOTICE = `/*! vmexit, Apache-2.0. With Apache ECharts, (c) The Apache Software Foundation, Apache-2.0;
+ZRender, (c) Baidu Inc., BSD-3-Clause; tslib, (c) Microsoft, 0BSD. */`;
 
 export default defineConfig([
   {
@@ -27,14 +31,29 @@ export default defineConfig([
     output,
   },
   {
+    // For a browser, and with all that it needs: a report has one script and no other file.
+    logLevel: "warn",
+    platform: "browser",
+    input: { "report-page": "dist/report-page/page.js" },
+    output: { dir: "dist/bundle", format: "iife", minify: true, postBanner: NOTICE },
+  },
+  {
     ...common,
     input: { main: "dist/cli/main.js" },
+    preserveEntrySignatures: "allow-extension", // what a chunk without its dependencies asks for
     output: {
       ...output,
       // main.js starts a thread before it loads the rest: that is one more file.
       codeSplitting: {
         groups: [
           { name: "spare", test: /threads.spare/, priority: 1 },
+          // A report needs a disassembler, which no other command should wait for.
+          {
+            name: "report",
+            test: /dist.report.(?!step-range)/,
+            priority: 1,
+            includeDependenciesRecursively: false,
+          },
           { name: "command", test: /dist.(?!cli.main)/ },
         ],
       },

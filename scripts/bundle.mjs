@@ -3,7 +3,15 @@
  *
  *   node scripts/bundle.mjs
  */
-import { chmodSync, existsSync, readdirSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
@@ -11,6 +19,10 @@ import builds from "../rolldown.config.js";
 
 const dist = fileURLToPath(new URL("../dist/", import.meta.url));
 const command = join(dist, "bundle/main.js");
+/** The style of a trace's report, whose script is one of the bundles. Later sheets may change what earlier ones say. */
+const sheets = ["page", "controls", "parts", "tables", "steps", "address-map", "narrow"].map((name) =>
+  fileURLToPath(new URL(`../src/report-page/style/${name}.css`, import.meta.url)),
+);
 
 function isStale() {
   if (!existsSync(command)) return true;
@@ -18,11 +30,14 @@ function isStale() {
   const sources = readdirSync(dist, { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".js") && !/^(bundle|demos)/.test(name))
     .map((name) => join(dist, name));
-  sources.push(fileURLToPath(new URL("../rolldown.config.js", import.meta.url)));
+  sources.push(fileURLToPath(new URL("../rolldown.config.js", import.meta.url)), ...sheets);
   return sources.some((source) => statSync(source).mtimeMs >= made);
 }
 
 if (isStale()) {
+  mkdirSync(join(dist, "bundle"), { recursive: true });
+  const style = sheets.map((sheet) => readFileSync(sheet, "utf8")).join("\n");
+  writeFileSync(join(dist, "bundle/report-page.css"), style);
   // main.js comes last: it is what the next look compares with.
   for (const { output, ...input } of builds) {
     const build = await rolldown(input);

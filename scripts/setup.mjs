@@ -48,7 +48,9 @@ function ensureBuild(what) {
     step("building the addon", "flock", [LOCK, ...gyp]);
     if (addonIsStale()) throw new Error(`node-gyp left no new ${ADDON}`);
   }
-  step("compiling TypeScript", "flock", [LOCK, join(root, "node_modules/.bin/tsc"), "-b", what]);
+  // The report's page is a project of its own, for its code is a browser's; the bundles need it.
+  const projects = [what, "src/report-page"];
+  step("compiling TypeScript", "flock", [LOCK, join(root, "node_modules/.bin/tsc"), "-b", ...projects]);
   step("bundling", "flock", [LOCK, process.execPath, join(root, "scripts/bundle.mjs")]);
   step("assembling the demos' guests", "flock", [LOCK, process.execPath, join(root, "scripts/assemble.mjs")]);
 }

@@ -21,6 +21,8 @@ const ORDER = [
   "virtio",
   "boot",
   "trace",
+  "report",
+  "report-page",
   "machine",
   "threads",
   "vm",
@@ -46,6 +48,11 @@ const WALLS: Record<string, { not: string[]; because: string }> = {
     not: ["sys", "kvm", "memory", "bus", "devices", "block", "virtio"],
     because: "it is about files and records, on any machine that has Node",
   },
+  report: {
+    not: ["sys", "kvm", "memory", "bus", "devices", "block", "virtio", "boot"],
+    because: "it is made of a trace and nothing else",
+  },
+  "report-page": { not: ["node:", "trace"], because: "it runs in a browser, and is given numbers" },
   machine: { not: ["sys", "kvm"], because: "assembly is a pure function; each thread plugs in its own host" },
 };
 

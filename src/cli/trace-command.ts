@@ -21,6 +21,11 @@ const COMMANDS: readonly TraceCommand[] = [
     help: "counts and times by reason and device; busiest ports and code",
     run: async (argv, output) => (await import("./trace-summary.ts")).traceSummary(argv, output),
   },
+  {
+    name: "report",
+    help: "pictures, in one HTML file for a browser: -o report.html",
+    run: async (argv, output) => (await import("./trace-report.ts")).traceReport(argv, output),
+  },
 ];
 
 export async function traceCommand(

@@ -1,0 +1,33 @@
+/**
+ * Takes the pictures in docs/images/ of a trace's report.
+ *
+ *   node scripts/screenshots.mjs REPORT.html
+ *
+ * Needs Debian's chromium; they look as on a desktop with the fonts Inter and
+ * JetBrains Mono (packages fonts-inter and fonts-jetbrains-mono).
+ */
+import { mkdirSync } from "node:fs";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { chromium } from "playwright-core";
+import { main } from "./setup.mjs";
+
+const images = fileURLToPath(new URL("../docs/images/", import.meta.url));
+
+await main("screenshots", async ([report]) => {
+  if (report === undefined) throw new Error("which report? node scripts/screenshots.mjs REPORT.html");
+  mkdirSync(images, { recursive: true });
+  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+  try {
+    for (const [colorScheme, name] of [
+      ["light", "trace-report.png"],
+      ["dark", "trace-report-dark.png"],
+    ]) {
+      const page = await browser.newPage({ colorScheme, viewport: { width: 1280, height: 800 } });
+      await page.goto(pathToFileURL(report).href);
+      await page.locator("#timeline svg").waitFor();
+      await page.screenshot({ path: `${images}${name}` });
+    }
+  } finally {
+    await browser.close();
+  }
+});

@@ -1,0 +1,97 @@
+/** `vmexit trace report FILE -o FILE`: a trace in pictures. */
+import { DEFAULT_STEPS, MAX_STEPS, type StepRange } from "../report/step-range.ts";
+import { TraceError } from "../trace/read.ts";
+import { FAILED, OK, USAGE } from "./exit-status.ts";
+import { didYouMean } from "./key-values.ts";
+import type { TraceOutput } from "./trace-command.ts";
+
+const HELP = `Usage: vmexit trace report FILE -o REPORT [OPTION]…
+
+Draws a trace: one HTML file for a browser, which needs no network and no other
+file. Whatever the trace's length, its pictures show all of it; single exits are
+in the step view.
+
+  -o REPORT    the file to write, as in -o report.html
+  -from SEQ    the first exit of the step view, by its number (default 1)
+  -steps N     how many exits the step view has, up to ${MAX_STEPS} (default ${DEFAULT_STEPS})
+  -help        this text
+`;
+
+const OPTIONS = ["o", "from", "steps", "help"];
+
+interface Request {
+  readonly file: string;
+  readonly output: string;
+  readonly range: StepRange;
+}
+
+export async function traceReport(argv: readonly string[], { stdout, stderr }: TraceOutput): Promise<number> {
+  const complain = (sentence: string) => void stderr.write(`vmexit trace report: ${sentence}\n`);
+  if (argv.some((word) => /^--?h(elp)?$/.test(word))) {
+    stdout.write(HELP);
+    return OK;
+  }
+  const request = parse(argv);
+  if (typeof request === "string") {
+    complain(request);
+    return USAGE;
+  }
+  const { file, output, range } = request;
+  try {
+    const { writeReport } = await import("../report/write-report.ts");
+    // The same folder for the compiled modules and for their bundle.
+    const { exits, cut } = await writeReport(file, output, range, new URL("../bundle/", import.meta.url));
+    stdout.write(`${output}: ${exits} ${exits === 1 ? "exit" : "exits"}\n`);
+    if (cut !== undefined) complain(cut);
+    return OK;
+  } catch (error) {
+    if (!isExpected(error)) throw error;
+    complain(error.message);
+    return FAILED;
+  }
+}
+
+/** A sentence if the words cannot be used. */
+function parse(argv: readonly string[]): Request | string {
+  let file: string | undefined;
+  const values = new Map<string, string>();
+  for (let at = 0; at < argv.length; at++) {
+    const word = argv[at];
+    const [, name, attached] = /^--?([a-z]+)(?:=(.+))?$/.exec(word) ?? [];
+    if (name === undefined) {
+      if (file !== undefined) return `"${word}": one file at a time`;
+      file = word;
+      continue;
+    }
+    if (!OPTIONS.includes(name)) return `${word}: unknown option${didYouMean(name, OPTIONS, "-")}`;
+    const value = attached ?? argv[++at];
+    if (value === undefined) return `${word}: needs a value, as in ${EXAMPLES[name]}`;
+    values.set(name, value);
+  }
+  const output = values.get("o");
+  if (file === undefined) return "which file? vmexit trace report FILE -o report.html";
+  if (output === undefined) return `where to? vmexit trace report ${file} -o report.html`;
+  const from = wholeNumber(values.get("from"), 1);
+  const count = wholeNumber(values.get("steps"), DEFAULT_STEPS);
+  if (from === undefined) return `-from ${values.get("from")}: not the number of an exit`;
+  if (count === undefined || count > MAX_STEPS) {
+    return `-steps ${values.get("steps")}: not a number from 0 to ${MAX_STEPS}`;
+  }
+  return { file, output, range: { from, count } };
+}
+
+const EXAMPLES: Readonly<Record<string, string>> = {
+  o: "-o report.html",
+  from: "-from 5000",
+  steps: "-steps 20000",
+};
+
+function wholeNumber(text: string | undefined, otherwise: number): number | undefined {
+  if (text === undefined) return otherwise;
+  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+/** What is wrong with a file, as opposed to what is wrong with this program. */
+function isExpected(error: unknown): error is Error {
+  return error instanceof TraceError || (error instanceof Error && "code" in error && "syscall" in error);
+}
