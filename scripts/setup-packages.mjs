@@ -25,6 +25,7 @@ export const PACKAGES = [
   { name: "zstd", command: "zstd", purpose: "guest" },
   { name: "qemu-system-x86", command: "qemu-system-x86_64", purpose: "lab" },
   { name: "acpica-tools", command: "iasl", purpose: "test" },
+  { name: "chromium", command: "chromium", purpose: "test" },
   { name: "clang-format", command: "clang-format", purpose: "check" },
 ];
 
