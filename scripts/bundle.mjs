@@ -1,5 +1,5 @@
 /**
- * Makes dist/bundle/ of the compiled modules in dist/, unless it is newer than they are.
+ * Makes dist/library/ and dist/bundle/ of the compiled modules in dist/, unless they are newer.
  *
  *   node scripts/bundle.mjs
  */
@@ -28,7 +28,7 @@ function isStale() {
   if (!existsSync(command)) return true;
   const made = statSync(command).mtimeMs;
   const sources = readdirSync(dist, { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".js") && !/^(bundle|demos)/.test(name))
+    .filter((name) => name.endsWith(".js") && !/^(library|bundle|demos)/.test(name))
     .map((name) => join(dist, name));
   sources.push(fileURLToPath(new URL("../rolldown.config.js", import.meta.url)), ...sheets);
   return sources.some((source) => statSync(source).mtimeMs >= made);
@@ -38,6 +38,7 @@ if (isStale()) {
   mkdirSync(join(dist, "bundle"), { recursive: true });
   const style = sheets.map((sheet) => readFileSync(sheet, "utf8")).join("\n");
   writeFileSync(join(dist, "bundle/report-page.css"), style);
+  writeFileSync(join(dist, "bundle/package.json"), '{ "type": "commonjs" }\n');
   // main.js comes last: it is what the next look compares with.
   for (const { output, ...input } of builds) {
     const build = await rolldown(input);

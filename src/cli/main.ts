@@ -7,5 +7,4 @@ import { startSpareThread } from "../threads/spare.ts";
 
 if (process.argv[2] === "run") startSpareThread();
 
-const { main } = await import("./commands.ts");
-await main(process.argv.slice(2));
+void import("./commands.ts").then(({ main }) => main(process.argv.slice(2)));
