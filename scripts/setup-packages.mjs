@@ -26,6 +26,7 @@ export const PACKAGES = [
   { name: "qemu-system-x86", command: "qemu-system-x86_64", purpose: "lab" },
   { name: "acpica-tools", command: "iasl", purpose: "test" },
   { name: "chromium", command: "chromium", purpose: "test" },
+  { name: "gdb", command: "gdb", purpose: "test" },
   { name: "clang-format", command: "clang-format", purpose: "check" },
 ];
 

@@ -1,6 +1,7 @@
 /** The public API, by name. */
 export { OptionError } from "./base/errors.ts";
 export { BootError } from "./boot/plan.ts";
+export type { GdbPlace, GdbServer } from "./gdb/server.ts";
 export { KvmError } from "./kvm/errors.ts";
 export type { Fpu } from "./kvm/fpu.ts";
 export type { GuestDebug, Translation } from "./kvm/vcpu.ts";

@@ -25,6 +25,7 @@ const ORDER = [
   "report-page",
   "machine",
   "threads",
+  "gdb",
   "vm",
   "index.ts",
   "cli",

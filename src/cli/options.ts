@@ -11,6 +11,7 @@
 import { OptionError } from "../base/errors.ts";
 import { MIB, parseSize } from "../base/units.ts";
 import { addDevice, addDrive, DRIVE_KEY_LINES } from "./drive-options.ts";
+import { GDB_OPTIONS } from "./gdb-options.ts";
 import type { Complain, KeyRow } from "./key-values.ts";
 import { complainAbout, count, didYouMean, onOff, setKeys } from "./key-values.ts";
 import { refuseQemuOption } from "./qemu-options.ts";
@@ -283,6 +284,7 @@ export const OPTIONS: readonly OptionRow[] = [
       } else draft.traceUnclaimed = true;
     },
   },
+  ...GDB_OPTIONS,
   flag(["stats"], "prints the machine's counters when it has ended", (draft) => {
     draft.stats = true;
   }),

@@ -10,7 +10,6 @@ const NETWORK = "this version has no network device";
 const DISPLAY = "this machine has no display; its console is -serial";
 const CONTROL = "this version cannot be controlled from outside while it runs";
 const FIRMWARE = "this machine has no firmware; give it a kernel with -kernel";
-const DEBUGGER = "this version has no debugger connection";
 
 const REFUSED: ReadonlyMap<string, string> = new Map(
   Object.entries({
@@ -31,11 +30,8 @@ const REFUSED: ReadonlyMap<string, string> = new Map(
     curses: DISPLAY,
     qmp: CONTROL,
     mon: CONTROL,
-    S: CONTROL,
     loadvm: CONTROL,
     incoming: CONTROL,
-    gdb: DEBUGGER,
-    s: DEBUGGER,
     usb: "this machine has no USB",
     usbdevice: "this machine has no USB",
     object:

@@ -4,6 +4,7 @@
  * command line can tell.
  */
 import { OptionError } from "../base/errors.ts";
+import type { GdbPlace } from "../gdb/server.ts";
 import type { DriveOptions, VmOptions } from "../vm/options.ts";
 
 /** Where the bytes of a serial port go. */
@@ -18,6 +19,10 @@ export interface RunRequest {
   /** COM1 and up, as many as `vm.serialPorts`. */
   readonly serials: readonly Chardev[];
   readonly debugConsole: Chardev;
+  /** Where gdb is waited for, if it is. */
+  readonly gdb?: GdbPlace;
+  /** The guest starts when gdb lets it. */
+  readonly startStopped: boolean;
   /** Print the machine's counters when it has ended. */
   readonly stats: boolean;
   /** Print each access that no device answers. */
@@ -42,6 +47,8 @@ export interface Draft {
   blockDevices: { readonly typed: string; drive?: string; options: DriveDraft["options"] }[];
   serials: Chardev[];
   debugConsole?: Chardev;
+  gdb?: GdbPlace;
+  startStopped: boolean;
   noDefaults: boolean;
   stats: boolean;
   traceUnclaimed: boolean;
@@ -55,6 +62,7 @@ export function emptyDraft(): Draft {
     drives: [],
     blockDevices: [],
     serials: [],
+    startStopped: false,
     noDefaults: false,
     stats: false,
     traceUnclaimed: false,
@@ -71,6 +79,11 @@ export function finish(draft: Draft): RunRequest {
   const serials = draft.serials.length > 0 ? draft.serials : [defaultSerial(draft)];
   const users = serials.filter((chardev) => chardev.kind === "stdio").length;
   if (users > 1) throw new OptionError("-serial stdio: two serial ports cannot share one keyboard");
+  if (draft.startStopped && draft.gdb === undefined) {
+    throw new OptionError(
+      "-S: nobody could ever start the guest; give a debugger a place too: -s, or -gdb tcp::PORT",
+    );
+  }
   const drives = finishDrives(draft);
   return {
     vm: {
@@ -81,6 +94,8 @@ export function finish(draft: Draft): RunRequest {
     },
     serials,
     debugConsole: draft.debugConsole ?? { kind: "none" },
+    ...(draft.gdb === undefined ? {} : { gdb: draft.gdb }),
+    startStopped: draft.startStopped,
     stats: draft.stats,
     traceUnclaimed: draft.traceUnclaimed,
   };

@@ -8,6 +8,7 @@
  */
 import type { Duplex, Readable } from "node:stream";
 import { OptionError } from "../base/errors.ts";
+import type { GdbPlace } from "../gdb/server.ts";
 import type { Ending } from "../threads/shared.ts";
 import type { UnclaimedAccess, VmOptions } from "../vm/options.ts";
 import type { PlaceHost } from "./consoles.ts";
@@ -29,6 +30,7 @@ export interface Machine {
   stop(): Promise<void>;
   close(): Promise<void>;
   stats(): object;
+  serveGdb(place: GdbPlace): Promise<{ readonly address: string }>;
   on(event: "error", listener: (error: Error) => void): unknown;
 }
 
@@ -88,7 +90,12 @@ async function runMachine(request: RunRequest, host: RunHost): Promise<Outcome> 
       if (request.serials[index].kind !== "stdio") return;
       keyboard.connect(serial, () => interruption.raise(STOPPED, "stopped by Ctrl-A x"));
     });
-    await machine.start();
+    if (request.gdb !== undefined) {
+      const { address } = await machine.serveGdb(request.gdb);
+      const until = request.startStopped ? "; the guest starts when gdb continues it" : "";
+      notice(`vmexit: gdb may connect: target remote ${address}${until}\n`);
+    }
+    if (!request.startStopped) await machine.start();
     return machine;
   };
 

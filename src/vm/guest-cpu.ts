@@ -4,6 +4,7 @@
  * Its thread sleeps then and is not inside the vCPU, so any other may ask; the
  * vCPU itself refuses two threads at once (EBUSY).
  */
+import { KVM_MP_STATE_HALTED, KVM_MP_STATE_RUNNABLE } from "../kvm/abi.ts";
 import type { Fpu } from "../kvm/fpu.ts";
 import type { Regs, RegsChange, Sregs, SregsChange } from "../kvm/registers.ts";
 import type { GuestDebug, Translation, Vcpu } from "../kvm/vcpu.ts";
@@ -25,9 +26,15 @@ export class GuestCpu {
   }
 
   registers(): Registers {
+    const { general, special } = this.registerParts();
+    return { ...general, ...special };
+  }
+
+  /** The same in the two parts in which KVM has them. */
+  registerParts(): { general: Regs; special: Omit<Sregs, "interrupt_bitmap"> } {
     const vcpu = this.#vcpu("registers");
     const { interrupt_bitmap: _, ...special } = vcpu.getSregs();
-    return { ...vcpu.getRegs(), ...special };
+    return { general: vcpu.getRegs(), special };
   }
 
   /** @throws {KvmError} EINVAL for values that no CPU could have, such as paging without protection. */
@@ -52,6 +59,18 @@ export class GuestCpu {
   /** A model-specific register; undefined if KVM has none of that number. */
   msr(index: number): bigint | undefined {
     return this.#vcpu("msr").getMsrs([index])[0]?.data;
+  }
+
+  /** What it would be doing if the machine ran: "waiting" is for the INIT and SIPI that start it. */
+  activity(): "running" | "halted" | "waiting" {
+    switch (this.#vcpu("activity").getMpState()) {
+      case KVM_MP_STATE_RUNNABLE:
+        return "running";
+      case KVM_MP_STATE_HALTED:
+        return "halted";
+      default:
+        return "waiting";
+    }
   }
 
   /** Where a linear address leads with the page tables of now; undefined if nowhere. */

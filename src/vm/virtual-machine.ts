@@ -2,10 +2,12 @@
  * The public face of a machine: its life, its streams, its events.
  */
 import { EventEmitter } from "node:events";
+import { type GdbPlace, GdbServer } from "../gdb/server.ts";
 import { addressMapText } from "../machine/address-map.ts";
 import { DEBUG_CONSOLE } from "../machine/host.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
 import type { MapRange } from "../trace/format.ts";
+import { VmDebugTarget } from "./debug-target.ts";
 import { GuestCpu } from "./guest-cpu.ts";
 import type { VmOptions } from "./options.ts";
 import { PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
@@ -230,6 +232,20 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  /**
+   * Waits for gdb: its "target remote" then stops the guest, and has all of it in
+   * its hands. A machine that is not started yet begins when gdb continues it.
+   * Listens until the machine ends, or the server is closed.
+   *
+   * @throws {SystemError} EADDRINUSE if another program has that port.
+   */
+  async serveGdb(place: GdbPlace): Promise<GdbServer> {
+    this.#existing("serveGdb");
+    const server = await GdbServer.listen(place, new VmDebugTarget(this));
+    void this.exited.then(() => server.close());
+    return server;
   }
 
   stats(): VmStats {

@@ -1,29 +1,10 @@
 /** A Multiboot kernel in C, built here, on any KVM. */
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createVm, type VmOptions } from "vmexit";
-
-const SOURCE = fileURLToPath(new URL("../support/multiboot-kernel.c", import.meta.url));
-/** What an i386 runs, and nothing that needs a library or a run-time. */
-const TARGET = [
-  "-m32",
-  "-march=i386",
-  "-mgeneral-regs-only",
-  "-mno-sse",
-  "-mno-mmx",
-  "-O1",
-  "-Wall",
-  "-Werror",
-];
-const FREESTANDING = [
-  ...["-ffreestanding", "-nostdlib", "-static", "-fno-pic", "-no-pie", "-fno-stack-protector"],
-  "-fno-asynchronous-unwind-tables",
-];
-const AT_1_MIB = ["-Wl,-n", "-Wl,-Ttext=0x100000", "-Wl,--build-id=none"];
+import { buildMultiboot } from "../support/multiboot-build.ts";
 
 let folder = "";
 let elf = "";
@@ -34,12 +15,8 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "vmexit-multiboot-"));
   elf = join(folder, "kernel.elf");
   flat = join(folder, "kernel.bin");
-  const build = (output: string, ...more: string[]) =>
-    execFileSync("gcc", [...TARGET, ...FREESTANDING, ...AT_1_MIB, ...more, "-o", output, SOURCE], {
-      stdio: "pipe", // what the compiler says is in the error, if it is one
-    });
-  build(elf);
-  build(flat, "-DADDRESSES", "-Wl,--oformat=binary");
+  buildMultiboot(elf);
+  buildMultiboot(flat, "-DADDRESSES", "-Wl,--oformat=binary");
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -43,6 +43,7 @@ test("the line that people's fingers know becomes a machine", () => {
       serials: [{ kind: "stdio" }],
       debugConsole: { kind: "none" },
       stats: false,
+      startStopped: false,
       traceUnclaimed: false,
     },
   });
@@ -60,6 +61,7 @@ test("a guest alone gets its console on the terminal and is started again when i
     serials: [{ kind: "stdio" }],
     debugConsole: { kind: "none" },
     stats: false,
+    startStopped: false,
     traceUnclaimed: false,
   });
 });
@@ -228,7 +230,7 @@ test("help shows every option, and each option does what its row says", () => {
     for (const name of row.names) {
       expect(help).toContain(`-${name}`);
       // A row that takes a value says so itself when the value is missing; one that takes none does its work.
-      const bare = () => parseRun(["-kernel", "K", `-${name}`]);
+      const bare = () => parseRun(["-kernel", "K", "-s", `-${name}`]);
       if (row.argument === undefined) expect(bare).not.toThrow();
       else expect(bare).toThrow(`-${name}: needs a value`);
     }
@@ -297,4 +299,28 @@ test("the manual's lines are accepted as printed", async () => {
     const words = [...line.matchAll(/'([^']*)'|(\S+)/g)].map((match) => match[1] ?? match[2]).slice(2);
     expect(parseRun(words).action, line).toBe("run");
   }
+});
+
+test.each([
+  ["tcp::1234", { port: 1234 }],
+  ["tcp:0.0.0.0:5", { port: 5, host: "0.0.0.0" }],
+  ["tcp:[::1]:1234,server=on,wait=off", { port: 1234, host: "::1" }],
+  ["unix:/tmp/gdb.sock", { path: "/tmp/gdb.sock" }],
+  ["none", undefined],
+])("-gdb %s says where gdb may connect", (place, expected) => {
+  expect(request("-gdb", place).gdb).toEqual(expected);
+});
+
+test("-s and -S are QEMU's: port 1234, and a guest that waits for gdb", () => {
+  expect(request("-s", "-S")).toMatchObject({ gdb: { port: 1234 }, startStopped: true });
+  expect(request("-s").startStopped).toBe(false);
+});
+
+test.each([
+  [["-gdb", "1234"], "-gdb 1234: not a place to listen at; use tcp::PORT, tcp:HOST:PORT or unix:PATH"],
+  [["-gdb", "tcp::123456"], "-gdb tcp::123456: there is no port 123456"],
+  [["-gdb", "tcp::1,wait=on"], '-gdb tcp::1,wait=on: "wait=on" cannot be had'],
+  [["-S"], "-S: nobody could ever start the guest; give a debugger a place too: -s, or -gdb tcp::PORT"],
+])("%j is refused", (argv, message) => {
+  expect(() => request(...argv)).toThrow(message);
 });

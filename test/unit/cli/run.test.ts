@@ -3,12 +3,14 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Duplex, PassThrough, Writable } from "node:stream";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { OptionError } from "../../../src/base/errors.ts";
 import { BootError } from "../../../src/boot/plan.ts";
 import type { EndingSignal } from "../../../src/cli/end-process.ts";
 import type { Machine, RunHost } from "../../../src/cli/run.ts";
 import { run } from "../../../src/cli/run.ts";
+import type { GdbPlace } from "../../../src/gdb/server.ts";
+import { SystemError } from "../../../src/sys/errors.ts";
 import type { Ending } from "../../../src/threads/shared.ts";
 import type { VmOptions } from "../../../src/vm/options.ts";
 
@@ -41,7 +43,17 @@ class FakeMachine extends EventEmitter implements Machine {
     });
   }
 
-  async start(): Promise<void> {}
+  started = false;
+  gdb: GdbPlace | undefined;
+  refusal: Error | undefined;
+  async start(): Promise<void> {
+    this.started = true;
+  }
+  async serveGdb(place: GdbPlace): Promise<{ address: string }> {
+    if (this.refusal !== undefined) throw this.refusal;
+    this.gdb = place;
+    return { address: "127.0.0.1:1234" };
+  }
   async stop(): Promise<void> {
     this.end({ reason: "stopped" });
   }
@@ -68,6 +80,7 @@ function host(guest: (machine: FakeMachine, options: VmOptions) => void | Promis
     stdout: new Sink(),
     stderr: new Sink(),
     machine: undefined as FakeMachine | undefined,
+    refusal: undefined as Error | undefined,
     signal: (_signal: EndingSignal) => {},
   };
   const world: RunHost = {
@@ -77,7 +90,9 @@ function host(guest: (machine: FakeMachine, options: VmOptions) => void | Promis
     createVm: async (options) => {
       const machine = new FakeMachine(options);
       seen.machine = machine;
+      machine.refusal = seen.refusal;
       machine.start = async () => {
+        machine.started = true;
         setImmediate(() => void guest(machine, options));
       };
       return machine;
@@ -267,4 +282,26 @@ test("a guest cannot flood the log with reports", async () => {
   await run(["-kernel", "K"], world);
   expect(seen.stderr.text.split("\n").length).toBeLessThan(110);
   expect(seen.stderr.text).toContain("further reports are not shown");
+});
+
+test("a debugger is told where to connect, and with -S the guest is left to it", async () => {
+  const { seen, world } = host(() => {});
+  const outcome = run(["-kernel", "K", "-s", "-S"], world);
+  await vi.waitFor(() => expect(seen.stderr.text).not.toBe(""));
+  expect(seen.stderr.text).toBe(
+    "vmexit: gdb may connect: target remote 127.0.0.1:1234; the guest starts when gdb continues it\n",
+  );
+  expect(seen.machine).toMatchObject({ gdb: { port: 1234 }, started: false });
+  seen.machine?.end({ reason: "poweroff" });
+  expect(await outcome).toBe(0);
+});
+
+test("a port in use for gdb is an error before the guest starts", async () => {
+  const { seen, world } = host(() => {});
+  seen.refusal = new SystemError(-98, "listen", "waiting for gdb at 127.0.0.1:1234", "Choose another port.");
+  expect(await run(["-kernel", "K", "-s"], world)).toBe(1);
+  expect(seen.machine?.started).toBe(false);
+  expect(seen.stderr.text).toBe(
+    "vmexit run: waiting for gdb at 127.0.0.1:1234: listen failed with EADDRINUSE. Choose another port.\n",
+  );
 });

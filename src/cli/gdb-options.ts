@@ -1,0 +1,63 @@
+/**
+ * The options that connect a debugger: -gdb, -s and -S.
+ *
+ * Source: QEMU 7.2, qemu-options.hx. Where QEMU's `tcp::1234` listens on every
+ * address of the machine, this one listens on the loopback unless a host is
+ * given: whoever connects owns the guest.
+ */
+import type { GdbPlace } from "../gdb/server.ts";
+import { type Complain, didYouMean } from "./key-values.ts";
+import type { OptionRow } from "./options.ts";
+
+export const GDB_OPTIONS: readonly OptionRow[] = [
+  {
+    names: ["gdb"],
+    argument: "WHERE",
+    example: "-gdb tcp::1234",
+    help: 'waits for gdb\'s "target remote". WHERE is one of:',
+    details: [
+      "tcp:[HOST]:PORT  a TCP port; without HOST of this machine alone (127.0.0.1)",
+      "unix:PATH        a socket, made anew",
+      "none             nowhere (default)",
+    ],
+    apply: (draft, value, _typed, complain) => {
+      const place = gdbPlace(value, complain);
+      if (place === undefined) delete draft.gdb;
+      else draft.gdb = place;
+    },
+  },
+  {
+    names: ["s"],
+    help: "the same as -gdb tcp::1234",
+    apply: (draft) => {
+      draft.gdb = { port: 1234 };
+    },
+  },
+  {
+    names: ["S"],
+    help: "the guest does not start until gdb continues it",
+    apply: (draft) => {
+      draft.startStopped = true;
+    },
+  },
+];
+
+/** What QEMU's chardev options may say behind a place, and what is so anyway. */
+const TRUTHS = ["server", "server=on", "nowait", "wait=off", "nodelay", "nodelay=on"];
+
+function gdbPlace(value: string, complain: Complain): GdbPlace | undefined {
+  const [where, ...more] = value.split(",");
+  const untrue = more.find((word) => !TRUTHS.includes(word));
+  if (untrue !== undefined) throw complain(`"${untrue}" cannot be had`);
+  if (where === "none") return undefined;
+  if (where.startsWith("unix:") && where !== "unix:") return { path: where.slice("unix:".length) };
+  const [, bracketed, plain, port] = /^tcp:(?:\[([^\]]*)\]|([^:]*)):(\d+)$/.exec(where) ?? [];
+  if (port === undefined) {
+    throw complain(
+      `not a place to listen at${didYouMean(where, ["none", "tcp::1234"])}; use tcp::PORT, tcp:HOST:PORT or unix:PATH`,
+    );
+  }
+  if (Number(port) > 0xffff) throw complain(`there is no port ${port}`);
+  const host = bracketed ?? plain;
+  return host === "" ? { port: Number(port) } : { port: Number(port), host };
+}

@@ -1,0 +1,439 @@
+/**
+ * One connection of gdb: its packets, answered from a machine.
+ *
+ * Source: GDB manual, Appendix E "GDB Remote Serial Protocol", all-stop mode.
+ * Thread n is CPU n - 1. What is not known is answered by an empty packet, as
+ * the manual asks. Numbers, addresses and lengths in packets are hostile.
+ */
+import type { DebugStop, Ending } from "../threads/shared.ts";
+import { type Condition, HardwareBreakpoints, type Watched } from "./hardware-breakpoints.ts";
+import { fromHex, parseHex, parseNumber, textToHex, toHex } from "./hex.ts";
+import { readLinear, writeLinear } from "./linear-memory.ts";
+import { MAX_PACKET } from "./packet.ts";
+import { linearPc, RegisterSet } from "./register-set.ts";
+import { type Action, type Plan, parsePlan, parseThread } from "./resumption.ts";
+import { SoftwareBreakpoints } from "./software-breakpoints.ts";
+import type { DebugTarget } from "./target.ts";
+import { targetXml } from "./target-xml.ts";
+
+const OK = "OK";
+const UNKNOWN = "";
+/** Numbers of errors are ours to choose: those of errno. */
+const EBUSY = "E10";
+const EFAULT = "E0e";
+const EINVAL = "E16";
+const ENOSPC = "E1c";
+
+const SIGINT = "02";
+const SIGTRAP = "05";
+const SIGABRT = "06";
+
+const DB = 1;
+
+const SUPPORTED = [
+  `PacketSize=${MAX_PACKET.toString(16)}`,
+  ...["QStartNoAckMode+", "qXfer:features:read+", "vContSupported+", "swbreak+", "hwbreak+"],
+].join(";");
+
+/** Where the session's own packets go. */
+export interface Connection {
+  send(body: string): void;
+  /** From the next packet on, none is acknowledged. */
+  stopAcknowledging(): void;
+  end(): void;
+}
+
+export class Session {
+  readonly #target: DebugTarget;
+  readonly #connection: Connection;
+  readonly #registers: RegisterSet;
+  readonly #software: SoftwareBreakpoints;
+  readonly #hardware = new HardwareBreakpoints();
+  /** While the guest runs. */
+  #plan: Plan | undefined;
+  /** Of registers and memory: Hg. */
+  #cpu = 0;
+  /** What stopped last, and why: "?". */
+  #lastStop: string;
+  /** Watchpoints that a second CPU met before it could be stopped. */
+  readonly #unreported: { readonly cpu: number; readonly reply: string }[] = [];
+  #closed = false;
+
+  /** For a machine that stands still. */
+  constructor(target: DebugTarget, connection: Connection) {
+    this.#target = target;
+    this.#connection = connection;
+    this.#registers = new RegisterSet(target.architecture);
+    this.#software = new SoftwareBreakpoints(target);
+    this.#lastStop = this.#stopReply(SIGTRAP, 0);
+    target.listener = {
+      stopped: (stop) => void this.#guarded(() => this.#stopped(stop)),
+      reset: () => this.#software.forget(),
+      ended: (ending) => this.#ended(ending),
+    };
+  }
+
+  /** Answers a packet, if it is one that is answered now. */
+  async receive(body: string): Promise<void> {
+    const answer = await this.#answer(body).catch((error: unknown) => failure(error));
+    if (answer !== undefined && !this.#closed) this.#connection.send(answer);
+  }
+
+  /** Ctrl-C. */
+  async interrupt(): Promise<void> {
+    if (this.#plan === undefined) return;
+    await this.#target.pause();
+    // A breakpoint, or the guest's end, may have come first.
+    if (this.#plan !== undefined) this.#report(SIGINT, this.#cpu);
+  }
+
+  /**
+   * Takes the session's breakpoints out of the machine.
+   * @param goOn whether the guest runs then; one that was running goes on anyway
+   */
+  async close(goOn: boolean): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#target.listener = undefined;
+    const wasRunning = this.#plan !== undefined;
+    if (wasRunning) await this.#target.pause();
+    this.#software.removeAll();
+    this.#hardware.removeAll();
+    for (let cpu = 0; cpu < this.#target.cpus; cpu++) this.#target.setDebug(cpu, {});
+    if (wasRunning || goOn) await this.#target.run(this.#all());
+  }
+
+  async #answer(body: string): Promise<string | undefined> {
+    const rest = body.slice(1);
+    switch (body[0]) {
+      case "?":
+        return this.#lastStop;
+      case "g":
+        return this.#registers.all(this.#target.registers(this.#cpu));
+      case "G":
+        return this.#change(this.#registers.changeAll(this.#state(), rest));
+      case "p":
+        return this.#readRegister(rest);
+      case "P":
+        return this.#writeRegister(rest);
+      case "m":
+        return this.#readMemory(rest);
+      case "M":
+        return this.#writeMemory(rest, fromHex);
+      case "X":
+        return this.#writeMemory(rest, latin1);
+      case "Z":
+        return this.#insertPoint(rest);
+      case "z":
+        return this.#removePoint(rest);
+      case "H":
+        return this.#selectThread(rest);
+      case "T":
+        return this.#threadOf(rest) === undefined ? EINVAL : OK;
+      case "c":
+      case "s":
+        return this.#resumeAt(body[0] === "c" ? "run" : "step", rest);
+      case "C":
+      case "S":
+        return this.#resumeAt(body[0] === "C" ? "run" : "step", rest.split(";")[1] ?? "");
+      case "D":
+        return this.#detach();
+      case "k":
+        await this.#target.kill();
+        return undefined;
+      case "q":
+      case "Q":
+        return this.#query(body);
+      case "v":
+        return this.#verbose(body);
+      default:
+        return UNKNOWN;
+    }
+  }
+
+  async #query(body: string): Promise<string> {
+    const [name] = body.split(/[:,;]/, 1);
+    const rest = body.slice(name.length + 1);
+    switch (name) {
+      case "qSupported":
+        return SUPPORTED;
+      case "QStartNoAckMode":
+        this.#connection.stopAcknowledging();
+        return OK;
+      case "qXfer":
+        return this.#transfer(rest);
+      case "qAttached":
+        return "1"; // so that gdb detaches when it quits, and does not kill
+      case "qC":
+        return `QC${thread(this.#cpu)}`;
+      case "qfThreadInfo":
+        return `m${this.#all().map(thread).join(",")}`;
+      case "qsThreadInfo":
+        return "l";
+      case "qThreadExtraInfo": {
+        const cpu = this.#threadOf(rest);
+        return typeof cpu !== "number" ? EINVAL : textToHex(`CPU ${cpu} (${this.#target.activity(cpu)})`);
+      }
+      case "qRcmd": {
+        const command = fromHex(rest);
+        if (command === undefined) return EINVAL;
+        return textToHex(await this.#target.monitor(new TextDecoder().decode(command))) || OK;
+      }
+      default:
+        return UNKNOWN;
+    }
+  }
+
+  async #verbose(body: string): Promise<string | undefined> {
+    if (body === "vCont?") return "vCont;c;C;s;S";
+    if (body.startsWith("vCont")) {
+      const plan = parsePlan(body.slice("vCont".length), this.#target.cpus);
+      return plan === undefined ? EINVAL : this.#resume(plan);
+    }
+    return UNKNOWN;
+  }
+
+  /** qXfer: "features:read:ANNEX:OFFSET,LENGTH". */
+  #transfer(text: string): string {
+    const [, annex, from, size] = /^features:read:([^:]*):([0-9a-f]+),([0-9a-f]+)$/i.exec(text) ?? [];
+    const offset = parseNumber(from ?? "");
+    const length = parseNumber(size ?? "");
+    if (annex !== "target.xml" || offset === undefined || length === undefined) return "E00";
+    const xml = targetXml(this.#registers);
+    // Some characters are escaped on their way.
+    const part = xml.slice(offset, offset + Math.min(length, MAX_PACKET / 2));
+    return `${offset + part.length < xml.length ? "m" : "l"}${part}`;
+  }
+
+  #readRegister(text: string): string {
+    const number = parseNumber(text);
+    if (number === undefined) return EINVAL;
+    return this.#registers.one(this.#state(), number) ?? EINVAL;
+  }
+
+  #writeRegister(text: string): string {
+    const [name, value = ""] = text.split("=");
+    const number = parseNumber(name);
+    if (number === undefined) return EINVAL;
+    return this.#change(this.#registers.changeOne(this.#state(), number, value));
+  }
+
+  #change(change: ReturnType<RegisterSet["changeOne"]>): string {
+    if (change === undefined) return EINVAL;
+    this.#target.setRegisters(this.#cpu, change);
+    return OK;
+  }
+
+  /** "ADDRESS,LENGTH". */
+  #readMemory(text: string): string {
+    const range = parseRange(text);
+    if (range === undefined) return EINVAL;
+    const length = Math.min(range.length, MAX_PACKET / 2);
+    const bytes = readLinear(this.#target, this.#software, this.#cpu, range.address, length);
+    return bytes.length === 0 && length > 0 ? EFAULT : toHex(bytes);
+  }
+
+  /** "ADDRESS,LENGTH:DATA". */
+  #writeMemory(text: string, decode: (data: string) => Uint8Array | undefined): string {
+    const colon = text.indexOf(":");
+    const range = parseRange(text.slice(0, colon));
+    const bytes = decode(text.slice(colon + 1));
+    if (colon < 0 || range === undefined || bytes?.length !== range.length) return EINVAL;
+    return writeLinear(this.#target, this.#software, this.#cpu, range.address, bytes) ? OK : EFAULT;
+  }
+
+  /** "TYPE,ADDRESS,KIND", the kind of a watchpoint being its length. */
+  #insertPoint(text: string): string {
+    const point = parsePoint(text);
+    if (typeof point === "string") return point;
+    if (point.condition === "software") return this.#software.insert(this.#cpu, point.address) ? OK : EFAULT;
+    return this.#hardware.insert({ ...point, condition: point.condition }) ? OK : ENOSPC;
+  }
+
+  #removePoint(text: string): string {
+    const point = parsePoint(text);
+    if (typeof point === "string") return point;
+    if (point.condition === "software") this.#software.remove(point.address);
+    else this.#hardware.remove({ ...point, condition: point.condition });
+    return OK;
+  }
+
+  /** "gTHREAD" for registers and memory. "c" is how vCont was once said: it is not needed. */
+  #selectThread(text: string): string {
+    const cpu = this.#threadOf(text.slice(1));
+    if (cpu === undefined) return EINVAL;
+    if (text[0] === "g") this.#cpu = cpu === "all" ? 0 : cpu;
+    return OK;
+  }
+
+  #threadOf(text: string): ReturnType<typeof parseThread> {
+    return parseThread(text, this.#target.cpus);
+  }
+
+  /** c and s: the selected CPU, and with "c" all. */
+  async #resumeAt(action: Action, at: string): Promise<string | undefined> {
+    if (at !== "") {
+      const address = parseHex(at);
+      if (address === undefined) return EINVAL;
+      const state = this.#state();
+      const base = linearPc(state) - state.general.rip;
+      const rip = BigInt.asUintN(64, address - base);
+      this.#target.setRegisters(this.#cpu, { general: { ...state.general, rip } });
+    }
+    return this.#resume(this.#all().map((cpu) => (cpu === this.#cpu ? action : "run")));
+  }
+
+  async #resume(plan: Plan): Promise<string | undefined> {
+    if (this.#plan !== undefined) return EBUSY;
+    const waiting = this.#unreported.shift();
+    if (waiting !== undefined) {
+      this.#cpu = waiting.cpu;
+      this.#lastStop = waiting.reply;
+      return waiting.reply;
+    }
+    this.#plan = plan;
+    await this.#runPlan(plan);
+    return undefined;
+  }
+
+  /** @param inject an exception that CPU `only` gets, being its own */
+  async #runPlan(plan: Plan, only?: number, inject?: "breakpoint" | "debug"): Promise<void> {
+    const cpus = this.#all().filter((cpu) => plan[cpu] !== "stay");
+    const { hardware } = this.#hardware;
+    for (const cpu of cpus) {
+      const singleStep = plan[cpu] === "step";
+      this.#target.setDebug(cpu, {
+        singleStep,
+        blockInterrupts: singleStep && this.#target.stepsWithoutInterrupts,
+        softwareBreakpoints: this.#software.any,
+        ...(hardware === undefined ? {} : { hardware }),
+        ...(cpu === only && inject !== undefined ? { inject } : {}),
+      });
+    }
+    await this.#target.run(cpus);
+  }
+
+  /** A CPU met something. Exceptions that the guest made for itself are given back to it. */
+  async #stopped({ vcpu, exception, pc, dr6 }: DebugStop): Promise<void> {
+    const watched = exception === DB ? this.#hardware.hit(dr6) : undefined;
+    const plan = this.#plan;
+    if (plan === undefined) {
+      // Too late to be reported now. A breakpoint will be met again; a watchpoint is behind it.
+      if (watched !== undefined && watched.condition !== "execute") {
+        this.#unreported.push({ cpu: vcpu, reply: this.#stopReply(SIGTRAP, vcpu, reasonOf(watched)) });
+      }
+    } else if (watched !== undefined) {
+      this.#report(SIGTRAP, vcpu, reasonOf(watched));
+    } else if (exception === DB) {
+      if (plan[vcpu] === "step") this.#report(SIGTRAP, vcpu);
+      else await this.#runPlan(plan, vcpu, "debug"); // a guest that steps its own program
+    } else if (this.#software.has(pc)) {
+      this.#report(SIGTRAP, vcpu, "swbreak:;");
+    } else {
+      await this.#runPlan(plan, vcpu, "breakpoint"); // an INT3 of the guest's
+    }
+  }
+
+  #report(signal: string, cpu: number, reason?: string): void {
+    this.#plan = undefined;
+    this.#cpu = cpu;
+    this.#lastStop = this.#stopReply(signal, cpu, reason);
+    this.#connection.send(this.#lastStop);
+  }
+
+  #stopReply(signal: string, cpu: number, reason = ""): string {
+    return `T${signal}thread:${thread(cpu)};${reason}`;
+  }
+
+  #ended(ending: Ending): void {
+    const wasRunning = this.#plan !== undefined;
+    this.#plan = undefined;
+    this.#closed = true;
+    if (wasRunning) {
+      if (ending.message !== undefined) this.#connection.send(`O${textToHex(`${ending.message}\n`)}`);
+      const status = ((ending.status ?? 0) & 0xff).toString(16).padStart(2, "0");
+      this.#connection.send(ending.reason === "crash" ? `X${SIGABRT}` : `W${status}`);
+    }
+    this.#connection.end();
+  }
+
+  async #detach(): Promise<undefined> {
+    this.#connection.send(OK);
+    try {
+      await this.close(true);
+    } finally {
+      this.#connection.end();
+    }
+  }
+
+  #state() {
+    return this.#target.registers(this.#cpu);
+  }
+
+  #all(): number[] {
+    return Array.from({ length: this.#target.cpus }, (_, cpu) => cpu);
+  }
+
+  /** Work that no packet waits for: if it fails, the machine has ended meanwhile, or gdb has to know. */
+  async #guarded(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (this.#closed) return;
+      this.#connection.send(`O${textToHex(`vmexit: ${error instanceof Error ? error.message : error}\n`)}`);
+      this.#report(SIGTRAP, this.#cpu);
+    }
+  }
+}
+
+/** E.1: an error as text. The machine is not in a state for it, or KVM refused. */
+function failure(error: unknown): string {
+  return `E.${error instanceof Error ? error.message : error}`;
+}
+
+function thread(cpu: number): string {
+  return (cpu + 1).toString(16);
+}
+
+function reasonOf({ condition, address }: Watched): string {
+  if (condition === "execute") return "hwbreak:;";
+  return `${condition === "write" ? "watch" : "awatch"}:${address.toString(16)};`;
+}
+
+function parseRange(text: string): { address: bigint; length: number } | undefined {
+  const [from, size, more] = text.split(",");
+  const address = parseHex(from);
+  const length = parseNumber(size ?? "");
+  return address === undefined || length === undefined || more !== undefined
+    ? undefined
+    : { address, length };
+}
+
+const CONDITIONS: readonly (Condition | "software" | undefined)[] = [
+  "software",
+  "execute",
+  "write",
+  undefined, // reads alone: empty, whereupon gdb makes do with both
+  "access",
+];
+
+interface Point {
+  readonly condition: Condition | "software";
+  readonly address: bigint;
+  readonly length: number;
+}
+
+/** A breakpoint or watchpoint, or the answer to what is none. */
+function parsePoint(text: string): Point | string {
+  const [type, from = "", kind = ""] = text.split(";", 1)[0].split(",");
+  const condition = CONDITIONS[Number(type)];
+  if (condition === undefined) return UNKNOWN;
+  const address = parseHex(from);
+  const length = parseNumber(kind);
+  if (address === undefined || length === undefined) return EINVAL;
+  return { condition, address, length: condition === "execute" ? 1 : length };
+}
+
+function latin1(data: string): Uint8Array {
+  return Uint8Array.from(data, (character) => character.charCodeAt(0));
+}

@@ -1,0 +1,38 @@
+/** What can be typed in gdb after "monitor": things about the machine that gdb has no words for. */
+import type { VirtualMachine } from "./virtual-machine.ts";
+
+interface MonitorCommand {
+  readonly name: string;
+  readonly help: string;
+  run(vm: VirtualMachine): string | Promise<string>;
+}
+
+const COMMANDS: readonly MonitorCommand[] = [
+  {
+    name: "reset",
+    help: "resets the machine, which then stands before its first instruction",
+    run: async (vm) => {
+      await vm.reset({ paused: true });
+      return "the machine was reset; what gdb shows is old until: maintenance flush register-cache\n";
+    },
+  },
+  { name: "memory", help: "what is where in guest-physical memory", run: (vm) => vm.memory.tree().text },
+  { name: "devices", help: "which device answers at which port and address", run: (vm) => vm.addressMap },
+  {
+    name: "exits",
+    help: "how often the guest left KVM_RUN, by reason",
+    run: (vm) =>
+      Object.entries(vm.stats().exits)
+        .map(([reason, count]) => `${reason} ${count}\n`)
+        .join(""),
+  },
+];
+
+/** Returns what to print. */
+export async function monitorCommand(vm: VirtualMachine, typed: string): Promise<string> {
+  const name = typed.trim();
+  const command = COMMANDS.find((each) => each.name === name);
+  if (command !== undefined) return command.run(vm);
+  const list = COMMANDS.map(({ name, help }) => `monitor ${name.padEnd(8)} ${help}\n`).join("");
+  return name === "help" || name === "" ? list : `unknown command "${name}"\n${list}`;
+}
