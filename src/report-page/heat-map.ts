@@ -37,12 +37,13 @@ function option(memory: TouchedMemory, duration: number): EChartsCoreOption {
       type: "category",
       data: Array.from({ length: columns }, (_, n) => moment(n * columnWidth, duration)),
       ...bare,
-      axisLabel: { ...bare.axisLabel, hideOverlap: true },
+      axisLabel: { ...bare.axisLabel, interval: Math.ceil(columns / 8) - 1 },
     },
     yAxis: {
       type: "category",
       data: Array.from({ length: rows }, (_, n) => bytes(n * rowBytes)),
       ...bare,
+      axisLabel: { ...bare.axisLabel, interval: Math.ceil(rows / 8) - 1 },
     },
     visualMap: {
       type: "continuous",

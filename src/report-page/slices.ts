@@ -1,8 +1,8 @@
 /** Single exits in the timeline: for each a slice of time in the guest, and one outside. */
 import type { Step } from "../report/report-data.ts";
 
-/** Exits that are drawn one by one. */
-const MOST = 1200;
+/** Exits that are drawn one by one: with more, slices at their least width would hide the guest's time. */
+const MOST = 400;
 /** Bars of the rate of exits. */
 export const RATES = 160;
 /** Narrower slices are drawn this wide, in pixels, so that none is invisible. */

@@ -61,8 +61,9 @@ function valueText(value: number | string, size: number): string {
 }
 
 /** What the first byte is as text, if it is some. */
-function character({ access, register }: Step): string {
+function character({ access, device, register }: Step): string {
   const value = access?.values[0];
+  if (device === "unclaimed") return "";
   if (access?.size !== 1 || typeof value !== "number") return "";
   if (register !== undefined && !CHARACTERS.includes(register)) return "";
   if (value === 0x0a) return " ‘\\n’";
