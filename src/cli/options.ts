@@ -17,6 +17,7 @@ import { complainAbout, count, didYouMean, onOff, setKeys } from "./key-values.t
 import { refuseQemuOption } from "./qemu-options.ts";
 import type { Chardev, Draft, RunRequest } from "./run-request.ts";
 import { emptyDraft, finish } from "./run-request.ts";
+import { addTrace, TRACE_KEY_LINES } from "./trace-options.ts";
 
 /** One option. */
 export interface OptionRow {
@@ -121,7 +122,6 @@ const MACHINE_KEYS: readonly KeyRow<Draft>[] = [
 
 const MACHINE_HELP = "Machines:\n  microvm  virtio over MMIO, serial ports, ACPI; no PCI (default)\n";
 const CPU_HELP = "CPUs:\n  host  what the host's KVM offers (default)\n  max   the same\n";
-const TRACE_HELP = "Traces:\n  unclaimed  each access to a port or an address where no device answers\n";
 
 export const OPTIONS: readonly OptionRow[] = [
   {
@@ -274,18 +274,14 @@ export const OPTIONS: readonly OptionRow[] = [
   },
   {
     names: ["trace"],
-    argument: "unclaimed",
-    example: "-trace unclaimed",
-    help: "prints each access to a port or an address where no device answers",
-    apply: (draft, value, _typed, complain) => {
-      if (value === "help" || value === "?") draft.print = TRACE_HELP;
-      else if (value !== "unclaimed" && value !== "enable=unclaimed") {
-        throw complain(`unknown trace${didYouMean(value, ["unclaimed"])}; -trace help lists the traces`);
-      } else draft.traceUnclaimed = true;
-    },
+    argument: "WHAT",
+    example: "-trace exits=boot.trace",
+    help: "writes down what happens; may be repeated. WHAT is unclaimed, or exits=FILE and other keys:",
+    details: TRACE_KEY_LINES,
+    apply: addTrace,
   },
   ...GDB_OPTIONS,
-  flag(["stats"], "prints the machine's counters when it has ended", (draft) => {
+  flag(["stats"], "prints the machine's counters, and KVM's own, when it has ended", (draft) => {
     draft.stats = true;
   }),
   flag(["nodefaults"], "COM1 is connected to nothing unless -serial says so", (draft) => {

@@ -6,6 +6,7 @@
 import { OptionError } from "../base/errors.ts";
 import type { GdbPlace } from "../gdb/server.ts";
 import type { DriveOptions, VmOptions } from "../vm/options.ts";
+import type { TraceFile } from "./trace-options.ts";
 
 /** Where the bytes of a serial port go. */
 export type Chardev =
@@ -27,6 +28,8 @@ export interface RunRequest {
   readonly stats: boolean;
   /** Print each access that no device answers. */
   readonly traceUnclaimed: boolean;
+  /** Files that exits are written to. */
+  readonly traceFiles: readonly TraceFile[];
 }
 
 /** A drive as typed; `attach` is false until something connects it to the machine. */
@@ -52,6 +55,7 @@ export interface Draft {
   noDefaults: boolean;
   stats: boolean;
   traceUnclaimed: boolean;
+  traceFiles: TraceFile[];
   /** Text to print in place of running anything. */
   print?: string;
 }
@@ -66,6 +70,7 @@ export function emptyDraft(): Draft {
     noDefaults: false,
     stats: false,
     traceUnclaimed: false,
+    traceFiles: [],
   };
 }
 
@@ -98,6 +103,7 @@ export function finish(draft: Draft): RunRequest {
     startStopped: draft.startStopped,
     stats: draft.stats,
     traceUnclaimed: draft.traceUnclaimed,
+    traceFiles: draft.traceFiles,
   };
 }
 

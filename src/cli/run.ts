@@ -11,6 +11,7 @@ import { OptionError } from "../base/errors.ts";
 import type { GdbPlace } from "../gdb/server.ts";
 import type { Ending } from "../threads/shared.ts";
 import type { UnclaimedAccess, VmOptions } from "../vm/options.ts";
+import type { TraceFilter } from "../vm/trace-filter.ts";
 import type { PlaceHost } from "./consoles.ts";
 import { connectOutput, openPlace } from "./consoles.ts";
 import type { EndingSignal } from "./end-process.ts";
@@ -20,6 +21,7 @@ import { Keyboard } from "./keyboard.ts";
 import { parseRun } from "./options.ts";
 import type { RunRequest } from "./run-request.ts";
 import { statsText } from "./stats-text.ts";
+import type { RecordSource, TraceFileWriter } from "./trace-file.ts";
 
 /** What the command uses of a VirtualMachine. */
 export interface Machine {
@@ -31,6 +33,7 @@ export interface Machine {
   close(): Promise<void>;
   stats(): object;
   serveGdb(place: GdbPlace): Promise<{ readonly address: string }>;
+  trace(filter: TraceFilter): RecordSource;
   on(event: "error", listener: (error: Error) => void): unknown;
 }
 
@@ -75,6 +78,7 @@ async function runMachine(request: RunRequest, host: RunHost): Promise<Outcome> 
     const wheres = [...request.serials, request.debugConsole];
     const label = (index: number) => (index < request.serials.length ? `serial${index}` : "debugcon");
     const places = await Promise.all(wheres.map((where, index) => openPlace(where, label(index), host)));
+    const traces = await Promise.all(request.traceFiles.map(({ path }) => openTrace(path)));
     const machine = await host.createVm({
       ...request.vm,
       ...(request.traceUnclaimed ? { onUnclaimed: (access) => notice(unclaimedText(access)) } : {}),
@@ -89,6 +93,9 @@ async function runMachine(request: RunRequest, host: RunHost): Promise<Outcome> 
       places[index]?.connectInput?.(serial);
       if (request.serials[index].kind !== "stdio") return;
       keyboard.connect(serial, () => interruption.raise(STOPPED, "stopped by Ctrl-A x"));
+    });
+    traces.forEach((file, index) => {
+      written.push(file.write(machine.trace(request.traceFiles[index].filter), notice));
     });
     if (request.gdb !== undefined) {
       const { address } = await machine.serveGdb(request.gdb);
@@ -164,6 +171,12 @@ function unclaimedText({ space, direction, address, size, value }: UnclaimedAcce
   const hex = (number: number, digits: number) => `0x${number.toString(16).padStart(digits, "0")}`;
   const where = `${space} ${hex(address, space === "port" ? 4 : 8)}`;
   return `vmexit: unclaimed: ${direction} of ${size} at ${where}: ${hex(value, 2 * size)}\n`;
+}
+
+/** Loads what writes traces only for those who want one. */
+async function openTrace(path: string): Promise<TraceFileWriter> {
+  const { TraceFileWriter } = await import("./trace-file.ts");
+  return TraceFileWriter.create(path);
 }
 
 function isMachine(raced: Machine | Outcome): raced is Machine {

@@ -10,8 +10,10 @@ import type { AddressSpace } from "../bus/address-space.ts";
 import * as abi from "../kvm/abi.ts";
 import type { ExitRegisters } from "../kvm/exit-registers.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
 import { lapTimer } from "../sys/lap-timer.ts";
-import type { TraceWriter } from "./trace-ring.ts";
+import { codeAt, codeBefore } from "./guest-code.ts";
+import { BEFORE_BYTES, CODE_BYTES, type TraceWriter } from "./trace-ring.ts";
 
 // Cells: a number in a typed array is never an object.
 const NOW = 0; // ns of CLOCK_MONOTONIC at the last call
@@ -23,8 +25,7 @@ export interface RecorderParts {
   readonly writer: TraceWriter;
   readonly ports: AddressSpace;
   readonly memory: AddressSpace;
-  /** The bytes at a linear address, as the guest sees them now; few or none if they cannot be read. */
-  readonly code: (linear: bigint) => Uint8Array;
+  readonly ram: GuestMemory;
 }
 
 export class ExitRecorder {
@@ -73,7 +74,14 @@ export class ExitRecorder {
       const { address } = mmio;
       writer.putAccess(mmio.isWrite, address, mmio.length, 1, this.#parts.memory.indexAt(address));
     }
-    if (writer.wantsState) writer.putState(registers, this.#parts.code(registers.linearRip));
+    if (writer.wantsState) this.#putState();
+  }
+
+  #putState(): void {
+    const { registers, writer, vcpu, ram } = this.#parts;
+    const at = registers.linearRip;
+    const code = codeAt(vcpu, ram, at, CODE_BYTES);
+    writer.putState(registers, code, codeBefore(vcpu, ram, at, BEFORE_BYTES));
   }
 
   /** What the guest wrote is still there, and what it is answered is there now. */

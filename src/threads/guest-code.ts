@@ -1,5 +1,5 @@
 /**
- * The bytes of the instruction that a vCPU stands at, read as the CPU reads
+ * The bytes of the instructions around a vCPU's RIP, read as the CPU reads
  * them: through the guest's page tables of this moment.
  */
 import type { Vcpu } from "../kvm/vcpu.ts";
@@ -9,7 +9,7 @@ const PAGE = 4096;
 const NONE = new Uint8Array();
 
 /** Up to `length` bytes at a linear address; fewer where they leave RAM or what is mapped. A copy. */
-export function guestCode(vcpu: Vcpu, memory: GuestMemory, linear: bigint, length: number): Uint8Array {
+export function codeAt(vcpu: Vcpu, memory: GuestMemory, linear: bigint, length: number): Uint8Array {
   const first = Math.min(length, PAGE - Number(linear & BigInt(PAGE - 1)));
   const start = inPage(vcpu, memory, linear, first);
   if (start.length < first || first === length) return start;
@@ -18,6 +18,14 @@ export function guestCode(vcpu: Vcpu, memory: GuestMemory, linear: bigint, lengt
   bytes.set(start);
   bytes.set(rest, first);
   return bytes;
+}
+
+/** Up to `length` bytes that end where `linear` begins. A copy. */
+export function codeBefore(vcpu: Vcpu, memory: GuestMemory, linear: bigint, length: number): Uint8Array {
+  const far = codeAt(vcpu, memory, BigInt.asUintN(64, linear - BigInt(length)), length);
+  if (far.length === length) return far;
+  const near = Math.min(length, Number(linear & BigInt(PAGE - 1)));
+  return inPage(vcpu, memory, linear - BigInt(near), near);
 }
 
 function inPage(vcpu: Vcpu, memory: GuestMemory, linear: bigint, length: number): Uint8Array {

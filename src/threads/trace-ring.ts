@@ -22,8 +22,9 @@ const MASK = RING_RECORDS - 1;
 
 /** Bytes of data that a record keeps of what a guest wrote or was answered. */
 export const DATA_BYTES = 64;
-/** Bytes of code that a record keeps. */
+/** Bytes of code that a record keeps: at RIP, and in front of it. */
 export const CODE_BYTES = 16;
+export const BEFORE_BYTES = 15;
 
 // One record, in 8-byte words, 4-byte words and bytes of its own 128 bytes.
 const RECORD_BYTES = 128;
@@ -42,11 +43,13 @@ const B_DEVICE = 55;
 const W_DATA_LENGTH = 14;
 const B_CODE_LENGTH = 60;
 const B_HAS_STATE = 61;
+const B_BEFORE_LENGTH = 62;
 const B_DATA = 64;
 
 // One record's registers and code, in a part of the buffer behind all records.
 const STATE_BYTES = 256;
 const STATE_CODE = COPIED_REGISTERS * 8;
+const STATE_BEFORE = STATE_CODE + CODE_BYTES;
 
 export const NO_DIRECTION = 0;
 export const FROM_DEVICE = 1; // IN, a load
@@ -141,11 +144,13 @@ export class TraceWriter extends Slots {
     this.words[this.w + W_DATA_LENGTH] = exit.copyData(this.bytes, this.b + B_DATA, DATA_BYTES);
   }
 
-  putState(registers: ExitRegisters, code: Uint8Array): void {
+  /** Registers, and up to CODE_BYTES and BEFORE_BYTES of code. */
+  putState(registers: ExitRegisters, code: Uint8Array, before: Uint8Array): void {
     registers.copy(this.words, this.state >> 2);
-    const length = Math.min(code.length, CODE_BYTES);
-    for (let i = 0; i < length; i++) this.bytes[this.state + STATE_CODE + i] = code[i];
-    this.bytes[this.b + B_CODE_LENGTH] = length;
+    this.bytes.set(code, this.state + STATE_CODE);
+    this.bytes.set(before, this.state + STATE_BEFORE);
+    this.bytes[this.b + B_CODE_LENGTH] = code.length;
+    this.bytes[this.b + B_BEFORE_LENGTH] = before.length;
     this.bytes[this.b + B_HAS_STATE] = 1;
   }
 
@@ -261,6 +266,12 @@ export class TraceReader extends Slots {
   get code(): Uint8Array {
     const at = this.state + STATE_CODE;
     return this.bytes.slice(at, at + this.bytes[this.b + B_CODE_LENGTH]);
+  }
+
+  /** The bytes in front of it; a copy. */
+  get before(): Uint8Array {
+    const at = this.state + STATE_BEFORE;
+    return this.bytes.slice(at, at + this.bytes[this.b + B_BEFORE_LENGTH]);
   }
 
   #u64(word: number): bigint {

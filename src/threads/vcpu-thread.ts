@@ -13,9 +13,8 @@ import { GuestRam } from "../sys/guest-ram.ts";
 import { blocks } from "./blocks.ts";
 import { PARK } from "./control.ts";
 import { ExitRecorder } from "./exit-recorder.ts";
-import { guestCode } from "./guest-code.ts";
 import type { Message, Order, ThreadData, VcpuRole } from "./shared.ts";
-import { CODE_BYTES, TraceWriter } from "./trace-ring.ts";
+import { TraceWriter } from "./trace-ring.ts";
 import { runTracedVcpu } from "./traced-loop.ts";
 import { VcpuHost } from "./vcpu-host.ts";
 import { DEBUG, runVcpu } from "./vcpu-loop.ts";
@@ -58,7 +57,6 @@ export function runVcpuThread(
   const makeRecorder = () => {
     const order = take(); // sent before this thread was told to trace
     if (order === undefined) throw new Error("told to trace, but not where");
-    const memory = new GuestMemory(GuestRam.attach(data.ram), spec.ram);
     const synced = abi.KVM_SYNC_X86_REGS | abi.KVM_SYNC_X86_SREGS;
     return new ExitRecorder({
       vcpu,
@@ -66,7 +64,7 @@ export function runVcpuThread(
       writer: new TraceWriter(order.ring),
       ports: machine.ports,
       memory: machine.memory,
-      code: (linear) => guestCode(vcpu, memory, linear, CODE_BYTES),
+      ram: new GuestMemory(GuestRam.attach(data.ram), spec.ram),
     });
   };
   const run = () => {

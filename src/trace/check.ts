@@ -86,6 +86,7 @@ const RECORDS: ReadonlyMap<string, Check> = new Map([
       inside: number,
       regs: maybe(object(Object.fromEntries(REGISTER_NAMES.map((name) => [name, hex])))),
       code: maybe(bytes),
+      before: maybe(bytes),
     }),
   ],
   ["dropped", object({ t: number, vcpu: whole, count: whole })],

@@ -117,6 +117,8 @@ export interface ExitRecord {
   readonly regs?: TraceRegisters;
   /** Up to 16 bytes of memory at RIP, in hex. */
   readonly code?: string;
+  /** Up to 15 bytes in front of RIP: where RIP is past the instruction that exited, they end with it. */
+  readonly before?: string;
 }
 
 /** At this place `count` exits of a vCPU are missing: nobody took them away in time. */

@@ -127,7 +127,7 @@ class Parser {
   }
 
   #cut(how: string): CutRecord {
-    const message = `${this.#name}: cut short: it ends ${how}, after ${this.#line} whole lines (byte ${this.#offset})`;
+    const message = `${this.#name}: cut short: it ends ${how}, after line ${this.#line} (byte ${this.#offset})`;
     return { kind: "cut", message, line: this.#line, offset: this.#offset };
   }
 

@@ -131,12 +131,14 @@ class Counting {
       p50: times.percentile(50),
       p99: times.percentile(99),
     }));
+    const seen = [...this.#rips.keys()].filter((rip) => rip !== OTHERS);
+    const misfit = symbols?.misfit(seen.map(BigInt));
+    const fitting = misfit === undefined ? symbols : undefined;
     const rips = [...this.#rips].map(([rip, count]) => {
-      const symbol = rip.startsWith("0x") ? symbols?.nameOf(BigInt(rip)) : undefined;
+      const symbol = rip === OTHERS ? undefined : fitting?.nameOf(BigInt(rip));
       return symbol === undefined ? { rip, count } : { rip, symbol, count };
     });
     const kernel = this.#counters();
-    const misfit = symbols?.misfit([...this.#rips.keys()].filter((rip) => rip !== OTHERS).map(BigInt));
     return {
       name: this.#header?.name ?? "",
       vcpus: this.#header?.vcpus ?? 0,

@@ -54,10 +54,10 @@ function elementAt(data: Uint8Array, at: number, size: number): number | Hex {
   return size <= 4 ? Number(value) : hex(value);
 }
 
-function state(reader: TraceReader): Pick<ExitRecord, "regs" | "code"> {
+function state(reader: TraceReader): Pick<ExitRecord, "regs" | "code" | "before"> {
   const regs = registers((index) => hex(reader.register(index)));
-  const code = Buffer.from(reader.code).toString("hex");
-  return code === "" ? { regs } : { regs, code };
+  const [code, before] = [reader.code, reader.before].map((bytes) => Buffer.from(bytes).toString("hex"));
+  return { regs, ...(code === "" ? {} : { code }), ...(before === "" ? {} : { before }) };
 }
 
 /** @param at the value of a register by its index in REGISTER_NAMES, the order in which they are copied */

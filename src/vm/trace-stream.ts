@@ -113,7 +113,7 @@ export class Trace implements AsyncIterableIterator<TraceRecord, undefined> {
     const own = { ...exit, seq: this.#seq, t };
     if (exit.regs === undefined || this.#filter.registers) this.#push(own);
     else {
-      const { regs: _regs, code: _code, ...plain } = own; // another trace wanted them
+      const { regs: _regs, code: _code, before: _before, ...plain } = own; // another trace wanted them
       this.#push(plain);
     }
     this.#exits++;

@@ -190,11 +190,13 @@ test("with registers, an exit shows the CPU as it was, and the code at RIP", asy
   const [hello, exit] = exitsOf(await all(trace));
   expect(hello.regs).toMatchObject({ rax: "0x48", cs: "0x100", ss: "0x100", cr0: "0x10", efer: "0x0" });
   expect(exit.regs).toMatchObject({ rax: "0x5", rdx: "0xf4" });
-  for (const { rip, regs, code: bytes } of [hello, exit]) {
+  for (const { rip, regs, code: bytes, before } of [hello, exit]) {
     expect(regs?.rip).toBe(rip);
     const at = Number(rip);
     expect(bytes).toHaveLength(32);
     expect(bytes?.startsWith(Buffer.from(code.slice(at)).toString("hex"))).toBe(true);
+    expect(before).toHaveLength(30);
+    expect(before?.endsWith(Buffer.from(code.slice(0, at)).toString("hex"))).toBe(true);
   }
 });
 

@@ -45,6 +45,7 @@ test("the line that people's fingers know becomes a machine", () => {
       stats: false,
       startStopped: false,
       traceUnclaimed: false,
+      traceFiles: [],
     },
   });
 });
@@ -63,6 +64,7 @@ test("a guest alone gets its console on the terminal and is started again when i
     stats: false,
     startStopped: false,
     traceUnclaimed: false,
+    traceFiles: [],
   });
 });
 
@@ -133,6 +135,25 @@ test("devices, traces and our own options", () => {
   expect(request("-device", "virtio-rng,id=r").vm.rng).toBe(true);
   expect(request("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04").vm.rng).toBeUndefined();
   expect(request("--trace", "unclaimed").traceUnclaimed).toBe(true);
+  expect(request("--trace", "exits=boot.trace").traceFiles).toEqual([{ path: "boot.trace", filter: {} }]);
+  const filtered =
+    "exits=a,,b.json,registers=on,memory=50,reason=IO,device=com1,device=cmos,port=0x3f8-0x3ff,port=128,vcpu=0";
+  expect(request("-trace", filtered).traceFiles).toEqual([
+    {
+      path: "a,b.json",
+      filter: {
+        registers: true,
+        memory: { everyMs: 50 },
+        reasons: ["IO"],
+        devices: ["com1", "cmos"],
+        ports: [
+          [0x3f8, 0x3ff],
+          [128, 128],
+        ],
+        vcpus: [0],
+      },
+    },
+  ]);
   expect(request("--stats").stats).toBe(true);
   expect(request("-load-address", "0x1000").vm.loadAddress).toBe(0x1000);
   expect(request("--memory-backing", "anonymous").vm.memoryBacking).toBe("anonymous");
@@ -195,6 +216,13 @@ test.each<[string, string]>([
   ["-cpu core2duo", "use -cpu host"],
   ["-display gtk", 'only "none" is accepted'],
   ["-trace all", "-trace help lists the traces"],
+  ["-trace device=com1", "where are the exits to be written? exits=FILE"],
+  ["-trace exits=f,port=9-8", 'port="9-8" is not a port or a range of ports'],
+  ["-trace exits=f,port=0x10000", "is not a port"],
+  ["-trace exits=f,registers=some", "neither on nor off"],
+  ["-trace exits=f,memory=0", "not a number from 1 on"],
+  ["-trace exits=f,vcpu=x", "is not the number of a vCPU"],
+  ["-trace exits=f,reasons=IO", 'unknown key "reasons" (did you mean "reason"?)'],
   ["-load-address 0x100000", "not an address below 1 MiB"],
   ["-memory-backing memdf", 'did you mean "memfd"?'],
   ["-hda disk.img", "use -drive file=PATH,format=raw,if=virtio"],

@@ -5,7 +5,7 @@ import { capabilities, capabilityName, capabilityNumber } from "../../../src/kvm
 import { readCpuid, writeCpuid } from "../../../src/kvm/cpuid.ts";
 import { readMsrs, writeMsrs } from "../../../src/kvm/msr.ts";
 import { readRegs, readSregs, writeRegs, writeSregs } from "../../../src/kvm/registers.ts";
-import { readStats } from "../../../src/kvm/stats.ts";
+import { readCounters, readStats } from "../../../src/kvm/stats.ts";
 
 const noise = (length: number) => Uint8Array.from({ length }, (_, i) => (i * 37 + 11) & 0xff);
 
@@ -99,6 +99,14 @@ test("statistics are found by name: counters as numbers, histograms as lists", (
       ["waits", [1n, 2n, 3n]],
     ]),
   );
+});
+
+test("counters are what only grows: no gauge, peak or histogram is among them", () => {
+  const GAUGE = 1; // KVM_STATS_TYPE_INSTANT
+  const bytes = statistics();
+  expect(readCounters(reader(bytes))).toEqual({ exits: 7 });
+  new DataView(bytes.buffer).setUint32(40 + kvm_stats_desc.flags, GAUGE, true);
+  expect(readCounters(reader(bytes))).toEqual({});
 });
 
 test("statistics that end early or claim too much are an error, not a large buffer", () => {

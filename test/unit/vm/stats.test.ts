@@ -34,6 +34,19 @@ test("a machine that has not run has done nothing", () => {
   });
 });
 
+test("KVM's counters are added up over a reset, each vCPU's for itself", () => {
+  const { stats } = machine();
+  const kernel = (exits: number) => ({
+    ...stats(),
+    kernel: { vm: { flushes: 1 }, vcpus: [{ exits }, { exits: 1 }] },
+  });
+  expect(addStats(kernel(5), kernel(7)).kernel).toEqual({
+    vm: { flushes: 2 },
+    vcpus: [{ exits: 12 }, { exits: 2 }],
+  });
+  expect(addStats(stats(), stats()).kernel).toBeUndefined();
+});
+
 test("exits are named by their reason and added up over the vCPUs", () => {
   const { shared, stats } = machine();
   shared.counters[0].exits[IO] = 3;
