@@ -2,7 +2,7 @@
 // of JavaScript's, without a copy in between.
 //
 // Source: preadv2(2), fallocate(2), <linux/fs.h> (BLKDISCARD, BLKZEROOUT and
-// the block device's geometry), statx(2).
+// the block device's geometry), statx(2), lseek(2), F_OFD_SETLK in fcntl(2).
 //
 // Every call blocks. A short transfer is continued, so less than was asked for
 // means the end of the file.
@@ -74,19 +74,19 @@ int64_t TransferAll(const Transfer& transfer, iovec* parts, size_t count,
   return moved;
 }
 
-// Turns [RAM offset, length] pairs into host addresses. False if one of them
-// is not all RAM.
-bool FillParts(const Mapping& ram, const double* pairs, size_t count,
+// Turns [offset, length] pairs into host addresses. False if one of them is not
+// all within the memory.
+bool FillParts(const Span<uint8_t>& memory, const double* pairs, size_t count,
                iovec* parts, size_t* bytes) {
   for (size_t i = 0; i < count; i++) {
     uint64_t offset = 0;
     uint64_t length = 0;
     if (!ToInteger(pairs[2 * i], kMaxInteger, &offset) ||
         !ToInteger(pairs[2 * i + 1], kMaxInteger, &length) ||
-        !ram.Contains(offset, length)) {
+        offset > memory.length || length > memory.length - offset) {
       return false;
     }
-    parts[i] = {ram.data() + offset, length};
+    parts[i] = {memory.data + offset, length};
     *bytes += length;
   }
   return true;
@@ -103,20 +103,25 @@ double Ask(int fd, unsigned long request, double otherwise) {
 }  // namespace
 
 Napi::Function FileIo::Define(Napi::Env env) {
-  return Handle::Define(env, "FileIo",
-                        {
-                            InstanceMethod<&FileIo::Open>("open"),
-                            InstanceMethod<&FileIo::Size>("size"),
-                            InstanceMethod<&FileIo::Describe>("describe"),
-                            InstanceMethod<&FileIo::Preadv>("preadv"),
-                            InstanceMethod<&FileIo::Pwritev>("pwritev"),
-                            InstanceMethod<&FileIo::Pread>("pread"),
-                            InstanceMethod<&FileIo::Pwrite>("pwrite"),
-                            InstanceMethod<&FileIo::Fdatasync>("fdatasync"),
-                            InstanceMethod<&FileIo::Discard>("discard"),
-                            InstanceMethod<&FileIo::WriteZeroes>("writeZeroes"),
-                            InstanceMethod<&FileIo::Truncate>("truncate"),
-                        });
+  return Handle::Define(
+      env, "FileIo",
+      {
+          InstanceMethod<&FileIo::Open>("open"),
+          InstanceMethod<&FileIo::Size>("size"),
+          InstanceMethod<&FileIo::Describe>("describe"),
+          InstanceMethod<&FileIo::Preadv>("preadv"),
+          InstanceMethod<&FileIo::Pwritev>("pwritev"),
+          InstanceMethod<&FileIo::Pread>("pread"),
+          InstanceMethod<&FileIo::Pwrite>("pwrite"),
+          InstanceMethod<&FileIo::Fdatasync>("fdatasync"),
+          InstanceMethod<&FileIo::Discard>("discard"),
+          InstanceMethod<&FileIo::WriteZeroes>("writeZeroes"),
+          InstanceMethod<&FileIo::Truncate>("truncate"),
+          InstanceMethod<&FileIo::Allocate>("allocate"),
+          InstanceMethod<&FileIo::Data>("data"),
+          InstanceMethod<&FileIo::LockByte>("lockByte"),
+          InstanceMethod<&FileIo::ByteIsLocked>("byteIsLocked"),
+      });
 }
 
 // open(path, flags). Regular files and block devices only; anything else is
@@ -193,24 +198,30 @@ Napi::Value FileIo::Describe(const Napi::CallbackInfo& info) {
   return Result(info, 0);
 }
 
-// The work of preadv and pwritev: (ram, pairs, first, count, offset). The pairs
-// are [RAM offset, length] doubles; `first` and `count` are in pairs.
-int64_t FileIo::TransferRam(const Napi::CallbackInfo& info, bool write,
-                            int flags) {
+// The work of preadv and pwritev: (memory, pairs, first, count, offset). Memory
+// is guest RAM or a Uint8Array. The pairs are [offset in it, length] doubles;
+// `first` and `count` are in pairs.
+int64_t FileIo::TransferPairs(const Napi::CallbackInfo& info, bool write,
+                              int flags) {
   GuestRam* const ram = ReadObject<GuestRam>(info, 0);
+  Span<uint8_t> memory;
   Span<double> pairs;
   uint64_t first = 0;
   uint64_t count = 0;
   uint64_t offset = 0;
-  if (ram == nullptr || !ReadDoubles(info, 1, &pairs) ||
-      !ReadUint64(info, 2, &first) || !ReadUint64(info, 3, &count) ||
-      !ReadUint64(info, 4, &offset)) {
+  if ((ram == nullptr && !ReadBytes(info, 0, &memory)) ||
+      !ReadDoubles(info, 1, &pairs) || !ReadUint64(info, 2, &first) ||
+      !ReadUint64(info, 3, &count) || !ReadUint64(info, 4, &offset)) {
     return -EINVAL;
   }
   const uint64_t available = pairs.length / 2;
   if (first > available || count > available - first) return -EINVAL;
-  if (!state_ || !ram->state()) return -EBADF;
-  const Mapping& mapping = ram->state()->mapping;
+  if (!state_) return -EBADF;
+  if (ram != nullptr) {
+    if (!ram->state()) return -EBADF;
+    const Mapping& mapping = ram->state()->mapping;
+    memory = {mapping.data(), mapping.size()};
+  }
   const double* const start = pairs.data + 2 * first;
   const Transfer transfer = {state_->fd.get(), write, flags};
 
@@ -219,7 +230,7 @@ int64_t FileIo::TransferRam(const Napi::CallbackInfo& info, bool write,
     // Nothing moves unless all of it can.
     for (uint64_t done = 0; done < count; done += kBatch) {
       size_t ignored = 0;
-      if (!FillParts(mapping, start + 2 * done,
+      if (!FillParts(memory, start + 2 * done,
                      std::min<uint64_t>(kBatch, count - done), parts,
                      &ignored)) {
         return -EFAULT;
@@ -230,7 +241,7 @@ int64_t FileIo::TransferRam(const Napi::CallbackInfo& info, bool write,
   for (uint64_t done = 0; done < count; done += kBatch) {
     const size_t batch = std::min<uint64_t>(kBatch, count - done);
     size_t wanted = 0;
-    if (!FillParts(mapping, start + 2 * done, batch, parts, &wanted)) {
+    if (!FillParts(memory, start + 2 * done, batch, parts, &wanted)) {
       return -EFAULT;
     }
     const int64_t some = TransferAll(transfer, parts, batch,
@@ -242,19 +253,19 @@ int64_t FileIo::TransferRam(const Napi::CallbackInfo& info, bool write,
   return moved;
 }
 
-// preadv(ram, pairs, first, count, offset): from the file to guest RAM.
-// Returns bytes moved. -EFAULT if a pair is not all RAM.
+// preadv(memory, pairs, first, count, offset): from the file to memory. Returns
+// bytes moved. -EFAULT if a pair is not all within the memory.
 Napi::Value FileIo::Preadv(const Napi::CallbackInfo& info) {
-  return Result(info, TransferRam(info, false, 0));
+  return Result(info, TransferPairs(info, false, 0));
 }
 
-// pwritev(ram, pairs, first, count, offset, dsync): from guest RAM to the file,
+// pwritev(memory, pairs, first, count, offset, dsync): from memory to the file,
 // and with `dsync` to stable storage before it returns.
 Napi::Value FileIo::Pwritev(const Napi::CallbackInfo& info) {
   const Napi::Value dsync = info[5];
   if (!dsync.IsBoolean()) return Result(info, -EINVAL);
-  return Result(
-      info, TransferRam(info, true, dsync.As<Napi::Boolean>() ? RWF_DSYNC : 0));
+  return Result(info, TransferPairs(info, true,
+                                    dsync.As<Napi::Boolean>() ? RWF_DSYNC : 0));
 }
 
 // pread(bytes, offset): fills a Uint8Array. Returns bytes read.
@@ -334,6 +345,68 @@ Napi::Value FileIo::Truncate(const Napi::CallbackInfo& info) {
   if (!state_) return Result(info, -EBADF);
   return Result(info,
                 Sys(::ftruncate(state_->fd.get(), static_cast<off_t>(size))));
+}
+
+// allocate(offset, length): reserves storage, and lengthens the file to there.
+// -EOPNOTSUPP where the file system cannot.
+Napi::Value FileIo::Allocate(const Napi::CallbackInfo& info) {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  if (!ReadUint64(info, 0, &offset) || !ReadUint64(info, 1, &length)) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_) return Result(info, -EBADF);
+  return Result(info,
+                Sys(::fallocate(state_->fd.get(), 0, static_cast<off_t>(offset),
+                                static_cast<off_t>(length))));
+}
+
+// data(offset, hole): where the next data starts from `offset` on, or with
+// `hole` the next hole; the end of the file counts as one. -ENXIO if there is
+// none. A file system that cannot tell calls everything data.
+Napi::Value FileIo::Data(const Napi::CallbackInfo& info) {
+  uint64_t offset = 0;
+  const Napi::Value hole = info[1];
+  if (!ReadUint64(info, 0, &offset) || !hole.IsBoolean()) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_) return Result(info, -EBADF);
+  return Result(info,
+                Sys(::lseek(state_->fd.get(), static_cast<off_t>(offset),
+                            hole.As<Napi::Boolean>() ? SEEK_HOLE : SEEK_DATA)));
+}
+
+// lockByte(offset, lock): takes or drops a shared lock on one byte. It belongs
+// to the open file, not to the process. -EAGAIN if an exclusive one is in the
+// way.
+Napi::Value FileIo::LockByte(const Napi::CallbackInfo& info) {
+  uint64_t offset = 0;
+  const Napi::Value lock = info[1];
+  if (!ReadUint64(info, 0, &offset) || !lock.IsBoolean()) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_) return Result(info, -EBADF);
+  struct flock range = {};
+  range.l_type = lock.As<Napi::Boolean>() ? F_RDLCK : F_UNLCK;
+  range.l_whence = SEEK_SET;
+  range.l_start = static_cast<off_t>(offset);
+  range.l_len = 1;
+  return Result(info, Sys(::fcntl(state_->fd.get(), F_OFD_SETLK, &range)));
+}
+
+// byteIsLocked(offset): 1 if another open file holds a lock on that byte.
+Napi::Value FileIo::ByteIsLocked(const Napi::CallbackInfo& info) {
+  uint64_t offset = 0;
+  if (!ReadUint64(info, 0, &offset)) return Result(info, -EINVAL);
+  if (!state_) return Result(info, -EBADF);
+  struct flock range = {};
+  range.l_type = F_WRLCK;
+  range.l_whence = SEEK_SET;
+  range.l_start = static_cast<off_t>(offset);
+  range.l_len = 1;
+  const int failed = ::fcntl(state_->fd.get(), F_OFD_GETLK, &range);
+  if (failed < 0) return Result(info, -errno);
+  return Result(info, range.l_type == F_UNLCK ? 0 : 1);
 }
 
 }  // namespace vmexit

@@ -42,8 +42,12 @@ class FileIo : public Handle<FileIo, FileState> {
   Napi::Value Discard(const Napi::CallbackInfo& info);
   Napi::Value WriteZeroes(const Napi::CallbackInfo& info);
   Napi::Value Truncate(const Napi::CallbackInfo& info);
+  Napi::Value Allocate(const Napi::CallbackInfo& info);
+  Napi::Value Data(const Napi::CallbackInfo& info);
+  Napi::Value LockByte(const Napi::CallbackInfo& info);
+  Napi::Value ByteIsLocked(const Napi::CallbackInfo& info);
 
-  int64_t TransferRam(const Napi::CallbackInfo& info, bool write, int flags);
+  int64_t TransferPairs(const Napi::CallbackInfo& info, bool write, int flags);
 };
 
 }  // namespace vmexit

@@ -1,17 +1,17 @@
 /**
- * A regular file or block device, and guest RAM as the place where its data
- * comes from and goes to.
+ * A regular file or block device, and guest RAM or a buffer as the place where
+ * its data comes from and goes to.
  *
- * Two kinds of method. `read`, `write` and `readInto` are for setting up and
- * throw. `readv`, `writev`, `flush`, `discard` and `writeZeroes` serve a guest's
- * requests: they return a result >= 0 or -errno, because what becomes of a
- * failure is the device's business.
+ * Two kinds of method. `readv`, `writev`, `flush`, `discard` and `writeZeroes`
+ * serve a guest's requests: they return a result >= 0 or -errno, because what
+ * becomes of a failure is the device's business. All others throw.
  *
- * Source: preadv2(2), fdatasync(2), fallocate(2). Every call blocks its thread.
+ * Source: preadv2(2), fdatasync(2), fallocate(2), lseek(2), fcntl(2). Every call
+ * blocks its thread.
  */
 import { check, SystemError } from "./errors.ts";
 import type { GuestRam } from "./guest-ram.ts";
-import { type NativeFileIo, native } from "./native.ts";
+import { type NativeFileIo, type NativeGuestRam, native } from "./native.ts";
 
 const READ_ONLY = 1;
 const DIRECT = 2;
@@ -38,6 +38,9 @@ export interface BlockSizes {
   /** What `direct` needs offsets and lengths to be multiples of. */
   readonly directAlignment: number;
 }
+
+/** What the data of `readv` and `writev` lies in. */
+export type TransferMemory = GuestRam | Uint8Array;
 
 export class HostFile {
   readonly path: string;
@@ -99,27 +102,27 @@ export class HostFile {
   }
 
   /**
-   * Fills buffers of guest RAM with the file's bytes from `fileOffset` on.
+   * Fills pieces of memory with the file's bytes from `fileOffset` on.
    *
-   * @param iov pairs of RAM offset and length, in bytes
+   * @param iov pairs of offset in the memory and length, in bytes
    * @param first index of the first pair; @param count pairs
    * @returns bytes moved, fewer than asked for only at the end of the file; or
-   *   -errno, -EFAULT if a pair is not all RAM (then nothing moved)
+   *   -errno, -EFAULT if a pair is not all memory (then nothing moved)
    */
-  readv(ram: GuestRam, iov: Float64Array, first: number, count: number, fileOffset: number): number {
-    return this.#native.preadv(ram.native, iov, first, count, fileOffset);
+  readv(memory: TransferMemory, iov: Float64Array, first: number, count: number, fileOffset: number): number {
+    return this.#native.preadv(nativeOf(memory), iov, first, count, fileOffset);
   }
 
   /** The other way. With `dsync` the bytes are on stable storage when the call returns. */
   writev(
-    ram: GuestRam,
+    memory: TransferMemory,
     iov: Float64Array,
     first: number,
     count: number,
     fileOffset: number,
     dsync: boolean,
   ): number {
-    return this.#native.pwritev(ram.native, iov, first, count, fileOffset, dsync);
+    return this.#native.pwritev(nativeOf(memory), iov, first, count, fileOffset, dsync);
   }
 
   /** Puts everything written so far on stable storage. 0 or -errno. */
@@ -137,6 +140,41 @@ export class HostFile {
     return this.#native.writeZeroes(offset, length, mayUnmap);
   }
 
+  /** Reserves storage for a range and lengthens the file to there. 0 or -errno, as `discard`. */
+  allocate(offset: number, length: number): number {
+    return this.#native.allocate(offset, length);
+  }
+
+  /** Where data starts at or behind `offset`; the file's size if there is none. */
+  nextData(offset: number): number {
+    return this.#next(offset, false);
+  }
+
+  /** Where a hole starts at or behind `offset`; the file's size if there is none. */
+  nextHole(offset: number): number {
+    return this.#next(offset, true);
+  }
+
+  /**
+   * Takes (or drops) a shared lock on one byte. It lasts until the file is
+   * closed and holds against other open files, of this process or another.
+   * False if somebody has that byte for himself.
+   * @throws {SystemError} where the file system has no locks.
+   */
+  lockByte(offset: number, lock: boolean): boolean {
+    const result = this.#native.lockByte(offset, lock);
+    if (result === EAGAIN || result === EACCES) return false;
+    check(result, "fcntl(lock)", `locking ${this.path}`);
+    return true;
+  }
+
+  /** Does another open file hold a lock on that byte? @throws {SystemError} as `lockByte`. */
+  byteIsLocked(offset: number): boolean {
+    return (
+      check(this.#native.byteIsLocked(offset), "fcntl(lock)", `looking at the locks of ${this.path}`) === 1
+    );
+  }
+
   /** Closing twice does nothing. */
   close(): void {
     this.#native.close();
@@ -146,9 +184,22 @@ export class HostFile {
     this.close();
   }
 
+  #next(offset: number, hole: boolean): number {
+    const result = this.#native.data(offset, hole);
+    if (result === ENXIO) return this.size;
+    return this.#check(result, "lseek", "looking for data in", offset);
+  }
+
   #check(result: number, syscall: string, doing: string, offset: number): number {
     return result < 0 ? check(result, syscall, `${doing} ${this.path} at ${offset}`) : result;
   }
 }
 
+function nativeOf(memory: TransferMemory): NativeGuestRam | Uint8Array {
+  return memory instanceof Uint8Array ? memory : memory.native;
+}
+
 const EIO = -5;
+const ENXIO = -6;
+const EAGAIN = -11;
+const EACCES = -13;

@@ -31,9 +31,15 @@ export interface NativeFileIo extends NativeHandle {
   open(path: string, flags: number): number;
   size(): number;
   describe(out: Float64Array): number;
-  preadv(ram: NativeGuestRam, pairs: Float64Array, first: number, count: number, offset: number): number;
+  preadv(
+    memory: NativeGuestRam | Uint8Array,
+    pairs: Float64Array,
+    first: number,
+    count: number,
+    offset: number,
+  ): number;
   pwritev(
-    ram: NativeGuestRam,
+    memory: NativeGuestRam | Uint8Array,
     pairs: Float64Array,
     first: number,
     count: number,
@@ -46,6 +52,10 @@ export interface NativeFileIo extends NativeHandle {
   discard(offset: number, length: number): number;
   writeZeroes(offset: number, length: number, unmap: boolean): number;
   truncate(size: number): number;
+  allocate(offset: number, length: number): number;
+  data(offset: number, hole: boolean): number;
+  lockByte(offset: number, lock: boolean): number;
+  byteIsLocked(offset: number): number;
 }
 
 export interface NativeEventFd extends NativeHandle {
