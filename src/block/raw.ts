@@ -10,6 +10,7 @@ import { SystemError } from "../sys/errors.ts";
 import { HostFile } from "../sys/file.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
 import { type BlockBackend, EIO, EOPNOTSUPP } from "./backend.ts";
+import { lockImage } from "./file-lock.ts";
 
 const SECTOR = 512;
 /** Zeros for hosts that cannot zero a range by themselves. */
@@ -53,13 +54,20 @@ export class RawImage implements BlockBackend {
     this.size = wholeSectors(file.size);
   }
 
-  /** @throws {SystemError} for a file that cannot be opened. */
+  /** Opens and locks an image. @throws {SystemError} if it cannot be opened; {ImageError} if it is in use. */
   static open(
     path: string,
     { readOnly, ram }: { readonly readOnly: boolean; readonly ram: GuestRam },
   ): RawImage {
     // No regions: an image is given places in the mapping, not guest addresses.
-    return new RawImage(new RamFile(HostFile.open(path, { readOnly }), ram), new GuestMemory(ram, []));
+    const file = HostFile.open(path, { readOnly });
+    try {
+      lockImage(file, "raw");
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    return new RawImage(new RamFile(file, ram), new GuestMemory(ram, []));
   }
 
   /** What an image is, before there is RAM to read it into. @throws {SystemError} as `open`. */

@@ -1,0 +1,12 @@
+/** An image that cannot be used as it is, and why: its own contents are wrong, or ask for what is not there. */
+export class ImageError extends Error {
+  override readonly name = "ImageError";
+  readonly code = "EIMAGE";
+  readonly path: string;
+
+  /** @param why a sentence without its full stop, that goes on after the image's name */
+  constructor(path: string, why: string) {
+    super(`${path}: ${why}`);
+    this.path = path;
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * Opens a qcow2 image and what it stands on: backing files down to the last, and
+ * its external data file. They are files of somebody else's choosing, see
+ * ../other-file.ts.
+ *
+ * A backing file whose format the image does not name is looked at: it may be
+ * raw, or a qcow2 image that names no further file. (A guest that once wrote its
+ * raw disk could otherwise make an image of it that names any file of the host.)
+ */
+import { statSync } from "node:fs";
+import { HostFile } from "../../sys/file.ts";
+import { lockImage } from "../file-lock.ts";
+import type { DiskImage } from "../image.ts";
+import { ImageError } from "../image-error.ts";
+import { type OtherFiles, resolveOtherFile } from "../other-file.ts";
+import { RawDisk } from "../raw-disk.ts";
+import { repairDirty } from "./check.ts";
+import { INCOMPAT_DATA_FILE } from "./features.ts";
+import { type Header, MAGIC, parseHeader } from "./header.ts";
+import { Qcow2Image } from "./image.ts";
+import { Metadata } from "./metadata.ts";
+
+const MIB = 2 ** 20;
+/** Maps 256 GiB of a disk with clusters of 64 KiB. */
+const DEFAULT_CACHE = 32 * MIB;
+const MIN_CACHE = 64 * 1024;
+/** Images in one chain. */
+const MAX_CHAIN = 200;
+
+export interface Qcow2Options {
+  /** Default false. */
+  readonly readOnly?: boolean;
+  /** Bytes that L2 tables may take, for each image of the chain; refcounts take up to a quarter of that. Default 32 MiB. */
+  readonly cacheBytes?: number;
+  /** Which other files the image may name. Default "folder". */
+  readonly otherFiles?: OtherFiles;
+  /** False: nothing waits for stable storage, not even `flush`. A crash of the host may damage the image then. */
+  readonly durable?: boolean;
+  /** False: does not care who else uses the image; for reading only. */
+  readonly lock?: boolean;
+}
+
+/** What is the same for all images of a chain. */
+interface Chain {
+  readonly top: string;
+  readonly options: Required<Qcow2Options>;
+  /** Files that are open already: a second time would be a loop. */
+  readonly files: Set<string>;
+}
+
+/**
+ * Opens an image. One that was not closed after lazy refcounts is counted anew
+ * first, if it may be written.
+ *
+ * @throws {ImageError} if it cannot be used, or somebody else uses it
+ * @throws {SystemError} if a file cannot be opened or read
+ */
+export function openQcow2(path: string, options: Qcow2Options = {}): Qcow2Image {
+  const all = {
+    readOnly: false,
+    cacheBytes: DEFAULT_CACHE,
+    otherFiles: "folder" as const,
+    durable: true,
+    lock: true,
+    ...options,
+  };
+  if (!all.lock && !all.readOnly) throw new RangeError("an image without locks can only be read");
+  const image = openIn({ top: path, options: all, files: new Set() }, path, all.readOnly, true);
+  if (image.metadata.isDirtyImage && !image.readOnly) {
+    try {
+      repairDirty(image);
+    } catch (error) {
+      image.close();
+      throw error;
+    }
+  }
+  return image;
+}
+
+/** Reads the header of an image, without looking at anything else. @throws as `openQcow2` */
+export function readQcow2Header(file: HostFile): Header {
+  const { size } = file;
+  const peek = new Uint8Array(24);
+  file.read(peek, 0);
+  const clusterBits = new DataView(peek.buffer).getUint32(20);
+  const head = new Uint8Array(2 ** Math.min(21, Math.max(9, clusterBits)));
+  const got = file.read(head, 0);
+  return parseHeader(file.path, head.subarray(0, got), size);
+}
+
+/** True if a file begins as qcow2 images do. */
+export function looksLikeQcow2(file: HostFile): boolean {
+  const head = new Uint8Array(4);
+  return file.read(head, 0) === 4 && new DataView(head.buffer).getUint32(0) === MAGIC;
+}
+
+/** @param mayName the image may have a backing file or a data file */
+function openIn(chain: Chain, path: string, readOnly: boolean, mayName: boolean): Qcow2Image {
+  const { options } = chain;
+  const file = HostFile.open(path, { readOnly });
+  const opened: { close(): void }[] = [file];
+  try {
+    enter(chain, path);
+    if (options.lock) lockImage(file, "format");
+    const header = readQcow2Header(file);
+    if (!mayName && (header.backingFile !== undefined || (header.incompatible & INCOMPAT_DATA_FILE) !== 0n)) {
+      throw new ImageError(
+        path,
+        "it names a further file, but the image over it does not say that it is a qcow2 image; say it with `qemu-img rebase -u -F qcow2`",
+      );
+    }
+    const data = openData(chain, path, header, file, readOnly);
+    if (data !== file) opened.push(data);
+    const backing = openBacking(chain, path, header);
+    if (backing !== undefined) opened.push(backing);
+    const l2 = Math.max(MIN_CACHE, options.cacheBytes);
+    const metadata = new Metadata(file, data, header, { l2, refcounts: l2 / 4 }, options.durable);
+    return new Qcow2Image(metadata, backing);
+  } catch (error) {
+    for (const each of opened) each.close();
+    throw error;
+  }
+}
+
+function openData(chain: Chain, path: string, header: Header, file: HostFile, readOnly: boolean): HostFile {
+  if ((header.incompatible & INCOMPAT_DATA_FILE) === 0n) return file;
+  if (header.dataFile === undefined) throw new ImageError(path, "it does not say where its data file is");
+  const { otherFiles, lock } = chain.options;
+  if (otherFiles === "none") return file; // only the tables will be looked at
+  const place = resolveOtherFile(path, header.dataFile, chain.top, otherFiles, "data file");
+  const data = HostFile.open(place, { readOnly });
+  try {
+    enter(chain, place);
+    if (lock) lockImage(data, "format");
+    return data;
+  } catch (error) {
+    data.close();
+    throw error;
+  }
+}
+
+function openBacking(chain: Chain, path: string, header: Header): DiskImage | undefined {
+  const { otherFiles, lock } = chain.options;
+  if (header.backingFile === undefined || otherFiles === "none") return undefined;
+  const place = resolveOtherFile(path, header.backingFile, chain.top, otherFiles, "backing file");
+  switch (header.backingFormat) {
+    case "qcow2":
+      return openIn(chain, place, true, true);
+    case undefined:
+      if (startsAsQcow2(place)) return openIn(chain, place, true, false);
+      break;
+    case "raw":
+    case "file":
+    case "host_device":
+      break;
+    default:
+      throw new ImageError(
+        path,
+        `its backing file has the format ${JSON.stringify(header.backingFormat)}; raw and qcow2 are supported`,
+      );
+  }
+  const raw = RawDisk.open(place, { readOnly: true });
+  try {
+    enter(chain, place);
+    if (lock) lockImage(raw.file, "format");
+    return raw;
+  } catch (error) {
+    raw.close();
+    throw error;
+  }
+}
+
+function startsAsQcow2(path: string): boolean {
+  using file = HostFile.open(path, { readOnly: true });
+  return looksLikeQcow2(file);
+}
+
+function enter(chain: Chain, path: string): void {
+  const { dev, ino } = statSync(path, { bigint: true });
+  const identity = `${dev}:${ino}`;
+  if (chain.files.has(identity)) {
+    throw new ImageError(chain.top, `its chain of files comes back to ${JSON.stringify(path)}`);
+  }
+  if (chain.files.size === MAX_CHAIN)
+    throw new ImageError(chain.top, `more than ${MAX_CHAIN} files stand under it`);
+  chain.files.add(identity);
+}
