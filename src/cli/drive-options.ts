@@ -6,6 +6,7 @@
  *
  * Source: QEMU 7.2, qemu-options.hx (-drive, -device) and docs/system/i386/microvm.rst.
  */
+import { DRIVE_FORMATS } from "../block/drive.ts";
 import type { Complain, KeyRow } from "./key-values.ts";
 import { count, didYouMean, onOff, setKeys, setPairs, splitKeyValues } from "./key-values.ts";
 import type { Draft, DriveDraft } from "./run-request.ts";
@@ -30,13 +31,27 @@ const DRIVE_KEYS: readonly KeyRow<DriveDraft>[] = [
   },
   {
     name: "format",
-    values: "raw",
+    values: DRIVE_FORMATS.join("|"),
     help: "how the disk is stored in the file",
     set: (drive, value, complain) => {
-      if (value !== "raw") {
-        throw complain(`format "${value}" is not known; this version reads and writes raw images only`);
+      const format = DRIVE_FORMATS.find((name) => name === value);
+      if (format === undefined) {
+        throw complain(
+          `format "${value}" is not known${didYouMean(value, DRIVE_FORMATS)}; it is raw or qcow2`,
+        );
       }
-      drive.options.format = "raw";
+      drive.options.format = format;
+    },
+  },
+  {
+    name: "other-files",
+    values: "folder|anywhere",
+    help: "which files a qcow2 image may name: those in its own folder (default), or any",
+    set: (drive, value, complain) => {
+      if (value !== "folder" && value !== "anywhere") {
+        throw complain(`other-files="${value}": write folder or anywhere`);
+      }
+      drive.options.otherFiles = value;
     },
   },
   {

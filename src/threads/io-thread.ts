@@ -4,7 +4,7 @@
  */
 import { randomFillSync } from "node:crypto";
 import { Arena } from "../base/arena.ts";
-import { RawImage } from "../block/raw.ts";
+import { openDrive } from "../block/drive.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
 import { hostClock } from "../machine/clock.ts";
 import type { Host } from "../machine/host.ts";
@@ -29,7 +29,7 @@ export function runIoThread(data: ThreadData, role: IoRole, post: (message: Mess
   const memory = new GuestMemory(ram, spec.ram);
   const report = (what: DeviceReport) => post({ kind: "report", ...what });
   const interrupts = data.interrupts.map((token) => EventFd.attach(token));
-  const images = role.drives.map(({ file, readOnly }) => RawImage.open(file, { readOnly, ram }));
+  const images = role.drives.map((drive) => openDrive(drive, ram, memory));
 
   const host: Host = {
     ...unplugged,

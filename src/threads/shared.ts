@@ -2,6 +2,7 @@
  * What the threads of one machine have in common, in the form in which it
  * travels to a new thread: plain data, shared buffers and handle tokens.
  */
+import type { DriveImage } from "../block/drive.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 
 /** Everything a thread needs to make its own copy of the machine. Numbers named after handles are tokens. */
@@ -32,7 +33,7 @@ export interface IoRole {
   readonly kind: "io";
   /** By virtio device and queue: the event that KVM signals when the driver rings. */
   readonly doorbells: readonly (readonly number[])[];
-  readonly drives: readonly { readonly file: string; readonly readOnly: boolean }[];
+  readonly drives: readonly DriveImage[];
 }
 
 /** What the owner of the machine sends a vCPU thread after its role: where to record its exits. */

@@ -1,26 +1,32 @@
 /** Looks at the images of a machine's drives and completes its spec with what they say. */
 import { OptionError } from "../base/errors.ts";
-import { RawImage } from "../block/raw.ts";
+import { type DriveImage, describeDrive } from "../block/drive.ts";
 import { ramRegions } from "../machine/memory-map.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import { HostFile } from "../sys/file.ts";
-import type { CheckedOptions } from "./validate.ts";
+import type { CheckedDrive, CheckedOptions } from "./validate.ts";
 
-/** @throws {SystemError} for an image that cannot be opened. */
+/** @throws {SystemError} for a file that cannot be opened; {ImageError} for an image that cannot be used. */
 export function specOf(options: CheckedOptions): MachineSpec {
   return {
     cpus: options.cpus,
     ram: ramRegions(options.memory),
     serialPorts: options.serialPorts,
-    drives: options.drives.map(({ file, format, readOnly, serial, queues, writeCache }, n) => {
+    drives: options.drives.map((drive, n) => {
+      const { file, format, readOnly, serial, queues, writeCache } = drive;
       if (format === undefined) refuseOtherFormats(file, `drives[${n}].file`);
-      const { size, blockSize } = RawImage.describe(file, { readOnly });
+      const { size, blockSize } = describeDrive(imageOf(drive));
       return { size, blockSize, readOnly, serial, queues, writeCache };
     }),
     rng: options.rng,
     devices: options.ownDevices,
     traceUnclaimed: options.onUnclaimed !== undefined,
   };
+}
+
+/** What of a drive the io thread opens. */
+export function imageOf({ file, format = "raw", readOnly, otherFiles }: CheckedDrive): DriveImage {
+  return { file, format, readOnly, otherFiles };
 }
 
 /** Images of other formats by their first bytes. */
@@ -36,10 +42,12 @@ function refuseOtherFormats(file: string, option: string): void {
   using image = HostFile.open(file, { readOnly: true });
   image.read(head, 0);
   const found = MAGICS.find(({ magic }) => magic.every((byte, i) => head[i] === byte));
-  if (found !== undefined) {
-    throw new OptionError(
-      `${option}: "${file}" is a ${found.format} image; make a raw one of it (qemu-img convert -O raw), ` +
-        'or say format "raw" to give the guest its bytes as they are',
-    );
-  }
+  if (found === undefined) return;
+  const use =
+    found.format === "qcow2"
+      ? 'say format "qcow2" to use it'
+      : "make a raw one of it (qemu-img convert -O raw)";
+  throw new OptionError(
+    `${option}: "${file}" is a ${found.format} image; ${use}, or say format "raw" to give the guest its bytes as they are`,
+  );
 }

@@ -7,8 +7,10 @@
 export interface DriveOptions {
   /** Path of a file or a block device. */
   readonly file: string;
-  /** Only raw is known. */
-  readonly format?: "raw";
+  /** How the disk is stored in the file. Without it "raw", and then the file must not look like another format. */
+  readonly format?: "raw" | "qcow2";
+  /** Which other files a qcow2 image may name: those in its own folder and below (the default), or any. */
+  readonly otherFiles?: "folder" | "anywhere";
   readonly readOnly?: boolean;
   /** What GET_ID answers, at most 20 bytes of ASCII; by default made from the drive's number. */
   readonly serial?: string;

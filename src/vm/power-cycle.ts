@@ -22,7 +22,7 @@ import type { DebugStop, Ending, Message, Role, ThreadData } from "../threads/sh
 import { type Member, ThreadGroup } from "../threads/thread-group.ts";
 import type { MapRange } from "../trace/format.ts";
 import { Board } from "./board.ts";
-import { specOf } from "./drives.ts";
+import { imageOf, specOf } from "./drives.ts";
 import { load } from "./loader.ts";
 import type { DeviceHandlers, UnclaimedAccess } from "./options.ts";
 import type { Receive } from "./serial-port.ts";
@@ -225,7 +225,7 @@ export class PowerCycle {
         data: data({
           kind: "io",
           doorbells: board.doorbells.map((queues) => queues.map((event) => event.token)),
-          drives: options.drives.map(({ file, readOnly }) => ({ file, readOnly })),
+          drives: options.drives.map(imageOf),
         }),
         control: this.#shared.io,
         kick: () => board.ioWake.signal(),

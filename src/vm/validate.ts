@@ -3,6 +3,7 @@
  */
 import { nearest, OptionError } from "../base/errors.ts";
 import { parseSize } from "../base/units.ts";
+import { DRIVE_FORMATS, type DriveFormat } from "../block/drive.ts";
 import { IDENTITY_MAP, IOAPIC, LOCAL_APIC, ramRegions, VIRTIO_IRQS } from "../machine/memory-map.ts";
 import type { OwnDeviceSpec } from "../machine/spec.ts";
 import type { DeviceOptions, DriveOptions, VmOptions } from "./options.ts";
@@ -36,6 +37,7 @@ const VM_KEYS = {
 const DRIVE_KEYS = {
   file: "string",
   format: "string",
+  otherFiles: "string",
   readOnly: "boolean",
   serial: "string",
   queues: "number",
@@ -53,7 +55,9 @@ const DEVICE_KEYS = {
 type Kind = "string" | "size" | "number" | "bytes" | "array" | "boolean" | "function" | "object";
 
 /** A drive with every default but the format's: unless it is named, the image must not look like another. */
-export type CheckedDrive = Required<Omit<DriveOptions, "format">> & { readonly format: "raw" | undefined };
+export type CheckedDrive = Required<Omit<DriveOptions, "format">> & {
+  readonly format: DriveFormat | undefined;
+};
 
 /** The options with every default filled in. */
 export interface CheckedOptions {
@@ -135,7 +139,8 @@ function checkDrive(drive: DriveOptions, index: number, cpus: number): CheckedDr
   }
   return {
     file: drive.file,
-    format: drive.format === undefined ? undefined : oneOf(`${where}.format`, drive.format, ["raw"]),
+    format: drive.format === undefined ? undefined : oneOf(`${where}.format`, drive.format, DRIVE_FORMATS),
+    otherFiles: oneOf(`${where}.otherFiles`, drive.otherFiles ?? "folder", ["folder", "anywhere"]),
     readOnly: drive.readOnly ?? false,
     serial,
     queues: integer(`${where}.queues`, drive.queues ?? Math.min(cpus, MAX_QUEUES), 1, MAX_QUEUES),

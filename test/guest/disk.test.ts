@@ -2,8 +2,11 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
 import { expect, test } from "vitest";
+import { createQcow2 } from "../../dist/block/qcow2/create.js";
 import { runScript, Scratch } from "../support/guest.ts";
+import { qemuCheck, qemuImg } from "../support/qemu-tools.ts";
 
 const MIB = 2 ** 20;
 
@@ -136,4 +139,26 @@ test("a disk that the host loses is an I/O error for the guest and a report for 
   } finally {
     clearInterval(shrink);
   }
+});
+
+test("a guest lives on a qcow2 overlay: what it writes is there at the next boot, and the base stays as it was", async () => {
+  using scratch = new Scratch();
+  const base = scratch.rootDisk();
+  const before = md5(readFileSync(base));
+  const file = scratch.path("root.qcow2");
+  createQcow2(file, { backingFile: basename(base), backingFormat: "raw" });
+  const root = { cmdline: "root=/dev/vda", drives: [{ file, format: "qcow2" as const }] };
+  const first = await runScript(
+    "echo 'was here' >/root/note; dd if=/dev/urandom of=/root/noise bs=1M count=8 2>/dev/null; md5sum /root/noise; sync; rm /root/noise; fstrim / || true; sync",
+    root,
+  );
+  expect(first).toMatchObject({ status: 0, ending: { reason: "poweroff" }, errors: [] });
+  const second = await runScript("cat /root/note; mount | grep ' / '", root);
+  expect(second.output).toMatch(/^was here$/m);
+  expect(second.output).toMatch(/^\/dev\/vda on \/ type ext4 \(rw/m);
+  expect(qemuCheck(file)).toMatchObject({ corruptions: 0, leaks: 0 });
+  expect(md5(readFileSync(base))).toBe(before);
+  const raw = scratch.path("all.raw");
+  qemuImg("convert", "-O", "raw", file, raw);
+  expect(debugfs(raw, "/root/note")).toBe("was here\n");
 });

@@ -176,10 +176,8 @@ test.each<[string, string]>([
     "-drive file=root.img,fromat=qcow2",
     '-drive file=root.img,fromat=qcow2: unknown key "fromat" (did you mean "format"?)',
   ],
-  [
-    "-drive file=a,format=qcow2",
-    'format "qcow2" is not known; this version reads and writes raw images only',
-  ],
+  ["-drive file=a,format=qcow", 'format "qcow" is not known (did you mean "qcow2"?); it is raw or qcow2'],
+  ["-drive file=a,format=qcow2,other-files=all", "write folder or anywhere"],
   ["-drive file=a,if=ide", 'if="ide": this machine has virtio disks only; use if=virtio'],
   ["-drive file=a,cache=none", "files are always opened through the host's page cache"],
   ["-drive file=a,media=cdrom", "this machine has no CD drive"],

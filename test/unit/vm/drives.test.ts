@@ -2,6 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { createQcow2 } from "../../../src/block/qcow2/create.ts";
+import { openQcow2 } from "../../../src/block/qcow2/open.ts";
 import { specOf } from "../../../src/vm/drives.ts";
 import { checkOptions } from "../../../src/vm/validate.ts";
 
@@ -29,10 +31,29 @@ test.each([
 ])("a %s image is not given to a guest as raw bytes unless format says so", (format, head) => {
   const file = image(`${format}.img`, head);
   expect(() => specOf(checkOptions({ kernel: "k", drives: [{ file }] }))).toThrow(
-    `drives[0].file: "${file}" is a ${format} image; make a raw one of it (qemu-img convert -O raw)`,
+    `drives[0].file: "${file}" is a ${format} image; ${format === "qcow2" ? 'say format "qcow2"' : "make a raw one of it"}`,
   );
   expect(specOf(checkOptions({ kernel: "k", drives: [{ file, format: "raw" }] })).drives).toHaveLength(1);
 });
+
+test("a qcow2 image's disk is as large as the image says, not as its file", () => {
+  const file = join(folder, "disk.qcow2");
+  createQcow2(file, { size: 5 * 2 ** 30 });
+  const { drives } = specOf(checkOptions({ kernel: "k", drives: [{ file, format: "qcow2" }] }));
+  expect(drives).toMatchObject([{ size: 5 * 2 ** 30, blockSize: 4096 }]);
+});
+
+test.each(["raw", "qcow2"] as const)(
+  "a %s image that another program writes to is refused at once",
+  (format) => {
+    const file = join(folder, `used.${format}`);
+    createQcow2(file, { size: 2 ** 20 });
+    using _ = openQcow2(file);
+    expect(() => specOf(checkOptions({ kernel: "k", drives: [{ file, format }] }))).toThrow(
+      "another program is using it",
+    );
+  },
+);
 
 test("a drive whose file is not there is named", () => {
   const file = join(folder, "none.img");

@@ -35,9 +35,10 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
 });
 
 test("a drive needs a file and no more; it has a queue for each CPU, up to 64", () => {
+  const usual = { format: undefined, otherFiles: "folder", readOnly: false, queues: 3, writeCache: true };
   expect(checkOptions({ ...OK, cpus: 3, drives: [{ file: "a" }, { file: "b" }] }).drives).toEqual([
-    { file: "a", format: undefined, readOnly: false, serial: "vmexit-0", queues: 3, writeCache: true },
-    { file: "b", format: undefined, readOnly: false, serial: "vmexit-1", queues: 3, writeCache: true },
+    { ...usual, file: "a", serial: "vmexit-0" },
+    { ...usual, file: "b", serial: "vmexit-1" },
   ]);
   expect(checkOptions({ ...OK, cpus: 200, drives: [{ file: "a" }] }).drives[0].queues).toBe(64);
 });
@@ -57,7 +58,8 @@ test("everything that is given arrives", () => {
     drives: [
       {
         file: "d",
-        format: "raw",
+        format: "qcow2",
+        otherFiles: "anywhere",
         readOnly: true,
         serial: "12345678901234567890",
         queues: 2,
@@ -160,7 +162,7 @@ test.each<[unknown, string]>([
   [disk({ file: "" }), "drives[0].file: missing"],
   [disk({ file: 3 }), "drives[0].file: 3 is not a string"],
   [disk({ fromat: "raw" }), 'drives[0]: unknown option "fromat" (did you mean "format"?)'],
-  [disk({ format: "vmdk" }), 'drives[0].format: unknown value "vmdk" (known: raw)'],
+  [disk({ format: "vmdk" }), 'drives[0].format: unknown value "vmdk" (known: raw, qcow2)'],
   [disk({ readOnly: 1 }), "drives[0].readOnly: 1 is not true or false"],
   [
     disk({ serial: "123456789012345678901" }),
