@@ -1,0 +1,47 @@
+/**
+ * A program that writes to a qcow2 image until it is killed:
+ *
+ *   node qcow2-writer.mjs IMAGE SEED
+ *
+ * It says what it does, a line each, before a change and after a flush:
+ * "write TAG SECTOR SECTORS", "zero 0 SECTOR SECTORS", "discard 0 SECTOR SECTORS", "flush". A
+ * write fills its sectors with its tag, a 32-bit number.
+ */
+import { writeSync } from "node:fs";
+import { writeDisk } from "../../dist/block/image.js";
+import { openQcow2 } from "../../dist/block/qcow2/open.js";
+
+const [path, seed] = process.argv.slice(2);
+const say = (line) => writeSync(1, `${line}\n`);
+
+let state = Number(seed) >>> 0;
+function draw(below) {
+  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+  return Math.floor((state / 2 ** 32) * below);
+}
+
+const image = openQcow2(path, { cacheBytes: 1 });
+const sectors = image.size / 512;
+say("ready");
+for (let tag = 1 + draw(2 ** 31); ; tag++) {
+  const first = draw(sectors);
+  const count = 1 + draw(Math.min(sectors - first, draw(8) === 0 ? 2048 : 48));
+  switch (draw(12)) {
+    case 0:
+      if (image.flush() === 0) say("flush");
+      break;
+    case 1:
+      say(`zero 0 ${first} ${count}`);
+      image.writeZeroes(first * 512, count * 512, draw(2) === 0);
+      break;
+    case 2:
+      say(`discard 0 ${first} ${count}`);
+      image.discard(first * 512, count * 512);
+      break;
+    default: {
+      const bytes = new Uint32Array(count * 128).fill(tag);
+      say(`write ${tag} ${first} ${count}`);
+      writeDisk(image, new Uint8Array(bytes.buffer), first * 512);
+    }
+  }
+}
