@@ -3,35 +3,25 @@
  *
  * The interrupt controllers are KVM's own (KVM_CREATE_IRQCHIP). HLT is then no
  * exit to this program: the thread sleeps in the kernel, inside KVM_RUN, until
- * somebody wakes it. So the CPU has a thread of its own here, and the main thread
- * plays the hardware that interrupts it.
+ * somebody wakes it. So the CPU has a thread of its own here (interrupts-thread.ts),
+ * and the main thread plays the hardware that interrupts it.
  *
  * Guest: interrupts.s. Source: Linux Documentation/virt/kvm/api.rst, 4.24, 4.25,
  * 4.38 and 4.75; Intel 8259A data sheet.
  */
 import { on } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parentPort, Worker, workerData } from "node:worker_threads";
-import { EventFd, exitName, INTERRUPTED, KVM_EXIT_IO, KVM_MP_STATE_HALTED, Vcpu } from "vmexit/kvm";
+import { Worker } from "node:worker_threads";
+import { EventFd } from "vmexit/kvm";
 import { bareMachine } from "./bare-machine.ts";
 import type { Out } from "./demos.ts";
 import { Guest } from "./guest.ts";
+import type { CpuData, Return } from "./interrupts-thread.ts";
 import { duration, heading, median, table } from "./print.ts";
 
 const ROUNDS = 25;
 const ASLEEP_MS = 5; // far longer than the guest needs from its 'z' to HLT
 const LIMIT_MS = 20_000; // a guest that never wakes up ends the demo with an error
-
-/** One return of KVM_RUN on the CPU's thread. Times in ns, on one clock for all threads. */
-interface Return {
-  /** `'z'` for a byte that the guest wrote to port 0xe9; "kick" when the host interrupted KVM_RUN. */
-  readonly what: string;
-  readonly entered: number;
-  readonly left: number;
-  /** After a kick: is the CPU halted, and which instruction is next? */
-  readonly halted: boolean;
-  readonly rip: number;
-}
 
 /** What a wake-up took, in ns: the host's call, and from its start to the handler's exit. */
 interface Cost {
@@ -39,24 +29,8 @@ interface Cost {
   readonly wake: number;
 }
 
+/** Nanoseconds, on the clock of the CPU's thread. */
 const clock = () => Number(process.hrtime.bigint());
-
-/** The CPU's thread: enters the guest, says why it came back, enters it again. */
-function runCpu(token: number, stop: Int32Array): void {
-  const cpu = Vcpu.attach(token);
-  for (;;) {
-    const entered = clock();
-    const reason = cpu.run();
-    const left = clock();
-    const kicked = reason === INTERRUPTED;
-    if (kicked && Atomics.load(stop, 0) === 1) return;
-    if (!kicked && reason !== KVM_EXIT_IO) throw new Error(`unexpected exit ${exitName(reason)}`);
-    const what = kicked ? "kick" : `'${String.fromCharCode(cpu.exit.io.get(0))}'`;
-    const halted = kicked && cpu.getMpState() === KVM_MP_STATE_HALTED;
-    const rip = kicked ? Number(cpu.getRegs().rip) : 0;
-    parentPort?.postMessage({ what, entered, left, halted, rip } satisfies Return);
-  }
-}
 
 export async function demo(out: Out): Promise<void> {
   const guest = new Guest("interrupts");
@@ -67,7 +41,8 @@ export async function demo(out: Out): Promise<void> {
   const line = guest.symbol("LINE_INPUT");
 
   const stop = new Int32Array(new SharedArrayBuffer(4));
-  const thread = new Worker(new URL(import.meta.url), { workerData: { interrupts: cpu.token, stop } });
+  const data: CpuData = { token: cpu.token, stop };
+  const thread = new Worker(new URL("interrupts-thread.js", import.meta.url), { workerData: data });
   const gone = new Promise((resolve) => thread.once("exit", resolve));
   const end = () => {
     Atomics.store(stop, 0, 1);
@@ -174,6 +149,3 @@ export async function demo(out: Out): Promise<void> {
   ]);
   out("No HLT, no interrupt and no PIC access is among the returns: the kernel dealt with them.");
 }
-
-// The same file is the CPU's thread.
-if (typeof workerData?.interrupts === "number") runCpu(workerData.interrupts, workerData.stop);

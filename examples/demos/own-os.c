@@ -1,12 +1,10 @@
-// own-os: the first hour of an operating system. It prints on the serial port
-// and on the screen, says what machine it is on, and measures what printing
-// costs.
+// own-os: the first hour of an operating system. It prints on the serial port and
+// on the screen, says what machine it is on, and measures what printing costs.
 //
 // Sources: Multiboot Specification 0.6.96, 3.3 (information); National PC16550D
 // data sheet, section 8; IBM VGA text mode 3 (80 x 25 cells of two bytes).
 //
-// It has no interrupts, no paging, no keyboard, and a screen that does not
-// scroll.
+// It has no interrupts, no paging, no keyboard, and a screen that does not scroll.
 
 #include <stdarg.h>
 
@@ -15,9 +13,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-static inline void out8(u16 port, u8 value) {
-  __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
+static inline void out8(u16 port, u8 value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
 
 static inline u8 in8(u16 port) {
   u8 value;
@@ -27,15 +23,7 @@ static inline u8 in8(u16 port) {
 
 // The serial port. A UART has registers, and every access to one is an exit.
 
-enum {
-  COM1 = 0x3f8,
-  THR = COM1,
-  DLL = COM1,
-  DLM = COM1 + 1,
-  FCR = COM1 + 2,
-  LCR = COM1 + 3,
-  LSR = COM1 + 5
-};
+enum { COM1 = 0x3f8, THR = COM1, DLL = COM1, DLM = COM1 + 1, FCR = COM1 + 2, LCR = COM1 + 3, LSR = COM1 + 5 };
 enum { LCR_DLAB = 0x80, LCR_8N1 = 0x03, FCR_ENABLE = 0x01, LSR_THRE = 0x20 };
 
 static void serial_start(void) {
@@ -56,9 +44,8 @@ static void serial_put(char c) {
 
 enum { COLUMNS = 80, ROWS = 25, GREY = 0x07, WHITE_ON_BLUE = 0x1f };
 
-static volatile u16 *const cells =
-    (volatile u16 *)0xb8000;  // low byte: character; high byte: colours
-static u32 position;          // of the next cell
+static volatile u16 *const cells = (volatile u16 *)0xb8000;  // low byte: character; high byte: colours
+static u32 position;                                         // of the next cell
 static u8 colours = GREY;
 
 static void screen_start(void) {
@@ -71,8 +58,7 @@ static void screen_put(char c) {
   } else {
     cells[position++] = colours << 8 | (u8)c;
   }
-  if (position >= ROWS * COLUMNS)
-    position = 0;  // a full screen starts again at the top
+  if (position >= ROWS * COLUMNS) position = 0;  // a full screen starts again at the top
 }
 
 static void put(char c) {
@@ -110,12 +96,7 @@ static void print(const char *text, ...) {
 
 // What the loader leaves in memory (3.3), as far as it is used here.
 
-enum {
-  LOADER_MAGIC = 0x2badb002,
-  HAS_CMDLINE = 1 << 2,
-  HAS_MMAP = 1 << 6,
-  AVAILABLE = 1
-};
+enum { LOADER_MAGIC = 0x2badb002, HAS_CMDLINE = 1 << 2, HAS_MMAP = 1 << 6, AVAILABLE = 1 };
 
 struct information {
   u32 flags, mem_lower, mem_upper, boot_device;
@@ -134,23 +115,20 @@ static void print_memory(const struct information *info) {
   const char *at = info->mmap;
   while (at < info->mmap + info->mmap_length) {
     const struct range *range = (const struct range *)at;
-    print("memory   0x%x: %u KiB %s\n", (u32)range->base,
-          (u32)(range->length >> 10),
+    print("memory   0x%x: %u KiB %s\n", (u32)range->base, (u32)(range->length >> 10),
           range->type == AVAILABLE ? "to use" : "reserved");
     at += sizeof range->size + range->size;
   }
 }
 
 static void print_cpu(void) {
-  u32 name[4] = {0}, leaf = 0x40000000,
-      cr0;  // the first leaf of the hypervisor's own
+  u32 name[4] = {0}, leaf = 0x40000000, cr0;  // the first leaf of the hypervisor's own
   __asm__("cpuid" : "+a"(leaf), "=b"(name[0]), "=c"(name[1]), "=d"(name[2]));
   __asm__("mov %%cr0, %0" : "=r"(cr0));
   print("cpu      hypervisor %s, CR0 0x%x\n", (const char *)name, cr0);
 }
 
-/** The time stamp counter's low half: enough for differences of some seconds.
- */
+/** The time stamp counter's low half: enough for differences of some seconds. */
 static u32 cycles(void) {
   u32 low, high;
   __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
@@ -165,8 +143,7 @@ static u32 cost(void (*put_on)(char)) {
   return cycles() - start;
 }
 
-/** What it returns becomes the machine's exit status: 0 if a Multiboot loader
- * was here. */
+/** What it returns becomes the machine's exit status: 0 if a Multiboot loader was here. */
 u32 kernel_main(u32 magic, const struct information *info) {
   serial_start();
   screen_start();
@@ -178,7 +155,6 @@ u32 kernel_main(u32 magic, const struct information *info) {
   print_cpu();
   if (info->flags & HAS_MMAP) print_memory(info);
   const u32 serial = cost(serial_put), screen = cost(screen_put);
-  print("%u characters: serial port %u cycles, screen %u cycles\n", COLUMNS,
-        serial, screen);
+  print("%u characters: serial port %u cycles, screen %u cycles\n", COLUMNS, serial, screen);
   return 0;
 }
