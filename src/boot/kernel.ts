@@ -2,6 +2,7 @@
 import { bzImageRefusal } from "./bzimage.ts";
 import { planFlat } from "./flat.ts";
 import { planLinux } from "./linux64.ts";
+import { lookAlike } from "./look-alike.ts";
 import { multibootRefusal, planMultiboot } from "./multiboot.ts";
 import { BootError, type BootPlan } from "./plan.ts";
 import { planPvh, pvhRefusal } from "./pvh.ts";
@@ -15,7 +16,7 @@ const FORMATS = [
   { name: "PVH", refusal: pvhRefusal, plan: planPvh },
 ];
 
-/** @throws {BootError} that says what is wrong with which file. */
+/** @throws {BootError} that says what is wrong with which file; of one that is no kernel, why each format refused it. */
 export function planBoot(request: BootRequest): BootPlan {
   if (request.flat !== undefined) return planFlat(request, request.flat.address);
   const refusals: string[] = [];
@@ -24,7 +25,10 @@ export function planBoot(request: BootRequest): BootPlan {
     if (refusal === undefined) return format.plan(request);
     refusals.push(`${format.name}: ${refusal}`);
   }
+  refusals.push("flat binary: only with a load address");
+  const likeness = lookAlike(request.kernel);
+  const seems = likeness === undefined ? "" : ` (it looks like ${likeness})`;
   throw new BootError(
-    `${request.kernelName}: no boot image that vmexit knows: ${refusals.join("; ")}; a flat binary needs an address`,
+    `${request.kernelName}: no boot image that vmexit knows${seems}. Tried: ${refusals.join("; ")}`,
   );
 }

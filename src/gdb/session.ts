@@ -327,8 +327,9 @@ export class Session {
     } else if (exception === DB) {
       if (plan[vcpu] === "step") this.#report(SIGTRAP, vcpu);
       else await this.#runPlan(plan, vcpu, "debug"); // a guest that steps its own program
-    } else if (this.#software.has(pc)) {
-      this.#report(SIGTRAP, vcpu, "swbreak:;");
+    } else if (this.#software.isOurs(vcpu, pc)) {
+      // Of one that gdb knows by another address it would think that it was just removed, and go on.
+      this.#report(SIGTRAP, vcpu, this.#software.has(pc) ? "swbreak:;" : undefined);
     } else {
       await this.#runPlan(plan, vcpu, "breakpoint"); // an INT3 of the guest's
     }

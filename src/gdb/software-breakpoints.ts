@@ -32,6 +32,13 @@ export class SoftwareBreakpoints {
     return this.#patches.has(address);
   }
 
+  /** Whether the INT3 at that address is ours, under whatever address it was asked for: paging may have come since. */
+  isOurs(cpu: number, address: bigint): boolean {
+    if (this.#patches.has(address)) return true;
+    const physical = this.#target.translate(cpu, address);
+    return [...this.#patches.values()].some((patch) => patch.physical === physical);
+  }
+
   /** False if there is no memory at that address. Inserting twice is inserting once. */
   insert(cpu: number, address: bigint): boolean {
     if (this.#patches.has(address)) return true;

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createVm, SystemError } from "vmexit";
+import { inEmulator } from "../support/emulator.ts";
 import { ECHO, FOR_EVER, flatMachine, outByte, say } from "../support/flat-machine.ts";
 import { RemoteClient, runGdb } from "../support/gdb.ts";
 import { buildMultiboot } from "../support/multiboot-build.ts";
@@ -30,43 +31,46 @@ const EXIT_16 = outByte(0xf4, 16);
 /** nop; nop; jmp to the first: at 0x1000. */
 const LOOP = [0x90, 0x90, 0xeb, 0xfc];
 
-test("a Multiboot kernel in C: breakpoints by name, arguments, source lines, the end's status", async () => {
-  await using vm = await createVm({ memory: "16M", kernel, cmdline: "quiet" });
-  const { address } = await vm.serveGdb(ANY);
-  const { output } = await runGdb(
-    [
-      `target remote ${address}`,
-      "print/x $eax",
-      "hbreak kernel_main",
-      "continue",
-      "print/x magic",
-      "print info->boot_loader_name",
-      "print $cr0",
-      "backtrace",
-      "info line",
-      "delete",
-      "hbreak check_machine",
-      "stepi",
-      "next",
-      "continue",
-      "next",
-      "delete",
-      "continue",
-    ],
-    { file: kernel },
-  );
-  expect(output).toContain("$1 = 0x2badb002"); // what the loader put into EAX
-  expect(output).toContain("Breakpoint 1, kernel_main (magic=");
-  expect(output).toContain("$2 = 0x2badb002");
-  expect(output).toMatch(/\$3 = 0x[0-9a-f]+ .*"vmexit"/);
-  expect(output).toMatch(/\$4 = \[ PE .*\]/);
-  expect(output).toMatch(/#0 {2}kernel_main/);
-  expect(output).toMatch(/Breakpoint 2, check_machine[\s\S]*__asm__/);
-  expect(output).toContain("exited with code 01");
-  expect(await vm.exited).toEqual({ reason: "exit", status: 1 });
-});
+test.skipIf(inEmulator)(
+  "a Multiboot kernel in C: breakpoints by name, arguments, source lines, the end's status",
+  async () => {
+    await using vm = await createVm({ memory: "16M", kernel, cmdline: "quiet" });
+    const { address } = await vm.serveGdb(ANY);
+    const { output } = await runGdb(
+      [
+        `target remote ${address}`,
+        "print/x $eax",
+        "hbreak kernel_main",
+        "continue",
+        "print/x magic",
+        "print info->boot_loader_name",
+        "print $cr0",
+        "backtrace",
+        "info line",
+        "delete",
+        "hbreak check_machine",
+        "stepi",
+        "next",
+        "continue",
+        "next",
+        "delete",
+        "continue",
+      ],
+      { file: kernel },
+    );
+    expect(output).toContain("$1 = 0x2badb002"); // what the loader put into EAX
+    expect(output).toContain("Breakpoint 1, kernel_main (magic=");
+    expect(output).toContain("$2 = 0x2badb002");
+    expect(output).toMatch(/\$3 = 0x[0-9a-f]+ .*"vmexit"/);
+    expect(output).toMatch(/\$4 = \[ PE .*\]/);
+    expect(output).toMatch(/#0 {2}kernel_main/);
+    expect(output).toMatch(/Breakpoint 2, check_machine[\s\S]*__asm__/);
+    expect(output).toContain("exited with code 01");
+    expect(await vm.exited).toEqual({ reason: "exit", status: 1 });
+  },
+);
 
-test("real-mode code is shown as such, stepped, changed, and reset from gdb", async () => {
+test.skipIf(inEmulator)("real-mode code is shown as such, stepped, changed, and reset from gdb", async () => {
   await using vm = await flatMachine([...say("Hi"), ...EXIT_16]);
   const { address } = await vm.serveGdb(ANY);
   const { output } = await runGdb([
@@ -165,7 +169,7 @@ test("a port in use is an error that says so, and nothing of the guest has run",
   other.close();
 });
 
-test("a breakpoint in hardware stays over a reset", async () => {
+test.skipIf(inEmulator)("a breakpoint in hardware stays over a reset", async () => {
   await using vm = await flatMachine(LOOP);
   const { address } = await vm.serveGdb(ANY);
   await using gdb = await RemoteClient.connect(address);

@@ -15,9 +15,37 @@ test("a bzImage, a Multiboot kernel, an ELF kernel and a flat binary are each st
 test("a file that is no kernel is refused with every format that was tried", () => {
   const text = new TextEncoder().encode("this is no kernel\n".repeat(100));
   expect(() => planBoot(bootRequest(text))).toThrow(
-    'vmlinuz: no boot image that vmexit knows: bzImage: no "HdrS" at 0x202; ' +
-      "Multiboot: no header in the first 8192 bytes; PVH: no magic 7f 45 4c 46; a flat binary needs an address",
+    'vmlinuz: no boot image that vmexit knows. Tried: bzImage: no "HdrS" at 0x202; ' +
+      "Multiboot: no header in the first 8192 bytes; PVH: no magic 7f 45 4c 46; flat binary: only with a load address",
   );
+});
+
+const at = (offset: number, ...bytes: number[]) =>
+  Uint8Array.from([...new Uint8Array(offset), ...bytes, 0, 0]);
+const multiboot2 = (checksum: number) => {
+  const bytes = new Uint8Array(0x1000);
+  [0xe852_50d6, 0, 24, checksum].forEach((word, i) => {
+    new DataView(bytes.buffer).setUint32(0x20 + 4 * i, word, true);
+  });
+  return bytes;
+};
+
+test.each([
+  ["a gzip file: unpack it first", at(0, 0x1f, 0x8b)],
+  ["a qcow2 disk", at(0, 0x51, 0x46, 0x49, 0xfb)],
+  ["a Linux kernel for arm64", at(0x38, 0x41, 0x52, 0x4d, 0x64)],
+  ["an ISO 9660 image: the kernel is a file in it", at(0x8001, 0x43, 0x44, 0x30, 0x30, 0x31)],
+  ["a disk or a boot sector", at(510, 0x55, 0xaa)],
+  ["a Multiboot 2 kernel: Multiboot 1 is what vmexit knows", multiboot2(0x17ad_af12)],
+  ["an empty file", new Uint8Array()],
+])("what is handed over by mistake is recognised: %s", (likeness, file) => {
+  expect(() => planBoot(bootRequest(file))).toThrow(`(it looks like ${likeness}). Tried: bzImage: `);
+});
+
+test("a Multiboot 2 header whose checksum is wrong is none, and a file of nothing known is said to be nothing", () => {
+  for (const file of [multiboot2(0x17ad_af13), new Uint8Array(64), at(0, 0x1f)]) {
+    expect(() => planBoot(bootRequest(file))).toThrow("vmlinuz: no boot image that vmexit knows. Tried: ");
+  }
 });
 
 test("an empty kernel file is refused, not misread", () => {

@@ -182,6 +182,17 @@ test("an INT3 of the guest's own is given to it", async () => {
   expect(target.runs).toEqual([[1], [1]]);
 });
 
+test("a breakpoint at an address from before paging was on is recognised, and told as a plain trap", async () => {
+  const { ask, target, sent } = connected();
+  const { translate } = target;
+  target.translate = (cpu, linear) => (linear < 0x10000n ? Number(linear) : translate(cpu, linear));
+  expect(await ask("Z0,100,1")).toBe("OK");
+  await ask("vCont;c");
+  sent.length = 0;
+  target.listener?.stopped(bp(0x100));
+  expect(sent).toEqual(["T05thread:1;"]);
+});
+
 test("what the guest wrote over a breakpoint stays, and after a reset nothing is put back", async () => {
   const { ask, target } = connected();
   await ask(`Z0,${at(0x100)},1`);
