@@ -246,15 +246,23 @@ export class Session {
   #insertPoint(text: string): string {
     const point = parsePoint(text);
     if (typeof point === "string") return point;
-    if (point.condition === "software") return this.#software.insert(this.#cpu, point.address) ? OK : EFAULT;
-    return this.#hardware.insert({ ...point, condition: point.condition }) ? OK : ENOSPC;
+    const { int3, breakpoints, watchpoints } = this.#target.abilities;
+    const { address, length, condition } = point;
+    if (condition === "software" && int3) return this.#software.insert(this.#cpu, address) ? OK : EFAULT;
+    // A debug register serves where an INT3 would be the guest's own; gdb need not know.
+    const watched: Watched = { address, length, condition: condition === "software" ? "execute" : condition };
+    if (watched.condition === "execute" ? !breakpoints : !watchpoints) {
+      return `E.this host's KVM does not stop at ${condition === "software" ? "INT3 or" : "what is in"} debug registers`;
+    }
+    return this.#hardware.insert(watched) ? OK : ENOSPC;
   }
 
   #removePoint(text: string): string {
     const point = parsePoint(text);
     if (typeof point === "string") return point;
-    if (point.condition === "software") this.#software.remove(point.address);
-    else this.#hardware.remove({ ...point, condition: point.condition });
+    const { address, length, condition } = point;
+    if (condition === "software") this.#software.remove(address);
+    this.#hardware.remove({ address, length, condition: condition === "software" ? "execute" : condition });
     return OK;
   }
 
@@ -432,7 +440,7 @@ function parsePoint(text: string): Point | string {
   const address = parseHex(from);
   const length = parseNumber(kind);
   if (address === undefined || length === undefined) return EINVAL;
-  return { condition, address, length: condition === "execute" ? 1 : length };
+  return { condition, address, length: condition === "execute" || condition === "software" ? 1 : length };
 }
 
 function latin1(data: string): Uint8Array {

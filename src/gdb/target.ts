@@ -3,6 +3,7 @@
  * a machine that stands still, and may throw if it does not.
  */
 import type { Fpu } from "../kvm/fpu.ts";
+import type { GuestDebugAbilities } from "../kvm/guest-debug-probe.ts";
 import type { Regs, Sregs } from "../kvm/registers.ts";
 import type { GuestDebug } from "../kvm/vcpu.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
@@ -33,6 +34,8 @@ export type Architecture = "i386:x86-64" | "i386" | "i8086";
 export interface DebugTarget {
   readonly cpus: number;
   readonly architecture: Architecture;
+  /** What this KVM stops at, if it is asked to. */
+  readonly abilities: GuestDebugAbilities;
   /** Whether GuestDebug.blockInterrupts can be had. */
   readonly stepsWithoutInterrupts: boolean;
   /** Set by whoever debugs. */

@@ -12,6 +12,7 @@ export type { CpuidEntry } from "./cpuid.ts";
 export { KvmError } from "./errors.ts";
 export { Exit, exitName, INTERRUPTED, type IoExit, type MmioExit } from "./exit.ts";
 export type { Fpu } from "./fpu.ts";
+export { type GuestDebugAbilities, probeGuestDebug } from "./guest-debug-probe.ts";
 export type { MsrEntry } from "./msr.ts";
 export type { DescriptorTable, Regs, RegsChange, Segment, Sregs, SregsChange } from "./registers.ts";
 export type { Counters, Stats } from "./stats.ts";

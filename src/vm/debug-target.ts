@@ -2,6 +2,7 @@
  * A machine as gdb's protocol sees it: CPUs by number, memory by address.
  */
 import type { Architecture, CpuChange, CpuState, DebugTarget, TargetListener } from "../gdb/target.ts";
+import type { GuestDebugAbilities } from "../kvm/guest-debug-probe.ts";
 import type { GuestDebug } from "../kvm/vcpu.ts";
 import { monitorCommand } from "./gdb-monitor.ts";
 import type { VirtualMachine } from "./virtual-machine.ts";
@@ -15,10 +16,12 @@ const MAX_PHYSICAL = 2n ** 52n;
 
 export class VmDebugTarget implements DebugTarget {
   listener: TargetListener | undefined;
+  readonly abilities: GuestDebugAbilities;
   readonly #vm: VirtualMachine;
 
-  constructor(vm: VirtualMachine) {
+  constructor(vm: VirtualMachine, abilities: GuestDebugAbilities) {
     this.#vm = vm;
+    this.abilities = abilities;
     vm.on("debug", (stop) => this.listener?.stopped(stop));
     vm.on("reset", () => this.listener?.reset());
     vm.on("exited", (ending) => this.listener?.ended(ending));

@@ -3,6 +3,7 @@
  */
 import { EventEmitter } from "node:events";
 import { type GdbPlace, GdbServer } from "../gdb/server.ts";
+import { probeGuestDebug } from "../kvm/guest-debug-probe.ts";
 import { addressMapText } from "../machine/address-map.ts";
 import { DEBUG_CONSOLE } from "../machine/host.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
@@ -243,7 +244,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
    */
   async serveGdb(place: GdbPlace): Promise<GdbServer> {
     this.#existing("serveGdb");
-    const server = await GdbServer.listen(place, new VmDebugTarget(this));
+    const server = await GdbServer.listen(place, new VmDebugTarget(this, probeGuestDebug(this.#options.kvm)));
     void this.exited.then(() => server.close());
     return server;
   }

@@ -1,19 +1,22 @@
 /**
- * Debian's gdb against tiny guests, on any KVM. INT3 and watchpoints in ring 0
- * need one in hardware: see test/guest/gdb.test.ts.
+ * Debian's gdb against tiny guests, on any KVM. Watchpoints need one in
+ * hardware: see test/guest/gdb.test.ts.
  */
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createVm, SystemError } from "vmexit";
-import { inEmulator } from "../support/emulator.ts";
+import { probeGuestDebug } from "vmexit/kvm";
 import { ECHO, FOR_EVER, flatMachine, outByte, say } from "../support/flat-machine.ts";
 import { RemoteClient, runGdb } from "../support/gdb.ts";
 import { buildMultiboot } from "../support/multiboot-build.ts";
 import { random } from "../support/random.ts";
+
+/** The lab's emulated AMD-V has none. */
+const { breakpoints } = probeGuestDebug("/dev/kvm");
 
 let folder = "";
 let kernel = "";
@@ -21,7 +24,7 @@ let kernel = "";
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "vmexit-gdb-"));
   kernel = join(folder, "kernel.elf");
-  buildMultiboot(kernel, "-g");
+  buildMultiboot(kernel, "-g", "-fno-inline");
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -31,7 +34,7 @@ const EXIT_16 = outByte(0xf4, 16);
 /** nop; nop; jmp to the first: at 0x1000. */
 const LOOP = [0x90, 0x90, 0xeb, 0xfc];
 
-test.skipIf(inEmulator)(
+test.skipIf(!breakpoints)(
   "a Multiboot kernel in C: breakpoints by name, arguments, source lines, the end's status",
   async () => {
     await using vm = await createVm({ memory: "16M", kernel, cmdline: "quiet" });
@@ -48,11 +51,15 @@ test.skipIf(inEmulator)(
         "backtrace",
         "info line",
         "delete",
-        "hbreak check_machine",
+        "break check_machine",
         "stepi",
         "next",
         "continue",
-        "next",
+        "x/1xb $pc",
+        "finish",
+        "print data_word",
+        "set var data_word = 7",
+        "print data_word",
         "delete",
         "continue",
       ],
@@ -64,43 +71,67 @@ test.skipIf(inEmulator)(
     expect(output).toMatch(/\$3 = 0x[0-9a-f]+ .*"vmexit"/);
     expect(output).toMatch(/\$4 = \[ PE .*\]/);
     expect(output).toMatch(/#0 {2}kernel_main/);
-    expect(output).toMatch(/Breakpoint 2, check_machine[\s\S]*__asm__/);
+    expect(output).toMatch(/Breakpoint 2, check_machine[\s\S]*Value returned is \$5 = 0/);
+    expect(output).not.toContain("0xcc"); // gdb does not see its own breakpoint
+    expect(output).toContain("$6 = 1\n$7 = 7");
     expect(output).toContain("exited with code 01");
     expect(await vm.exited).toEqual({ reason: "exit", status: 1 });
   },
 );
 
-test.skipIf(inEmulator)("real-mode code is shown as such, stepped, changed, and reset from gdb", async () => {
-  await using vm = await flatMachine([...say("Hi"), ...EXIT_16]);
+test.skipIf(!breakpoints)("the manual's first session runs as printed", async () => {
+  const manual = readFileSync(new URL("../../docs/debugging.md", import.meta.url), "utf8");
+  const octal = /printf '([^']*)' > hi\.bin/.exec(manual)?.[1] ?? "";
+  const code = octal
+    .replaceAll("\\n", "\n")
+    .replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+  const session = /```\n(\(gdb\) target remote :1234\n[\s\S]*?)```/.exec(manual)?.[1] ?? "";
+  const lines = session.trimEnd().split("\n");
+  const prompt = "(gdb) ";
+  const commands = lines.filter((line) => line.startsWith(prompt)).map((line) => line.slice(prompt.length));
+  expect(commands.length).toBeGreaterThan(8);
+  await using vm = await createVm({ kernel: Buffer.from(code, "latin1"), loadAddress: 0x1000 });
   const { address } = await vm.serveGdb(ANY);
-  const { output } = await runGdb([
-    `target remote ${address}`,
-    "x/2i $pc",
-    "stepi",
-    "stepi",
-    "print $al",
-    "set var $al = 'Q'",
-    "hbreak *0x1006",
-    "continue",
-    "monitor reset",
-    "maintenance flush register-cache",
-    "print/x $pc",
-    "continue",
-    "print/x $pc",
-    "monitor memory",
-    "set var *(char*)0x1007 = 0xf4",
-    "delete",
-    "detach",
-  ]);
-  expect(output).toMatch(/=> 0x1000:\tmov +\$0x3f8,%dx\n +0x1003:\tmov +\$0x48,%al/);
-  expect(output).toContain("$1 = 72");
-  expect(output).toContain("$2 = 0x1000");
-  expect(output).toContain("$3 = 0x1006");
-  expect(output).toContain("0000000000000000-00000000000fffff ram slot 0");
-  expect(await vm.exited).toEqual({ reason: "exit", status: 33 });
-  // The first time with the character that gdb put into AL; the second without, and its last goes to another port.
-  expect(String(vm.serial.read())).toBe("QH");
+  const { output } = await runGdb(commands.map((command) => command.replace(":1234", address)));
+  for (const line of lines.filter((line) => !line.startsWith(prompt))) expect(output).toContain(line);
+  expect(await vm.exited).toEqual({ reason: "poweroff" });
+  expect(String(vm.serial.read())).toBe("Yi\n");
 });
+
+test.skipIf(!breakpoints)(
+  "real-mode code is shown as such, stepped, changed, and reset from gdb",
+  async () => {
+    await using vm = await flatMachine([...say("Hi"), ...EXIT_16]);
+    const { address } = await vm.serveGdb(ANY);
+    const { output } = await runGdb([
+      `target remote ${address}`,
+      "x/2i $pc",
+      "stepi",
+      "stepi",
+      "print $al",
+      "set var $al = 'Q'",
+      "hbreak *0x1006",
+      "continue",
+      "monitor reset",
+      "maintenance flush register-cache",
+      "print/x $pc",
+      "continue",
+      "print/x $pc",
+      "monitor memory",
+      "set var *(char*)0x1007 = 0xf4",
+      "delete",
+      "detach",
+    ]);
+    expect(output).toMatch(/=> 0x1000:\tmov +\$0x3f8,%dx\n +0x1003:\tmov +\$0x48,%al/);
+    expect(output).toContain("$1 = 72");
+    expect(output).toContain("$2 = 0x1000");
+    expect(output).toContain("$3 = 0x1006");
+    expect(output).toContain("0000000000000000-00000000000fffff ram slot 0");
+    expect(await vm.exited).toEqual({ reason: "exit", status: 33 });
+    // The first time with the character that gdb put into AL; the second without, and its last goes to another port.
+    expect(String(vm.serial.read())).toBe("QH");
+  },
+);
 
 test("Ctrl-C stops a guest that runs; detach lets it go on, and it still answers", async () => {
   await using vm = await flatMachine([...say("!"), ...ECHO]);
@@ -169,7 +200,7 @@ test("a port in use is an error that says so, and nothing of the guest has run",
   other.close();
 });
 
-test.skipIf(inEmulator)("a breakpoint in hardware stays over a reset", async () => {
+test.skipIf(!breakpoints)("a breakpoint in hardware stays over a reset", async () => {
   await using vm = await flatMachine(LOOP);
   const { address } = await vm.serveGdb(ANY);
   await using gdb = await RemoteClient.connect(address);

@@ -12,6 +12,7 @@ export const RAM_BYTES = 0x10000;
 export class FakeDebugTarget implements DebugTarget {
   readonly cpus = 2;
   readonly architecture = "i386:x86-64";
+  abilities = { int3: true, breakpoints: true, watchpoints: true };
   stepsWithoutInterrupts = true;
   listener: TargetListener | undefined;
   readonly ram = new Uint8Array(RAM_BYTES);

@@ -170,6 +170,26 @@ test("a software breakpoint is an INT3 that gdb does not see, and the guest's ow
   expect(await ask("Z0,0,1")).toBe("E0e");
 });
 
+test("where KVM does not stop at INT3, a debug register serves; where it does neither, gdb is told", async () => {
+  const { ask, target, sent } = connected();
+  target.abilities = { int3: false, breakpoints: true, watchpoints: false };
+  expect(await ask(`Z0,${at(0x100)},1`)).toBe("OK");
+  expect(target.ram[0x100]).toBe(0);
+  await ask("vCont;c");
+  expect(target.debug[0].hardware?.addresses[0]).toBe(KERNEL + 0x100n);
+  sent.length = 0;
+  target.listener?.stopped(db(1n));
+  expect(sent).toEqual(["T05thread:1;hwbreak:;"]);
+  expect(await ask(`z0,${at(0x100)},1`)).toBe("OK");
+  await ask("vCont;c");
+  expect(target.debug[0].hardware).toBeUndefined();
+  expect(await connected().ask(`Z2,${at(0)},4`)).toBe("OK");
+  expect(await ask(`Z2,${at(0)},4`)).toMatch(/^E\.this host's KVM does not stop/);
+  target.abilities = { int3: false, breakpoints: false, watchpoints: false };
+  expect(await ask(`Z0,${at(0x100)},1`)).toMatch(/^E\./);
+  expect(await ask(`Z1,${at(0x100)},1`)).toMatch(/^E\./);
+});
+
 test("an INT3 of the guest's own is given to it", async () => {
   const { ask, target, sent } = connected();
   await ask(`Z0,${at(0x100)},1`);
