@@ -92,12 +92,6 @@ export class AddressSpace {
     return this.#at(address)?.window;
   }
 
-  /** Index in `names` of the window that `address` lies in; 0, nobody's, if there is none. */
-  indexAt(address: number): number {
-    const placed = this.#at(address);
-    return placed === undefined ? NOBODY : placed.index;
-  }
-
   read(address: number, size: AccessSize): number {
     const placed = this.#at(address);
     if (placed !== undefined && address + size <= placed.end) {

@@ -57,10 +57,15 @@ export class IoExit {
     }
   }
 
+  /** Bytes of all elements. */
+  get dataLength(): number {
+    return this.size * this.count;
+  }
+
   /** Copies up to `most` bytes of the data to `into` from `at` on; returns how many. */
   copyData(into: Uint8Array, at: number, most: number): number {
     const data = this.#words[kvm_run.io_data_offset >> 2];
-    const length = Math.min(this.size * this.count, most);
+    const length = Math.min(this.dataLength, most);
     for (let i = 0; i < length; i++) into[at + i] = this.#bytes[data + i];
     return length;
   }
@@ -136,6 +141,11 @@ export class MmioExit {
 
   put(index: number, value: number): void {
     this.#bytes[kvm_run.mmio_data + index] = value;
+  }
+
+  /** Bytes of its data. */
+  get dataLength(): number {
+    return this.length;
   }
 
   /** Copies up to `most` bytes of the data to `into` from `at` on; returns how many. */

@@ -6,7 +6,6 @@
  * The times are those of the loop's own calls. `outside` therefore includes
  * what recording costs, 0.2 µs, and `inside` the call into the addon.
  */
-import type { AddressSpace } from "../bus/address-space.ts";
 import * as abi from "../kvm/abi.ts";
 import type { ExitRegisters } from "../kvm/exit-registers.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
@@ -23,8 +22,6 @@ export interface RecorderParts {
   readonly vcpu: Vcpu;
   readonly registers: ExitRegisters;
   readonly writer: TraceWriter;
-  readonly ports: AddressSpace;
-  readonly memory: AddressSpace;
   readonly ram: GuestMemory;
 }
 
@@ -62,19 +59,19 @@ export class ExitRecorder {
   /** It returned with an exit, which is now to be answered. */
   exit(reason: number): void {
     const { registers, writer, vcpu } = this.#parts;
-    registers.update();
+    const wantsState = writer.wantsState;
+    registers.update(wantsState);
     this.#open = writer.begin(this.#times[NOW], this.#times[INSIDE], reason, registers);
     this.#times[INSIDE] = 0;
     if (!this.#open) return;
     if (reason === abi.KVM_EXIT_IO) {
       const { io } = vcpu.exit;
-      writer.putAccess(io.isWrite, io.port, io.size, io.count, this.#parts.ports.indexAt(io.port));
+      writer.putAccess(io.isWrite, io.port, io.size, io.count);
     } else if (reason === abi.KVM_EXIT_MMIO) {
       const { mmio } = vcpu.exit;
-      const { address } = mmio;
-      writer.putAccess(mmio.isWrite, address, mmio.length, 1, this.#parts.memory.indexAt(address));
+      writer.putAccess(mmio.isWrite, mmio.address, mmio.length, 1);
     }
-    if (writer.wantsState) this.#putState();
+    if (wantsState) this.#putState();
   }
 
   #putState(): void {

@@ -26,37 +26,42 @@ export const DATA_BYTES = 64;
 export const CODE_BYTES = 16;
 export const BEFORE_BYTES = 15;
 
-// One record, in 8-byte words, 4-byte words and bytes of its own 128 bytes.
-const RECORD_BYTES = 128;
+// One record, a cache line: in 8-byte words, 4-byte words and bytes of its own.
+const RECORD_BYTES = 64;
 const F_TIME = 0;
 const F_INSIDE = 1;
 const F_OUTSIDE = 2;
 const F_ADDRESS = 3;
 const W_RIP = 8; // two words
-const W_REASON = 10;
-const W_LOST = 11;
-const W_COUNT = 12;
-const B_SIZE = 52;
-const B_DIRECTION = 53;
-const B_MODE = 54;
-const B_DEVICE = 55;
-const W_DATA_LENGTH = 14;
-const B_CODE_LENGTH = 60;
-const B_HAS_STATE = 61;
-const B_BEFORE_LENGTH = 62;
-const B_DATA = 64;
+const W_LOST = 10;
+const W_COUNT = 11;
+const B_REASON = 48;
+const B_MODE = 49;
+const B_DIRECTION = 50;
+const B_SIZE = 51;
+const B_DATA_LENGTH = 52;
+const B_HAS_STATE = 53;
+const B_DATA = 56;
+/** Bytes of data that fit; more are in the record's data block. */
+const INLINE_BYTES = RECORD_BYTES - B_DATA;
 
-// One record's registers and code, in a part of the buffer behind all records.
+// What few records have lies in blocks behind all records: longer data; registers and code.
 const STATE_BYTES = 256;
 const STATE_CODE = COPIED_REGISTERS * 8;
 const STATE_BEFORE = STATE_CODE + CODE_BYTES;
+const STATE_CODE_LENGTH = STATE_BEFORE + BEFORE_BYTES;
+const STATE_BEFORE_LENGTH = STATE_CODE_LENGTH + 1;
+
+const RECORDS = HEADER_WORDS * 4;
+const DATA_BLOCKS = RECORDS + RING_RECORDS * RECORD_BYTES;
+const STATE_BLOCKS = DATA_BLOCKS + RING_RECORDS * DATA_BYTES;
 
 export const NO_DIRECTION = 0;
 export const FROM_DEVICE = 1; // IN, a load
 export const TO_DEVICE = 2; // OUT, a store
 
 /** Bytes of the buffer behind a ring. */
-export const TRACE_RING_BYTES = HEADER_WORDS * 4 + RING_RECORDS * (RECORD_BYTES + STATE_BYTES);
+export const TRACE_RING_BYTES = STATE_BLOCKS + RING_RECORDS * STATE_BYTES;
 
 /** What both sides see. */
 class Slots {
@@ -64,10 +69,11 @@ class Slots {
   protected readonly floats: Float64Array;
   protected readonly words: Uint32Array;
   protected readonly bytes: Uint8Array;
-  // Where the record in hand begins: in floats, words and bytes, and its state in bytes.
+  // Where the record in hand begins, in floats, words and bytes; and its two blocks, in bytes.
   protected f = 0;
   protected w = 0;
   protected b = 0;
+  protected data = 0;
   protected state = 0;
 
   /** @param buffer TRACE_RING_BYTES bytes, all zero at first */
@@ -79,22 +85,31 @@ class Slots {
   }
 
   protected pick(index: number): void {
-    this.b = HEADER_WORDS * 4 + index * RECORD_BYTES;
+    this.b = RECORDS + index * RECORD_BYTES;
     this.w = this.b >> 2;
     this.f = this.b >> 3;
-    this.state = HEADER_WORDS * 4 + RING_RECORDS * RECORD_BYTES + index * STATE_BYTES;
+    this.data = DATA_BLOCKS + index * DATA_BYTES;
+    this.state = STATE_BLOCKS + index * STATE_BYTES;
   }
 }
 
 /** Data that an exit carries. */
 export interface ExitData {
+  /** Bytes. */
+  readonly dataLength: number;
   /** Copies up to `most` bytes to `into` from `at` on; returns how many. */
   copyData(into: Uint8Array, at: number, most: number): number;
 }
 
 /** The vCPU's side. Between `begin` and `publish`, the other methods complete the record. Nothing allocates. */
 export class TraceWriter extends Slots {
+  #tail = 0;
   #lost = 0;
+
+  constructor(buffer: SharedArrayBuffer) {
+    super(buffer);
+    this.#tail = Atomics.load(this.control, TAIL);
+  }
 
   /** Whether the reader wants registers and code with each record. */
   get wantsState(): boolean {
@@ -108,40 +123,39 @@ export class TraceWriter extends Slots {
 
   /** Begins a record; false if there is no room. It is then counted as dropped, and nothing else is to be called. */
   begin(time: number, inside: number, reason: number, registers: ExitRegisters): boolean {
-    const { control, floats, words, bytes } = this;
-    const tail = Atomics.load(control, TAIL);
-    if ((tail - Atomics.load(control, HEAD)) >>> 0 >= RING_RECORDS) {
+    const { floats, words, bytes } = this;
+    if ((this.#tail - Atomics.load(this.control, HEAD)) >>> 0 >= RING_RECORDS) {
       this.#setLost(this.#lost + 1);
       return false;
     }
-    this.pick(tail & MASK);
+    this.pick(this.#tail & MASK);
     const { f, w, b } = this;
     floats[f + F_TIME] = time;
     floats[f + F_INSIDE] = inside;
     words[w + W_RIP] = registers.ripLow;
     words[w + W_RIP + 1] = registers.ripHigh;
-    words[w + W_REASON] = reason;
     words[w + W_LOST] = this.#lost;
     words[w + W_COUNT] = 0;
-    words[w + W_DATA_LENGTH] = 0;
-    bytes[b + B_DIRECTION] = NO_DIRECTION;
+    bytes[b + B_REASON] = reason;
     bytes[b + B_MODE] = registers.mode;
+    bytes[b + B_DIRECTION] = NO_DIRECTION;
+    bytes[b + B_DATA_LENGTH] = 0;
     bytes[b + B_HAS_STATE] = 0;
     return true;
   }
 
-  /** An access of `count` elements of `size` bytes. @param device index of the window that answers, 0 for none */
-  putAccess(isWrite: boolean, address: number, size: number, count: number, device: number): void {
+  /** An access of `count` elements of `size` bytes. Who answers is for the reader to find: it has the same machine. */
+  putAccess(isWrite: boolean, address: number, size: number, count: number): void {
     this.floats[this.f + F_ADDRESS] = address;
     this.words[this.w + W_COUNT] = count;
     this.bytes[this.b + B_DIRECTION] = isWrite ? TO_DEVICE : FROM_DEVICE;
     this.bytes[this.b + B_SIZE] = size;
-    this.bytes[this.b + B_DEVICE] = device;
   }
 
   /** What was written or answered, as much of it as is kept. */
   putData(exit: ExitData): void {
-    this.words[this.w + W_DATA_LENGTH] = exit.copyData(this.bytes, this.b + B_DATA, DATA_BYTES);
+    const at = exit.dataLength <= INLINE_BYTES ? this.b + B_DATA : this.data;
+    this.bytes[this.b + B_DATA_LENGTH] = exit.copyData(this.bytes, at, DATA_BYTES);
   }
 
   /** Registers, and up to CODE_BYTES and BEFORE_BYTES of code. */
@@ -149,8 +163,8 @@ export class TraceWriter extends Slots {
     registers.copy(this.words, this.state >> 2);
     this.bytes.set(code, this.state + STATE_CODE);
     this.bytes.set(before, this.state + STATE_BEFORE);
-    this.bytes[this.b + B_CODE_LENGTH] = code.length;
-    this.bytes[this.b + B_BEFORE_LENGTH] = before.length;
+    this.bytes[this.state + STATE_CODE_LENGTH] = code.length;
+    this.bytes[this.state + STATE_BEFORE_LENGTH] = before.length;
     this.bytes[this.b + B_HAS_STATE] = 1;
   }
 
@@ -158,7 +172,8 @@ export class TraceWriter extends Slots {
   publish(outside: number): void {
     this.floats[this.f + F_OUTSIDE] = outside;
     if (this.#lost !== 0) this.#setLost(0);
-    Atomics.store(this.control, TAIL, (Atomics.load(this.control, TAIL) + 1) | 0);
+    this.#tail = (this.#tail + 1) | 0;
+    Atomics.store(this.control, TAIL, this.#tail);
   }
 
   #setLost(count: number): void {
@@ -217,7 +232,7 @@ export class TraceReader extends Slots {
 
   /** KVM_EXIT_*. */
   get reason(): number {
-    return this.words[this.w + W_REASON];
+    return this.bytes[this.b + B_REASON];
   }
 
   /** MODE_* of exit-registers.ts. */
@@ -243,14 +258,11 @@ export class TraceReader extends Slots {
     return this.words[this.w + W_COUNT];
   }
 
-  get device(): number {
-    return this.bytes[this.b + B_DEVICE];
-  }
-
   /** What was kept of the data; a copy. */
-  get data(): Uint8Array {
-    const at = this.b + B_DATA;
-    return this.bytes.slice(at, at + this.words[this.w + W_DATA_LENGTH]);
+  get kept(): Uint8Array {
+    const length = this.bytes[this.b + B_DATA_LENGTH];
+    const at = length <= INLINE_BYTES ? this.b + B_DATA : this.data;
+    return this.bytes.slice(at, at + length);
   }
 
   get hasState(): boolean {
@@ -265,13 +277,13 @@ export class TraceReader extends Slots {
   /** The bytes at RIP; a copy. */
   get code(): Uint8Array {
     const at = this.state + STATE_CODE;
-    return this.bytes.slice(at, at + this.bytes[this.b + B_CODE_LENGTH]);
+    return this.bytes.slice(at, at + this.bytes[this.state + STATE_CODE_LENGTH]);
   }
 
   /** The bytes in front of it; a copy. */
   get before(): Uint8Array {
     const at = this.state + STATE_BEFORE;
-    return this.bytes.slice(at, at + this.bytes[this.b + B_BEFORE_LENGTH]);
+    return this.bytes.slice(at, at + this.bytes[this.state + STATE_BEFORE_LENGTH]);
   }
 
   #u64(word: number): bigint {

@@ -62,8 +62,6 @@ export function runVcpuThread(
       vcpu,
       registers: vcpu.exitRegisters((vm.checkExtension("SYNC_REGS") & synced) === synced),
       writer: new TraceWriter(order.ring),
-      ports: machine.ports,
-      memory: machine.memory,
       ram: new GuestMemory(GuestRam.attach(data.ram), spec.ram),
     });
   };

@@ -1,4 +1,5 @@
 /** Records of a trace ring, as the objects that a trace consists of. */
+import type { AddressSpace } from "../bus/address-space.ts";
 import { exitName } from "../kvm/exit.ts";
 import { NO_DIRECTION, TO_DEVICE, type TraceReader } from "../threads/trace-ring.ts";
 import {
@@ -9,14 +10,14 @@ import {
   type TraceRegisters,
 } from "../trace/format.ts";
 
-/** Who answers, by index of a window: AddressSpace.names. */
-export interface DeviceNames {
-  readonly ports: readonly string[];
-  readonly memory: readonly string[];
+/** What answers where: the address spaces of a machine. */
+export interface Spaces {
+  readonly ports: AddressSpace;
+  readonly memory: AddressSpace;
 }
 
 /** The record that `reader` looks at. Its `t` is in ns of CLOCK_MONOTONIC, its `seq` 0. */
-export function decodeExit(reader: TraceReader, vcpu: number, names: DeviceNames): ExitRecord {
+export function decodeExit(reader: TraceReader, vcpu: number, spaces: Spaces): ExitRecord {
   const reason = exitName(reader.reason);
   return {
     kind: "exit",
@@ -26,15 +27,15 @@ export function decodeExit(reader: TraceReader, vcpu: number, names: DeviceNames
     reason,
     rip: hex(reader.rip),
     mode: CPU_MODES[reader.mode],
-    ...(reader.direction === NO_DIRECTION ? {} : access(reader, reason === "IO", names)),
+    ...(reader.direction === NO_DIRECTION ? {} : access(reader, reason === "IO", spaces)),
     outside: reader.outside,
     inside: reader.inside,
     ...(reader.hasState ? state(reader) : {}),
   };
 }
 
-function access(reader: TraceReader, isIo: boolean, names: DeviceNames): Partial<ExitRecord> {
-  const { address, size, count, data, device } = reader;
+function access(reader: TraceReader, isIo: boolean, { ports, memory }: Spaces): Partial<ExitRecord> {
+  const { address, size, count, kept: data } = reader;
   const toDevice = reader.direction === TO_DEVICE;
   const kept = size === 0 ? 0 : Math.min(count, Math.floor(data.length / size));
   const rest = {
@@ -43,8 +44,12 @@ function access(reader: TraceReader, isIo: boolean, names: DeviceNames): Partial
     values: Array.from({ length: kept }, (_, i) => elementAt(data, i * size, size)),
   };
   return isIo
-    ? { direction: toDevice ? "out" : "in", port: address, ...rest, device: names.ports[device] }
-    : { direction: toDevice ? "write" : "read", address, ...rest, device: names.memory[device] };
+    ? { direction: toDevice ? "out" : "in", port: address, ...rest, device: owner(ports, address) }
+    : { direction: toDevice ? "write" : "read", address, ...rest, device: owner(memory, address) };
+}
+
+function owner(space: AddressSpace, address: number): string {
+  return space.find(address)?.name ?? "unclaimed";
 }
 
 /** Little-endian; as a number up to 4 bytes. */

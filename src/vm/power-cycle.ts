@@ -99,8 +99,7 @@ export class PowerCycle {
       this.#microvm.machine.reset();
       board.connectQueues(this.#microvm.virtio);
       this.#threads = this.#startThreads(options, state, threads);
-      const { ports, memory } = this.#microvm.machine;
-      this.tap = new TraceTap(this.#threads, board, { ports: ports.names, memory: memory.names });
+      this.tap = new TraceTap(this.#threads, board, this.#microvm.machine);
     } catch (error) {
       board.close();
       throw error;

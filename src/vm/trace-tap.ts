@@ -6,7 +6,7 @@ import type { ThreadGroup } from "../threads/thread-group.ts";
 import { TRACE_RING_BYTES, TraceReader } from "../threads/trace-ring.ts";
 import type { ExitRecord, KernelCounters } from "../trace/format.ts";
 import type { Board } from "./board.ts";
-import { type DeviceNames, decodeExit } from "./exit-decoder.ts";
+import { decodeExit, type Spaces } from "./exit-decoder.ts";
 
 /** An exit, and how many of the same vCPU are missing before it. */
 export interface TakenExit {
@@ -23,14 +23,14 @@ export interface CycleCounters {
 export class TraceTap {
   readonly #threads: ThreadGroup;
   readonly #board: Board;
-  readonly #names: DeviceNames;
+  readonly #spaces: Spaces;
   /** By vCPU, once somebody traced. */
   #readers: readonly TraceReader[] = [];
 
-  constructor(threads: ThreadGroup, board: Board, names: DeviceNames) {
+  constructor(threads: ThreadGroup, board: Board, spaces: Spaces) {
     this.#threads = threads;
     this.#board = board;
-    this.#names = names;
+    this.#spaces = spaces;
   }
 
   /** From now on exits are recorded, with registers and code if `state`. May be called again to change that. */
@@ -53,7 +53,7 @@ export class TraceTap {
     const taken: TakenExit[] = [];
     this.#readers.forEach((reader, vcpu) => {
       while (reader.next()) {
-        taken.push({ record: decodeExit(reader, vcpu, this.#names), lost: reader.lost });
+        taken.push({ record: decodeExit(reader, vcpu, this.#spaces), lost: reader.lost });
         reader.take();
       }
     });
