@@ -101,10 +101,11 @@ export function inLab(options, command) {
   return [join(root, "lab/lab"), "--cwd", root, "--env", "VMEXIT_GUEST_DIR", ...options, "--", ...command];
 }
 
-/** Runs a command on our own input and output. Resolves to its exit status. */
-export function run([command, ...args]) {
+/** Runs a command on our own input, and output unless a descriptor is given for it. Resolves to its exit status. */
+export function run([command, ...args], output = undefined) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: "inherit" });
+    const stdio = output === undefined ? "inherit" : ["ignore", output, output];
+    const child = spawn(command, args, { cwd: root, stdio });
     // Ctrl-C reaches the child too; how it ends is how we end.
     const ignore = () => {};
     process.on("SIGINT", ignore);

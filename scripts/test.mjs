@@ -7,13 +7,14 @@
  *   npm test -- --lab ...            kvm and guest in the lab, even if they can run here
  *
  * unit needs no KVM. kvm (tiny guests) takes any /dev/kvm, guest (Linux kernels) needs
- * hardware KVM; where there is none, they run in the lab, file by file, so that each
- * run of it stays short. A file is run again only if the lab itself died under it.
+ * hardware KVM; where there is none, they run in the lab, each file in one of its own,
+ * two at a time, so that each run of it stays short. A file is run again only if the
+ * lab itself died under it.
  *
  * The last line is `N passed, N failed`, with `, N skipped` if any were. Exit status 1 if
  * a test failed, or if a tier ran none: a test that cannot run here is no success.
  */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { guestFolder, hostKvm, inLab, main, root, run, setUp } from "./setup.mjs";
@@ -24,6 +25,8 @@ const TIERS = ["unit", "kvm", "guest"];
 /** For one file in the lab, in seconds; and how often the lab may die under it. */
 const LAB_TIMEOUT = 900;
 const LAB_RETRIES = 3;
+/** Labs at the same time: each has an emulated CPU that is busy and one that mostly waits. */
+const LABS = 2;
 
 /** Files of a tier, relative to the root, that contain one of `texts` (none: all). */
 function testFiles(tier, texts) {
@@ -42,7 +45,7 @@ function vitest(tier, files, report) {
 }
 
 /** One run of vitest, here or in the lab. Whatever keeps it from reporting is a failure. */
-async function runFiles(tier, files, lab, results) {
+async function runFiles(tier, files, lab, results, output = undefined) {
   const name = `${files.length === 1 ? files[0].replaceAll("/", "-") : tier}.json`;
   let command = vitest(tier, files, join(lab ? "/out" : results, name));
   if (lab) {
@@ -53,7 +56,7 @@ async function runFiles(tier, files, lab, results) {
       command,
     );
   }
-  const status = await run(command);
+  const status = await run(command, output);
   const report = join(results, name);
   if (!existsSync(report)) {
     console.error(`test: ${files.join(" ")}: no report; exit status ${status}`);
@@ -69,10 +72,25 @@ async function runFiles(tier, files, lab, results) {
 
 async function runTier(tier, files, lab, results) {
   console.error(`\ntest: ${tier} tier, ${files.length} files${lab ? ", in the lab" : ""}`);
+  return lab ? runInLabs(tier, files, results) : runFiles(tier, files, false, results);
+}
+
+/** Each file in a lab of its own, LABS at a time; what one prints is shown when it has ended. */
+async function runInLabs(tier, files, results) {
   const counts = noTests();
-  for (const some of lab ? files.map((file) => [file]) : [files]) {
-    add(counts, await runFiles(tier, some, lab, results));
-  }
+  const waiting = [...files];
+  const lane = async () => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      const log = join(results, `${file.replaceAll("/", "-")}.log`);
+      const output = openSync(log, "w");
+      const began = Date.now();
+      add(counts, await runFiles(tier, [file], true, results, output));
+      closeSync(output);
+      console.log(`\ntest: ${file}, ${Math.round((Date.now() - began) / 1000)} s`);
+      process.stdout.write(readFileSync(log));
+    }
+  };
+  await Promise.all(Array.from({ length: LABS }, lane));
   return counts;
 }
 
