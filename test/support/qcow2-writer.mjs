@@ -1,7 +1,10 @@
 /**
  * A program that writes to a qcow2 image until it is killed:
  *
- *   node qcow2-writer.mjs IMAGE SEED
+ *   node qcow2-writer.mjs IMAGE SEED [WRITES]
+ *
+ * With WRITES it kills itself before so many more writes to the file: between
+ * any two system calls, not only in those that take long.
  *
  * It says what it does, a line each, before a change and after a flush:
  * "write TAG SECTOR SECTORS", "zero 0 SECTOR SECTORS", "discard 0 SECTOR SECTORS", "flush". A
@@ -10,8 +13,9 @@
 import { writeSync } from "node:fs";
 import { writeDisk } from "../../dist/block/image.js";
 import { openQcow2 } from "../../dist/block/qcow2/open.js";
+import { HostFile } from "../../dist/sys/file.js";
 
-const [path, seed] = process.argv.slice(2);
+const [path, seed, writes] = process.argv.slice(2);
 const say = (line) => writeSync(1, `${line}\n`);
 
 let state = Number(seed) >>> 0;
@@ -21,6 +25,14 @@ function draw(below) {
 }
 
 const image = openQcow2(path, { cacheBytes: 1 });
+let left = writes === undefined ? Number.POSITIVE_INFINITY : Number(writes);
+for (const name of ["write", "writev", "discard"]) {
+  const original = HostFile.prototype[name];
+  HostFile.prototype[name] = function (...args) {
+    if (left-- === 0) process.kill(process.pid, "SIGKILL");
+    return original.apply(this, args);
+  };
+}
 const sectors = image.size / 512;
 say("ready");
 for (let tag = 1 + draw(2 ** 31); ; tag++) {

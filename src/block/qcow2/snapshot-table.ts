@@ -73,7 +73,7 @@ export function readSnapshotTable(file: HostFile, header: Header): SnapshotTable
       nanoseconds: fixed.getUint32(20),
       vmClock: getUint64(fixed, 24),
       vmStateSize: extraBytes >= 8 ? getUint64(rest, 0) : fixed.getUint32(32),
-      diskSize: extraBytes >= 16 ? getUint64(rest, 8) : header.size,
+      diskSize: extraBytes >= 16 ? wholeSectors(getUint64(rest, 8)) : header.size,
       otherExtra: new Uint8Array(rest.buffer, rest.byteOffset, extraBytes).slice(KNOWN_EXTRA),
     });
   }
@@ -117,6 +117,10 @@ function encodeEntry(snapshot: Snapshot): Uint8Array {
 function read(file: HostFile, offset: number, length: number): DataView | undefined {
   const bytes = new Uint8Array(length);
   return file.read(bytes, offset) === length ? new DataView(bytes.buffer) : undefined;
+}
+
+function wholeSectors(bytes: number): number {
+  return bytes - (bytes % 512);
 }
 
 function text(view: DataView, at: number, length: number): string {

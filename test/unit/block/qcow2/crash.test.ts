@@ -25,15 +25,21 @@ const SECTOR = 512;
 const folder = mkdtempSync(join(tmpdir(), "vmexit-qcow2-crash-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Runs the writer and kills it `afterMs` after it began. Returns what it said. */
-async function crash(path: string, seed: number, afterMs: number): Promise<string[]> {
-  const child = spawn(process.execPath, [WRITER, path, String(seed)], { stdio: ["ignore", "pipe", "pipe"] });
+/** When a writer is killed: so long after it began, or before so many more writes to the file. */
+type Moment = { readonly ms: number } | { readonly writes: number };
+
+/** Runs the writer until it is killed. Returns what it said. */
+async function crash(path: string, seed: number, moment: Moment): Promise<string[]> {
+  const writes = "writes" in moment ? [String(moment.writes)] : [];
+  const child = spawn(process.execPath, [WRITER, path, String(seed), ...writes], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let said = "";
   let complaint = "";
   let timer: NodeJS.Timeout | undefined;
   child.stdout.on("data", (chunk) => {
     said += chunk;
-    timer ??= setTimeout(() => child.kill("SIGKILL"), afterMs);
+    if ("ms" in moment) timer ??= setTimeout(() => child.kill("SIGKILL"), moment.ms);
   });
   child.stderr.on("data", (chunk) => {
     complaint += chunk;
@@ -110,7 +116,11 @@ test.each<[string, CreateOptions]>([
       readDisk(before, disk, 0);
       before.close();
       const expected = new Expected(disk);
-      const said = await crash(path, Math.floor(draw() * 2 ** 31), draw() * (round % 4 === 3 ? 600 : 80));
+      const moment =
+        round % 2 === 0
+          ? { writes: Math.floor(draw() ** 2 * 1500) }
+          : { ms: draw() * (round % 4 === 3 ? 600 : 80) };
+      const said = await crash(path, Math.floor(draw() * 2 ** 31), moment);
       if (options.lazyRefcounts !== true) {
         const verdict = qemuCheck(path);
         expect(verdict, verdict.output).toMatchObject({ corruptions: 0, errors: 0 });

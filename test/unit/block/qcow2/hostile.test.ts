@@ -24,6 +24,8 @@ import { random } from "../../../support/random.ts";
 
 /** Images in an ordinary run; VMEXIT_QCOW2_FUZZ=FIRST-LAST tries others. */
 const [FIRST, LAST] = (process.env.VMEXIT_QCOW2_FUZZ ?? "1-400").split("-").map(Number);
+/** Seeds that found something once. */
+const FOUND = [2740];
 
 const KIB = 1024;
 const MIB = 2 ** 20;
@@ -121,7 +123,8 @@ function use(path: string): void {
 }
 
 test("every spoiled image is used or refused, and the host is none the worse", { timeout: 600_000 }, () => {
-  for (let seed = FIRST; seed <= LAST; seed++) {
+  const seeds = [...FOUND, ...Array.from({ length: LAST - FIRST + 1 }, (_, i) => FIRST + i)];
+  for (const seed of seeds) {
     const draw = random(seed);
     const path = join(folder, "spoiled.qcow2");
     writeFileSync(path, spoil(good[seed % good.length], draw));
