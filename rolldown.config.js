@@ -16,7 +16,8 @@ const common = {
 };
 // Names without hashes, so that a program that runs finds its files after a rebuild.
 const library = { dir: "dist/library", format: "esm", chunkFileNames: "[name].js" };
-const command = { dir: "dist/bundle", format: "cjs", chunkFileNames: "[name].js" };
+const minify = { compress: false, mangle: false, codegen: { removeWhitespace: true } };
+const command = { dir: "dist/bundle", format: "cjs", chunkFileNames: "[name].js", minify };
 const thread = { thread: "dist/threads/thread.js" };
 
 /** Stands in every report, which is a copy of this code. */
@@ -55,6 +56,7 @@ export default defineConfig([
             priority: 1,
             includeDependenciesRecursively: false,
           },
+          { name: "gdb", test: /dist.(gdb.|vm.(debug-target|gdb-monitor))/, priority: 1 },
           { name: "command", test: /dist.(?!cli.main)/ },
         ],
       },

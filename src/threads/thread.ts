@@ -3,8 +3,7 @@
  * it to the end, and ends. See spare.ts for why the role comes late.
  */
 import { parentPort, receiveMessageOnPort } from "node:worker_threads";
-import { runIoThread } from "./io-thread.ts";
-import type { Message, Order, ThreadData } from "./shared.ts";
+import type { IoRole, Message, Order, ThreadData } from "./shared.ts";
 import { runVcpuThread } from "./vcpu-thread.ts";
 
 if (parentPort === null) throw new Error("thread.js is for vmexit's own threads");
@@ -16,5 +15,11 @@ const take = (): Order | undefined => receiveMessageOnPort(port)?.message;
 // Once: the port then no longer keeps the thread alive.
 port.once("message", (data: ThreadData) => {
   if (data.role.kind === "vcpu") runVcpuThread(data, data.role, post, take);
-  else runIoThread(data, data.role, post);
+  else void runIo(data, data.role);
 });
+
+/** Loaded for this role only: a thread that will be a vCPU need not wait for what disks are made of. */
+async function runIo(data: ThreadData, role: IoRole): Promise<void> {
+  const { runIoThread } = await import("./io-thread.ts");
+  runIoThread(data, role, post);
+}

@@ -2,13 +2,12 @@
  * The public face of a machine: its life, its streams, its events.
  */
 import { EventEmitter } from "node:events";
-import { type GdbPlace, GdbServer } from "../gdb/server.ts";
+import type { GdbPlace, GdbServer } from "../gdb/server.ts";
 import { probeGuestDebug } from "../kvm/guest-debug-probe.ts";
 import { addressMapText } from "../machine/address-map.ts";
 import { DEBUG_CONSOLE } from "../machine/host.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
 import type { MapRange } from "../trace/format.ts";
-import { VmDebugTarget } from "./debug-target.ts";
 import { GuestCpu } from "./guest-cpu.ts";
 import type { VmOptions } from "./options.ts";
 import { PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
@@ -244,6 +243,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
    */
   async serveGdb(place: GdbPlace): Promise<GdbServer> {
     this.#existing("serveGdb");
+    // Loaded now: most machines meet no debugger, and all of them start sooner.
+    const { GdbServer } = await import("../gdb/server.ts");
+    const { VmDebugTarget } = await import("./debug-target.ts");
     const server = await GdbServer.listen(place, new VmDebugTarget(this, probeGuestDebug(this.#options.kvm)));
     void this.exited.then(() => server.close());
     return server;
