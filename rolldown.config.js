@@ -27,7 +27,7 @@ ZRender, (c) Baidu Inc., BSD-3-Clause; tslib, (c) Microsoft, 0BSD. */`;
 export default defineConfig([
   {
     ...common,
-    input: { index: "dist/index.js", kvm: "dist/kvm/kvm.js" },
+    input: { index: "dist/index.js", kvm: "dist/kvm/kvm.js", block: "dist/block/block.js" },
     output: library,
   },
   { ...common, input: thread, output: library },

@@ -91,4 +91,8 @@ export class RawDisk implements DiskImage {
   close(): void {
     this.file.close();
   }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
 }

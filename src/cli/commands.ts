@@ -26,6 +26,11 @@ const COMMANDS: readonly Command[] = [
     },
   },
   {
+    name: "img",
+    help: "disk images, as with qemu-img: create, info, check, convert …; vmexit img --help",
+    run: async (argv) => (await import("./img/img.ts")).imgCommand(argv, process.stdout, process.stderr),
+  },
+  {
     name: "probe",
     help: "says what this machine can do, and how to mend what it cannot; --json for programs",
     run: async (argv) =>

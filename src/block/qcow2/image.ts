@@ -11,6 +11,7 @@ import { CompressedWriter } from "./compressed-writer.ts";
 import { Eraser } from "./eraser.ts";
 import type { Header } from "./header.ts";
 import type { Metadata } from "./metadata.ts";
+import { looksPreallocated } from "./preallocate.ts";
 import { type Layers, Reader } from "./reader.ts";
 import { Writer } from "./writer.ts";
 
@@ -35,6 +36,7 @@ export class Qcow2Image implements DiskImage {
   readonly #reader: Reader;
   readonly #writer: Writer;
   readonly #compressedWriter: CompressedWriter;
+  #isSparselyStored: boolean | undefined;
   #closed = false;
 
   /** @param backing closed with the image */
@@ -72,6 +74,12 @@ export class Qcow2Image implements DiskImage {
 
   get blockSize(): number {
     return Math.max(512, this.metadata.data.blockSizes.physical);
+  }
+
+  /** Data of the disk may be holes of the file. As it was when first asked for. */
+  get isSparselyStored(): boolean {
+    this.#isSparselyStored ??= looksPreallocated(this);
+    return this.#isSparselyStored;
   }
 
   readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {

@@ -15,10 +15,12 @@ import { ImageError } from "../image-error.ts";
 import { type OtherFiles, resolveOtherFile } from "../other-file.ts";
 import { RawDisk } from "../raw-disk.ts";
 import { repairDirty } from "./check.ts";
-import { INCOMPAT_DATA_FILE } from "./features.ts";
+import { INCOMPAT_DATA_FILE, INCOMPAT_EXTENDED_L2 } from "./features.ts";
+import { geometryOf } from "./geometry.ts";
 import { type Header, MAGIC, parseHeader } from "./header.ts";
 import { Qcow2Image } from "./image.ts";
 import { Metadata } from "./metadata.ts";
+import { findSnapshot, readSnapshotTable } from "./snapshot-table.ts";
 
 const MIB = 2 ** 20;
 /** Maps 256 GiB of a disk with clusters of 64 KiB. */
@@ -38,12 +40,16 @@ export interface Qcow2Options {
   readonly durable?: boolean;
   /** False: does not care who else uses the image; for reading only. */
   readonly lock?: boolean;
+  /** False: an image that was not closed properly is opened as it is, for `checkQcow2` to look at. */
+  readonly repair?: boolean;
+  /** Id or name of a snapshot: the disk is what it was then, read-only. */
+  readonly snapshot?: string;
 }
 
 /** What is the same for all images of a chain. */
 interface Chain {
   readonly top: string;
-  readonly options: Required<Qcow2Options>;
+  readonly options: Required<Omit<Qcow2Options, "snapshot">>;
   /** Files that are open already: a second time would be a loop. */
   readonly files: Set<string>;
 }
@@ -62,11 +68,14 @@ export function openQcow2(path: string, options: Qcow2Options = {}): Qcow2Image 
     otherFiles: "folder" as const,
     durable: true,
     lock: true,
+    repair: true,
     ...options,
   };
   if (!all.lock && !all.readOnly) throw new RangeError("an image without locks can only be read");
-  const image = openIn({ top: path, options: all, files: new Set() }, path, all.readOnly, true);
-  if (image.metadata.isDirtyImage && !image.readOnly) {
+  const { snapshot } = options;
+  if (snapshot !== undefined && !all.readOnly) throw new RangeError("a snapshot can only be read");
+  const image = openIn({ top: path, options: all, files: new Set() }, path, all.readOnly, true, snapshot);
+  if (image.metadata.isDirtyImage && !image.readOnly && all.repair) {
     try {
       repairDirty(image);
     } catch (error) {
@@ -95,14 +104,21 @@ export function looksLikeQcow2(file: HostFile): boolean {
 }
 
 /** @param mayName the image may have a backing file or a data file */
-function openIn(chain: Chain, path: string, readOnly: boolean, mayName: boolean): Qcow2Image {
+function openIn(
+  chain: Chain,
+  path: string,
+  readOnly: boolean,
+  mayName: boolean,
+  snapshot?: string,
+): Qcow2Image {
   const { options } = chain;
   const file = HostFile.open(path, { readOnly });
   const opened: { close(): void }[] = [file];
   try {
     enter(chain, path);
     if (options.lock) lockImage(file, "format");
-    const header = readQcow2Header(file);
+    const now = readQcow2Header(file);
+    const header = snapshot === undefined ? now : headerOfSnapshot(file, now, snapshot);
     if (!mayName && (header.backingFile !== undefined || (header.incompatible & INCOMPAT_DATA_FILE) !== 0n)) {
       throw new ImageError(
         path,
@@ -120,6 +136,27 @@ function openIn(chain: Chain, path: string, readOnly: boolean, mayName: boolean)
     for (const each of opened) each.close();
     throw error;
   }
+}
+
+/** The header as it would be if the disk were what it was then. */
+function headerOfSnapshot(file: HostFile, header: Header, wanted: string): Header {
+  const { l1Offset, l1Size, diskSize } = findSnapshot(
+    file.path,
+    readSnapshotTable(file, header).snapshots,
+    wanted,
+  );
+  const { l2Coverage } = geometryOf(
+    header.clusterBits,
+    header.refcountOrder,
+    (header.incompatible & INCOMPAT_EXTENDED_L2) !== 0n,
+  );
+  if (diskSize % 512 !== 0 || Math.ceil(diskSize / l2Coverage) > l1Size) {
+    throw new ImageError(
+      file.path,
+      `snapshot ${JSON.stringify(wanted)} has a disk of ${diskSize} bytes, which its tables do not cover`,
+    );
+  }
+  return { ...header, l1Offset, l1Size, size: diskSize };
 }
 
 function openData(chain: Chain, path: string, header: Header, file: HostFile, readOnly: boolean): HostFile {

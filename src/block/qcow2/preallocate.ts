@@ -4,7 +4,7 @@
  * "metadata": tables are complete, data are holes of the file. "falloc": the host
  * has reserved storage for all of it. "full": zeros are written everywhere.
  */
-
+import { statSync } from "node:fs";
 import { check } from "../../sys/errors.ts";
 import { EOPNOTSUPP } from "../backend.ts";
 import type { Qcow2Image } from "./image.ts";
@@ -54,6 +54,24 @@ export function preallocate(image: Qcow2Image, start: number, end: number, how: 
   if (external) dataEnd = Math.max(data.size, end);
   if (!data.isBlockDevice && data.size < dataEnd) data.truncate(dataEnd);
   metadata.commit();
+}
+
+/**
+ * True if clusters were given places that nothing was written to: the file has
+ * far fewer blocks than clusters in use. Source: QEMU block/qcow2-refcount.c,
+ * qcow2_detect_metadata_preallocation.
+ */
+export function looksPreallocated({ file, metadata }: Qcow2Image): boolean {
+  if (file.isBlockDevice) return false;
+  const { clusterSize } = metadata.geometry;
+  const stored = Math.floor((statSync(file.path).blocks * 512) / clusterSize);
+  const threshold = Math.max(Math.floor((stored * 10) / 9), stored + 2);
+  const clusters = Math.ceil(file.size / clusterSize);
+  let used = 0;
+  for (let cluster = 0; cluster < clusters && used <= threshold; cluster++) {
+    if (metadata.refcounts.get(cluster) > 0) used++;
+  }
+  return used > threshold;
 }
 
 function reserve(image: Qcow2Image, offset: number, length: number): void {

@@ -80,6 +80,13 @@ export function readSnapshotTable(file: HostFile, header: Header): SnapshotTable
   return { snapshots, bytes: at };
 }
 
+/** By id, or else by name, as qemu-img looks for them. @throws {ImageError} if there is none. */
+export function findSnapshot(path: string, snapshots: readonly Snapshot[], wanted: string): Snapshot {
+  const found = snapshots.find(({ id }) => id === wanted) ?? snapshots.find(({ name }) => name === wanted);
+  if (found === undefined) throw new ImageError(path, `there is no snapshot ${JSON.stringify(wanted)}`);
+  return found;
+}
+
 export function encodeSnapshotTable(snapshots: readonly Snapshot[]): Uint8Array {
   const entries = snapshots.map(encodeEntry);
   const table = new Uint8Array(entries.reduce((sum, entry) => sum + entry.length, 0));

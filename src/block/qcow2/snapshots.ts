@@ -15,7 +15,7 @@ import type { Qcow2Image } from "./image.ts";
 import { type L2Entry, L2Walk } from "./l2-walk.ts";
 import { PointerTable } from "./pointer-table.ts";
 import { allocateL1, replaceL1, resizeQcow2 } from "./resize.ts";
-import { encodeSnapshotTable, readSnapshotTable, type Snapshot } from "./snapshot-table.ts";
+import { encodeSnapshotTable, findSnapshot, readSnapshotTable, type Snapshot } from "./snapshot-table.ts";
 
 const MAX_NAME = 65535;
 
@@ -59,7 +59,7 @@ export function createSnapshot(image: Qcow2Image, name: string, when = new Date(
       vmClock: 0,
       vmStateSize: 0,
       diskSize: image.size,
-      otherExtra: new Uint8Array(),
+      otherExtra: new Uint8Array(8), // icount, of a guest that had executed nothing
     },
   ]);
   return id;
@@ -73,7 +73,7 @@ export function createSnapshot(image: Qcow2Image, name: string, when = new Date(
  */
 export function applySnapshot(image: Qcow2Image, wanted: string): void {
   const { metadata } = image;
-  const snapshot = find(image, prepare(image), wanted);
+  const snapshot = findSnapshot(image.path, prepare(image), wanted);
   if (snapshot.diskSize > image.size) resizeQcow2(image, snapshot.diskSize);
   const kept = PointerTable.read(metadata.file, snapshot.l1Offset, snapshot.l1Size);
   checkWidth(image, kept);
@@ -102,7 +102,7 @@ export function deleteSnapshot(image: Qcow2Image, wanted: string): void {
   const { metadata } = image;
   const { clusterSize } = metadata.geometry;
   const snapshots = prepare(image);
-  const snapshot = find(image, snapshots, wanted);
+  const snapshot = findSnapshot(image.path, snapshots, wanted);
   const table = PointerTable.read(metadata.file, snapshot.l1Offset, snapshot.l1Size);
   checkWidth(image, table, 0);
   writeTable(
@@ -123,13 +123,6 @@ function prepare(image: Qcow2Image): readonly Snapshot[] {
   metadata.beginCounting();
   metadata.flush();
   return listSnapshots(image);
-}
-
-/** By id, or else by name, as qemu-img looks for them. */
-function find(image: Qcow2Image, snapshots: readonly Snapshot[], wanted: string): Snapshot {
-  const found = snapshots.find(({ id }) => id === wanted) ?? snapshots.find(({ name }) => name === wanted);
-  if (found === undefined) throw new ImageError(image.path, `there is no snapshot ${JSON.stringify(wanted)}`);
-  return found;
 }
 
 /** Writes the table to a place of its own and makes it the image's. */

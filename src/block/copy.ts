@@ -1,0 +1,152 @@
+/**
+ * Copies a disk to another, leaving out what holds nothing but zeros.
+ *
+ * Extents are read and written a few clusters at a time; what the source says is
+ * zero is not even read. The rest is searched for zeros in granules.
+ */
+import { check } from "../sys/errors.ts";
+import { type BlockStatus, blockStatus, layerStatus } from "./block-status.ts";
+import { type DiskImage, readDisk, writeDisk } from "./image.ts";
+import { Qcow2Image } from "./qcow2/image.ts";
+
+/** Bytes moved at once; no cluster is larger. */
+const CHUNK = 2 ** 21;
+const ZEROS = Buffer.alloc(CHUNK);
+
+export interface CopyOptions {
+  /** Where the source's first byte goes. Default 0. */
+  readonly targetOffset?: number;
+  /** Bytes of zeros that are worth leaving out, a multiple of 512; 0 writes every byte. Default 4096. */
+  readonly sparse?: number;
+  /** The target reads as zeros all over: nothing need be written for zeros. */
+  readonly targetIsZero?: boolean;
+  /** Writes compressed clusters; for qcow2 targets, whose written part has to be new. */
+  readonly compressed?: boolean;
+  /** The target stands on a disk of this many bytes that has what is below the source's own image: that is not copied. */
+  readonly sharedBytes?: number;
+  /** Is told how many bytes of the source are done. */
+  readonly progress?: (done: number) => void;
+}
+
+/**
+ * Copies all of `source`. The target is as large, or larger.
+ * @throws {ImageError | SystemError}
+ */
+export function copyDisk(source: DiskImage, target: DiskImage, options: CopyOptions = {}): void {
+  new Copy(source, target, options).run();
+}
+
+class Copy {
+  readonly #source: DiskImage;
+  readonly #target: DiskImage;
+  readonly #options: CopyOptions;
+  readonly #base: number;
+  /** Bytes that are looked at together for zeros. */
+  readonly #granule: number;
+  readonly #buffer = Buffer.alloc(CHUNK);
+
+  constructor(source: DiskImage, target: DiskImage, options: CopyOptions) {
+    this.#source = source;
+    this.#target = target;
+    this.#options = options;
+    this.#base = options.targetOffset ?? 0;
+    // A part of a cluster costs as much as all of it, and more where the rest has to be cleared.
+    const unit = target instanceof Qcow2Image ? target.metadata.geometry.unitSize : 512;
+    this.#granule = Math.min(CHUNK, Math.max(unit, options.sparse ?? 4096));
+  }
+
+  run(): void {
+    const { size } = this.#source;
+    const { compressed, progress } = this.#options;
+    for (let at = 0; at < size; ) {
+      at = compressed ? this.#compressChunk(at) : this.#copyExtent(at, this.#statusAt(at));
+      progress?.(at);
+    }
+  }
+
+  #statusAt(at: number): BlockStatus {
+    const most = this.#source.size - at;
+    return this.#options.sharedBytes === undefined
+      ? blockStatus(this.#source, at, most)
+      : layerStatus(this.#source, at, most);
+  }
+
+  /** Returns where the next extent begins, or where to go on in this one. */
+  #copyExtent(at: number, status: BlockStatus): number {
+    if (status.zero && this.#options.sparse !== 0) {
+      this.#zeros(at, status.length);
+      return at + status.length;
+    }
+    if (!status.allocated && !status.zero) return at + status.length;
+    // Ends at a granule of the target, so that runs of zeros do not fall apart.
+    const place = this.#base + at;
+    const length = Math.min(status.length, CHUNK - (place % this.#granule));
+    const bytes = this.#buffer.subarray(0, length);
+    readDisk(this.#source, bytes, at);
+    this.#write(at, bytes);
+    return at + length;
+  }
+
+  #write(at: number, bytes: Buffer): void {
+    if (this.#options.sparse === 0) {
+      writeDisk(this.#target, bytes, this.#base + at);
+      return;
+    }
+    for (let from = 0; from < bytes.length; ) {
+      const zero = this.#isZero(at, bytes, from);
+      let to = this.#granuleEnd(at, bytes, from);
+      while (to < bytes.length && this.#isZero(at, bytes, to) === zero) to = this.#granuleEnd(at, bytes, to);
+      if (zero) this.#zeros(at + from, to - from);
+      else writeDisk(this.#target, bytes.subarray(from, to), this.#base + at + from);
+      from = to;
+    }
+  }
+
+  #granuleEnd(at: number, bytes: Buffer, from: number): number {
+    const granule = this.#granule;
+    return Math.min(bytes.length, from + granule - ((this.#base + at + from) % granule));
+  }
+
+  #isZero(at: number, bytes: Buffer, from: number): boolean {
+    return isZero(bytes.subarray(from, this.#granuleEnd(at, bytes, from)));
+  }
+
+  #zeros(at: number, length: number): void {
+    const { targetIsZero, sharedBytes } = this.#options;
+    const start = this.#base + at;
+    // What is behind the end of the disk below reads as zeros anyway.
+    const end =
+      targetIsZero && sharedBytes !== undefined ? Math.min(start + length, sharedBytes) : start + length;
+    if ((targetIsZero && sharedBytes === undefined) || end <= start) return;
+    const result = this.#target.writeZeroes(start, end - start, true);
+    check(result, "fallocate", `clearing ${this.#target.path} at ${start}`);
+  }
+
+  /** Whole clusters, whatever extents they are made of. Returns where the next begins. */
+  #compressChunk(at: number): number {
+    const target = this.#target;
+    if (!(target instanceof Qcow2Image)) throw new RangeError(`${target.format} has no compression`);
+    const { clusterSize } = target.metadata.geometry;
+    const start = this.#base + at;
+    if (start % clusterSize !== 0) throw new RangeError(`no cluster begins at ${start}`);
+    const status = this.#statusAt(at);
+    const { size } = this.#source;
+    const whole = at + status.length === size ? status.length : status.length - (status.length % clusterSize);
+    const nothing = status.zero ? this.#options.sparse !== 0 : !status.allocated;
+    if (nothing && whole > 0) {
+      if (status.zero) this.#zeros(at, whole);
+      return at + whole;
+    }
+    const length = Math.min(clusterSize, size - at);
+    const bytes = this.#buffer.subarray(0, clusterSize).fill(0, length);
+    readDisk(this.#source, bytes.subarray(0, length), at);
+    if (this.#options.sparse !== 0 && isZero(bytes)) this.#zeros(at, length);
+    else target.writeCompressed(bytes, start);
+    return at + length;
+  }
+}
+
+/** At most CHUNK bytes. */
+export function isZero(bytes: Uint8Array): boolean {
+  return ZEROS.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
+}

@@ -1,0 +1,89 @@
+/** What an image is, as far as its header and its directory of snapshots say. */
+import { statSync } from "node:fs";
+import { ImageError } from "./image-error.ts";
+import { resolveOtherFile } from "./other-file.ts";
+import {
+  AUTOCLEAR_DATA_FILE_RAW,
+  COMPAT_LAZY_REFCOUNTS,
+  INCOMPAT_CORRUPT,
+  INCOMPAT_EXTENDED_L2,
+} from "./qcow2/features.ts";
+import type { CompressionType } from "./qcow2/header.ts";
+import { Qcow2Image } from "./qcow2/image.ts";
+import type { Snapshot } from "./qcow2/snapshot-table.ts";
+import { listSnapshots } from "./qcow2/snapshots.ts";
+import type { RawDisk } from "./raw-disk.ts";
+
+export interface ImageDescription {
+  readonly path: string;
+  readonly format: "raw" | "qcow2";
+  /** Bytes of the disk. */
+  readonly size: number;
+  /** Bytes that the host has stored for it, with its data file. */
+  readonly storedBytes: number;
+  /** Of qcow2 images. */
+  readonly qcow2: Qcow2Description | undefined;
+}
+
+export interface Qcow2Description {
+  readonly version: 2 | 3;
+  /** Bytes. */
+  readonly clusterSize: number;
+  readonly compression: CompressionType;
+  readonly lazyRefcounts: boolean;
+  readonly refcountBits: number;
+  readonly extendedL2: boolean;
+  readonly corrupt: boolean;
+  /** Not closed properly: refcounts may be wrong. */
+  readonly dirty: boolean;
+  /** As the image names them. */
+  readonly backingFile: string | undefined;
+  readonly backingFormat: string | undefined;
+  readonly dataFile: string | undefined;
+  readonly dataFileRaw: boolean;
+  readonly snapshots: readonly Snapshot[];
+}
+
+/** @throws {ImageError | SystemError} if its tables cannot be read */
+export function describeImage(image: Qcow2Image | RawDisk): ImageDescription {
+  const { path, size } = image;
+  const storedBytes = stored(path);
+  if (!(image instanceof Qcow2Image)) return { path, format: "raw", size, storedBytes, qcow2: undefined };
+  const { header, metadata } = image;
+  return {
+    path,
+    format: "qcow2",
+    size,
+    storedBytes: storedBytes + storedInDataFile(image),
+    qcow2: {
+      version: header.version,
+      clusterSize: metadata.geometry.clusterSize,
+      compression: header.compression,
+      lazyRefcounts: (header.compatible & COMPAT_LAZY_REFCOUNTS) !== 0n,
+      refcountBits: 2 ** header.refcountOrder,
+      extendedL2: (header.incompatible & INCOMPAT_EXTENDED_L2) !== 0n,
+      corrupt: (header.incompatible & INCOMPAT_CORRUPT) !== 0n,
+      dirty: metadata.isDirtyImage,
+      backingFile: header.backingFile,
+      backingFormat: header.backingFormat,
+      dataFile: header.dataFile,
+      dataFileRaw: (header.autoclear & AUTOCLEAR_DATA_FILE_RAW) !== 0n,
+      snapshots: listSnapshots(image),
+    },
+  };
+}
+
+function stored(path: string): number {
+  return statSync(path).blocks * 512;
+}
+
+/** Looked at only where it would be followed; it counts nothing otherwise. */
+function storedInDataFile({ path, header }: Qcow2Image): number {
+  if (header.dataFile === undefined) return 0;
+  try {
+    return stored(resolveOtherFile(path, header.dataFile, path, "folder", "data file"));
+  } catch (error) {
+    if (error instanceof ImageError) return 0;
+    throw error;
+  }
+}

@@ -1,0 +1,43 @@
+/** Opens an image of any format that is supported: the one place for programs that know which formats there are. */
+import { HostFile } from "../sys/file.ts";
+import { lockImage } from "./file-lock.ts";
+import type { Qcow2Image } from "./qcow2/image.ts";
+import { looksLikeQcow2, openQcow2, type Qcow2Options } from "./qcow2/open.ts";
+import { RawDisk } from "./raw-disk.ts";
+
+export const IMAGE_FORMATS = ["raw", "qcow2"] as const;
+export type ImageFormat = (typeof IMAGE_FORMATS)[number];
+
+export interface OpenImageOptions extends Qcow2Options {
+  /**
+   * Without it the file's first bytes decide. Name it for a disk that a guest has
+   * written: what the guest puts there can look like any format.
+   */
+  readonly format?: ImageFormat;
+}
+
+/** What a file begins as; "raw" if as nothing known. @throws {SystemError} if it cannot be read. */
+export function probeFormat(path: string): ImageFormat {
+  using file = HostFile.open(path, { readOnly: true });
+  return looksLikeQcow2(file) ? "qcow2" : "raw";
+}
+
+/**
+ * Opens an image and the files that it stands on, and locks them.
+ *
+ * @throws {ImageError} if it cannot be used, or somebody else uses it
+ * @throws {SystemError} if a file cannot be opened or read
+ */
+export function openImage(path: string, options: OpenImageOptions = {}): Qcow2Image | RawDisk {
+  const { format = probeFormat(path), readOnly = false, lock = true } = options;
+  if (format === "qcow2") return openQcow2(path, options);
+  const raw = RawDisk.open(path, { readOnly });
+  if (!lock) return raw;
+  try {
+    lockImage(raw.file, "raw");
+    return raw;
+  } catch (error) {
+    raw.close();
+    throw error;
+  }
+}

@@ -1,0 +1,56 @@
+/** The backing file of a new image, as the command line names it. */
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { IMAGE_FORMATS, openImage, probeFormat } from "../../block/open-image.ts";
+import { didYouMean } from "../key-values.ts";
+import type { ImgError } from "./command.ts";
+import type { Creation } from "./creation.ts";
+import { type FileOptions, whyNotOpened } from "./files.ts";
+
+/**
+ * Checks that a new image can stand on its backing file. Returns that disk's size.
+ *
+ * The format has to be given: a raw disk that a guest wrote could look like
+ * another format, and name files of the host.
+ *
+ * @param fail makes the error of a sentence
+ */
+export function backingSize(
+  image: string,
+  creation: Creation,
+  { otherFiles }: Pick<FileOptions, "otherFiles">,
+  fail: (sentence: string) => ImgError,
+): number {
+  const name = creation.get("backing_file") ?? "";
+  const typed = creation.get("backing_fmt");
+  const path = backingPath(image, name);
+  try {
+    if (typed === undefined) {
+      throw fail(`Backing file specified without backing format\nDetected format of ${probeFormat(path)}.`);
+    }
+    const format = IMAGE_FORMATS.find((known) => known === typed);
+    if (format === undefined) {
+      throw fail(
+        `Unknown driver '${typed}'${didYouMean(typed, IMAGE_FORMATS)}\nCould not open backing image.`,
+      );
+    }
+    using backing = openImage(path, { format, readOnly: true, otherFiles });
+    return backing.size;
+  } catch (error) {
+    throw error instanceof Error && error.name === "ImgError"
+      ? error
+      : fail(`${whyNotOpened(path, error)}\nCould not open backing image.`);
+  }
+}
+
+/** An image names others relative to its own folder. */
+export function backingPath(image: string, name: string): string {
+  return isAbsolute(name) ? name : join(dirname(image), name);
+}
+
+/** @throws {ImgError} for a name that cannot be a backing file's */
+export function checkBackingName(image: string, name: string, fail: (sentence: string) => ImgError): void {
+  if (name === "") throw fail("Expected backing file name, got empty string");
+  if (resolve(backingPath(image, name)) === resolve(image)) {
+    throw fail("Error: Trying to create an image with the same filename as the backing file");
+  }
+}

@@ -1,0 +1,42 @@
+/** What a sub-command of `vmexit img` is, and how it says that something is wrong. */
+import type { Writable } from "node:stream";
+import type { Option } from "./options.ts";
+
+/** Where a sub-command prints. */
+export interface ImgOutput {
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+}
+
+export interface ImgCommand {
+  readonly name: string;
+  /** Its operands, as in "filename [size]". */
+  readonly operands: string;
+  readonly help: string;
+  /** Rows for `--help`. */
+  readonly options: readonly Pick<Option<never>, "names" | "argument" | "help">[];
+  /** Returns the exit status. @throws {ImgError} */
+  run(argv: readonly string[], output: ImgOutput): number;
+}
+
+/** Printed as "vmexit img: MESSAGE"; the process ends with `status`. */
+export class ImgError extends Error {
+  override readonly name = "ImgError";
+  readonly status: number;
+
+  constructor(message: string, status = 1) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** A command line that cannot be understood: the message ends with where to look. */
+export function usageError(message: string): ImgError {
+  return new ImgError(`${message}\nTry 'vmexit img --help' for more information`);
+}
+
+/** @throws {ImgError} unless there is exactly one operand. */
+export function oneFile(operands: readonly string[]): string {
+  if (operands.length !== 1) throw usageError("Expecting one image file name");
+  return operands[0];
+}

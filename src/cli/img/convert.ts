@@ -1,0 +1,312 @@
+/**
+ * `vmexit img convert`: copies disks into a new image of any format.
+ *
+ * Source: QEMU 7.2, qemu-img.c (img_convert). Options for how QEMU does it (-m,
+ * -W, -r, -t, -T) are accepted and have no effect: extents of 2 MiB are moved,
+ * one after the other, through the host's page cache.
+ */
+import { copyDisk } from "../../block/copy.ts";
+import { createImage } from "../../block/create-image.ts";
+import type { ImageFormat } from "../../block/open-image.ts";
+import { Qcow2Image } from "../../block/qcow2/image.ts";
+import { splitKeyValues } from "../key-values.ts";
+import { backingPath, backingSize, checkBackingName } from "./backing.ts";
+import { type ImgCommand, ImgError, type ImgOutput } from "./command.ts";
+import { asksForHelp, type Creation, createOptions, creationHelp, parseCreation } from "./creation.ts";
+import {
+  cacheOption,
+  type FileOptions,
+  FORMAT,
+  fileOptions,
+  formatNamed,
+  type OpenedImage,
+  OTHER_FILES,
+  open,
+  QUIET,
+  SHARED,
+  whyNotOpened,
+} from "./files.ts";
+import { type Option, parseOptions } from "./options.ts";
+import { Progress } from "./progress.ts";
+import { parseSize } from "./sizes.ts";
+
+interface ConvertDraft extends FileOptions {
+  targetFormat: string;
+  creation: string[];
+  backing: string | undefined;
+  backingFormat: string | undefined;
+  compressed: boolean;
+  /** The target is there already. */
+  existing: boolean;
+  targetIsZero: boolean;
+  progress: boolean;
+  sparse: number;
+  snapshot: string | undefined;
+}
+
+const MAX_SPARSE = 2 ** 24;
+
+const OPTIONS: readonly Option<ConvertDraft>[] = [
+  FORMAT,
+  {
+    names: ["O"],
+    argument: "FORMAT",
+    help: "of the new image: raw (default) or qcow2",
+    set: (draft, value) => {
+      draft.targetFormat = value;
+    },
+  },
+  {
+    names: ["o"],
+    argument: "KEY=VALUE,…",
+    help: "how the new image is made; -o help lists the keys",
+    set: (draft, value) => {
+      draft.creation.push(value);
+    },
+  },
+  {
+    names: ["c"],
+    help: "compresses the new image (qcow2)",
+    set: (draft) => {
+      draft.compressed = true;
+    },
+  },
+  {
+    names: ["B"],
+    argument: "FILE",
+    help: "the new image stands on FILE, which has what is below the first image already",
+    set: (draft, value) => {
+      draft.backing = value;
+    },
+  },
+  {
+    names: ["F"],
+    argument: "FORMAT",
+    help: "the backing file's format; required with -B",
+    set: (draft, value) => {
+      draft.backingFormat = value;
+    },
+  },
+  {
+    names: ["n"],
+    help: "writes into an image that is there already",
+    set: (draft) => {
+      draft.existing = true;
+    },
+  },
+  {
+    names: ["target-is-zero"],
+    help: "with -n: that image reads as zeros all over",
+    set: (draft) => {
+      draft.targetIsZero = true;
+    },
+  },
+  {
+    names: ["S"],
+    argument: "SIZE",
+    help: "zeros of this length are left out (default 4k); 0 writes every byte",
+    set: (draft, value) => {
+      draft.sparse = sparseSize(value);
+    },
+  },
+  {
+    names: ["l"],
+    argument: "SNAPSHOT",
+    help: "copies what the disk was then: an id or name, or snapshot.id=ID,snapshot.name=NAME",
+    set: (draft, value) => {
+      draft.snapshot = snapshotNamed(value);
+    },
+  },
+  {
+    names: ["p"],
+    help: "shows how far it is",
+    set: (draft) => {
+      draft.progress = true;
+    },
+  },
+  QUIET,
+  SHARED,
+  OTHER_FILES,
+  cacheOption("t", "writing"),
+  cacheOption("T", "reading"),
+  {
+    names: ["m"],
+    argument: "N",
+    help: "accepted, 1 to 16, and of no effect",
+    set: (_draft, value) => {
+      if (!/^\d+$/.test(value) || Number(value) < 1 || Number(value) > 16) {
+        throw new ImgError("Invalid number of coroutines. Allowed number of coroutines is between 1 and 16");
+      }
+    },
+  },
+  { names: ["W"], help: "accepted and of no effect", set: () => {} },
+];
+
+function sparseSize(value: string): number {
+  const bytes = parseSize(value, "buffer size for sparse output");
+  if (bytes % 512 === 0 && bytes <= MAX_SPARSE) return bytes;
+  throw new ImgError(
+    `Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to ${MAX_SPARSE}. Select 0 to disable sparse detection (fully allocates output).`,
+  );
+}
+
+function snapshotNamed(value: string): string {
+  if (!/^snapshot\.(id|name)=/.test(value)) return value;
+  const pairs = new Map(splitKeyValues(value).map(({ key, value }) => [key, value]));
+  return pairs.get("snapshot.id") ?? pairs.get("snapshot.name") ?? value;
+}
+
+export const convert: ImgCommand = {
+  name: "convert",
+  operands: "filename [filename2 …] output_filename",
+  help: "copies a disk, or several behind one another, into a new image",
+  options: OPTIONS,
+  run: (argv, output) => {
+    const draft: ConvertDraft = {
+      ...fileOptions(),
+      targetFormat: "raw",
+      creation: [],
+      backing: undefined,
+      backingFormat: undefined,
+      compressed: false,
+      existing: false,
+      targetIsZero: false,
+      progress: false,
+      sparse: 4096,
+      snapshot: undefined,
+    };
+    const operands = parseOptions(argv, OPTIONS, draft);
+    const { targetFormat: typed } = draft;
+    const format = formatNamed(typed, (meant) => new ImgError(`Unknown file format '${typed}'${meant}`));
+    if (asksForHelp(draft.creation)) {
+      output.stdout.write(creationHelp(format));
+      return 0;
+    }
+    checkTogether(draft, format, operands);
+    const sources: OpenedImage[] = [];
+    try {
+      for (const path of operands.slice(0, -1)) sources.push(openSource(path, draft));
+      convertTo(operands[operands.length - 1], format, sources, draft, output);
+    } finally {
+      for (const source of sources) source.close();
+    }
+    return 0;
+  },
+};
+
+/** What can be said before any file is opened. */
+function checkTogether(draft: ConvertDraft, format: ImageFormat, operands: readonly string[]): void {
+  if (draft.targetIsZero && !draft.existing) throw new ImgError("--target-is-zero requires use of -n flag");
+  if (draft.existing && draft.creation.length > 0) {
+    throw new ImgError("-o has no effect when skipping image creation");
+  }
+  if (operands.length < 2) throw new ImgError("Must specify image file name");
+  if (draft.compressed && format === "raw")
+    throw new ImgError("Compression not supported for this file format");
+  if (draft.backing !== undefined && operands.length > 2) {
+    throw new ImgError(
+      "Having a backing file for the target makes no sense when concatenating multiple input images",
+    );
+  }
+  if (draft.snapshot !== undefined && operands.length > 2) {
+    throw new ImgError("No support for concatenating multiple snapshot");
+  }
+  if (draft.backing !== undefined && format === "raw") {
+    throw new ImgError("Backing file not supported for file format 'raw'");
+  }
+}
+
+function openSource(path: string, draft: ConvertDraft): OpenedImage {
+  const { snapshot } = draft;
+  if (snapshot === undefined) return open(path, draft);
+  const found = open(path, draft, { snapshot });
+  if (found instanceof Qcow2Image) return found;
+  found.close();
+  throw new ImgError("Failed to load snapshot: Can't find snapshot");
+}
+
+function convertTo(
+  path: string,
+  format: ImageFormat,
+  sources: readonly OpenedImage[],
+  draft: ConvertDraft,
+  { stdout }: ImgOutput,
+): void {
+  const { existing, compressed, sparse, quiet } = draft;
+  const total = sources.reduce((sum, { size }) => sum + size, 0);
+  const creation = existing ? undefined : makeTarget(path, format, total, draft);
+  const backing = existing ? draft.backing : creation?.get("backing_file");
+  using target = openTarget(path, format, draft, !existing);
+  if (target.size < total) throw new ImgError("output file is smaller than input file");
+  const progress = new Progress(draft.progress && !quiet ? stdout : undefined);
+  let base = 0;
+  try {
+    for (const source of sources) {
+      const from = base;
+      copyDisk(source, target, {
+        targetOffset: from,
+        sparse,
+        compressed,
+        targetIsZero: draft.targetIsZero || (!existing && !target.file.isBlockDevice),
+        ...(backing !== undefined && { sharedBytes: sharedBytes(path, backing, target, draft, creation) }),
+        progress: (done) => progress.show((from + done) / total),
+      });
+      base += source.size;
+    }
+    target.flush();
+  } catch (error) {
+    throw new ImgError(`error while converting to '${path}': ${whyNotOpened(path, error)}`);
+  }
+  if (draft.progress && !quiet) progress.end();
+}
+
+/** Makes the new image. Returns how. */
+function makeTarget(path: string, format: ImageFormat, total: number, draft: ConvertDraft): Creation {
+  const fail = (sentence: string) => new ImgError(sentence);
+  const failAt = (sentence: string) => new ImgError(`${path}: error while converting ${format}: ${sentence}`);
+  const creation = parseCreation(draft.creation, format, fail);
+  creation.set("size", String(total));
+  if (draft.backing !== undefined) creation.set("backing_file", draft.backing);
+  if (draft.backingFormat !== undefined && format === "qcow2")
+    creation.set("backing_fmt", draft.backingFormat);
+  if (draft.compressed && (creation.get("preallocation") ?? "off") !== "off") {
+    throw fail("Compression and preallocation not supported at the same time");
+  }
+  if (draft.compressed && creation.has("data_file")) {
+    throw fail("Compression and an external data file do not go together");
+  }
+  const backing = creation.get("backing_file");
+  if (backing !== undefined) {
+    if (!creation.has("backing_fmt")) throw fail("Use of backing file requires explicit backing format");
+    checkBackingName(path, backing, failAt);
+    backingSize(path, creation, draft, fail);
+  }
+  const options = createOptions(creation, format, failAt);
+  try {
+    createImage(path, options);
+  } catch (error) {
+    throw failAt(whyNotOpened(path, error, "create"));
+  }
+  return creation;
+}
+
+/** A new image that a crash of the host would spoil can be made again; one that was there cannot. */
+function openTarget(path: string, format: ImageFormat, draft: ConvertDraft, isNew: boolean): OpenedImage {
+  // What a new image stands on was named on the command line, or by it.
+  const otherFiles = isNew ? "anywhere" : draft.otherFiles;
+  return open(path, { ...fileOptions(), format, otherFiles }, { readOnly: false, durable: !isNew });
+}
+
+/** Bytes of the disk below the target, which has what is below the source's own image. */
+function sharedBytes(
+  path: string,
+  backing: string,
+  target: OpenedImage,
+  draft: ConvertDraft,
+  creation: Creation | undefined,
+): number {
+  if (target instanceof Qcow2Image && target.backing !== undefined) return target.backing.size;
+  const format = creation?.get("backing_fmt") ?? draft.backingFormat;
+  using below = open(backingPath(path, backing), { ...draft, format, shared: false });
+  return below.size;
+}

@@ -1,0 +1,227 @@
+/**
+ * What `-o` of create and convert may say about a new image, and the line
+ * "Formatting …" that repeats it.
+ *
+ * Source: QEMU 7.2, block/qcow2.c (qcow2_create_opts), block/raw-format.c;
+ * `qemu-img create -o help`. Not known: encryption, and compression_type=zstd,
+ * for which this version has no coder.
+ */
+import type { CreateImageOptions } from "../../block/create-image.ts";
+import type { ImageFormat } from "../../block/open-image.ts";
+import type { Preallocation } from "../../block/qcow2/preallocate.ts";
+import { didYouMean, splitKeyValues } from "../key-values.ts";
+import type { ImgError } from "./command.ts";
+import { sizeOf } from "./sizes.ts";
+
+/** Values as the line shows them, by key. */
+export type Creation = Map<string, string>;
+
+interface CreationKey {
+  readonly name: string;
+  readonly type: "size" | "str" | "bool" | "num";
+  readonly help: string;
+  /** For qcow2 alone. */
+  readonly qcow2?: true;
+  /** Shown although nobody gave it. */
+  readonly default?: string;
+}
+
+/** In the order in which the line has them. */
+const KEYS: readonly CreationKey[] = [
+  { name: "cluster_size", type: "size", help: "qcow2 cluster size", qcow2: true, default: "65536" },
+  { name: "extended_l2", type: "bool", help: "Extended L2 tables", qcow2: true, default: "off" },
+  {
+    name: "preallocation",
+    type: "str",
+    help: "Preallocation mode (allowed values: off, metadata, falloc, full)",
+    qcow2: true,
+  },
+  {
+    name: "compression_type",
+    type: "str",
+    help: "Compression method used for image cluster compression",
+    qcow2: true,
+    default: "zlib",
+  },
+  { name: "size", type: "size", help: "Virtual disk size" },
+  { name: "compat", type: "str", help: "Compatibility level (v2 [0.10] or v3 [1.1])", qcow2: true },
+  { name: "backing_file", type: "str", help: "File name of a base image", qcow2: true },
+  { name: "backing_fmt", type: "str", help: "Image format of the base image", qcow2: true },
+  { name: "data_file", type: "str", help: "File name of an external data file", qcow2: true },
+  {
+    name: "data_file_raw",
+    type: "bool",
+    help: "The external data file must stay valid as a raw image",
+    qcow2: true,
+  },
+  { name: "lazy_refcounts", type: "bool", help: "Postpone refcount updates", qcow2: true, default: "off" },
+  {
+    name: "refcount_bits",
+    type: "num",
+    help: "Width of a reference count entry in bits",
+    qcow2: true,
+    default: "16",
+  },
+];
+
+/** Of raw images, behind the size. */
+const RAW_KEYS: readonly CreationKey[] = [
+  ...KEYS.filter(({ qcow2 }) => qcow2 === undefined),
+  { name: "preallocation", type: "str", help: "Preallocation mode (allowed values: off, falloc, full)" },
+];
+
+const PLACEHOLDERS = { size: "<size>", str: "<str>", bool: "<bool (on/off)>", num: "<num>" };
+
+function keysOf(format: ImageFormat): readonly CreationKey[] {
+  return format === "qcow2" ? KEYS : RAW_KEYS;
+}
+
+/** Reads the words of all `-o`. @param fail makes the error of a sentence */
+export function parseCreation(
+  texts: readonly string[],
+  format: ImageFormat,
+  fail: (sentence: string) => ImgError,
+): Creation {
+  const keys = keysOf(format);
+  const creation: Creation = new Map();
+  for (const { key, value } of texts.flatMap((text) => splitKeyValues(text))) {
+    const row = keys.find(({ name }) => name === key);
+    if (row === undefined) {
+      const names = keys.map(({ name }) => name);
+      throw fail(`Invalid parameter '${key}'${didYouMean(key, names)}`);
+    }
+    creation.set(key, shown(row, value, fail));
+  }
+  return creation;
+}
+
+function shown({ name, type }: CreationKey, value: string, fail: (sentence: string) => ImgError): string {
+  switch (type) {
+    case "str":
+      return value;
+    case "bool":
+      if (value === "on" || value === "off") return value;
+      throw fail(`Parameter '${name}' expects 'on' or 'off'`);
+    case "num":
+      if (/^\d{1,15}$/.test(value)) return String(Number(value));
+      throw fail(`Parameter '${name}' expects a number`);
+    case "size": {
+      const bytes = sizeOf(value);
+      if (bytes !== undefined) return String(bytes);
+      throw fail(
+        `Parameter '${name}' expects a non-negative number below 2^64\nOptional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.`,
+      );
+    }
+  }
+}
+
+/** "fmt=qcow2 cluster_size=65536 …" */
+export function creationText(creation: Creation, format: ImageFormat): string {
+  const words = keysOf(format).flatMap(({ name, default: standard }) => {
+    const value = creation.get(name) ?? standard;
+    return value === undefined ? [] : [` ${name}=${value.replaceAll(",", ",,")}`];
+  });
+  return `fmt=${format}${words.join("")}`;
+}
+
+/** The answer to `-o help`. */
+export function creationHelp(format: ImageFormat): string {
+  const lines = [...keysOf(format)]
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, type, help }) => `  ${`${name}=${PLACEHOLDERS[type]}`.padEnd(22)} - ${help}\n`);
+  return `Supported ${format} options:\n${lines.join("")}`;
+}
+
+/** True if one of the words of `-o` asks for help. */
+export function asksForHelp(texts: readonly string[]): boolean {
+  return texts.some((text) => splitKeyValues(text).some(({ key }) => key === "help" || key === "?"));
+}
+
+const VERSIONS: ReadonlyMap<string, 2 | 3> = new Map([
+  ["0.10", 2],
+  ["v2", 2],
+  ["1.1", 3],
+  ["v3", 3],
+]);
+const PREALLOCATIONS: readonly Preallocation[] = ["off", "metadata", "falloc", "full"];
+
+/**
+ * What the library is asked for. The size is there by now.
+ * @param fail makes the error of a sentence
+ */
+export function createOptions(
+  creation: Creation,
+  format: ImageFormat,
+  fail: (sentence: string) => ImgError,
+): CreateImageOptions {
+  const size = Number(creation.get("size"));
+  const preallocation = preallocationNamed(creation.get("preallocation") ?? "off", (value) =>
+    fail(`Parameter 'preallocation' does not accept value '${value}'`),
+  );
+  if (format === "raw") return { format, size, preallocation };
+  const compat = creation.get("compat") ?? "1.1";
+  const version = VERSIONS.get(compat);
+  if (version === undefined) throw fail(`Parameter 'version' does not accept value '${compat}'`);
+  const isOn = (key: string) => creation.get(key) === "on";
+  const backingFile = creation.get("backing_file");
+  const backingFormat = creation.get("backing_fmt");
+  const dataFile = creation.get("data_file");
+  const refcountBits = Number(creation.get("refcount_bits") ?? 16);
+  if (backingFormat !== undefined && backingFile === undefined) {
+    throw fail("Backing format cannot be used without backing file");
+  }
+  if (version === 2) refuseForVersion2(creation, refcountBits, fail);
+  const compression = creation.get("compression_type") ?? "zlib";
+  if (compression === "zstd") throw fail("This version writes zlib only: compression_type=zlib");
+  if (compression !== "zlib")
+    throw fail(`Parameter 'compression-type' does not accept value '${compression}'`);
+  if (backingFile !== undefined && preallocation !== "off" && isOn("extended_l2")) {
+    throw fail("This version cannot preallocate over a backing file");
+  }
+  if (backingFile !== undefined && preallocation !== "off") {
+    throw fail("Backing file and preallocation can only be used at the same time if extended_l2 is on");
+  }
+  return {
+    format,
+    size,
+    version,
+    preallocation,
+    refcountBits,
+    clusterSize: Number(creation.get("cluster_size") ?? 65536),
+    lazyRefcounts: isOn("lazy_refcounts"),
+    extendedL2: isOn("extended_l2"),
+    dataFileRaw: isOn("data_file_raw"),
+    ...(backingFile !== undefined && { backingFile }),
+    ...(backingFormat !== undefined && {
+      backingFormat: backingFormat === "qcow2" ? ("qcow2" as const) : ("raw" as const),
+    }),
+    ...(dataFile !== undefined && { dataFile }),
+    // Named on the command line, so followed wherever it is; what stands below is not looked at.
+    otherFiles: dataFile === undefined ? "none" : "anywhere",
+  };
+}
+
+function refuseForVersion2(
+  creation: Creation,
+  refcountBits: number,
+  fail: (sentence: string) => ImgError,
+): void {
+  const newer = "with compatibility level 1.1 and above (use version=v3 or greater)";
+  if (creation.get("lazy_refcounts") === "on") throw fail(`Lazy refcounts only supported ${newer}`);
+  if (refcountBits !== 16) {
+    throw fail(
+      "Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)",
+    );
+  }
+  if (creation.get("data_file") !== undefined) throw fail(`External data files are only supported ${newer}`);
+  if (creation.get("extended_l2") === "on") throw fail(`Extended L2 entries are only supported ${newer}`);
+  const compression = creation.get("compression_type") ?? "zlib";
+  if (compression !== "zlib") throw fail(`Non-zlib compression type is only supported ${newer}`);
+}
+
+/** @param fail makes the error for another value */
+export function preallocationNamed(value: string, fail: (value: string) => ImgError): Preallocation {
+  const known = PREALLOCATIONS.find((name) => name === value);
+  if (known === undefined) throw fail(value);
+  return known;
+}

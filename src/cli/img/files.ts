@@ -1,0 +1,154 @@
+/**
+ * Images that are named on a command line: options that all sub-commands have,
+ * and opening them with qemu-img's words for what goes wrong.
+ *
+ * Source: QEMU 7.2, qemu-img.c.
+ */
+import { ImageError } from "../../block/image-error.ts";
+import { IMAGE_FORMATS, type ImageFormat, openImage } from "../../block/open-image.ts";
+import type { OtherFiles } from "../../block/other-file.ts";
+import type { Qcow2Image } from "../../block/qcow2/image.ts";
+import type { Qcow2Options } from "../../block/qcow2/open.ts";
+import type { RawDisk } from "../../block/raw-disk.ts";
+import { SystemError } from "../../sys/errors.ts";
+import { didYouMean } from "../key-values.ts";
+import { ImgError } from "./command.ts";
+import type { Option } from "./options.ts";
+
+export type OpenedImage = Qcow2Image | RawDisk;
+
+/** What the options common to most sub-commands set. */
+export interface FileOptions {
+  format: string | undefined;
+  quiet: boolean;
+  shared: boolean;
+  otherFiles: OtherFiles;
+}
+
+export function fileOptions(): FileOptions {
+  return { format: undefined, quiet: false, shared: false, otherFiles: "folder" };
+}
+
+export const FORMAT: Option<FileOptions> = {
+  names: ["f", "format"],
+  argument: "FORMAT",
+  help: "raw or qcow2; by default the file's first bytes decide",
+  set: (target, value) => {
+    target.format = value;
+  },
+};
+
+export const QUIET: Option<FileOptions> = {
+  names: ["q"],
+  help: "prints nothing but errors",
+  set: (target) => {
+    target.quiet = true;
+  },
+};
+
+export const SHARED: Option<FileOptions> = {
+  names: ["U", "force-share"],
+  help: "reads an image that another program has open for writing; what is read may be torn",
+  set: (target) => {
+    target.shared = true;
+  },
+};
+
+export const OTHER_FILES: Option<FileOptions> = {
+  names: ["other-files"],
+  argument: "folder|anywhere",
+  help: "which backing and data files are followed: in the image's folder (default), or any",
+  set: (target, value) => {
+    if (value !== "folder" && value !== "anywhere") {
+      throw new ImgError(`--other-files must be used with folder or anywhere as argument.`);
+    }
+    target.otherFiles = value;
+  },
+};
+
+/** Option names of QEMU's cache modes: accepted and checked; all I/O goes through the host's page cache. */
+const CACHE_MODES = ["none", "off", "writeback", "writethrough", "directsync", "unsafe"];
+
+export function cacheOption(letter: string, kind: string): Option<unknown> {
+  return {
+    names: [letter],
+    argument: "CACHE",
+    help: `accepted for ${kind} and of no effect`,
+    set: (_target, value) => {
+      if (!CACHE_MODES.includes(value)) {
+        throw new ImgError(`Invalid ${letter === "T" ? "source " : ""}cache option: ${value}`);
+      }
+    },
+  };
+}
+
+export const OUTPUT: Option<{ json: boolean }> = {
+  names: ["output"],
+  argument: "human|json",
+  help: "how the answer is printed",
+  set: (target, value) => {
+    if (value !== "human" && value !== "json") {
+      throw new ImgError("--output must be used with human or json as argument.");
+    }
+    target.json = value === "json";
+  },
+};
+
+/** The format of that name. @param complain makes the error of the sentence */
+export function formatNamed(name: string, complain: (meant: string) => Error): ImageFormat {
+  const format = IMAGE_FORMATS.find((known) => known === name);
+  if (format === undefined) throw complain(didYouMean(name, IMAGE_FORMATS));
+  return format;
+}
+
+/** Opens an image for reading, or with `readOnly: false` for writing. @throws {ImgError} */
+export function open(path: string, options: FileOptions, more: Qcow2Options = {}, status = 1): OpenedImage {
+  const format =
+    options.format === undefined
+      ? undefined
+      : formatNamed(
+          options.format,
+          (meant) =>
+            new ImgError(`Could not open '${path}': Unknown driver '${options.format}'${meant}`, status),
+        );
+  const readOnly = more.readOnly ?? true;
+  if (options.shared && !readOnly) {
+    throw new ImgError(
+      `Could not open '${path}': force-share=on can only be used with read-only images`,
+      status,
+    );
+  }
+  try {
+    return openImage(path, {
+      readOnly,
+      otherFiles: options.otherFiles,
+      lock: !options.shared,
+      ...more,
+      ...(format !== undefined && { format }),
+    });
+  } catch (error) {
+    throw new ImgError(`Could not open '${path}': ${whyNotOpened(path, error)}`, status);
+  }
+}
+
+const OPEN_ERRORS = new Map([
+  ["ENOENT", "No such file or directory"],
+  ["EACCES", "Permission denied"],
+  ["EROFS", "Read-only file system"],
+]);
+
+/** Why a file could not be opened or made, in QEMU's words where it has good ones. Our own errors only. */
+export function whyNotOpened(path: string, error: unknown, doing = "open"): string {
+  if (error instanceof ImageError) {
+    if (error.message === `${path}: this is not a qcow2 image`) return "Image is not in qcow2 format";
+    return error.path === path ? error.message.slice(path.length + 2) : error.message;
+  }
+  if (error instanceof SystemError) {
+    const text = error.syscall === "open" ? OPEN_ERRORS.get(error.code) : undefined;
+    if (text !== undefined && error.message.startsWith(`opening ${path}:`)) {
+      return `Could not ${doing} '${path}': ${text}`;
+    }
+    return error.message;
+  }
+  throw error;
+}

@@ -1,0 +1,85 @@
+/**
+ * `vmexit img`: what qemu-img does with disk images, with its options and its
+ * output. docs/img.md says what differs.
+ */
+import type { Writable } from "node:stream";
+import { didYouMean } from "../key-values.ts";
+import { check } from "./check.ts";
+import { type ImgCommand, ImgError } from "./command.ts";
+import { compare } from "./compare.ts";
+import { convert } from "./convert.ts";
+import { create } from "./create.ts";
+import { info } from "./info.ts";
+import { map } from "./map.ts";
+import { optionLines } from "./options.ts";
+import { resize } from "./resize.ts";
+import { snapshot } from "./snapshot.ts";
+
+const COMMANDS: readonly ImgCommand[] = [create, info, check, convert, resize, snapshot, map, compare];
+
+/** Of qemu-img, and not here. */
+const NOT_HERE = ["amend", "bench", "bitmap", "commit", "dd", "measure", "rebase"];
+
+const FAILED = 1;
+
+/** Runs `vmexit img COMMAND …`. Returns the exit status. */
+export function imgCommand(argv: readonly string[], stdout: Writable, stderr: Writable): number {
+  const [word, ...rest] = argv;
+  try {
+    if (word === undefined)
+      throw new ImgError("Not enough arguments\nTry 'vmexit img --help' for more information");
+    if (isHelp(word)) {
+      stdout.write(help());
+      return 0;
+    }
+    const command = COMMANDS.find(({ name }) => name === word);
+    if (command === undefined) throw unknown(word);
+    if (asksForHelp(rest)) {
+      stdout.write(commandHelp(command));
+      return 0;
+    }
+    return command.run(rest, { stdout, stderr });
+  } catch (error) {
+    if (!(error instanceof Error) || !isExpected(error)) throw error;
+    stderr.write(`vmexit img: ${error.message}\n`);
+    return error instanceof ImgError ? error.status : FAILED;
+  }
+}
+
+/** What files and hosts do; anything else is our bug and keeps its stack. */
+function isExpected({ name }: Error): boolean {
+  return name === "ImgError" || name === "ImageError" || name === "SystemError" || name === "AddonError";
+}
+
+function isHelp(word: string): boolean {
+  return /^(-h|--?help)$/.test(word);
+}
+
+/** Not where the word is somebody's value. */
+function asksForHelp(words: readonly string[]): boolean {
+  return words.length === 1 && isHelp(words[0]);
+}
+
+function unknown(word: string): ImgError {
+  const names = COMMANDS.map(({ name }) => name);
+  const why = NOT_HERE.includes(word)
+    ? "; this version has not got this one of qemu-img's"
+    : didYouMean(word, names);
+  return new ImgError(`Command not found: ${word}${why}\nTry 'vmexit img --help' for more information`);
+}
+
+function help(): string {
+  const lines = COMMANDS.map(({ name, help }) => `  ${name.padEnd(8)} ${help}\n`).join("");
+  return `Usage: vmexit img COMMAND [OPTION]… FILE…
+
+Disk images, raw and qcow2, with qemu-img's options and output.
+
+Commands:
+${lines}
+vmexit img COMMAND --help lists a command's options.
+`;
+}
+
+function commandHelp({ name, operands, help, options }: ImgCommand): string {
+  return `Usage: vmexit img ${name} [OPTION]… ${operands}\n\n${name} ${help}.\n\nOptions:\n${optionLines(options)}`;
+}

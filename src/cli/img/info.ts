@@ -1,0 +1,165 @@
+/** `vmexit img info`: what an image is. Source: QEMU 7.2, block/qapi.c. Not shown: names of persistent bitmaps. */
+import { statSync } from "node:fs";
+import { describeImage, type ImageDescription, type Qcow2Description } from "../../block/describe.ts";
+import { resolveOtherFile } from "../../block/other-file.ts";
+import { backingPath } from "./backing.ts";
+import { type ImgCommand, ImgError, oneFile } from "./command.ts";
+import {
+  type FileOptions,
+  FORMAT,
+  fileOptions,
+  OTHER_FILES,
+  OUTPUT,
+  open,
+  SHARED,
+  whyNotOpened,
+} from "./files.ts";
+import { jsonText } from "./json.ts";
+import { type Option, parseOptions } from "./options.ts";
+import { sizeText } from "./sizes.ts";
+import { icountOf, snapshotTable } from "./snapshot-text.ts";
+
+interface InfoDraft extends FileOptions {
+  json: boolean;
+  chain: boolean;
+}
+
+const MAX_CHAIN = 200;
+
+const OPTIONS: readonly Option<InfoDraft>[] = [
+  FORMAT,
+  OUTPUT,
+  {
+    names: ["backing-chain"],
+    help: "shows the images below, too",
+    set: (draft) => {
+      draft.chain = true;
+    },
+  },
+  SHARED,
+  OTHER_FILES,
+];
+
+export const info: ImgCommand = {
+  name: "info",
+  operands: "filename",
+  help: "says what an image is",
+  options: OPTIONS,
+  run: (argv, { stdout }) => {
+    const draft: InfoDraft = { ...fileOptions(), json: false, chain: false };
+    const path = oneFile(parseOptions(argv, OPTIONS, draft));
+    const images = draft.chain ? describeChain(path, draft) : [describe(path, draft)];
+    if (draft.json) stdout.write(jsonText(draft.chain ? images.map(jsonOf) : jsonOf(images[0])));
+    else stdout.write(images.map(textOf).join("\n"));
+    return 0;
+  },
+};
+
+function describe(path: string, draft: FileOptions): ImageDescription {
+  using image = open(path, draft, { otherFiles: "none", repair: false });
+  try {
+    return describeImage(image);
+  } catch (error) {
+    throw new ImgError(`Could not read '${path}': ${whyNotOpened(path, error)}`);
+  }
+}
+
+function describeChain(top: string, draft: FileOptions): readonly ImageDescription[] {
+  const images: ImageDescription[] = [];
+  const seen = new Set<string>();
+  let path = top;
+  let options = draft;
+  for (;;) {
+    const found = describe(path, options);
+    const { dev, ino } = statSync(path, { bigint: true });
+    if (seen.has(`${dev}:${ino}`)) throw new ImgError(`Backing file '${path}' creates an infinite loop.`);
+    if (seen.size === MAX_CHAIN) throw new ImgError(`More than ${MAX_CHAIN} images are below '${top}'.`);
+    seen.add(`${dev}:${ino}`);
+    images.push(found);
+    const below = found.qcow2?.backingFile;
+    if (below === undefined) return images;
+    try {
+      path = resolveOtherFile(path, below, top, draft.otherFiles, "backing file");
+    } catch (error) {
+      throw new ImgError(`Could not open '${backingPath(path, below)}': ${whyNotOpened(path, error)}`);
+    }
+    options = { ...draft, format: found.qcow2?.backingFormat };
+  }
+}
+
+function textOf({ path, format, size, storedBytes, qcow2 }: ImageDescription): string {
+  const lines = [
+    `image: ${path}`,
+    `file format: ${format}`,
+    `virtual size: ${sizeText(size)} (${size} bytes)`,
+    `disk size: ${sizeText(storedBytes)}`,
+    ...(qcow2 === undefined ? [] : qcow2Lines(path, qcow2)),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function qcow2Lines(path: string, qcow2: Qcow2Description): string[] {
+  const { clusterSize, dirty, backingFile, backingFormat, snapshots } = qcow2;
+  const lines = [`cluster_size: ${clusterSize}`];
+  if (dirty) lines.push("cleanly shut down: no");
+  if (backingFile !== undefined) {
+    const actual = backingPath(path, backingFile);
+    lines.push(`backing file: ${backingFile}${actual === backingFile ? "" : ` (actual path: ${actual})`}`);
+  }
+  if (backingFormat !== undefined) lines.push(`backing file format: ${backingFormat}`);
+  if (snapshots.length > 0) lines.push(snapshotTable(snapshots).trimEnd());
+  lines.push("Format specific information:");
+  for (const [key, value] of Object.entries(specificOf(qcow2))) {
+    lines.push(`    ${key.replaceAll("-", " ")}: ${value}`);
+  }
+  return lines;
+}
+
+/** Keys in the order in which both forms have them. */
+function specificOf(qcow2: Qcow2Description): Record<string, string | number | boolean> {
+  const { version, compression, lazyRefcounts, refcountBits, dataFile, dataFileRaw, corrupt, extendedL2 } =
+    qcow2;
+  return {
+    compat: version === 2 ? "0.10" : "1.1",
+    "compression-type": compression,
+    ...(version === 3 && { "lazy-refcounts": lazyRefcounts }),
+    "refcount-bits": refcountBits,
+    ...(dataFile !== undefined && { "data-file": dataFile, "data-file-raw": dataFileRaw }),
+    ...(version === 3 && { corrupt, "extended-l2": extendedL2 }),
+  };
+}
+
+function jsonOf({ path, format, size, storedBytes, qcow2 }: ImageDescription): unknown {
+  const backingFile = qcow2?.backingFile;
+  return {
+    ...(qcow2 !== undefined && qcow2.snapshots.length > 0 && { snapshots: snapshotsJson(qcow2) }),
+    ...(qcow2?.backingFormat !== undefined && { "backing-filename-format": qcow2.backingFormat }),
+    "virtual-size": size,
+    filename: path,
+    ...(qcow2 !== undefined && { "cluster-size": qcow2.clusterSize }),
+    format,
+    "actual-size": storedBytes,
+    ...(qcow2 !== undefined && { "format-specific": { type: "qcow2", data: specificOf(qcow2) } }),
+    ...(backingFile !== undefined && {
+      "full-backing-filename": backingPath(path, backingFile),
+      "backing-filename": backingFile,
+    }),
+    "dirty-flag": qcow2?.dirty ?? false,
+  };
+}
+
+function snapshotsJson({ snapshots }: Qcow2Description): unknown {
+  return snapshots.map((snapshot) => {
+    const icount = icountOf(snapshot);
+    return {
+      ...(icount !== undefined && { icount: Number(icount) }),
+      "vm-clock-nsec": snapshot.vmClock % 1_000_000_000,
+      name: snapshot.name,
+      "date-sec": snapshot.seconds,
+      "date-nsec": snapshot.nanoseconds,
+      "vm-clock-sec": Math.floor(snapshot.vmClock / 1_000_000_000),
+      id: snapshot.id,
+      "vm-state-size": snapshot.vmStateSize,
+    };
+  });
+}

@@ -1,0 +1,29 @@
+/** The line that `-p` shows: "    (42.00/100%)", over and over in place. */
+import type { Writable } from "node:stream";
+
+/** Per cent between two updates. */
+const STEP = 2;
+
+export class Progress {
+  readonly #stream: Writable | undefined;
+  #shown = -STEP;
+
+  /** @param stream undefined prints nothing */
+  constructor(stream: Writable | undefined) {
+    this.#stream = stream;
+    this.show(0);
+  }
+
+  /** @param part of the work that is done, 0 to 1 */
+  show(part: number): void {
+    const percent = part * 100;
+    if (percent - this.#shown < STEP && percent < 100) return;
+    this.#shown = percent;
+    this.#stream?.write(`    (${percent.toFixed(2)}/100%)\r`);
+  }
+
+  end(): void {
+    this.show(1);
+    this.#stream?.write("\n");
+  }
+}

@@ -1,0 +1,40 @@
+/** Sizes as qemu-img reads and prints them. Source: QEMU util/cutils.c, qemu_strtosz and size_to_str. */
+import { ImgError } from "./command.ts";
+
+const SUFFIXES = "bkmgtpe";
+const UNITS = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+
+/**
+ * Bytes: "1.5G", "512k", "0x1000", "4096". Fractions of a byte are dropped.
+ * Undefined for what is no size, is negative, or is 2^53 bytes or more.
+ */
+export function sizeOf(text: string): number | undefined {
+  const match = /^(?:(0x[0-9a-f]+)|(\d+(?:\.\d*)?)([bkmgtpe]?))$/i.exec(text);
+  if (match === null) return undefined;
+  const [, hex, digits, suffix = ""] = match;
+  if (digits?.includes(".") && (suffix === "" || suffix.toLowerCase() === "b")) return undefined;
+  const unit = 1024 ** Math.max(0, SUFFIXES.indexOf(suffix.toLowerCase()));
+  const bytes = hex === undefined ? Math.floor(Number(digits) * unit) : Number(hex);
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+/** @param what begins the message: "image size" @throws {ImgError} */
+export function parseSize(text: string, what: string): number {
+  const bytes = sizeOf(text);
+  if (bytes !== undefined) return bytes;
+  if (/^\d+[kmgtpe]?$/i.test(text)) {
+    throw new ImgError(`Invalid ${what} specified. Must be between 0 and ${Number.MAX_SAFE_INTEGER}.`);
+  }
+  throw new ImgError(
+    `Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for\nvmexit img: kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.`,
+  );
+}
+
+/** "1.32 MiB", with three digits. */
+export function sizeText(bytes: number): string {
+  // A unit starts at 1000 of the one below, so that three digits are enough.
+  let unit = 0;
+  while (bytes / 1024 ** unit >= 1000) unit++;
+  const rounded = Number((bytes / 1024 ** unit).toPrecision(3));
+  return `${rounded >= 1000 ? "1e+03" : rounded} ${UNITS[unit]}B`;
+}
