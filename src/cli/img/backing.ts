@@ -2,7 +2,7 @@
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { IMAGE_FORMATS, openImage, probeFormat } from "../../block/open-image.ts";
 import { didYouMean } from "../key-values.ts";
-import type { ImgError } from "./command.ts";
+import { ImgError } from "./command.ts";
 import type { Creation } from "./creation.ts";
 import { type FileOptions, whyNotOpened } from "./files.ts";
 
@@ -36,7 +36,7 @@ export function backingSize(
     using backing = openImage(path, { format, readOnly: true, otherFiles });
     return backing.size;
   } catch (error) {
-    throw error instanceof Error && error.name === "ImgError"
+    throw error instanceof ImgError
       ? error
       : fail(`${whyNotOpened(path, error)}\nCould not open backing image.`);
   }

@@ -131,6 +131,15 @@ export function open(path: string, options: FileOptions, more: Qcow2Options = {}
   }
 }
 
+/** For a file that is written to, and that only its first bytes say is raw. Empty for others. */
+export function probedRawWarning({ path, format }: OpenedImage, options: FileOptions): string {
+  if (format !== "raw" || options.format !== undefined) return "";
+  return `WARNING: Image format was not specified for '${path}' and probing guessed raw.
+         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
+         Specify the 'raw' format explicitly to remove the restrictions.
+`;
+}
+
 const OPEN_ERRORS = new Map([
   ["ENOENT", "No such file or directory"],
   ["EACCES", "Permission denied"],

@@ -3,6 +3,9 @@
  * output. docs/img.md says what differs.
  */
 import type { Writable } from "node:stream";
+import { ImageError } from "../../block/image-error.ts";
+import { SystemError } from "../../sys/errors.ts";
+import { AddonError } from "../../sys/native.ts";
 import { didYouMean } from "../key-values.ts";
 import { check } from "./check.ts";
 import { type ImgCommand, ImgError } from "./command.ts";
@@ -40,15 +43,15 @@ export function imgCommand(argv: readonly string[], stdout: Writable, stderr: Wr
     }
     return command.run(rest, { stdout, stderr });
   } catch (error) {
-    if (!(error instanceof Error) || !isExpected(error)) throw error;
+    if (!isExpected(error)) throw error;
     stderr.write(`vmexit img: ${error.message}\n`);
     return error instanceof ImgError ? error.status : FAILED;
   }
 }
 
-/** What files and hosts do; anything else is our bug and keeps its stack. */
-function isExpected({ name }: Error): boolean {
-  return name === "ImgError" || name === "ImageError" || name === "SystemError" || name === "AddonError";
+/** What command lines, files and hosts do; anything else is our bug and keeps its stack. */
+function isExpected(error: unknown): error is Error {
+  return [ImgError, ImageError, SystemError, AddonError].some((kind) => error instanceof kind);
 }
 
 function isHelp(word: string): boolean {

@@ -1,6 +1,5 @@
 /** `vmexit img resize`: makes a disk larger or smaller. Source: QEMU 7.2, qemu-img.c (img_resize). */
 import { lengthenRaw } from "../../block/create-image.ts";
-import { probeFormat } from "../../block/open-image.ts";
 import { Qcow2Image } from "../../block/qcow2/image.ts";
 import type { Preallocation } from "../../block/qcow2/preallocate.ts";
 import { resizeQcow2 } from "../../block/qcow2/resize.ts";
@@ -13,6 +12,7 @@ import {
   type OpenedImage,
   OTHER_FILES,
   open,
+  probedRawWarning,
   QUIET,
   whyNotOpened,
 } from "./files.ts";
@@ -75,7 +75,7 @@ function resizeFile(path: string, typed: string, draft: ResizeDraft, { stdout, s
     );
   }
   using image = open(path, draft, { readOnly: false });
-  if (draft.format === undefined && probeFormat(path) === "raw") stderr.write(probedRaw(path));
+  stderr.write(probedRawWarning(image, draft));
   const before = image.size;
   const size = sign === "+" ? before + bytes : sign === "-" ? before - bytes : bytes;
   if (size <= 0 || !Number.isSafeInteger(size)) throw new ImgError("New image size must be positive");
@@ -106,11 +106,4 @@ function setSize(image: OpenedImage, size: number, preallocation: Preallocation)
     if (preallocation === "metadata") throw new ImgError("Unsupported preallocation mode: metadata");
     lengthenRaw(image.file, size, preallocation);
   }
-}
-
-function probedRaw(path: string): string {
-  return `WARNING: Image format was not specified for '${path}' and probing guessed raw.
-         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
-         Specify the 'raw' format explicitly to remove the restrictions.
-`;
 }

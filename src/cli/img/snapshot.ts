@@ -5,7 +5,16 @@ import { findSnapshot } from "../../block/qcow2/snapshot-table.ts";
 import { applySnapshot, createSnapshot, deleteSnapshot, listSnapshots } from "../../block/qcow2/snapshots.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { type ImgCommand, ImgError, oneFile, usageError } from "./command.ts";
-import { type FileOptions, fileOptions, OTHER_FILES, open, QUIET, SHARED, whyNotOpened } from "./files.ts";
+import {
+  type FileOptions,
+  fileOptions,
+  OTHER_FILES,
+  open,
+  probedRawWarning,
+  QUIET,
+  SHARED,
+  whyNotOpened,
+} from "./files.ts";
 import { type Option, parseOptions } from "./options.ts";
 import { snapshotTable } from "./snapshot-text.ts";
 
@@ -60,7 +69,7 @@ export const snapshot: ImgCommand = {
   operands: "filename",
   help: "lists, takes, applies and deletes snapshots inside an image",
   options: OPTIONS,
-  run: (argv, { stdout }) => {
+  run: (argv, { stdout, stderr }) => {
     const draft: SnapshotDraft = { ...fileOptions(), action: undefined, name: "" };
     const path = oneFile(parseOptions(argv, OPTIONS, draft));
     const { name, action } = draft;
@@ -68,6 +77,7 @@ export const snapshot: ImgCommand = {
     if (action === undefined) return 0;
     if (!(image instanceof Qcow2Image)) {
       if (action === "list") return 0;
+      stderr.write(probedRawWarning(image, draft));
       throw new ImgError(`Could not ${DOING[action]} '${name}': -95 (Operation not supported)`);
     }
     try {
