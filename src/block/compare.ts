@@ -52,7 +52,13 @@ export function compareDisks(
 }
 
 function isStoredAlike(one: BlockStatus, other: BlockStatus): boolean {
-  return one.zero === other.zero && one.data === other.data && one.allocated === other.allocated;
+  const isPacked = ({ zero, place }: BlockStatus) => !zero && place === undefined;
+  return (
+    one.zero === other.zero &&
+    one.data === other.data &&
+    one.allocated === other.allocated &&
+    isPacked(one) === isPacked(other)
+  );
 }
 
 function firstDifference(

@@ -1,7 +1,5 @@
 /** What an image is, as far as its header and its directory of snapshots say. */
 import { statSync } from "node:fs";
-import { ImageError } from "./image-error.ts";
-import { resolveOtherFile } from "./other-file.ts";
 import {
   AUTOCLEAR_DATA_FILE_RAW,
   COMPAT_LAZY_REFCOUNTS,
@@ -19,7 +17,7 @@ export interface ImageDescription {
   readonly format: "raw" | "qcow2";
   /** Bytes of the disk. */
   readonly size: number;
-  /** Bytes that the host has stored for it, with its data file. */
+  /** Bytes that the host has stored for the file; an external data file is not counted. */
   readonly storedBytes: number;
   /** Of qcow2 images. */
   readonly qcow2: Qcow2Description | undefined;
@@ -54,7 +52,7 @@ export function describeImage(image: Qcow2Image | RawDisk): ImageDescription {
     path,
     format: "qcow2",
     size,
-    storedBytes: storedBytes + storedInDataFile(image),
+    storedBytes,
     qcow2: {
       version: header.version,
       clusterSize: metadata.geometry.clusterSize,
@@ -75,15 +73,4 @@ export function describeImage(image: Qcow2Image | RawDisk): ImageDescription {
 
 function stored(path: string): number {
   return statSync(path).blocks * 512;
-}
-
-/** Looked at only where it would be followed; it counts nothing otherwise. */
-function storedInDataFile({ path, header }: Qcow2Image): number {
-  if (header.dataFile === undefined) return 0;
-  try {
-    return stored(resolveOtherFile(path, header.dataFile, path, "folder", "data file"));
-  } catch (error) {
-    if (error instanceof ImageError) return 0;
-    throw error;
-  }
 }

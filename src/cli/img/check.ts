@@ -15,6 +15,7 @@ import {
 } from "./files.ts";
 import { jsonText } from "./json.ts";
 import { type Option, parseOptions } from "./options.ts";
+import { fixed } from "./sizes.ts";
 
 const NOT_CHECKED = 1;
 const CORRUPT = 2;
@@ -100,7 +101,7 @@ function textOf(result: CheckResult): string {
     text += `\n${leaks} leaked clusters were found on the image.\nThis means waste of disk space, but no harm to data.\n`;
   }
   if (totalClusters > 0 && allocatedClusters > 0) {
-    const share = (part: number, whole: number) => `${((part * 100) / whole).toFixed(2)}%`;
+    const share = (part: number, whole: number) => `${fixed((part * 100) / whole, 2)}%`;
     const fragmented = share(result.fragmentedClusters, allocatedClusters);
     const compressed = share(result.compressedClusters, allocatedClusters);
     text += `${allocatedClusters}/${totalClusters} = ${share(allocatedClusters, totalClusters)} allocated, ${fragmented} fragmented, ${compressed} compressed clusters\n`;

@@ -79,12 +79,13 @@ function run(path: string, otherPath: string, draft: CompareDraft, { stdout }: I
       say("Strict mode: Image size mismatch!");
       return DIFFER;
     }
-    say("Warning: Image size mismatch!");
   }
   const progress = new Progress(draft.progress && !quiet ? stdout : undefined);
   const total = Math.max(1, one.size, other.size);
   try {
     const found = compareDisks(one, other, { strict, progress: (done) => progress.show(done / total) });
+    const behind = found === undefined || found.offset >= Math.min(one.size, other.size);
+    if (one.size !== other.size && behind) say("Warning: Image size mismatch!");
     if (found?.kind === "status") say(`Strict mode: Offset ${found.offset} block status mismatch!`);
     else if (found !== undefined) say(`Content mismatch at offset ${found.offset}!`);
     else say("Images are identical.");

@@ -222,7 +222,9 @@ function openSource(path: string, draft: ConvertDraft): OpenedImage {
   const found = open(path, draft, { snapshot });
   if (found instanceof Qcow2Image) return found;
   found.close();
-  throw new ImgError("Failed to load snapshot: Can't find snapshot");
+  throw new ImgError(
+    "Failed to load snapshot: Block format 'raw' used by device '' does not support temporarily loading internal snapshots",
+  );
 }
 
 function convertTo(

@@ -35,6 +35,15 @@ export function sizeText(bytes: number): string {
   // A unit starts at 1000 of the one below, so that three digits are enough.
   let unit = 0;
   while (bytes / 1024 ** unit >= 1000) unit++;
-  const rounded = Number((bytes / 1024 ** unit).toPrecision(3));
+  const value = bytes / 1024 ** unit;
+  const rounded = Number(fixed(value, value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3));
   return `${rounded >= 1000 ? "1e+03" : rounded} ${UNITS[unit]}B`;
+}
+
+/** As printf's "%.2f" has it: what lies in the middle goes to the even digit. */
+export function fixed(value: number, digits: number): string {
+  const scaled = value * 10 ** digits;
+  const below = Math.floor(scaled);
+  const isTie = scaled - below === 0.5;
+  return isTie ? ((below + (below % 2)) / 10 ** digits).toFixed(digits) : value.toFixed(digits);
 }

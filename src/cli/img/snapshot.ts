@@ -74,10 +74,10 @@ export const snapshot: ImgCommand = {
     const path = oneFile(parseOptions(argv, OPTIONS, draft));
     const { name, action } = draft;
     using image = open(path, draft, { readOnly: action === undefined || action === "list" });
+    if (action !== "list") stderr.write(probedRawWarning(image, draft));
     if (action === undefined) return 0;
     if (!(image instanceof Qcow2Image)) {
       if (action === "list") return 0;
-      stderr.write(probedRawWarning(image, draft));
       throw new ImgError(`Could not ${DOING[action]} '${name}': -95 (Operation not supported)`);
     }
     try {

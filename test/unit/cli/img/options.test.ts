@@ -36,7 +36,7 @@ test("options stand before, between and behind operands, in all of getopt's spel
   expect(parse("-q", "-f", "raw", "a", "b")).toEqual(expected);
   expect(parse("a", "-qfraw", "b")).toEqual(expected);
   expect(parse("a", "b", "--format=raw", "-q")).toEqual(expected);
-  expect(parse("a", "--fo=x", "--format", "raw", "b", "-q".repeat(1))).toEqual(expected);
+  expect(parse("a", "--form=x", "--format", "raw", "b", "-q".repeat(1))).toEqual(expected);
   expect(parse("-qf", "raw", "--", "a", "b")).toEqual(expected);
 });
 
