@@ -112,7 +112,7 @@ function tracedLoop(vcpu: Vcpu, synced: boolean): { loop: (count: number) => voi
   const registers = vcpu.exitRegisters(synced);
   const parts = { vcpu, registers, writer: new TraceWriter(buffer), ram: new GuestMemory(ram, []) };
   const recorder = new ExitRecorder(parts);
-  const reader = new TraceReader(buffer);
+  const reader = new TraceReader(buffer, vcpu.times);
   const loop = (count: number) => {
     sink.left = count;
     sink.control.request(TRACE);

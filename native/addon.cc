@@ -21,7 +21,6 @@
 #include "kvm_system.h"
 #include "kvm_vcpu.h"
 #include "kvm_vm.h"
-#include "lap_timer.h"
 #include "pty.h"
 
 namespace vmexit {
@@ -36,7 +35,6 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Epoll", Epoll::Define(env));
   exports.Set("FileIo", FileIo::Define(env));
   exports.Set("Pty", Pty::Define(env));
-  exports.Set("lapTimer", Napi::Function::New(env, LapTimer));
   // Functions, so that a thread that does not ask does not pay.
   exports.Set("layout",
               Napi::Function::New(env, [](const Napi::CallbackInfo& info) {

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <mutex>
@@ -48,7 +49,15 @@ uint8_t* ImmediateExit(const VcpuState& state) {
   return &state.page.as<kvm_run>()->immediate_exit;
 }
 
+// Whole ns: exact for the first 104 days of a host, then to 2 ns.
+double Monotonic() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
+}
+
 // KVM_RUN. kvm_run.exit_reason or -errno.
+template <bool kTimed>
 int EnterGuest(VcpuState* state) {
   if (state == nullptr) return -EBADF;
   const VcpuClaim claim(state);
@@ -56,11 +65,17 @@ int EnterGuest(VcpuState* state) {
   thread_local const bool receives_kicks = ReceiveKicks();
   if (!receives_kicks) return -EPERM;
 
+  if constexpr (kTimed) {
+    state->times[0].store(Monotonic(), std::memory_order_relaxed);
+  }
   int failed = 0;
   do {
     failed = ::ioctl(state->fd.get(), KVM_RUN, 0) < 0 ? errno : 0;
     // EAGAIN: a CPU that waited for its start-up IPI has got it.
   } while (failed == EAGAIN);
+  if constexpr (kTimed) {
+    state->times[1].store(Monotonic(), std::memory_order_relaxed);
+  }
   if (failed == EINTR) {
     // Cleared here, before anybody looks at why: a kick from now on is about
     // something new and ends the next run.
@@ -88,6 +103,7 @@ Napi::Function KvmVcpu::Define(Napi::Env env) {
       InstanceMethod<&KvmVcpu::Runner>("runner"),
       InstanceMethod<&KvmVcpu::Kick>("kick"),
       InstanceMethod<&KvmVcpu::RunPage>("runPage"),
+      InstanceMethod<&KvmVcpu::Times>("times"),
       InstanceMethod<&KvmVcpu::BenchRunLoop>("benchRunLoop"),
   };
   AddStateMethods(&methods);
@@ -100,15 +116,18 @@ Napi::Value KvmVcpu::Close(const Napi::CallbackInfo& info) {
   return Handle::Close(info);
 }
 
-// runner(): a function run() for this vCPU, see Run(). A function and not a
-// method because it is called for every exit: the state comes with the call,
+// runner(timed): a function run() for this vCPU, see Run(). A function and not
+// a method because it is called for every exit: the state comes with the call,
 // where a method has to find it behind its object, which takes several times
 // as long.
 Napi::Value KvmVcpu::Runner(const Napi::CallbackInfo& info) {
+  const Napi::Value timed = info[0];
+  if (!timed.IsBoolean()) return Result(info, -EINVAL);
   if (!state_) return Result(info, -EBADF);
   if (!runner_) runner_ = std::make_shared<VcpuRunner>(VcpuRunner{state_});
   napi_value function = nullptr;
-  if (napi_create_function(info.Env(), "run", NAPI_AUTO_LENGTH, Run,
+  if (napi_create_function(info.Env(), "run", NAPI_AUTO_LENGTH,
+                           timed.As<Napi::Boolean>() ? Run<true> : Run<false>,
                            runner_.get(), &function) != napi_ok) {
     return Result(info, -ENOMEM);
   }
@@ -126,13 +145,16 @@ Napi::Value KvmVcpu::Runner(const Napi::CallbackInfo& info) {
 }
 
 // run() blocks the calling thread in the guest. Returns kvm_run.exit_reason, or
-// -EINTR after a kick; the caller then looks at why it was kicked.
+// -EINTR after a kick; the caller then looks at why it was kicked. A timed one
+// also notes when, see times().
+template <bool kTimed>
 napi_value KvmVcpu::Run(napi_env env, napi_callback_info info) {
   void* data = nullptr;
   napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
   napi_value result = nullptr;
   napi_create_int32(
-      env, EnterGuest(static_cast<VcpuRunner*>(data)->state.get()), &result);
+      env, EnterGuest<kTimed>(static_cast<VcpuRunner*>(data)->state.get()),
+      &result);
   return result;
 }
 
@@ -156,6 +178,14 @@ Napi::Value KvmVcpu::Kick(const Napi::CallbackInfo& info) {
 Napi::Value KvmVcpu::RunPage(const Napi::CallbackInfo& info) {
   if (!state_) return Result(info, -EBADF);
   return views_.Get(info, state_, state_->page.data(), state_->page.size());
+}
+
+// times(): VcpuState's as an ArrayBuffer of two doubles.
+Napi::Value KvmVcpu::Times(const Napi::CallbackInfo& info) {
+  static_assert(sizeof(state_->times) == 2 * sizeof(double));
+  if (!state_) return Result(info, -EBADF);
+  return views_.Get(info, state_, reinterpret_cast<uint8_t*>(state_->times),
+                    sizeof(state_->times));
 }
 
 }  // namespace vmexit

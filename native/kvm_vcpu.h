@@ -28,6 +28,9 @@ struct VcpuState {
   const Mapping page;  // kvm_run
   Fd stats;
   const Fd fd;
+  // CLOCK_MONOTONIC in ns: when a timed run entered the last KVM_RUN, and when
+  // it left it. One thread writes, any may look.
+  std::atomic<double> times[2] = {};
   // The thread that is inside an ioctl of this vCPU, or 0. The kernel would
   // make a second thread wait until the guest exits, perhaps for ever.
   std::atomic<pid_t> user{0};
@@ -52,9 +55,11 @@ class KvmVcpu : public Handle<KvmVcpu, VcpuState> {
  private:
   // kvm_vcpu.cc: entering the guest and leaving it
   Napi::Value Runner(const Napi::CallbackInfo& info);
+  template <bool kTimed>
   static napi_value Run(napi_env env, napi_callback_info info);
   Napi::Value Kick(const Napi::CallbackInfo& info);
   Napi::Value RunPage(const Napi::CallbackInfo& info);
+  Napi::Value Times(const Napi::CallbackInfo& info);
 
   // kvm_vcpu_state.cc: registers and everything else that a vCPU holds
   static void AddStateMethods(Methods* methods);

@@ -66,13 +66,14 @@ export class Vcpu {
   readonly exit: Exit;
   readonly #native: NativeKvmVcpu;
   readonly #run: () => number;
+  /** Made when it is first asked for: few vCPUs are timed. */
+  #timed: { run: () => number; times: Float64Array } | undefined;
 
   /** Use Vm.createVcpu or Vcpu.attach. */
   constructor(handle: NativeKvmVcpu) {
     const page = handle.runPage();
     if (typeof page === "number") fail(page, "mmap(kvm_run)", "looking at a vCPU");
-    const run = handle.runner();
-    if (typeof run === "number") fail(run, "runner(vCPU)", "looking at a vCPU");
+    const run = runner(handle, false);
     this.exit = new Exit(page);
     this.#native = handle;
     this.#run = run;
@@ -101,6 +102,18 @@ export class Vcpu {
     const result = this.#run();
     if (result < 0 && result !== INTERRUPTED) fail(result, "ioctl(KVM_RUN)", "running the guest");
     return result;
+  }
+
+  /** As `run`, and notes the time in `times`. */
+  runTimed(): number {
+    const result = this.#timedRun.run();
+    if (result < 0 && result !== INTERRUPTED) fail(result, "ioctl(KVM_RUN)", "running the guest");
+    return result;
+  }
+
+  /** When `runTimed` last entered KVM_RUN, and when it left it: ns of CLOCK_MONOTONIC. The same in every thread. */
+  get times(): Float64Array {
+    return this.#timedRun.times;
   }
 
   /**
@@ -377,6 +390,11 @@ export class Vcpu {
     this.close();
   }
 
+  get #timedRun(): { run: () => number; times: Float64Array } {
+    this.#timed ??= { run: runner(this.#native, true), times: timesOf(this.#native) };
+    return this.#timed;
+  }
+
   #readStats(offset: number, out: Uint8Array): number {
     return check(this.#native.readStats(offset, out), "ioctl(KVM_GET_STATS_FD)", "reading KVM's statistics");
   }
@@ -392,4 +410,16 @@ export class Vcpu {
     check(this.#native.getSregs(bytes), "ioctl(KVM_GET_SREGS)", "reading special registers");
     return bytes;
   }
+}
+
+function runner(handle: NativeKvmVcpu, timed: boolean): () => number {
+  const run = handle.runner(timed);
+  if (typeof run === "number") fail(run, "runner(vCPU)", "looking at a vCPU");
+  return run;
+}
+
+function timesOf(handle: NativeKvmVcpu): Float64Array {
+  const times = handle.times();
+  if (typeof times === "number") fail(times, "times(vCPU)", "looking at a vCPU");
+  return new Float64Array(times);
 }

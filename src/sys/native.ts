@@ -131,9 +131,10 @@ type StructIoctl = (bytes: Uint8Array) => number;
 
 export interface NativeKvmVcpu extends NativeHandle {
   /** A function that runs this vCPU; it costs less to call than a method. */
-  runner(): (() => number) | number;
+  runner(timed: boolean): (() => number) | number;
   kick(): number;
   runPage(): ArrayBuffer | number;
+  times(): ArrayBuffer | number;
   benchRunLoop(count: number): number;
   getRegs: StructIoctl;
   setRegs: StructIoctl;
@@ -179,8 +180,6 @@ export interface NativeAddon {
   readonly KvmSystem: new () => NativeKvmSystem;
   readonly KvmVm: new () => NativeKvmVm;
   readonly KvmVcpu: new () => NativeKvmVcpu;
-  /** A function lap(): ns of CLOCK_MONOTONIC since the call before; of the first call, since the clock began. */
-  lapTimer(): (() => number) | number;
   layout(): Readonly<Record<string, NumberTable>>;
   constants(): NumberTable;
 }

@@ -105,6 +105,8 @@ export interface ExitData {
 export class TraceWriter extends Slots {
   #tail = 0;
   #lost = 0;
+  /** The newest record is published, and how long the exit took is not yet known. */
+  #unsettled = false;
 
   constructor(buffer: SharedArrayBuffer) {
     super(buffer);
@@ -132,6 +134,7 @@ export class TraceWriter extends Slots {
     const { f, w, b } = this;
     floats[f + F_TIME] = time;
     floats[f + F_INSIDE] = inside;
+    floats[f + F_OUTSIDE] = Number.NaN;
     words[w + W_RIP] = registers.ripLow;
     words[w + W_RIP + 1] = registers.ripHigh;
     words[w + W_LOST] = this.#lost;
@@ -168,12 +171,20 @@ export class TraceWriter extends Slots {
     this.bytes[this.b + B_HAS_STATE] = 1;
   }
 
-  /** Hands the record over. @param outside ns since its time */
-  publish(outside: number): void {
-    this.floats[this.f + F_OUTSIDE] = outside;
+  /** Hands the record over. */
+  publish(): void {
+    this.#unsettled = true;
     if (this.#lost !== 0) this.#setLost(0);
     this.#tail = (this.#tail + 1) | 0;
     Atomics.store(this.control, TAIL, this.#tail);
+  }
+
+  /** Completes what was published last: the vCPU went on at `time`, in ns of CLOCK_MONOTONIC. Others do not change. */
+  settle(time: number): void {
+    if (!this.#unsettled) return;
+    this.#unsettled = false;
+    // The reader may have taken it: then this is nobody's memory until the next record.
+    this.floats[this.f + F_OUTSIDE] = time - this.floats[this.f + F_TIME];
   }
 
   #setLost(count: number): void {
@@ -184,17 +195,31 @@ export class TraceWriter extends Slots {
 
 /** The reader's side: `next` looks at the oldest record, the getters read it, `take` frees its place. */
 export class TraceReader extends Slots {
+  readonly #times: Float64Array;
+  #outside = 0;
+
+  /** @param times of the vCPU that writes: Vcpu.times */
+  constructor(buffer: SharedArrayBuffer, times: Float64Array) {
+    super(buffer);
+    this.#times = times;
+  }
+
   /** From the next exit on, registers and code are recorded too, or no longer. */
   wantState(wanted: boolean): void {
     Atomics.store(this.control, WANT_STATE, wanted ? 1 : 0);
   }
 
-  /** False if there is no record. */
+  /** False if there is no record that is complete. */
   next(): boolean {
     const head = Atomics.load(this.control, HEAD);
+    const entered = this.#times[0];
+    // Between the time and the record: if the time is that of a later entry, the record is settled.
     if (head === Atomics.load(this.control, TAIL)) return false;
     this.pick(head & MASK);
-    return true;
+    const settled = this.floats[this.f + F_OUTSIDE];
+    // The newest record is settled when the vCPU leaves KVM_RUN, which may be long after it entered.
+    this.#outside = Number.isNaN(settled) ? entered - this.time : settled;
+    return this.#outside >= 0;
   }
 
   take(): void {
@@ -218,7 +243,7 @@ export class TraceReader extends Slots {
 
   /** ns until the next KVM_RUN. */
   get outside(): number {
-    return this.floats[this.f + F_OUTSIDE];
+    return this.#outside;
   }
 
   /** Records dropped between the one before and this one. */

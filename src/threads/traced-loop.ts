@@ -25,8 +25,7 @@ export function runTracedVcpu(
   recorder.start();
   try {
     while (control.tracing) {
-      recorder.entering();
-      const reason = vcpu.run();
+      const reason = vcpu.runTimed();
       recorder.left();
       if (reason === INTERRUPTED) {
         interrupted[0]++;
@@ -40,8 +39,8 @@ export function runTracedVcpu(
     }
     // As in runVcpu: an instruction may want several answers before it is done.
     for (;;) {
-      recorder.entering();
-      const reason = vcpu.completeExit();
+      vcpu.kick(); // as Vcpu.completeExit does
+      const reason = vcpu.runTimed();
       recorder.left();
       if (reason === INTERRUPTED) return undefined;
       exits[reason]++;
@@ -51,7 +50,6 @@ export function runTracedVcpu(
       if (ending !== undefined) return ending;
     }
   } finally {
-    recorder.entering();
     recorder.stop();
   }
 }

@@ -37,7 +37,7 @@ export class TraceTap {
   start(state: boolean): void {
     if (this.#readers.length === 0) {
       const rings = this.#board.vcpus.map(() => new SharedArrayBuffer(TRACE_RING_BYTES));
-      this.#readers = rings.map((ring) => new TraceReader(ring));
+      this.#readers = rings.map((ring, n) => new TraceReader(ring, this.#board.vcpus[n].times));
       this.#threads.send(rings.map((ring) => ({ kind: "trace", ring })));
     }
     for (const reader of this.#readers) reader.wantState(state);

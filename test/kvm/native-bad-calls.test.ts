@@ -278,7 +278,7 @@ function detached(): Uint8Array {
 
 test("a run function answers EBADF after its vCPU is closed, however it is called", () => {
   const { vcpu } = openAll();
-  const runs = [vcpu.runner(), vcpu.runner()];
+  const runs = [vcpu.runner(false), vcpu.runner(false)];
   for (const run of runs) {
     if (typeof run === "number") throw new Error(`no run function: ${run}`);
     vcpu.kick();

@@ -17,7 +17,7 @@ const RUN_ONCE = `
   const cpu = new native.KvmVcpu();
   if (cpu.attach(data) !== 0) throw new Error("no such vCPU");
   post("ready");
-  const result = cpu.runner()();
+  const result = cpu.runner(false)();
   cpu.close();
   post(result);
 `;
@@ -59,7 +59,7 @@ test("of many kicks at any moment none is lost", async () => {
     `
       const cpu = new native.KvmVcpu();
       cpu.attach(data.token);
-      const run = cpu.runner();
+      const run = cpu.runner(false);
       let other = 0;
       post("ready");
       for (let i = 0; i < data.rounds; i++) {
@@ -139,7 +139,7 @@ test("a thread that ends lets go of all it had, closed or not", async () => {
       const cpu = new native.KvmVcpu();
       vm.createVcpu(cpu, 5);
       globalThis.page = cpu.runPage();
-      globalThis.kept = [ram, shared, event, vm, cpu, cpu.runner()];
+      globalThis.kept = [ram, shared, event, vm, cpu, cpu.runner(false)];
       post("done");
     `,
     { ram: guest.ram.token, vm: guest.vm.token },

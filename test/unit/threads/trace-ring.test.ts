@@ -14,7 +14,8 @@ import { CPU_MODES, REGISTER_NAMES } from "../../../src/trace/format.ts";
 
 function ring() {
   const buffer = new SharedArrayBuffer(TRACE_RING_BYTES);
-  return { writer: new TraceWriter(buffer), reader: new TraceReader(buffer), buffer };
+  const times = new Float64Array(2);
+  return { writer: new TraceWriter(buffer), reader: new TraceReader(buffer, times), buffer, times };
 }
 
 /** Registers as KVM leaves them in the kvm_run page. */
@@ -48,7 +49,8 @@ test("what the vCPU records is what the reader finds, oldest first", () => {
     expect(writer.begin(1000 * n, 100 * n, 2, registers)).toBe(true);
     writer.putAccess(n === 1, 0x3f8, 1, 3);
     writer.putData(bytes(n, n, n));
-    writer.publish(10 * n);
+    writer.publish();
+    writer.settle(1010 * n);
   }
   for (const n of [1, 2]) {
     expect(reader.next()).toBe(true);
@@ -72,7 +74,8 @@ test("an exit that is no access shows nothing of the access whose place it took"
       writer.putAccess(true, 2 ** 40, 8, 1);
       writer.putData(bytes(1, 2, 3, 4, 5, 6, 7, 8));
     }
-    writer.publish(1);
+    writer.publish();
+    writer.settle(n + 1);
     reader.next();
     if (n < RING_RECORDS) reader.take();
   }
@@ -84,7 +87,8 @@ test("a full ring drops, and says so in the next record that fits", () => {
   const { registers } = synced();
   const put = (n: number) => {
     const fits = writer.begin(n, 0, 2, registers);
-    if (fits) writer.publish(0);
+    if (fits) writer.publish();
+    writer.settle(n + 1);
     return fits;
   };
   for (let n = 0; n < RING_RECORDS; n++) expect(put(n)).toBe(true);
@@ -105,13 +109,32 @@ test("a full ring drops, and says so in the next record that fits", () => {
   expect(reader.lostSince).toBe(1);
 });
 
+test("the newest exit is seen while the guest runs on, as soon as it does", () => {
+  const { writer, reader, times } = ring();
+  const { registers } = synced();
+  writer.begin(1000, 100, 2, registers);
+  times[0] = 900; // of the KVM_RUN before
+  expect(reader.next()).toBe(false);
+  writer.publish();
+  expect(reader.next()).toBe(false); // on its way into the guest
+  times[0] = 1300;
+  expect(reader.next()).toBe(true);
+  expect(reader.outside).toBe(300);
+  // Left and entered again meanwhile: what the record says counts.
+  writer.settle(1300);
+  times[0] = 5000;
+  expect(reader.next()).toBe(true);
+  expect(reader.outside).toBe(300);
+});
+
 test("of much data the beginning is kept, and the next record is not touched", () => {
   const { writer, reader } = ring();
   const { registers } = synced();
   writer.begin(1, 0, 2, registers);
   writer.putAccess(true, 0x80, 1, 4096);
   writer.putData(bytes(...Array.from({ length: 4096 }, (_, n) => n & 0xff)));
-  writer.publish(0);
+  writer.publish();
+  writer.settle(2);
   reader.next();
   expect(reader.count).toBe(4096);
   expect([...reader.kept]).toEqual(Array.from({ length: DATA_BYTES }, (_, n) => n));
@@ -135,7 +158,8 @@ test("registers come in the order of their names, with the code around RIP, when
   }
   writer.begin(1, 0, 2, registers);
   writer.putState(registers, Uint8Array.of(0xee, 0xf4), Uint8Array.of(0x90));
-  writer.publish(0);
+  writer.publish();
+  writer.settle(2);
   reader.next();
   expect(reader.hasState).toBe(true);
   const found = Object.fromEntries(REGISTER_NAMES.map((name, n) => [name, reader.register(n)]));
