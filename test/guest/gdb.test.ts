@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createVm, type VirtualMachine } from "vmexit";
 import { probeGuestDebug } from "vmexit/kvm";
-import { runGdb } from "../support/gdb.ts";
+import { RUN_A_WHILE, runGdb } from "../support/gdb.ts";
 import { BOOT_MS, guestFile, linux, logIn, runScript, type } from "../support/guest.ts";
 import { buildMultiboot } from "../support/multiboot-build.ts";
 
@@ -124,7 +124,7 @@ test("Linux at work: Ctrl-C, its two CPUs, steps, memory, and it goes on as if n
     vm,
     [
       ...[
-        "continue",
+        RUN_A_WHILE,
         "info threads",
         "info registers cr0 efer cs",
         "print/x $pc",
@@ -132,9 +132,9 @@ test("Linux at work: Ctrl-C, its two CPUs, steps, memory, and it goes on as if n
         "x/i $pc",
       ],
       ...["set scheduler-locking on", "stepi", "thread 2", "print $cr3 != 0", "stepi", "print *(int *)0x10"],
-      ...["set scheduler-locking off", "thread 1", "continue", "detach"],
+      ...["set scheduler-locking off", "thread 1", RUN_A_WHILE, "detach"],
     ],
-    { interrupts: [15_000, 30_000] },
+    {},
   );
   expect(output.match(/received signal SIGINT/g)).toHaveLength(2);
   expect(output).toMatch(/Thread 1 \(CPU 0 [\s\S]*Thread 2 \(CPU 1 /);

@@ -11,7 +11,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { createVm, SystemError } from "vmexit";
 import { probeGuestDebug } from "vmexit/kvm";
 import { ECHO, FOR_EVER, flatMachine, outByte, say } from "../support/flat-machine.ts";
-import { RemoteClient, runGdb } from "../support/gdb.ts";
+import { RemoteClient, RUN_A_WHILE, runGdb } from "../support/gdb.ts";
+import { guestFile } from "../support/guest.ts";
 import { buildMultiboot } from "../support/multiboot-build.ts";
 import { random } from "../support/random.ts";
 
@@ -138,18 +139,31 @@ test("Ctrl-C stops a guest that runs; detach lets it go on, and it still answers
   const { address } = await vm.serveGdb(ANY);
   await vm.start();
   await vm.serial.waitFor("!");
-  const { output } = await runGdb(
-    [`target remote ${address}`, "continue", "info threads", "print/x $cs", "detach"],
-    {
-      interrupts: [3_000],
-    },
-  );
+  const { output } = await runGdb([
+    ...[`target remote ${address}`, RUN_A_WHILE, "info threads", "print/x $cs", "detach"],
+  ]);
   expect(output).toContain("Program received signal SIGINT");
   expect(output).toMatch(/\* 1 +Thread 1 \(CPU 0 \(running\)\)/);
   expect(output).toContain("$1 = 0x100");
   expect(vm.state).toBe("running");
   vm.serial.write("after");
   await vm.serial.waitFor("after");
+});
+
+test.skipIf(!breakpoints)("Linux is met at the entry of its 64-bit code, with paging on", async () => {
+  const image = readFileSync(guestFile("vmlinux"));
+  const entry = `0x${image.readBigUInt64LE(24).toString(16)}`; // e_entry
+  await using vm = await createVm({ memory: "256M", kernel: image, cmdline: "nokaslr" });
+  const { address } = await vm.serveGdb(ANY);
+  const { output } = await runGdb([
+    ...[`target remote ${address}`, "print $cr0 & 0x80000000", `hbreak *${entry}`, "continue", "print/x $pc"],
+    ...["info registers cr0 efer", "stepi", `x/1gx ${entry}`, "print *(int *)0xffffffff00000000", "kill"],
+  ]);
+  expect(output).toContain("$1 = 0"); // the PVH entry is 32-bit code
+  expect(output).toContain(`$2 = ${entry}`);
+  expect(output).toMatch(/cr0 +0x[0-9a-f]+ +\[ PE .*PG \]/);
+  expect(output).toMatch(/efer +0x[0-9a-f]+ +\[ .*LME LMA/);
+  expect(output).toContain("Cannot access memory at address 0xffffffff00000000");
 });
 
 test("a CPU that was never started is a thread too, and the first can be stepped while it waits", async () => {
@@ -234,7 +248,7 @@ test("a debugger that is lost while the guest runs leaves it running, and anothe
   expect(vm.state).toBe("paused");
 });
 
-test("a debugger that is lost while the guest stands leaves it standing", async () => {
+test.skipIf(!breakpoints)("a debugger that is lost while the guest stands leaves it standing", async () => {
   await using vm = await flatMachine(FOR_EVER);
   const { address } = await vm.serveGdb(ANY);
   await vm.start();

@@ -10,30 +10,39 @@ export interface GdbRun {
   readonly status: number | null;
 }
 
-/** Runs gdb with these commands to its end. `interrupts` are times, in ms, at which it gets a Ctrl-C. */
+/** Lets the guest run, and gets a Ctrl-C a while later: a command for runGdb. */
+export const RUN_A_WHILE = "run a while";
+const A_WHILE_MS = 1_500;
+const MARK = "@running";
+
+/** Runs gdb with these commands to its end. */
 export async function runGdb(
   commands: readonly string[],
-  {
-    file,
-    interrupts = [],
-    limitMs = 60_000,
-  }: { file?: string; interrupts?: readonly number[]; limitMs?: number } = {},
+  { file, limitMs = 60_000 }: { file?: string; limitMs?: number } = {},
 ): Promise<GdbRun> {
   const words = ["-nx", "-batch", "-ex", "set pagination off", "-ex", "set confirm off"];
-  for (const command of commands) words.push("-ex", command);
+  for (const command of commands) {
+    if (command === RUN_A_WHILE) words.push("-ex", `echo ${MARK}\\n`, "-ex", "continue");
+    else words.push("-ex", command);
+  }
   if (file !== undefined) words.push(file);
   const child = spawn("gdb", words, { stdio: ["ignore", "pipe", "pipe"] });
+  const timers = [setTimeout(() => child.kill("SIGKILL"), limitMs)];
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.on("data", (chunk: Buffer) => {
+      const marks = count(output);
       output += chunk.toString();
+      if (count(output) > marks) timers.push(setTimeout(() => child.kill("SIGINT"), A_WHILE_MS));
     });
   }
-  const timers = interrupts.map((ms) => setTimeout(() => child.kill("SIGINT"), ms));
-  timers.push(setTimeout(() => child.kill("SIGKILL"), limitMs));
   const [status] = await once(child, "close");
   for (const timer of timers) clearTimeout(timer);
   return { output, status };
+}
+
+function count(output: string): number {
+  return output.split(MARK).length;
 }
 
 /** A connection that speaks the protocol, without acknowledgements. */
