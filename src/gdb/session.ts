@@ -6,23 +6,16 @@
  * the manual asks. Numbers, addresses and lengths in packets are hostile.
  */
 import type { DebugStop, Ending } from "../threads/shared.ts";
-import { type Condition, HardwareBreakpoints, type Watched } from "./hardware-breakpoints.ts";
+import { EBUSY, EFAULT, EINVAL, OK, UNKNOWN } from "./answers.ts";
+import type { Watched } from "./hardware-breakpoints.ts";
 import { fromHex, parseHex, parseNumber, textToHex, toHex } from "./hex.ts";
 import { readLinear, writeLinear } from "./linear-memory.ts";
 import { MAX_PACKET } from "./packet.ts";
+import { Points } from "./points.ts";
 import { linearPc, RegisterSet } from "./register-set.ts";
 import { type Action, type Plan, parsePlan, parseThread } from "./resumption.ts";
-import { SoftwareBreakpoints } from "./software-breakpoints.ts";
 import type { DebugTarget } from "./target.ts";
 import { targetXml } from "./target-xml.ts";
-
-const OK = "OK";
-const UNKNOWN = "";
-/** Numbers of errors are ours to choose: those of errno. */
-const EBUSY = "E10";
-const EFAULT = "E0e";
-const EINVAL = "E16";
-const ENOSPC = "E1c";
 
 const SIGINT = "02";
 const SIGTRAP = "05";
@@ -47,8 +40,7 @@ export class Session {
   readonly #target: DebugTarget;
   readonly #connection: Connection;
   readonly #registers: RegisterSet;
-  readonly #software: SoftwareBreakpoints;
-  readonly #hardware = new HardwareBreakpoints();
+  readonly #points: Points;
   /** While the guest runs. */
   #plan: Plan | undefined;
   /** Of registers and memory: Hg. */
@@ -64,11 +56,11 @@ export class Session {
     this.#target = target;
     this.#connection = connection;
     this.#registers = new RegisterSet(target.architecture);
-    this.#software = new SoftwareBreakpoints(target);
+    this.#points = new Points(target);
     this.#lastStop = this.#stopReply(SIGTRAP, 0);
     target.listener = {
       stopped: (stop) => void this.#guarded(() => this.#stopped(stop)),
-      reset: () => this.#software.forget(),
+      reset: () => this.#points.software.forget(),
       ended: (ending) => this.#ended(ending),
     };
   }
@@ -97,8 +89,7 @@ export class Session {
     this.#target.listener = undefined;
     const wasRunning = this.#plan !== undefined;
     if (wasRunning) await this.#target.pause();
-    this.#software.removeAll();
-    this.#hardware.removeAll();
+    this.#points.removeAll();
     for (let cpu = 0; cpu < this.#target.cpus; cpu++) this.#target.setDebug(cpu, {});
     if (wasRunning || goOn) await this.#target.run(this.#all());
   }
@@ -123,9 +114,9 @@ export class Session {
       case "X":
         return this.#writeMemory(rest, latin1);
       case "Z":
-        return this.#insertPoint(rest);
+        return this.#points.insert(this.#cpu, rest);
       case "z":
-        return this.#removePoint(rest);
+        return this.#points.remove(rest);
       case "H":
         return this.#selectThread(rest);
       case "T":
@@ -229,7 +220,7 @@ export class Session {
     const range = parseRange(text);
     if (range === undefined) return EINVAL;
     const length = Math.min(range.length, MAX_PACKET / 2);
-    const bytes = readLinear(this.#target, this.#software, this.#cpu, range.address, length);
+    const bytes = readLinear(this.#target, this.#points.software, this.#cpu, range.address, length);
     return bytes.length === 0 && length > 0 ? EFAULT : toHex(bytes);
   }
 
@@ -239,31 +230,7 @@ export class Session {
     const range = parseRange(text.slice(0, colon));
     const bytes = decode(text.slice(colon + 1));
     if (colon < 0 || range === undefined || bytes?.length !== range.length) return EINVAL;
-    return writeLinear(this.#target, this.#software, this.#cpu, range.address, bytes) ? OK : EFAULT;
-  }
-
-  /** "TYPE,ADDRESS,KIND", the kind of a watchpoint being its length. */
-  #insertPoint(text: string): string {
-    const point = parsePoint(text);
-    if (typeof point === "string") return point;
-    const { int3, breakpoints, watchpoints } = this.#target.abilities;
-    const { address, length, condition } = point;
-    if (condition === "software" && int3) return this.#software.insert(this.#cpu, address) ? OK : EFAULT;
-    // A debug register serves where an INT3 would be the guest's own; gdb need not know.
-    const watched: Watched = { address, length, condition: condition === "software" ? "execute" : condition };
-    if (watched.condition === "execute" ? !breakpoints : !watchpoints) {
-      return `E.this host's KVM does not stop at ${condition === "software" ? "INT3 or" : "what is in"} debug registers`;
-    }
-    return this.#hardware.insert(watched) ? OK : ENOSPC;
-  }
-
-  #removePoint(text: string): string {
-    const point = parsePoint(text);
-    if (typeof point === "string") return point;
-    const { address, length, condition } = point;
-    if (condition === "software") this.#software.remove(address);
-    this.#hardware.remove({ address, length, condition: condition === "software" ? "execute" : condition });
-    return OK;
+    return writeLinear(this.#target, this.#points.software, this.#cpu, range.address, bytes) ? OK : EFAULT;
   }
 
   /** "gTHREAD" for registers and memory. "c" is how vCont was once said: it is not needed. */
@@ -307,14 +274,13 @@ export class Session {
   /** @param inject an exception that CPU `only` gets, being its own */
   async #runPlan(plan: Plan, only?: number, inject?: "breakpoint" | "debug"): Promise<void> {
     const cpus = this.#all().filter((cpu) => plan[cpu] !== "stay");
-    const { hardware } = this.#hardware;
+    const { debug } = this.#points;
     for (const cpu of cpus) {
       const singleStep = plan[cpu] === "step";
       this.#target.setDebug(cpu, {
+        ...debug,
         singleStep,
         blockInterrupts: singleStep && this.#target.stepsWithoutInterrupts,
-        softwareBreakpoints: this.#software.any,
-        ...(hardware === undefined ? {} : { hardware }),
         ...(cpu === only && inject !== undefined ? { inject } : {}),
       });
     }
@@ -323,7 +289,7 @@ export class Session {
 
   /** A CPU met something. Exceptions that the guest made for itself are given back to it. */
   async #stopped({ vcpu, exception, pc, dr6 }: DebugStop): Promise<void> {
-    const watched = exception === DB ? this.#hardware.hit(dr6) : undefined;
+    const watched = exception === DB ? this.#points.hardware.hit(dr6) : undefined;
     const plan = this.#plan;
     if (plan === undefined) {
       // Too late to be reported now. A breakpoint will be met again; a watchpoint is behind it.
@@ -335,9 +301,9 @@ export class Session {
     } else if (exception === DB) {
       if (plan[vcpu] === "step") this.#report(SIGTRAP, vcpu);
       else await this.#runPlan(plan, vcpu, "debug"); // a guest that steps its own program
-    } else if (this.#software.isOurs(vcpu, pc)) {
+    } else if (this.#points.software.isOurs(vcpu, pc)) {
       // Of one that gdb knows by another address it would think that it was just removed, and go on.
-      this.#report(SIGTRAP, vcpu, this.#software.has(pc) ? "swbreak:;" : undefined);
+      this.#report(SIGTRAP, vcpu, this.#points.software.has(pc) ? "swbreak:;" : undefined);
     } else {
       await this.#runPlan(plan, vcpu, "breakpoint"); // an INT3 of the guest's
     }
@@ -416,31 +382,6 @@ function parseRange(text: string): { address: bigint; length: number } | undefin
   return address === undefined || length === undefined || more !== undefined
     ? undefined
     : { address, length };
-}
-
-const CONDITIONS: readonly (Condition | "software" | undefined)[] = [
-  "software",
-  "execute",
-  "write",
-  undefined, // reads alone: empty, whereupon gdb makes do with both
-  "access",
-];
-
-interface Point {
-  readonly condition: Condition | "software";
-  readonly address: bigint;
-  readonly length: number;
-}
-
-/** A breakpoint or watchpoint, or the answer to what is none. */
-function parsePoint(text: string): Point | string {
-  const [type, from = "", kind = ""] = text.split(";", 1)[0].split(",");
-  const condition = CONDITIONS[Number(type)];
-  if (condition === undefined) return UNKNOWN;
-  const address = parseHex(from);
-  const length = parseNumber(kind);
-  if (address === undefined || length === undefined) return EINVAL;
-  return { condition, address, length: condition === "execute" || condition === "software" ? 1 : length };
 }
 
 function latin1(data: string): Uint8Array {
