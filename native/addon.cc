@@ -14,6 +14,7 @@
 
 #include <napi.h>
 
+#include "async_io.h"
 #include "event_io.h"
 #include "file_io.h"
 #include "guest_ram.h"
@@ -33,6 +34,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("GuestRam", GuestRam::Define(env));
   exports.Set("EventFd", EventFd::Define(env));
   exports.Set("Epoll", Epoll::Define(env));
+  exports.Set("AsyncIo", AsyncIo::Define(env));
   exports.Set("FileIo", FileIo::Define(env));
   exports.Set("Pty", Pty::Define(env));
   // Functions, so that a thread that does not ask does not pay.

@@ -10,87 +10,20 @@
 #include "file_io.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <string>
 
 #include "guest_ram.h"
+#include "transfer.h"
 
 namespace vmexit {
 namespace {
-
-// Parts of one transfer that go to the kernel at once: its own limit, and a
-// small enough array (16 KiB) for any thread's stack.
-constexpr size_t kBatch = IOV_MAX;
-
-struct Transfer {
-  int fd;
-  bool write;
-  int flags;  // RWF_*
-};
-
-// One system call; may move less than asked.
-ssize_t TransferSome(const Transfer& transfer, const iovec* parts, size_t count,
-                     uint64_t offset) {
-  const auto at = static_cast<off_t>(offset);
-  const int n = static_cast<int>(count);
-  if (!transfer.write) return ::preadv(transfer.fd, parts, n, at);
-  if (transfer.flags == 0) return ::pwritev(transfer.fd, parts, n, at);
-  return ::pwritev2(transfer.fd, parts, n, at, transfer.flags);
-}
-
-// Moves all parts; changes them on the way. Returns bytes moved, fewer only at
-// the end of the file, or -errno.
-int64_t TransferAll(const Transfer& transfer, iovec* parts, size_t count,
-                    uint64_t offset) {
-  int64_t moved = 0;
-  while (count > 0) {
-    const ssize_t some = TransferSome(transfer, parts, count,
-                                      offset + static_cast<uint64_t>(moved));
-    if (some < 0) {
-      if (errno == EINTR) continue;
-      return -errno;
-    }
-    moved += some;
-    auto left = static_cast<size_t>(some);
-    while (count > 0 && left >= parts->iov_len) {
-      left -= parts->iov_len;
-      parts++;
-      count--;
-    }
-    if (count == 0) break;
-    // Nothing moved although something was wanted: the end of the file.
-    if (some == 0) break;
-    parts->iov_base = static_cast<uint8_t*>(parts->iov_base) + left;
-    parts->iov_len -= left;
-  }
-  return moved;
-}
-
-// Turns [offset, length] pairs into host addresses. False if one of them is not
-// all within the memory.
-bool FillParts(const Span<uint8_t>& memory, const double* pairs, size_t count,
-               iovec* parts, size_t* bytes) {
-  for (size_t i = 0; i < count; i++) {
-    uint64_t offset = 0;
-    uint64_t length = 0;
-    if (!ToInteger(pairs[2 * i], kMaxInteger, &offset) ||
-        !ToInteger(pairs[2 * i + 1], kMaxInteger, &length) ||
-        offset > memory.length || length > memory.length - offset) {
-      return false;
-    }
-    parts[i] = {memory.data + offset, length};
-    *bytes += length;
-  }
-  return true;
-}
 
 // Reads an unsigned number that a block device tells about itself.
 template <typename T>
@@ -225,21 +158,21 @@ int64_t FileIo::TransferPairs(const Napi::CallbackInfo& info, bool write,
   const double* const start = pairs.data + 2 * first;
   const Transfer transfer = {state_->fd.get(), write, flags};
 
-  iovec parts[kBatch];
-  if (count > kBatch) {
+  iovec parts[kMaxParts];
+  if (count > kMaxParts) {
     // Nothing moves unless all of it can.
-    for (uint64_t done = 0; done < count; done += kBatch) {
+    for (uint64_t done = 0; done < count; done += kMaxParts) {
       size_t ignored = 0;
       if (!FillParts(memory, start + 2 * done,
-                     std::min<uint64_t>(kBatch, count - done), parts,
+                     std::min<uint64_t>(kMaxParts, count - done), parts,
                      &ignored)) {
         return -EFAULT;
       }
     }
   }
   int64_t moved = 0;
-  for (uint64_t done = 0; done < count; done += kBatch) {
-    const size_t batch = std::min<uint64_t>(kBatch, count - done);
+  for (uint64_t done = 0; done < count; done += kMaxParts) {
+    const size_t batch = std::min<uint64_t>(kMaxParts, count - done);
     size_t wanted = 0;
     if (!FillParts(memory, start + 2 * done, batch, parts, &wanted)) {
       return -EFAULT;

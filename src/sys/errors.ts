@@ -26,8 +26,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   "open -13": "This user may not open it.",
   "open -17": "It exists already.",
   "open -21": "It is a directory.",
-  "open -22":
-    "It is neither a regular file nor a block device, or its file system cannot do direct I/O (O_DIRECT).",
+  "open -22": "It is neither a regular file nor a block device.",
+  "open(O_DIRECT) -22": "Its file system cannot do direct I/O: use the cache mode writeback or writethrough.",
   "open -26": "It is a program that is running.",
   "open -30": "It lies on a read-only file system: open it read-only.",
   "pwrite -28": "The host's file system is full.",

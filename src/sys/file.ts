@@ -19,7 +19,11 @@ const CREATE = 4;
 
 export interface HostFileOptions {
   readonly readOnly?: boolean;
-  /** O_DIRECT: past the host's page cache. Offsets, lengths and places in RAM must then be aligned. */
+  /**
+   * O_DIRECT: `readv` and `writev` go past the host's page cache, if their offsets
+   * and lengths are multiples of `blockSizes.directAlignment`; otherwise, like all
+   * other methods, through it.
+   */
   readonly direct?: boolean;
   /** Makes the file; it is an error if there is one. */
   readonly create?: boolean;
@@ -48,9 +52,19 @@ export class HostFile {
   readonly isBlockDevice: boolean;
   readonly blockSizes: BlockSizes;
   readonly #native: NativeFileIo;
+  /** The same file, opened with O_DIRECT. */
+  readonly #direct: NativeFileIo | undefined;
+  /** Its length as last seen. */
+  #seenSize = 0;
 
-  private constructor(handle: NativeFileIo, path: string, readOnly: boolean) {
+  private constructor(
+    handle: NativeFileIo,
+    direct: NativeFileIo | undefined,
+    path: string,
+    readOnly: boolean,
+  ) {
     this.#native = handle;
+    this.#direct = direct;
     this.path = path;
     this.readOnly = readOnly;
     const facts = new Float64Array(6);
@@ -63,10 +77,15 @@ export class HostFile {
   /** @throws {SystemError} ENOENT, EACCES, EISDIR …; EINVAL for what is neither a file nor a block device. */
   static open(path: string, options: HostFileOptions = {}): HostFile {
     const { readOnly = false, direct = false, create = false } = options;
-    const flags = (readOnly ? READ_ONLY : 0) | (direct ? DIRECT : 0) | (create ? CREATE : 0);
+    const access = readOnly ? READ_ONLY : 0;
     const handle = new native.FileIo();
-    check(handle.open(path, flags), "open", `opening ${path}`);
-    return new HostFile(handle, path, readOnly);
+    check(handle.open(path, access | (create ? CREATE : 0)), "open", `opening ${path}`);
+    if (!direct) return new HostFile(handle, undefined, path, readOnly);
+    const past = new native.FileIo();
+    const opened = past.open(path, access | DIRECT);
+    if (opened < 0) handle.close();
+    check(opened, "open(O_DIRECT)", `opening ${path} past the page cache`);
+    return new HostFile(handle, past, path, readOnly);
   }
 
   /** Length in bytes, now. */
@@ -110,7 +129,8 @@ export class HostFile {
    *   -errno, -EFAULT if a pair is not all memory (then nothing moved)
    */
   readv(memory: TransferMemory, iov: Float64Array, first: number, count: number, fileOffset: number): number {
-    return this.#native.preadv(nativeOf(memory), iov, first, count, fileOffset);
+    const file = this.transferHandle(iov, first, count, fileOffset) ?? this.#native;
+    return file.preadv(nativeOf(memory), iov, first, count, fileOffset);
   }
 
   /** The other way. With `dsync` the bytes are on stable storage when the call returns. */
@@ -122,7 +142,38 @@ export class HostFile {
     fileOffset: number,
     dsync: boolean,
   ): number {
-    return this.#native.pwritev(nativeOf(memory), iov, first, count, fileOffset, dsync);
+    const file = this.transferHandle(iov, first, count, fileOffset) ?? this.#native;
+    return file.pwritev(nativeOf(memory), iov, first, count, fileOffset, dsync);
+  }
+
+  /**
+   * What a transfer goes through when it is begun and completed by AsyncIo.
+   * Undefined for one that is not aligned as O_DIRECT needs it: such a one must not
+   * run beside others, because it goes through the page cache.
+   */
+  transferHandle(
+    iov: Float64Array,
+    first: number,
+    count: number,
+    fileOffset: number,
+  ): NativeFileIo | undefined {
+    if (this.#direct === undefined) return this.#native;
+    const mask = this.blockSizes.directAlignment - 1;
+    if ((fileOffset & mask) !== 0) return undefined;
+    for (let i = 2 * first; i < 2 * (first + count); i++) if ((iov[i] & mask) !== 0) return undefined;
+    return this.#direct;
+  }
+
+  /** The handle that flushes it. */
+  get native(): NativeFileIo {
+    return this.#native;
+  }
+
+  /** True if the file is at least `end` bytes long. Asks the host only if it was not when last asked. */
+  reaches(end: number): boolean {
+    if (end <= this.#seenSize) return true;
+    this.#seenSize = this.size;
+    return end <= this.#seenSize;
   }
 
   /** Puts everything written so far on stable storage. 0 or -errno. */
@@ -177,6 +228,7 @@ export class HostFile {
 
   /** Closing twice does nothing. */
   close(): void {
+    this.#direct?.close();
     this.#native.close();
   }
 

@@ -58,6 +58,33 @@ export interface NativeFileIo extends NativeHandle {
   byteIsLocked(offset: number): number;
 }
 
+export interface NativeAsyncIo extends NativeHandle {
+  create(kind: number, depth: number, event: NativeEventFd): number;
+  read(
+    tag: number,
+    file: NativeFileIo,
+    ram: NativeGuestRam,
+    pairs: Float64Array,
+    first: number,
+    count: number,
+    offset: number,
+  ): number;
+  write(
+    tag: number,
+    file: NativeFileIo,
+    ram: NativeGuestRam,
+    pairs: Float64Array,
+    first: number,
+    count: number,
+    offset: number,
+    dsync: boolean,
+  ): number;
+  flush(tag: number, file: NativeFileIo): number;
+  submit(): number;
+  reap(tags: Uint32Array, results: Float64Array): number;
+  wait(): number;
+}
+
 export interface NativeEventFd extends NativeHandle {
   create(): number;
   signal(): number;
@@ -174,6 +201,7 @@ type NumberTable = Readonly<Record<string, number>>;
 export interface NativeAddon {
   readonly GuestRam: new () => NativeGuestRam;
   readonly FileIo: new () => NativeFileIo;
+  readonly AsyncIo: new () => NativeAsyncIo;
   readonly EventFd: new () => NativeEventFd;
   readonly Epoll: new () => NativeEpoll;
   readonly Pty: new () => NativePty;

@@ -1,0 +1,197 @@
+// Transfers and flushes that do not block. Guest RAM only: a buffer of
+// JavaScript's could be taken away while the kernel writes to it.
+
+#include "async_io.h"
+
+#include <algorithm>
+
+#include "transfer.h"
+
+namespace vmexit {
+namespace {
+
+constexpr uint32_t kMaxDepth = 16384;
+
+}  // namespace
+
+AsyncState::AsyncState(std::shared_ptr<EventFdState> event, uint32_t depth)
+    : event_(std::move(event)), requests_(depth) {
+  free_.reserve(depth);
+  for (AsyncRequest& request : requests_) free_.push_back(&request);
+}
+
+AsyncState::~AsyncState() {
+  if (engine == nullptr) return;
+  while (under_way > 0 && engine->Wait() >= 0) {
+    while (AsyncRequest* const request = engine->Next()) GiveBack(request);
+  }
+}
+
+AsyncRequest* AsyncState::Take() {
+  if (free_.empty()) return nullptr;
+  AsyncRequest* const request = free_.back();
+  free_.pop_back();
+  under_way++;
+  return request;
+}
+
+void AsyncState::GiveBack(AsyncRequest* request) {
+  request->file.reset();
+  request->ram.reset();
+  free_.push_back(request);
+  under_way--;
+}
+
+Napi::Function AsyncIo::Define(Napi::Env env) {
+  return Handle::Define(env, "AsyncIo",
+                        {
+                            InstanceMethod<&AsyncIo::Create>("create"),
+                            InstanceMethod<&AsyncIo::Read>("read"),
+                            InstanceMethod<&AsyncIo::Write>("write"),
+                            InstanceMethod<&AsyncIo::Flush>("flush"),
+                            InstanceMethod<&AsyncIo::Submit>("submit"),
+                            InstanceMethod<&AsyncIo::Reap>("reap"),
+                            InstanceMethod<&AsyncIo::Wait>("wait"),
+                        });
+}
+
+// create(kind, depth, event): `depth` requests at a time; the event rings when
+// some end by themselves. -EPERM or -ENOSYS where io_uring may not be used.
+Napi::Value AsyncIo::Create(const Napi::CallbackInfo& info) {
+  uint32_t kind = 0;
+  uint32_t depth = 0;
+  EventFd* const event = ReadObject<EventFd>(info, 2);
+  if (!ReadUint32(info, 0, &kind) || kind > kThreads ||
+      !ReadUint32(info, 1, &depth) || depth == 0 || depth > kMaxDepth ||
+      event == nullptr) {
+    return Result(info, -EINVAL);
+  }
+  if (state_) return Result(info, -EBUSY);
+  if (!event->state()) return Result(info, -EBADF);
+  auto state = std::make_shared<AsyncState>(event->state(), depth);
+  const int fd = event->state()->fd.get();
+  const int failed = kind == kUring
+                         ? OpenUringEngine(depth, fd, &state->engine)
+                         : OpenThreadsEngine(depth, fd, &state->engine);
+  if (failed < 0) return Result(info, failed);
+  state_ = std::move(state);
+  return Result(info, 0);
+}
+
+// The work of read and write: (tag, file, ram, pairs, first, count, offset).
+// -EAGAIN if as many as there may be are under way; -EFAULT if a pair is not
+// all within the memory.
+int AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
+                           bool dsync) {
+  uint32_t tag = 0;
+  FileIo* const file = ReadObject<FileIo>(info, 1);
+  GuestRam* const ram = ReadObject<GuestRam>(info, 2);
+  Span<double> pairs;
+  uint64_t first = 0;
+  uint64_t count = 0;
+  uint64_t offset = 0;
+  if (!ReadUint32(info, 0, &tag) || file == nullptr || ram == nullptr ||
+      !ReadDoubles(info, 3, &pairs) || !ReadUint64(info, 4, &first) ||
+      !ReadUint64(info, 5, &count) || !ReadUint64(info, 6, &offset)) {
+    return -EINVAL;
+  }
+  const uint64_t available = pairs.length / 2;
+  if (first > available || count > available - first) return -EINVAL;
+  if (!state_ || !file->state() || !ram->state()) return -EBADF;
+  const std::lock_guard lock(state_->mutex);
+  AsyncRequest* const request = state_->Take();
+  if (request == nullptr) return -EAGAIN;
+  const Mapping& mapping = ram->state()->mapping;
+  size_t bytes = 0;
+  request->parts.resize(count);
+  if (!FillParts({mapping.data(), mapping.size()}, pairs.data + 2 * first,
+                 count, request->parts.data(), &bytes)) {
+    state_->GiveBack(request);
+    return -EFAULT;
+  }
+  request->tag = tag;
+  request->kind =
+      write ? AsyncRequest::Kind::kWrite : AsyncRequest::Kind::kRead;
+  request->dsync = dsync;
+  request->file = file->state();
+  request->ram = ram->state();
+  request->next = 0;
+  request->offset = offset;
+  request->left = bytes;
+  request->result = 0;
+  state_->engine->Begin(request);
+  return 0;
+}
+
+// read(tag, file, ram, pairs, first, count, offset): as FileIo.preadv.
+Napi::Value AsyncIo::Read(const Napi::CallbackInfo& info) {
+  return Result(info, BeginTransfer(info, false, false));
+}
+
+// write(tag, file, ram, pairs, first, count, offset, dsync): as FileIo.pwritev.
+Napi::Value AsyncIo::Write(const Napi::CallbackInfo& info) {
+  const Napi::Value dsync = info[7];
+  if (!dsync.IsBoolean()) return Result(info, -EINVAL);
+  return Result(info, BeginTransfer(info, true, dsync.As<Napi::Boolean>()));
+}
+
+// flush(tag, file): as FileIo.fdatasync, for what was over before.
+Napi::Value AsyncIo::Flush(const Napi::CallbackInfo& info) {
+  uint32_t tag = 0;
+  FileIo* const file = ReadObject<FileIo>(info, 1);
+  if (!ReadUint32(info, 0, &tag) || file == nullptr) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_ || !file->state()) return Result(info, -EBADF);
+  const std::lock_guard lock(state_->mutex);
+  AsyncRequest* const request = state_->Take();
+  if (request == nullptr) return Result(info, -EAGAIN);
+  request->tag = tag;
+  request->kind = AsyncRequest::Kind::kFlush;
+  request->file = file->state();
+  request->result = 0;
+  state_->engine->Begin(request);
+  return Result(info, 0);
+}
+
+// submit(): what was begun since the last call goes to the kernel.
+Napi::Value AsyncIo::Submit(const Napi::CallbackInfo& info) {
+  if (!state_) return Result(info, -EBADF);
+  const std::lock_guard lock(state_->mutex);
+  return Result(info, state_->engine->Submit());
+}
+
+// reap(tags, results): takes what is over, as many as the arrays hold. Results
+// are bytes moved, fewer than asked for only at the end of the file, or -errno.
+// Returns how many.
+Napi::Value AsyncIo::Reap(const Napi::CallbackInfo& info) {
+  Span<uint32_t> tags;
+  Span<double> results;
+  if (!ReadWords(info, 0, &tags) || !ReadDoubles(info, 1, &results)) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_) return Result(info, -EBADF);
+  const std::lock_guard lock(state_->mutex);
+  const size_t most = std::min(tags.length, results.length);
+  size_t count = 0;
+  while (count < most) {
+    AsyncRequest* const request = state_->engine->Next();
+    if (request == nullptr) break;
+    tags.data[count] = request->tag;
+    results.data[count] = static_cast<double>(request->result);
+    count++;
+    state_->GiveBack(request);
+  }
+  return Result(info, static_cast<int64_t>(count));
+}
+
+// wait(): submits, and blocks until something is over; 0 at once if nothing is
+// under way.
+Napi::Value AsyncIo::Wait(const Napi::CallbackInfo& info) {
+  if (!state_) return Result(info, -EBADF);
+  const std::lock_guard lock(state_->mutex);
+  if (state_->under_way == 0) return Result(info, 0);
+  return Result(info, state_->engine->Wait());
+}
+
+}  // namespace vmexit

@@ -1,0 +1,69 @@
+// Transfers and flushes that do not block: begun in batches, reaped when they
+// are over.
+
+#ifndef VMEXIT_NATIVE_ASYNC_IO_H_
+#define VMEXIT_NATIVE_ASYNC_IO_H_
+
+#include <napi.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "async_engine.h"
+#include "event_io.h"
+#include "handle.h"
+
+namespace vmexit {
+
+// Owns the requests. Destroyed only when none is under way: the kernel writes
+// to the memory that they name.
+class AsyncState {
+ public:
+  AsyncState(std::shared_ptr<EventFdState> event, uint32_t depth);
+  ~AsyncState();
+
+  // Over every call: handles of several threads may name this.
+  std::mutex mutex;
+  std::unique_ptr<AsyncEngine> engine;
+  size_t under_way = 0;
+
+  // An empty request, or null if `depth` are under way.
+  AsyncRequest* Take();
+  void GiveBack(AsyncRequest* request);
+
+ private:
+  const std::shared_ptr<EventFdState> event_;
+  std::vector<AsyncRequest> requests_;
+  std::vector<AsyncRequest*> free_;
+};
+
+class AsyncIo : public Handle<AsyncIo, AsyncState> {
+ public:
+  static constexpr napi_type_tag kTypeTag = {0x766d657869740009,
+                                             0x4173796e63496f00};
+
+  // Kinds of create().
+  static constexpr uint32_t kUring = 0;
+  static constexpr uint32_t kThreads = 1;
+
+  static Napi::Function Define(Napi::Env env);
+  using Handle::Handle;
+
+ private:
+  Napi::Value Create(const Napi::CallbackInfo& info);
+  Napi::Value Read(const Napi::CallbackInfo& info);
+  Napi::Value Write(const Napi::CallbackInfo& info);
+  Napi::Value Flush(const Napi::CallbackInfo& info);
+  Napi::Value Submit(const Napi::CallbackInfo& info);
+  Napi::Value Reap(const Napi::CallbackInfo& info);
+  Napi::Value Wait(const Napi::CallbackInfo& info);
+
+  int BeginTransfer(const Napi::CallbackInfo& info, bool write, bool dsync);
+};
+
+}  // namespace vmexit
+
+#endif  // VMEXIT_NATIVE_ASYNC_IO_H_
