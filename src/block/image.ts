@@ -1,10 +1,9 @@
 /**
- * A disk in an image of any format, and the two ways to use one: a guest's
- * (BlockBackend, results and -errno) and a program's (bytes, exceptions).
+ * A disk in an image of any format, and a program's way to use one: bytes and
+ * exceptions. A guest's is guest-disk.ts.
  */
-import { check, SystemError } from "../sys/errors.ts";
-import { type BlockBackend, EIO } from "./backend.ts";
-import { ImageError } from "./image-error.ts";
+import { check } from "../sys/errors.ts";
+import type { HostFile } from "../sys/file.ts";
 import { BufferMemory, type IoMemory } from "./io-memory.ts";
 
 /**
@@ -33,6 +32,10 @@ export interface DiskImage {
   flush(): number;
   discard(offset: number, length: number): number;
   writeZeroes(offset: number, length: number, mayUnmap: boolean): number;
+  /** The file whose flush is all that `flush` would do now. Undefined: there is more to it. */
+  fileToFlush?(): HostFile | undefined;
+  /** For transfers that are only begun when `writev` returns: `settle` waits for them. Called where their order matters. */
+  settleWith?(settle: () => void): void;
   /** Brings everything to the file and lets go of it. @throws if that fails; it is closed then, too. */
   close(): void;
 }
@@ -51,79 +54,4 @@ export function writeDisk(image: DiskImage, bytes: Uint8Array, offset: number): 
   const pair = Float64Array.of(0, bytes.length);
   const result = image.writev(new BufferMemory(bytes), pair, 0, 1, offset, false);
   check(result, "pwrite", `writing ${image.path} at ${offset}`);
-}
-
-/** An image as a guest's disk. */
-export class GuestDisk implements BlockBackend {
-  readonly #image: DiskImage;
-  readonly #memory: IoMemory;
-
-  /** @param memory what the offsets in `iov` mean. */
-  constructor(image: DiskImage, memory: IoMemory) {
-    this.#image = image;
-    this.#memory = memory;
-  }
-
-  get size(): number {
-    return this.#image.size;
-  }
-
-  get readOnly(): boolean {
-    return this.#image.readOnly;
-  }
-
-  get blockSize(): number {
-    return this.#image.blockSize;
-  }
-
-  readv(iov: Float64Array, first: number, count: number, offset: number): number {
-    try {
-      return this.#image.readv(this.#memory, iov, first, count, offset);
-    } catch (error) {
-      return resultOf(error);
-    }
-  }
-
-  writev(iov: Float64Array, first: number, count: number, offset: number, dsync: boolean): number {
-    try {
-      return this.#image.writev(this.#memory, iov, first, count, offset, dsync);
-    } catch (error) {
-      return resultOf(error);
-    }
-  }
-
-  flush(): number {
-    try {
-      return this.#image.flush();
-    } catch (error) {
-      return resultOf(error);
-    }
-  }
-
-  discard(offset: number, length: number): number {
-    try {
-      return this.#image.discard(offset, length);
-    } catch (error) {
-      return resultOf(error);
-    }
-  }
-
-  writeZeroes(offset: number, length: number, mayUnmap: boolean): number {
-    try {
-      return this.#image.writeZeroes(offset, length, mayUnmap);
-    } catch (error) {
-      return resultOf(error);
-    }
-  }
-
-  close(): void {
-    this.#image.close();
-  }
-}
-
-/** What a failure of the image looks like to a guest. Anything else is our bug and stays an exception. */
-function resultOf(error: unknown): number {
-  if (error instanceof SystemError) return error.errno;
-  if (error instanceof ImageError) return EIO;
-  throw error;
 }

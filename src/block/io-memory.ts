@@ -1,54 +1,70 @@
 /**
- * Where the data of a transfer lies: guest RAM, or a buffer of the program's.
+ * Where the data of a request lies, and how it moves: guest RAM, or a buffer of
+ * the program's.
  *
  * Image formats move data by `iov`: pairs of an offset in the memory and a
- * length in bytes, as doubles. The system call is given the pairs; only what no
- * file holds (zeros, decompressed clusters) is written through a window.
+ * length in bytes, as doubles. What a file holds is moved by `readv` and
+ * `writev`; only what no file holds (zeros, decompressed clusters) is written
+ * through a window.
  */
-import type { GuestMemory } from "../memory/guest-memory.ts";
-import type { TransferMemory } from "../sys/file.ts";
-import type { GuestRam } from "../sys/guest-ram.ts";
+import type { HostFile } from "../sys/file.ts";
 
 /** Bytes that a window may have at most. */
 export const WINDOW = 2 ** 21;
 
 export interface IoMemory {
-  /** What HostFile's transfers take. */
-  readonly io: TransferMemory;
+  /** As HostFile.readv. A transfer may be only begun: then it counts as done, and whoever made the memory hears if not. */
+  readv(file: HostFile, iov: Float64Array, first: number, count: number, fileOffset: number): number;
+  /** As HostFile.writev, with the same exception. */
+  writev(
+    file: HostFile,
+    iov: Float64Array,
+    first: number,
+    count: number,
+    fileOffset: number,
+    dsync: boolean,
+  ): number;
   /** The bytes themselves, not a copy; at most WINDOW of them. @throws {RangeError} outside the memory. */
   window(offset: number, length: number): Uint8Array;
 }
 
-/** Guest RAM. Offsets are those that GuestMemory.translate gives. */
-export class RamMemory implements IoMemory {
-  readonly io: GuestRam;
-  readonly #memory: GuestMemory;
+/** A buffer. Offsets count from its start. Transfers are over when they return. */
+export class BufferMemory implements IoMemory {
+  readonly #bytes: Uint8Array;
 
-  constructor(ram: GuestRam, memory: GuestMemory) {
-    this.io = ram;
-    this.#memory = memory;
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  readv(file: HostFile, iov: Float64Array, first: number, count: number, fileOffset: number): number {
+    return file.readv(this.#bytes, iov, first, count, fileOffset);
+  }
+
+  writev(
+    file: HostFile,
+    iov: Float64Array,
+    first: number,
+    count: number,
+    fileOffset: number,
+    dsync: boolean,
+  ): number {
+    return file.writev(this.#bytes, iov, first, count, fileOffset, dsync);
   }
 
   window(offset: number, length: number): Uint8Array {
-    return this.#memory.window(offset, length);
+    const bytes = this.#bytes;
+    if (!(offset >= 0 && length >= 0 && offset + length <= bytes.length)) {
+      throw new RangeError(`no window of ${length} bytes at offset ${offset} of a buffer`);
+    }
+    return bytes.subarray(offset, offset + length);
   }
 }
 
-/** A buffer. Offsets count from its start. */
-export class BufferMemory implements IoMemory {
-  readonly io: Uint8Array;
-
-  constructor(bytes: Uint8Array) {
-    this.io = bytes;
-  }
-
-  window(offset: number, length: number): Uint8Array {
-    const { io } = this;
-    if (!(offset >= 0 && length >= 0 && offset + length <= io.length)) {
-      throw new RangeError(`no window of ${length} bytes at offset ${offset} of a buffer`);
-    }
-    return io.subarray(offset, offset + length);
-  }
+/** Bytes in pieces of memory. */
+export function bytesOf(iov: Float64Array, first: number, count: number): number {
+  let bytes = 0;
+  for (let i = first; i < first + count; i++) bytes += iov[2 * i + 1];
+  return bytes;
 }
 
 /** Clears pieces of memory. */

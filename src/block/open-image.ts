@@ -29,9 +29,9 @@ export function probeFormat(path: string): ImageFormat {
  * @throws {SystemError} if a file cannot be opened or read
  */
 export function openImage(path: string, options: OpenImageOptions = {}): Qcow2Image | RawDisk {
-  const { format = probeFormat(path), readOnly = false, lock = true } = options;
+  const { format = probeFormat(path), readOnly = false, lock = true, direct, durable } = options;
   if (format === "qcow2") return openQcow2(path, options);
-  const raw = RawDisk.open(path, { readOnly });
+  const raw = RawDisk.open(path, { readOnly, direct, durable });
   if (!lock) return raw;
   try {
     lockImage(raw.file, "raw");

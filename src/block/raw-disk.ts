@@ -1,34 +1,50 @@
 /**
- * A raw file as a disk of the library: under a qcow2 image, or to be read and
- * written by a program. src/block/raw.ts is what a guest's raw drive uses.
+ * A raw disk image: byte n of the file is byte n of the disk.
  *
- * Reads beyond the end of the file give zeros, as a backing file may be shorter
- * than the image over it.
+ * A disk has whole sectors, a file need not: the last sector of such a file
+ * reads as zeros behind its end, and becomes whole when it is written. A file
+ * that gets shorter while it is open has lost data, and reads there fail.
  */
 import { HostFile } from "../sys/file.ts";
 import { EIO, EOPNOTSUPP } from "./backend.ts";
 import type { DiskImage } from "./image.ts";
-import { BufferMemory, clear, type IoMemory } from "./io-memory.ts";
+import { BufferMemory, bytesOf, clear, type IoMemory } from "./io-memory.ts";
 import { IovCursor } from "./iov-cursor.ts";
 
 const SECTOR = 512;
 const EINVAL = -22;
+/** Zeros for hosts that cannot zero a range by themselves. */
 const ZEROS = new Uint8Array(65536);
+
+export interface RawDiskOptions {
+  readonly readOnly?: boolean | undefined;
+  /** Past the host's page cache: as HostFileOptions. */
+  readonly direct?: boolean | undefined;
+  /** False: nothing waits for stable storage, not even `flush`. */
+  readonly durable?: boolean | undefined;
+}
 
 export class RawDisk implements DiskImage {
   readonly format = "raw";
   readonly file: HostFile;
-  readonly size: number;
+  readonly #durable: boolean;
   readonly #cursor = new IovCursor();
+  /** Bytes of the file when it was opened, or resized. */
+  #fileSize: number;
 
-  constructor(file: HostFile) {
+  constructor(file: HostFile, { durable = true }: Pick<RawDiskOptions, "durable"> = {}) {
     this.file = file;
-    this.size = Math.ceil(file.size / SECTOR) * SECTOR;
+    this.#durable = durable;
+    this.#fileSize = file.size;
   }
 
   /** @throws {SystemError} for a file that cannot be opened. */
-  static open(path: string, { readOnly = false }: { readonly readOnly?: boolean } = {}): RawDisk {
-    return new RawDisk(HostFile.open(path, { readOnly }));
+  static open(path: string, { readOnly = false, direct = false, durable }: RawDiskOptions = {}): RawDisk {
+    return new RawDisk(HostFile.open(path, { readOnly, direct }), { durable });
+  }
+
+  get size(): number {
+    return Math.ceil(this.#fileSize / SECTOR) * SECTOR;
   }
 
   get path(): string {
@@ -44,11 +60,12 @@ export class RawDisk implements DiskImage {
   }
 
   readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
-    const got = this.file.readv(memory.io, iov, first, count, offset);
-    if (got < 0) return got;
+    const got = memory.readv(this.file, iov, first, count, offset);
+    const wanted = bytesOf(iov, first, count);
+    if (got < 0 || got === wanted) return got;
+    if (offset + got < this.#fileSize || offset + wanted > this.size) return EIO;
     const cursor = this.#cursor;
-    const wanted = cursor.begin(iov, first, count);
-    if (got === wanted) return wanted;
+    cursor.begin(iov, first, count);
     cursor.take(got);
     cursor.take(wanted - got);
     clear(memory, cursor.parts, 0, cursor.count);
@@ -63,12 +80,16 @@ export class RawDisk implements DiskImage {
     offset: number,
     dsync: boolean,
   ): number {
-    const done = this.file.writev(memory.io, iov, first, count, offset, dsync);
-    return done < 0 || done === this.#cursor.begin(iov, first, count) ? done : EIO;
+    const done = memory.writev(this.file, iov, first, count, offset, dsync && this.#durable);
+    return done < 0 || done === bytesOf(iov, first, count) ? done : EIO;
   }
 
   flush(): number {
-    return this.file.flush();
+    return this.#durable ? this.file.flush() : 0;
+  }
+
+  fileToFlush(): HostFile | undefined {
+    return this.#durable ? this.file : undefined;
   }
 
   discard(offset: number, length: number): number {
@@ -86,6 +107,12 @@ export class RawDisk implements DiskImage {
       done += part;
     }
     return 0;
+  }
+
+  /** Gives the disk another size, in bytes. @throws {SystemError} */
+  resize(size: number): void {
+    if (!this.file.isBlockDevice) this.file.truncate(size);
+    this.#fileSize = this.file.size;
   }
 
   close(): void {

@@ -1,126 +1,19 @@
 /**
- * The keys of `-drive` and `-device`.
+ * `-drive` and `-device`.
  *
  * Two ways lead to a disk, as with QEMU: `-drive if=virtio,…` alone, or
  * `-drive if=none,id=ID,…` with `-device virtio-blk-device,drive=ID`.
  *
  * Source: QEMU 7.2, qemu-options.hx (-drive, -device) and docs/system/i386/microvm.rst.
  */
-import { DRIVE_FORMATS } from "../block/drive.ts";
+import { DRIVE_KEYS, serialNumber } from "./drive-keys.ts";
 import type { Complain, KeyRow } from "./key-values.ts";
 import { count, didYouMean, onOff, setKeys, setPairs, splitKeyValues } from "./key-values.ts";
 import type { Draft, DriveDraft } from "./run-request.ts";
 
-/** What -drive's if= may name elsewhere, and why it has no meaning here. */
-const OTHER_INTERFACES = ["ide", "scsi", "sd", "mtd", "floppy", "pflash", "xen"];
-
-/** cache= in QEMU's words. Both modes here go through the host's page cache; they differ in what a write promises. */
-const CACHE_MODES = new Map([
-  ["writeback", true],
-  ["writethrough", false],
-]);
-
-const DRIVE_KEYS: readonly KeyRow<DriveDraft>[] = [
-  {
-    name: "file",
-    values: "PATH",
-    help: "a file or a block device; required",
-    set: (drive, value) => {
-      drive.file = value;
-    },
-  },
-  {
-    name: "format",
-    values: DRIVE_FORMATS.join("|"),
-    help: "how the disk is stored in the file",
-    set: (drive, value, complain) => {
-      const format = DRIVE_FORMATS.find((name) => name === value);
-      if (format === undefined) {
-        throw complain(
-          `format "${value}" is not known${didYouMean(value, DRIVE_FORMATS)}; it is raw or qcow2`,
-        );
-      }
-      drive.options.format = format;
-    },
-  },
-  {
-    name: "other-files",
-    values: "folder|anywhere",
-    help: "which files a qcow2 image may name: those in its own folder (default), or any",
-    set: (drive, value, complain) => {
-      if (value !== "folder" && value !== "anywhere") {
-        throw complain(`other-files="${value}": write folder or anywhere`);
-      }
-      drive.options.otherFiles = value;
-    },
-  },
-  {
-    name: "if",
-    values: "virtio|none",
-    help: "virtio attaches it to the machine (default); none leaves that to a -device",
-    set: (drive, value, complain) => {
-      if (value !== "virtio" && value !== "none") {
-        const meant = OTHER_INTERFACES.includes(value) ? "" : didYouMean(value, ["virtio", "none"]);
-        throw complain(`if="${value}": this machine has virtio disks only; use if=virtio${meant}`);
-      }
-      drive.attach = value === "virtio";
-    },
-  },
-  {
-    name: "readonly",
-    aliases: ["read-only"],
-    values: "on|off",
-    help: "refuse the guest's writes",
-    set: (drive, value, complain) => {
-      drive.options.readOnly = onOff("readonly", value, complain);
-    },
-  },
-  {
-    name: "cache",
-    values: "writeback|writethrough",
-    help: "whether a write may wait for the guest's flush (default) or is stable at once",
-    set: (drive, value, complain) => {
-      const writeCache = CACHE_MODES.get(value);
-      if (writeCache === undefined) {
-        throw complain(
-          `cache="${value}": files are always opened through the host's page cache; use cache=writeback or cache=writethrough`,
-        );
-      }
-      drive.options.writeCache = writeCache;
-    },
-  },
-  {
-    name: "serial",
-    values: "TEXT",
-    help: "the disk's serial number, at most 20 characters",
-    set: (drive, value, complain) => {
-      drive.options.serial = serialNumber(value, complain);
-    },
-  },
-  {
-    name: "media",
-    values: "disk",
-    help: "what it is; there is no CD drive",
-    set: (_drive, value, complain) => {
-      if (value !== "disk") {
-        throw complain(
-          `media="${value}": this machine has no CD drive; a CD image can be read as a disk with readonly=on`,
-        );
-      }
-    },
-  },
-  {
-    name: "id",
-    values: "ID",
-    help: "a name for -device virtio-blk-device,drive=ID",
-    set: (drive, value) => {
-      drive.id = value;
-    },
-  },
-];
-
 export function addDrive(draft: Draft, value: string, typed: string, complain: Complain): void {
-  const drive: DriveDraft = { typed, attach: true, options: {} };
+  // What is lost with an image that fails for want of room can wait until there is some: as QEMU does it.
+  const drive: DriveDraft = { typed, attach: true, options: { werror: "enospc" } };
   setKeys(value, DRIVE_KEYS, drive, complain);
   draft.drives.push(drive);
 }
@@ -243,12 +136,6 @@ function refusal(name: string): string {
   }
   const names = DEVICES.flatMap((kind) => kind.names);
   return `unknown device "${name}"${didYouMean(name, names)}; -device help lists the devices`;
-}
-
-function serialNumber(value: string, complain: Complain): string {
-  if (!/^[\x20-\x7e]{1,20}$/.test(value))
-    throw complain(`serial="${value}" is not at most 20 characters of ASCII`);
-  return value;
 }
 
 /** A key that may only say what is so. */

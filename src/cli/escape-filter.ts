@@ -9,10 +9,12 @@ const CTRL_A = 0x01;
 export type EscapeKey =
   | { readonly kind: "quit" }
   | { readonly kind: "help" }
+  | { readonly kind: "resume" }
   | { readonly kind: "unknown"; readonly byte: number };
 
 export const KEYS_HELP = `
 Ctrl-A x       quit: stop the guest at once
+Ctrl-A r       resume a guest that was paused because its disk failed
 Ctrl-A h       this list
 Ctrl-A Ctrl-A  send Ctrl-A to the guest (also Ctrl-A a)
 `;
@@ -49,6 +51,8 @@ function meaning(byte: number): EscapeKey | undefined {
       return undefined;
     case "x":
       return { kind: "quit" };
+    case "r":
+      return { kind: "resume" };
     case "h":
     case "?":
       return { kind: "help" };

@@ -42,7 +42,7 @@ export class Keyboard {
   readonly #isTerminal: boolean;
   readonly #filter = new EscapeFilter();
   #receiver: Receiver | undefined;
-  #quit: (() => void) | undefined;
+  #command: ((key: "quit" | "resume") => void) | undefined;
   #closed = false;
 
   /** @param notice prints a text for the person at the terminal, beside the guest's own output. */
@@ -52,11 +52,11 @@ export class Keyboard {
     this.#isTerminal = input.isTTY === true;
   }
 
-  /** Sends what is typed to `receiver` from now on; calls `quit` at Ctrl-A x. */
-  connect(receiver: Receiver, quit: () => void): void {
+  /** Sends what is typed to `receiver` from now on; calls `command` at Ctrl-A x and Ctrl-A r. */
+  connect(receiver: Receiver, command: (key: "quit" | "resume") => void): void {
     if (this.#closed) return; // the command gave up while the machine was being made
     this.#receiver = receiver;
-    this.#quit = quit;
+    this.#command = command;
     receiver.on("drain", this.#drained);
     // A keyboard that went away (EIO after a hangup) has nothing more to say; the guest runs on.
     this.#input.on("error", () => {});
@@ -85,7 +85,7 @@ export class Keyboard {
       const { forGuest, keys } = this.#filter.take(chunk);
       bytes = forGuest;
       for (const key of keys) {
-        if (key.kind === "quit") this.#quit?.();
+        if (key.kind === "quit" || key.kind === "resume") this.#command?.(key.kind);
         else if (key.kind === "help") this.#notice(KEYS_HELP);
         else this.#notice(`\nCtrl-A ${keyName(key.byte)} does nothing; Ctrl-A h lists the keys\n`);
       }

@@ -198,6 +198,13 @@ export const OPTIONS: readonly OptionRow[] = [
     apply: addDrive,
   },
   {
+    names: ["snapshot"],
+    help: "what the guest writes to its disks goes to temporary files; the images stay as they are",
+    apply: (draft) => {
+      draft.snapshot = true;
+    },
+  },
+  {
     names: ["device"],
     argument: "NAME[,KEY=VALUE…]",
     example: "-device virtio-rng-device",

@@ -53,6 +53,8 @@ export interface Draft {
   gdb?: GdbPlace;
   startStopped: boolean;
   noDefaults: boolean;
+  /** Of all drives. */
+  snapshot: boolean;
   stats: boolean;
   traceUnclaimed: boolean;
   traceFiles: TraceFile[];
@@ -68,6 +70,7 @@ export function emptyDraft(): Draft {
     serials: [],
     startStopped: false,
     noDefaults: false,
+    snapshot: false,
     stats: false,
     traceUnclaimed: false,
     traceFiles: [],
@@ -131,5 +134,6 @@ function finishDrives(draft: Draft): DriveOptions[] {
     }
     ordered.push({ ...drive, options: { ...drive.options, ...options } });
   }
-  return ordered.map(({ file = "", options }) => ({ file, ...options }));
+  const all = draft.snapshot ? { snapshot: true } : {};
+  return ordered.map(({ file = "", options }) => ({ file, ...options, ...all }));
 }

@@ -34,7 +34,9 @@ export interface Machine {
   stats(): object;
   serveGdb(place: GdbPlace): Promise<{ readonly address: string }>;
   trace(filter: TraceFilter): RecordSource;
+  resume(): Promise<void>;
   on(event: "error", listener: (error: Error) => void): unknown;
+  on(event: "note", listener: (text: string) => void): unknown;
 }
 
 /** The world around the command. */
@@ -84,6 +86,7 @@ async function runMachine(request: RunRequest, host: RunHost): Promise<Outcome> 
       ...(request.traceUnclaimed ? { onUnclaimed: (access) => notice(unclaimedText(access)) } : {}),
     });
     machine.on("error", reporter(notice));
+    machine.on("note", (text) => notice(`vmexit: ${text}\n`));
     [...machine.serials, machine.debugConsole].forEach((port, index) => {
       const place = places[index];
       place?.sink.on("error", (error) => interruption.raise(...outputFailure(place.name, error)));
@@ -92,7 +95,10 @@ async function runMachine(request: RunRequest, host: RunHost): Promise<Outcome> 
     machine.serials.forEach((serial, index) => {
       places[index]?.connectInput?.(serial);
       if (request.serials[index].kind !== "stdio") return;
-      keyboard.connect(serial, () => interruption.raise(STOPPED, "stopped by Ctrl-A x"));
+      keyboard.connect(serial, (key) => {
+        if (key === "quit") interruption.raise(STOPPED, "stopped by Ctrl-A x");
+        else machine.resume().catch((error: Error) => notice(`\nvmexit: ${error.message}\n`));
+      });
     });
     traces.forEach((file, index) => {
       written.push(file.write(machine.trace(request.traceFiles[index].filter), notice));
@@ -162,7 +168,8 @@ function reporter(notice: (text: string) => void): (error: Error) => void {
     if ("code" in error && error.code === "ECRASH") return; // the ending says the same
     reports++;
     const device = "device" in error && error.device !== "vm" ? `${error.device}: ` : "";
-    if (reports <= REPORT_LIMIT) notice(`vmexit: ${device}${error.message}\n`);
+    const advice = "code" in error && error.code === "ESTOP" ? " Ctrl-A r resumes it." : "";
+    if (reports <= REPORT_LIMIT) notice(`vmexit: ${device}${error.message}${advice}\n`);
     if (reports === REPORT_LIMIT) notice("vmexit: further reports are not shown\n");
   };
 }

@@ -47,6 +47,8 @@ export interface Microvm {
   readonly serials: readonly Plugged<Uart16550>[];
   readonly pm: Plugged<AcpiPm>;
   readonly virtio: readonly VirtioSlot[];
+  /** By drive; the first slots are theirs. */
+  readonly disks: readonly VirtioBlk[];
 }
 
 /** Bytes of shared state that a machine of this spec may need, with room to spare. */
@@ -121,9 +123,11 @@ export function assembleMicrovm(spec: MachineSpec, arena: Arena, host: Host, cou
     ]);
     virtio.push({ name, device, transport, lock, configs, cursors, runner });
   };
-  spec.drives.forEach((drive, n) => {
+  const disks = spec.drives.map((drive, n) => {
     const name = `virtio-blk${n}`;
-    addVirtio(name, new VirtioBlk(drive, machine.take(VirtioBlkState, name), host.disk?.(n, name)));
+    const disk = new VirtioBlk(drive, machine.take(VirtioBlkState, name), host.disk?.(n, name));
+    addVirtio(name, disk);
+    return disk;
   });
   if (spec.rng) addVirtio("virtio-rng", new VirtioRng(host.entropy?.()));
 
@@ -133,5 +137,5 @@ export function assembleMicrovm(spec: MachineSpec, arena: Arena, host: Host, cou
     machine.add(name, host.ownDevice(n), [place]);
   });
 
-  return { machine, serials, pm, virtio };
+  return { machine, serials, pm, virtio, disks };
 }

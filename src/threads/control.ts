@@ -21,6 +21,7 @@ export const PARK = 0; // what a new thread finds
 export const RUN = 1;
 export const END = 2;
 export const TRACE = 3; // RUN, of a vCPU that records its exits
+export const LOOK = 4; // PARK, after a look at what was sent
 
 export class Control {
   readonly #words: Int32Array;
@@ -72,11 +73,23 @@ export class Control {
     return Atomics.compareExchange(this.#words, REQUEST, from, to) === from;
   }
 
-  /** Thread's side: sleeps while parked. True to run, false to end. */
-  sleepWhileParked(): boolean {
+  /** Makes a thread that is asked to park take the orders that were sent to it. Others look when they are kicked. */
+  look(): void {
+    if (Atomics.compareExchange(this.#words, REQUEST, PARK, LOOK) === PARK)
+      Atomics.notify(this.#words, REQUEST);
+  }
+
+  /** Thread's side: sleeps while parked, and obeys orders. True to run, false to end. */
+  sleepWhileParked(obey = () => {}): boolean {
     for (;;) {
       const requested = this.requested;
       if (requested === END) return false;
+      if (requested === LOOK) {
+        // Before the look: an order that comes after it asks for another one.
+        Atomics.compareExchange(this.#words, REQUEST, LOOK, PARK);
+        obey();
+        continue;
+      }
       if (requested === RUN || requested === TRACE) {
         Atomics.store(this.#words, STATE, RUN);
         if (this.mayRun) return true;

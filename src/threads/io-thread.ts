@@ -1,10 +1,13 @@
 /**
- * The io thread: sleeps until a doorbell rings, serves that queue, sleeps
- * again. It never handles an exit and nothing in it is asynchronous.
+ * The io thread: sleeps until a doorbell rings or a disk has news, serves what
+ * there is, sleeps again. It never handles an exit and nothing in it is
+ * asynchronous.
  */
 import { randomFillSync } from "node:crypto";
 import { Arena } from "../base/arena.ts";
 import { openDrive } from "../block/drive.ts";
+import type { GuestDisk } from "../block/guest-disk.ts";
+import { Throttle } from "../block/throttle.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
 import { hostClock } from "../machine/clock.ts";
 import type { Host } from "../machine/host.ts";
@@ -13,15 +16,23 @@ import { unplugged } from "../machine/unplugged.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { Epoll, EventFd } from "../sys/event.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
+import { QUEUE_SIZE } from "../virtio/blk.ts";
 import type { DeviceReport } from "../virtio/device.ts";
 import { QueueRunner } from "../virtio/queue-runner.ts";
 import { blocks } from "./blocks.ts";
-import type { IoRole, Message, ThreadData } from "./shared.ts";
+import { carryOut } from "./drive-orders.ts";
+import type { DriveOrder, IoRole, Message, ThreadData } from "./shared.ts";
 
-/** epoll tag of the wake-up event; doorbells count from 0. */
+/** epoll tag of the wake-up event. Doorbells count from 0, and disks follow them. */
 const WAKE = 0xffff_ffff;
 
-export function runIoThread(data: ThreadData, role: IoRole, post: (message: Message) => void): void {
+/** @param take the next order that was sent, if one is there */
+export function runIoThread(
+  data: ThreadData,
+  role: IoRole,
+  post: (message: Message) => void,
+  take: () => DriveOrder | undefined,
+): void {
   const { spec } = data;
   const shared = blocks(data.threads, spec.cpus, virtioDevices(spec));
   const control = shared.io;
@@ -29,13 +40,22 @@ export function runIoThread(data: ThreadData, role: IoRole, post: (message: Mess
   const memory = new GuestMemory(ram, spec.ram);
   const report = (what: DeviceReport) => post({ kind: "report", ...what });
   const interrupts = data.interrupts.map((token) => EventFd.attach(token));
-  const images = role.drives.map((drive) => openDrive(drive, ram, memory));
+  const disks: GuestDisk[] = [];
 
   const host: Host = {
     ...unplugged,
     clock: hostClock,
     interrupt: (slot) => ({ pulse: () => interrupts[slot].signal() }),
-    disk: (index, name) => ({ name, backend: images[index], memory, report, counters: shared.virtio[index] }),
+    disk: (index, name) => {
+      const { image, rerror, werror, throttling } = role.drives[index];
+      const note = (message: string) => report({ device: name, code: "NOTE", message });
+      const backend = openDrive(image, { ram, memory, tags: spec.drives[index].queues * QUEUE_SIZE, note });
+      disks.push(backend);
+      const throttle = throttling === undefined ? undefined : new Throttle(throttling);
+      const now = () => performance.now();
+      const counters = shared.virtio[index];
+      return { name, backend, memory, report, counters, rerror, werror, throttle, now };
+    },
     entropy: () => ({ memory, source: { fill: (bytes) => randomFillSync(bytes) } }),
   };
   // Its address map is never asked, so nobody counts what it answers.
@@ -58,40 +78,57 @@ export function runIoThread(data: ThreadData, role: IoRole, post: (message: Mess
       bells.push({ bell, runner: runners[slot], queue });
     });
   });
+  disks.forEach((disk, n) => {
+    epoll.add(disk.event, bells.length + n);
+  });
 
-  /** Queues that were left with work in them: 1 at a doorbell's tag. */
+  /** Queues that may have work in them: 1 at a doorbell's tag. */
   const due = new Uint8Array(bells.length);
-  const tags = new Uint32Array(bells.length + 1);
+  const tags = new Uint32Array(bells.length + disks.length + 1);
+  const obey = () => {
+    for (let order = take(); order !== undefined; order = take()) {
+      const { drive } = order;
+      post(carryOut(order, disks[drive], machine.disks[drive], runners[drive]));
+    }
+  };
 
-  while (control.sleepWhileParked()) {
+  while (control.sleepWhileParked(obey)) {
     // What rang while parked, or was offered before a pause, has to be looked at once.
     due.fill(1);
+    for (const runner of runners) runner.resume();
     serveUntilParked();
     for (const runner of runners) runner.quiesce();
     control.park();
     post({ kind: "parked" });
   }
   for (const runner of runners) runner.quiesce();
-  for (const image of images) image.close();
+  for (const disk of disks) disk.close();
 
   function serveUntilParked(): void {
-    let more = true;
+    let sleepMs = 0; // -1: until something rings
     while (control.running) {
-      const count = epoll.wait(tags, more ? 0 : -1);
+      const count = epoll.wait(tags, sleepMs);
+      let woken = false;
       for (let i = 0; i < count; i++) {
-        if (tags[i] === WAKE)
-          due.fill(1); // a doorbell that arrived as an exit does not say which queue
-        else due[tags[i]] = 1;
+        if (tags[i] === WAKE) woken = true;
+        else if (tags[i] < bells.length) due[tags[i]] = 1;
+        else runners[tags[i] - bells.length].poll();
+      }
+      if (woken) {
+        due.fill(1); // a doorbell that arrived as an exit does not say which queue
+        obey();
       }
       let settled = false;
       for (const runner of runners) if (runner.settleEpoch()) settled = true;
       if (settled) control.announceSettled();
-      more = false;
+      sleepMs = -1;
       for (let tag = 0; tag < due.length; tag++) {
         if (due[tag] === 0) continue;
         const { runner, queue } = bells[tag];
-        due[tag] = runner.serve(queue) ? 1 : 0;
-        if (due[tag] === 1) more = true;
+        const waitMs = runner.serve(queue);
+        // One that may go on later is asked after every sleep, whatever ends it.
+        due[tag] = waitMs === Number.POSITIVE_INFINITY ? 0 : 1;
+        if (due[tag] === 1) sleepMs = sleepMs < 0 ? Math.ceil(waitMs) : Math.min(sleepMs, Math.ceil(waitMs));
       }
     }
   }

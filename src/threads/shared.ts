@@ -3,7 +3,10 @@
  * travels to a new thread: plain data, shared buffers and handle tokens.
  */
 import type { DriveImage } from "../block/drive.ts";
+import type { Snapshot } from "../block/qcow2/snapshot-table.ts";
+import type { ThrottleLimits } from "../block/throttle.ts";
 import type { MachineSpec } from "../machine/spec.ts";
+import type { ErrorPolicy } from "../virtio/blk-requests.ts";
 
 /** Everything a thread needs to make its own copy of the machine. Numbers named after handles are tokens. */
 export interface ThreadData {
@@ -33,7 +36,15 @@ export interface IoRole {
   readonly kind: "io";
   /** By virtio device and queue: the event that KVM signals when the driver rings. */
   readonly doorbells: readonly (readonly number[])[];
-  readonly drives: readonly DriveImage[];
+  readonly drives: readonly IoDrive[];
+}
+
+/** A drive as the io thread serves it. */
+export interface IoDrive {
+  readonly image: DriveImage;
+  readonly rerror: ErrorPolicy;
+  readonly werror: ErrorPolicy;
+  readonly throttling: ThrottleLimits | undefined;
 }
 
 /** What the owner of the machine sends a vCPU thread after its role: where to record its exits. */
@@ -42,6 +53,32 @@ export interface Order {
   /** TRACE_RING_BYTES bytes. */
   readonly ring: SharedArrayBuffer;
 }
+
+/** What the owner of the machine asks the io thread about a drive; it is answered. See drive-orders.ts. */
+export interface DriveOrder {
+  readonly id: number;
+  readonly drive: number;
+  readonly task: DriveTask;
+}
+
+export type DriveTask =
+  /** Bytes, a multiple of 512. */
+  | { readonly kind: "resize"; readonly size: number }
+  | { readonly kind: "create-snapshot"; readonly name: string }
+  /** By id or name. */
+  | { readonly kind: "delete-snapshot"; readonly name: string }
+  | { readonly kind: "list-snapshots" };
+
+/** What became of an order. */
+export type DriveAnswer =
+  | { readonly id: number; readonly failure: { readonly code: string; readonly message: string } }
+  | {
+      readonly id: number;
+      readonly failure?: undefined;
+      /** Of the disk, bytes. */
+      readonly size: number;
+      readonly snapshots: readonly Snapshot[];
+    };
 
 /** What a thread tells the owner of the machine. */
 export type Message =
@@ -59,6 +96,8 @@ export type Message =
   | { readonly kind: "debug"; readonly stop: DebugStop }
   /** A device met something that its user should know: a broken queue, an I/O error of the host. */
   | { readonly kind: "report"; readonly device: string; readonly code: string; readonly message: string }
+  /** The io thread obeyed an order, or could not. */
+  | ({ readonly kind: "answer" } & DriveAnswer)
   | {
       readonly kind: "unclaimed";
       readonly space: "port" | "memory";

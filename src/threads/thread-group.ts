@@ -8,7 +8,7 @@
  */
 import type { Worker } from "node:worker_threads";
 import { type Control, END, PARK, RUN, TRACE } from "./control.ts";
-import type { Message, Order, ThreadData } from "./shared.ts";
+import type { DriveOrder, Message, Order, ThreadData } from "./shared.ts";
 import { takeThread } from "./spare.ts";
 
 export interface Member {
@@ -77,6 +77,14 @@ export class ThreadGroup {
       const { role } = member.data;
       if (role.kind === "vcpu") this.#workers[n].postMessage(orders[role.index]);
     });
+  }
+
+  /** Sends the io thread an order, which it takes at once, also while it is parked. */
+  order(order: DriveOrder): void {
+    const n = this.#members.findIndex((member) => !isVcpu(member));
+    this.#workers[n].postMessage(order);
+    this.#members[n].kick();
+    this.#members[n].control.look();
   }
 
   /** Makes vCPUs record their exits, or no longer: at once if they run. */

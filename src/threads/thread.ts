@@ -3,23 +3,23 @@
  * it to the end, and ends. See spare.ts for why the role comes late.
  */
 import { parentPort, receiveMessageOnPort } from "node:worker_threads";
-import type { IoRole, Message, Order, ThreadData } from "./shared.ts";
+import type { DriveOrder, IoRole, Message, Order, ThreadData } from "./shared.ts";
 import { runVcpuThread } from "./vcpu-thread.ts";
 
 if (parentPort === null) throw new Error("thread.js is for vmexit's own threads");
 const port = parentPort;
 const post = (message: Message) => port.postMessage(message);
 // Without waiting: a thread that plays its role never comes back to its event loop.
-const take = (): Order | undefined => receiveMessageOnPort(port)?.message;
+const take = <T extends Order | DriveOrder>(): T | undefined => receiveMessageOnPort(port)?.message;
 
 // Once: the port then no longer keeps the thread alive.
 port.once("message", (data: ThreadData) => {
-  if (data.role.kind === "vcpu") runVcpuThread(data, data.role, post, take);
+  if (data.role.kind === "vcpu") runVcpuThread(data, data.role, post, take<Order>);
   else void runIo(data, data.role);
 });
 
 /** Loaded for this role only: a thread that will be a vCPU need not wait for what disks are made of. */
 async function runIo(data: ThreadData, role: IoRole): Promise<void> {
   const { runIoThread } = await import("./io-thread.ts");
-  runIoThread(data, role, post);
+  runIoThread(data, role, post, take<DriveOrder>);
 }

@@ -6,15 +6,20 @@
  * sides that run on different threads and share only its registers:
  *
  *   vCPU threads, under the device's lock:  readConfig writeConfig negotiate reset
- *   the io thread, without the lock:        activate serve deactivate
+ *   the io thread, without the lock:        activate serve poll drain resume deactivate
  *
  * Source: VIRTIO 1.2, 2 (Basic Facilities of a Virtio Device) and 3.1.1.
  */
 import type { AccessSize } from "../bus/io.ts";
 import type { Chain } from "./chain.ts";
 
-/** What `serve` returns when the answer comes later, through QueueRunner.complete with the same head. */
+/** What `serve` returns when the answer comes later, through `poll` or `drain`. */
 export const PENDING = -1;
+/** In place of an answer: the request cannot be served now, and is to be offered to `serve` again. */
+export const HOLD = -2;
+
+/** Gives a pending request back: `written` is what `serve` would have returned. */
+export type Complete = (queue: number, head: number, written: number) => void;
 
 export interface VirtioDevice {
   /** VIRTIO 1.2, section 5. */
@@ -37,13 +42,24 @@ export interface VirtioDevice {
   activate(featuresLow: number, featuresHigh: number): void;
   /**
    * Serves one request. Returns how many bytes it wrote at the front of the
-   * chain's writable part, or PENDING.
+   * chain's writable part, or PENDING, or HOLD.
    *
    * @throws {BrokenQueue} if the request cannot even be answered.
    */
   serve(queue: number, chain: Chain): number;
-  /** Lets go of every request; none may be completed afterwards. */
+  /** No further request will come before `activate`; none is pending. */
   deactivate(): void;
+
+  // Only of devices whose answers may be PENDING or HOLD:
+
+  /** How long no request can be served, in ms: 0 means now, Infinity not before `resume`. */
+  readonly waitMs?: number;
+  /** Begins what `serve` left pending since the last call, and gives back what is over. Called after each batch. */
+  poll?(complete: Complete): void;
+  /** Waits until nothing is pending, and gives all of it back. */
+  drain?(complete: Complete): void;
+  /** The machine goes on after it stood still. */
+  resume?(): void;
 }
 
 /** What the io thread needs of a transport. All but `epoch` want the device's lock held. */
@@ -65,8 +81,12 @@ export interface VirtioTransport {
 /** Something that the user of the virtual machine should know about a device. */
 export interface DeviceReport {
   readonly device: string;
-  /** EQUEUE: the driver broke a queue. EIO: the host could not do what a request asked. */
-  readonly code: "EQUEUE" | "EIO";
+  /**
+   * EQUEUE: the driver broke a queue. EIO: the host could not do what a request
+   * asked. ESTOP: the same, and the request waits until the machine was paused and
+   * resumed. NOTE: nothing is wrong, but not as it was asked for.
+   */
+  readonly code: "EQUEUE" | "EIO" | "ESTOP" | "NOTE";
   readonly message: string;
 }
 

@@ -13,7 +13,14 @@ import { layout } from "../base/layout.ts";
 import type { Lock } from "../base/lock.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { BrokenQueue, Chain } from "./chain.ts";
-import { PENDING, type ReportDevice, type VirtioDevice, type VirtioTransport } from "./device.ts";
+import {
+  type Complete,
+  HOLD,
+  PENDING,
+  type ReportDevice,
+  type VirtioDevice,
+  type VirtioTransport,
+} from "./device.ts";
 import { type QueueConfig, type QueueCursor, SplitQueue } from "./split-queue.ts";
 
 /** Requests served from one queue before the io thread looks at others. */
@@ -41,12 +48,20 @@ export class QueueRunner {
   readonly #chain: Chain;
   /** A queue is open from its first doorbell on. */
   readonly #queues: (SplitQueue | undefined)[];
+  /** By queue: heads of requests that are to be served again, first ones first. */
+  readonly #held: number[][];
+  readonly #complete: Complete;
   #active = false;
 
   constructor(parts: QueueRunnerParts) {
     this.#parts = parts;
     this.#chain = new Chain(parts.memory, Math.max(...parts.device.queueSizes));
     this.#queues = parts.configs.map(() => undefined);
+    this.#held = parts.configs.map(() => []);
+    this.#complete = (index, head, written) => {
+      if (written === HOLD) this.#held[index].push(head);
+      else this.#queues[index]?.push(head, written);
+    };
   }
 
   get queues(): number {
@@ -54,35 +69,31 @@ export class QueueRunner {
   }
 
   /**
-   * A doorbell rang: serves up to a batch of requests. True if there may be
-   * more, for which no doorbell will ring: call `settleEpoch` and this again,
-   * after the others.
+   * A doorbell rang: serves up to a batch of requests. Returns after how many ms
+   * there may be more, for which no doorbell will ring: 0 asks for `settleEpoch`
+   * and this again, after the others; Infinity means that one will.
    */
-  serve(index: number): boolean {
+  serve(index: number): number {
     const { transport, state } = this.#parts;
-    if (transport.epoch !== state.epoch) return true;
+    if (transport.epoch !== state.epoch) return 0;
     try {
       const queue = this.#queues[index] ?? this.#open(index);
-      if (queue === undefined) return false;
+      if (queue === undefined) return Number.POSITIVE_INFINITY;
       const more = this.#serveBatch(queue, index);
-      this.#interruptIfWanted(queue);
+      this.poll();
       return more;
     } catch (error) {
       if (!(error instanceof BrokenQueue)) throw error;
       this.#giveUp(error);
-      return false;
+      return Number.POSITIVE_INFINITY;
     }
   }
 
-  /** A device whose `serve` answered PENDING is done with that request. Follow a batch of these with `signal`. */
-  complete(index: number, head: number, written: number): void {
-    this.#queues[index]?.push(head, written);
-  }
-
-  /** Interrupts the driver if it wants to know what was completed. */
-  signal(index: number): void {
-    const queue = this.#queues[index];
-    if (queue !== undefined) this.#interruptIfWanted(queue);
+  /** Gives back what the device has finished, and interrupts the driver if it wants to know. */
+  poll(): void {
+    if (!this.#active) return;
+    this.#parts.device.poll?.(this.#complete);
+    for (const queue of this.#queues) if (queue !== undefined) this.#interruptIfWanted(queue);
   }
 
   /**
@@ -103,6 +114,7 @@ export class QueueRunner {
         cursor.nextAvail = 0;
         cursor.nextUsed = 0;
         cursor.signalledUsed = 0;
+        this.#held[index].length = 0;
       });
       state.epoch = transport.epoch;
     } finally {
@@ -112,33 +124,62 @@ export class QueueRunner {
   }
 
   /**
-   * Lets go of the queues where they stand, for a snapshot. They open again with
-   * the next call of `serve`, which is due for each queue: a doorbell that rang
-   * before is forgotten.
+   * Waits for what is pending and lets go of the queues where they stand, for a
+   * snapshot. They open again with the next call of `serve`, which is due for each
+   * queue: a doorbell that rang before is forgotten.
    */
   quiesce(): void {
-    if (this.#active) this.#parts.device.deactivate();
+    if (this.#active) {
+      // A driver in a reset still has its hands off the rings: it waits for this.
+      this.#parts.device.drain?.(this.#complete);
+      for (const queue of this.#queues) if (queue !== undefined) this.#interruptIfWanted(queue);
+      this.#parts.device.deactivate();
+    }
     this.#active = false;
     this.#queues.fill(undefined);
   }
 
-  #serveBatch(queue: SplitQueue, index: number): boolean {
+  /** The machine goes on after it stood still: what was held may be served now. */
+  resume(): void {
+    this.#parts.device.resume?.();
+  }
+
+  /** Changes the device's configuration and tells the driver. */
+  reconfigure(change: () => void): void {
+    const { transport, lock } = this.#parts;
+    lock.acquire();
+    try {
+      change();
+      if (transport.running) transport.raiseConfigChange();
+    } finally {
+      lock.release();
+    }
+  }
+
+  #serveBatch(queue: SplitQueue, index: number): number {
     const { device, transport, state } = this.#parts;
     const chain = this.#chain;
+    const held = this.#held[index];
     queue.silenceDoorbell();
     for (let left = BATCH; left > 0; left--) {
-      if (!queue.pop(chain)) {
-        if (!queue.armDoorbell()) return false;
+      const wait = device.waitMs ?? 0;
+      if (wait > 0) return wait;
+      if (held.length > 0) {
+        queue.reload(chain, held[0]);
+        held.shift();
+      } else if (!queue.pop(chain)) {
+        if (!queue.armDoorbell()) return Number.POSITIVE_INFINITY;
         queue.silenceDoorbell();
         continue;
       }
       const head = chain.head;
       const written = device.serve(index, chain);
-      if (written !== PENDING) queue.push(head, written);
+      if (written === HOLD) held.unshift(head);
+      else if (written !== PENDING) queue.push(head, written);
       // The driver is waiting in a reset: what it has offered no longer counts.
       if (transport.epoch !== state.epoch) break;
     }
-    return true;
+    return 0;
   }
 
   #interruptIfWanted(queue: SplitQueue): void {
@@ -177,6 +218,7 @@ export class QueueRunner {
   #giveUp(error: BrokenQueue): void {
     const { transport, state, lock, name, report } = this.#parts;
     this.quiesce();
+    for (const held of this.#held) held.length = 0;
     lock.acquire();
     try {
       // A driver that took the queue away meanwhile was free to write over it.

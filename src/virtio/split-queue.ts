@@ -129,6 +129,12 @@ export class SplitQueue {
     return true;
   }
 
+  /** Fills `chain` once more with a request that was popped and not given back. @throws {BrokenQueue} */
+  reload(chain: Chain, head: number): void {
+    chain.start(head);
+    this.#walk(chain, head);
+  }
+
   /** Gives a chain back: the device has written `written` bytes at the front of its writable part. */
   push(head: number, written: number): void {
     const next = this.#cursor.nextUsed;

@@ -1,12 +1,19 @@
 /**
- * What a caller of createVm may say, and what it means. Everything is checked
- * here, once; what leaves is plain data that every thread can be given.
+ * What a caller of createVm may say, and what it means. validate.ts checks it.
  */
+import type { DetectZeroes } from "../block/guest-disk.ts";
+import type { ThrottleLimits } from "../block/throttle.ts";
+import type { AsyncEngine } from "../sys/async-io.ts";
+import type { ErrorPolicy } from "../virtio/blk-requests.ts";
+
+/** How a disk uses the host's page cache, and what its writes promise, as QEMU's cache=. */
+export const CACHE_MODES = ["writeback", "none", "writethrough", "directsync", "unsafe"] as const;
+export type CacheMode = (typeof CACHE_MODES)[number];
 
 /** A disk. */
 export interface DriveOptions {
   /** Path of a file or a block device. */
-  readonly file: string;
+  readonly file?: string;
   /** How the disk is stored in the file. Without it "raw", and then the file must not look like another format. */
   readonly format?: "raw" | "qcow2";
   /** Which other files a qcow2 image may name: those in its own folder and below (the default), or any. */
@@ -16,8 +23,27 @@ export interface DriveOptions {
   readonly serial?: string;
   /** Request queues; by default one per CPU. */
   readonly queues?: number;
-  /** False starts with the write cache off: each write is on stable storage when it completes. */
+  /** False starts with the write cache off: each write is on stable storage when it completes. Default: as `cache` says. */
   readonly writeCache?: boolean;
+  /**
+   * writeback (the default): through the host's page cache; stable once flushed.
+   * writethrough: stable with each write. none, directsync: the same two past the
+   * page cache (O_DIRECT). unsafe: flushes do nothing; for what may be lost.
+   */
+  readonly cache?: CacheMode;
+  /** What carries requests out: io_uring (the default), or threads; these also where io_uring is not permitted. */
+  readonly aio?: AsyncEngine;
+  /** Whether storage that the guest discards is given back to the host (the default). */
+  readonly discard?: "unmap" | "ignore";
+  /** What becomes of writes of nothing but zeros: a hole in the image ("on"), which gives its storage back ("unmap"). Default "off". */
+  readonly detectZeroes?: DetectZeroes;
+  /** What becomes of reads that the host failed. Default "report". */
+  readonly rerror?: ErrorPolicy;
+  /** What becomes of writes, flushes and discards that the host failed. Default "report". */
+  readonly werror?: ErrorPolicy;
+  readonly throttling?: ThrottleLimits;
+  /** What the guest writes goes to a temporary file, which vanishes with the machine; the image stays as it is. */
+  readonly snapshot?: boolean;
 }
 
 /** Registers of a device that the program itself provides. It runs on the caller's thread. */

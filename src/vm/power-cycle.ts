@@ -13,22 +13,32 @@ import type { Uart16550 } from "../devices/uart16550.ts";
 import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
 import { addressMap } from "../machine/address-map.ts";
 import type { Plugged } from "../machine/machine.ts";
+import { ramRegions } from "../machine/memory-map.ts";
 import { assembleMicrovm, type Microvm, stateBytes, virtioDevices } from "../machine/microvm.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import { unplugged } from "../machine/unplugged.ts";
 import { type Blocks, blocks, blocksBytes } from "../threads/blocks.ts";
 import { PARK } from "../threads/control.ts";
-import type { DebugStop, Ending, Message, Role, ThreadData } from "../threads/shared.ts";
+import type {
+  DebugStop,
+  DriveAnswer,
+  DriveTask,
+  Ending,
+  Message,
+  Role,
+  ThreadData,
+} from "../threads/shared.ts";
 import { type Member, ThreadGroup } from "../threads/thread-group.ts";
 import type { MapRange } from "../trace/format.ts";
 import { Board } from "./board.ts";
-import { imageOf, specOf } from "./drives.ts";
+import type { Drives } from "./drives.ts";
 import { load } from "./loader.ts";
 import type { DeviceHandlers, UnclaimedAccess } from "./options.ts";
 import type { Receive } from "./serial-port.ts";
 import { countStats, type VmStats } from "./stats.ts";
 import { type CycleCounters, TraceTap } from "./trace-tap.ts";
 import type { CheckedOptions } from "./validate.ts";
+import { DriveError } from "./vm-drive.ts";
 import type { MemoryParts } from "./vm-memory.ts";
 
 /** api.rst 8.39. By number: headers before Linux 5.13 do not know it. */
@@ -44,7 +54,7 @@ export interface PowerCycleListener {
   debug(stop: DebugStop, cycle: PowerCycle): void;
   console(port: number, cycle: PowerCycle): void;
   receiver(port: number, cycle: PowerCycle): void;
-  report(device: string, code: string, message: string): void;
+  report(device: string, code: string, message: string, cycle: PowerCycle): void;
   unclaimed(access: UnclaimedAccess): void;
   /** The threads are gone, and the rest is about to go. */
   closing(cycle: PowerCycle): void;
@@ -67,6 +77,9 @@ export class PowerCycle {
   readonly #shared: Blocks;
   readonly #microvm: Microvm;
   readonly #threads: ThreadGroup;
+  /** Those that the io thread has not answered, by their ids. */
+  readonly #orders = new Map<number, (answer: DriveAnswer) => void>();
+  #lastOrder = 0;
   #ended = false;
   /** The threads are gone, and so are the handles by which they would be kicked. */
   #over = false;
@@ -75,10 +88,10 @@ export class PowerCycle {
   #kernel: CycleCounters | undefined;
 
   /** @throws as createVm does; nothing is left behind then. */
-  constructor(options: CheckedOptions, listener: PowerCycleListener) {
+  constructor(options: CheckedOptions, drives: Drives, listener: PowerCycleListener) {
     this.#listener = listener;
     this.#handlers = options.devices.map((device) => device.handlers);
-    this.spec = specOf(options);
+    this.spec = specOf(options, drives);
     const { spec } = this;
     const virtio = virtioDevices(spec);
     const state = new SharedArrayBuffer(stateBytes(spec));
@@ -98,7 +111,7 @@ export class PowerCycle {
       this.#microvm = assembleMicrovm(spec, new Arena(state), host, { ports: nobody, memory: nobody });
       this.#microvm.machine.reset();
       board.connectQueues(this.#microvm.virtio);
-      this.#threads = this.#startThreads(options, state, threads);
+      this.#threads = this.#startThreads(options, drives, state, threads);
       this.tap = new TraceTap(this.#threads, board, this.#microvm.machine);
     } catch (error) {
       board.close();
@@ -148,6 +161,17 @@ export class PowerCycle {
     return this.#isCut;
   }
 
+  /** Asks the io thread something about a drive. @throws {DriveError} */
+  async order(drive: number, task: DriveTask): Promise<Extract<DriveAnswer, { size: number }>> {
+    const id = this.#lastOrder++;
+    const answer = await new Promise<DriveAnswer>((resolve) => {
+      this.#orders.set(id, resolve);
+      this.#threads.order({ id, drive, task });
+    });
+    if (answer.failure !== undefined) throw new DriveError(answer.failure.code, answer.failure.message);
+    return answer;
+  }
+
   /** Tells the threads to end, whatever they wait for. To be followed by `end`. */
   cut(): void {
     if (this.#over) return;
@@ -163,6 +187,8 @@ export class PowerCycle {
     this.cut();
     await this.#threads.end(meanwhile);
     this.#over = true;
+    for (const [id, answer] of this.#orders) answer({ id, failure: ENDED });
+    this.#orders.clear();
     this.#kernel = this.#board.counters();
     this.#listener.closing(this);
     this.#board.close();
@@ -199,7 +225,12 @@ export class PowerCycle {
     }
   }
 
-  #startThreads(options: CheckedOptions, state: SharedArrayBuffer, threads: SharedArrayBuffer): ThreadGroup {
+  #startThreads(
+    options: CheckedOptions,
+    drives: Drives,
+    state: SharedArrayBuffer,
+    threads: SharedArrayBuffer,
+  ): ThreadGroup {
     const { spec } = this;
     const board = this.#board;
     const data = (role: Role): ThreadData => ({
@@ -224,7 +255,7 @@ export class PowerCycle {
         data: data({
           kind: "io",
           doorbells: board.doorbells.map((queues) => queues.map((event) => event.token)),
-          drives: options.drives.map(imageOf),
+          drives: drives.served,
         }),
         control: this.#shared.io,
         kick: () => board.ioWake.signal(),
@@ -255,7 +286,11 @@ export class PowerCycle {
         listener.debug(message.stop, this);
         return;
       case "report":
-        listener.report(message.device, message.code, message.message);
+        listener.report(message.device, message.code, message.message, this);
+        return;
+      case "answer":
+        this.#orders.get(message.id)?.(message);
+        this.#orders.delete(message.id);
         return;
       case "device":
         void this.#answerOwnDevice(message.index);
@@ -290,4 +325,19 @@ export class PowerCycle {
       mailbox.close();
     }
   }
+}
+
+const ENDED = { code: "ESTATE", message: "the machine ended before the drive could be changed" };
+
+/** The machine as plain data. @throws {SystemError | ImageError} for an image that cannot be used */
+function specOf(options: CheckedOptions, drives: Drives): MachineSpec {
+  return {
+    cpus: options.cpus,
+    ram: ramRegions(options.memory),
+    serialPorts: options.serialPorts,
+    drives: drives.disks,
+    rng: options.rng,
+    devices: options.ownDevices,
+    traceUnclaimed: options.onUnclaimed !== undefined,
+  };
 }

@@ -9,7 +9,13 @@ import type { AddressSpace } from "../bus/address-space.ts";
 import { exitName } from "../kvm/exit.ts";
 import type { Blocks } from "../threads/blocks.ts";
 import type { KernelCounters } from "../trace/format.ts";
-import { BLK_BYTES_READ, BLK_BYTES_WRITTEN, BLK_ERRORS, BLK_FLUSHES, BLK_REQUESTS } from "../virtio/blk.ts";
+import {
+  BLK_BYTES_READ,
+  BLK_BYTES_WRITTEN,
+  BLK_ERRORS,
+  BLK_FLUSHES,
+  BLK_REQUESTS,
+} from "../virtio/blk-requests.ts";
 
 export interface DriveStats {
   readonly requests: number;

@@ -1,19 +1,18 @@
 /**
  * Checks the options of createVm, once, and says what is wrong in a sentence.
  */
-import { nearest, OptionError } from "../base/errors.ts";
+import { OptionError } from "../base/errors.ts";
 import { parseSize } from "../base/units.ts";
-import { DRIVE_FORMATS, type DriveFormat } from "../block/drive.ts";
 import { IDENTITY_MAP, IOAPIC, LOCAL_APIC, ramRegions, VIRTIO_IRQS } from "../machine/memory-map.ts";
 import type { OwnDeviceSpec } from "../machine/spec.ts";
-import type { DeviceOptions, DriveOptions, VmOptions } from "./options.ts";
+import { checkKeys, describe, integer, oneOf } from "./checks.ts";
+import type { DeviceOptions, VmOptions } from "./options.ts";
+import { type CheckedDrive, checkDrive } from "./validate-drive.ts";
 
 const MIB = 2 ** 20;
 const MAX_MEMORY = 2 ** 40;
 /** KVM's own limit is higher; this one keeps APIC ids in the 8 bits of a MADT local APIC entry. */
 export const MAX_CPUS = 254;
-const MAX_SERIAL_NAME = 20; // VIRTIO 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID answers 20 bytes
-const MAX_QUEUES = 64;
 
 const VM_KEYS = {
   name: "string",
@@ -34,16 +33,6 @@ const VM_KEYS = {
   kvm: "string",
 } as const;
 
-const DRIVE_KEYS = {
-  file: "string",
-  format: "string",
-  otherFiles: "string",
-  readOnly: "boolean",
-  serial: "string",
-  queues: "number",
-  writeCache: "boolean",
-} as const;
-
 const DEVICE_KEYS = {
   name: "string",
   port: "number",
@@ -51,13 +40,6 @@ const DEVICE_KEYS = {
   length: "number",
   handlers: "object",
 } as const;
-
-type Kind = "string" | "size" | "number" | "bytes" | "array" | "boolean" | "function" | "object";
-
-/** A drive with every default but the format's: unless it is named, the image must not look like another. */
-export type CheckedDrive = Required<Omit<DriveOptions, "format">> & {
-  readonly format: DriveFormat | undefined;
-};
 
 /** The options with every default filled in. */
 export interface CheckedOptions {
@@ -129,25 +111,6 @@ function checkMemory(memory: number | string): number {
   return bytes;
 }
 
-function checkDrive(drive: DriveOptions, index: number, cpus: number): CheckedDrive {
-  const where = `drives[${index}]`;
-  checkKeys(where, drive, DRIVE_KEYS);
-  if (drive.file === undefined || drive.file === "") throw new OptionError(`${where}.file: missing`);
-  const serial = drive.serial ?? `vmexit-${index}`;
-  if (serial.length > MAX_SERIAL_NAME || !/^[\x20-\x7e]*$/.test(serial)) {
-    throw new OptionError(`${where}.serial: ${JSON.stringify(serial)} is not at most 20 characters of ASCII`);
-  }
-  return {
-    file: drive.file,
-    format: drive.format === undefined ? undefined : oneOf(`${where}.format`, drive.format, DRIVE_FORMATS),
-    otherFiles: oneOf(`${where}.otherFiles`, drive.otherFiles ?? "folder", ["folder", "anywhere"]),
-    readOnly: drive.readOnly ?? false,
-    serial,
-    queues: integer(`${where}.queues`, drive.queues ?? Math.min(cpus, MAX_QUEUES), 1, MAX_QUEUES),
-    writeCache: drive.writeCache ?? true,
-  };
-}
-
 function checkDevice(device: DeviceOptions, index: number, memory: number): OwnDeviceSpec {
   const where = `devices[${index}]`;
   checkKeys(where, device, DEVICE_KEYS);
@@ -197,68 +160,4 @@ function notDevices(memory: number): { what: string; start: number; end: number 
     { what: "the local APICs", start: LOCAL_APIC, end: LOCAL_APIC + 0x1000 },
     { what: "pages of KVM's own", start: IDENTITY_MAP, end: IDENTITY_MAP + 0x4000 },
   ];
-}
-
-function checkKeys(where: string, value: object, keys: Readonly<Record<string, Kind>>): void {
-  if (typeof value !== "object" || value === null)
-    throw new OptionError(`${where}: ${String(value)} is not an object`);
-  for (const [key, given] of Object.entries(value)) {
-    const kind = Object.hasOwn(keys, key) ? keys[key] : undefined;
-    if (kind === undefined) {
-      const near = nearest(key, Object.keys(keys));
-      throw new OptionError(
-        `${where}: unknown option "${key}"${near === undefined ? "" : ` (did you mean "${near}"?)`}`,
-      );
-    }
-    if (given !== undefined && !isKind(given, kind)) {
-      throw new OptionError(`${where}.${key}: ${describe(given)} is not ${KIND_NAMES[kind]}`);
-    }
-  }
-}
-
-const KIND_NAMES: Record<Kind, string> = {
-  string: "a string",
-  size: 'a number of bytes or a string such as "256M"',
-  number: "a number",
-  bytes: "a path or a Uint8Array",
-  array: "an array",
-  boolean: "true or false",
-  function: "a function",
-  object: "an object",
-};
-
-function isKind(value: unknown, kind: Kind): boolean {
-  switch (kind) {
-    case "size":
-      return typeof value === "number" || typeof value === "string";
-    case "bytes":
-      return typeof value === "string" || value instanceof Uint8Array;
-    case "array":
-      return Array.isArray(value);
-    case "object":
-      return typeof value === "object" && value !== null;
-    default:
-      return typeof value === kind;
-  }
-}
-
-function describe(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value);
-  if (typeof value === "function") return "a function";
-  return typeof value === "object" && value !== null ? "an object" : String(value);
-}
-
-function integer(what: string, value: number, least: number, most: number): number {
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw new OptionError(`${what}: ${value} is out of range; give a whole number from ${least} to ${most}`);
-  }
-  return value;
-}
-
-function oneOf<const T extends string>(what: string, value: string, known: readonly T[]): T {
-  const found = known.find((word) => word === value);
-  if (found !== undefined) return found;
-  const near = nearest(value, known);
-  const advice = near === undefined ? `known: ${known.join(", ")}` : `did you mean "${near}"?`;
-  throw new OptionError(`${what}: unknown value "${value}" (${advice})`);
 }

@@ -8,6 +8,7 @@ import { addressMapText } from "../machine/address-map.ts";
 import { DEBUG_CONSOLE } from "../machine/host.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
 import type { MapRange } from "../trace/format.ts";
+import { Drives } from "./drives.ts";
 import { GuestCpu } from "./guest-cpu.ts";
 import type { VmOptions } from "./options.ts";
 import { PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
@@ -17,6 +18,7 @@ import type { TraceFilter } from "./trace-filter.ts";
 import type { Trace } from "./trace-stream.ts";
 import { Tracer } from "./tracer.ts";
 import { type CheckedOptions, checkOptions } from "./validate.ts";
+import { VmDrive } from "./vm-drive.ts";
 import { VmMemory } from "./vm-memory.ts";
 
 export type VmState = "created" | "running" | "paused" | "exited";
@@ -36,7 +38,10 @@ export interface RunOptions {
 /** Something went wrong in or below a machine that goes on all the same, or that just crashed. */
 export class VmError extends Error {
   override readonly name = "VmError";
-  /** EQUEUE: a driver broke a virtqueue. EIO: the host failed a request. EPANIC: the guest's kernel panicked. ECRASH. */
+  /**
+   * EQUEUE: a driver broke a virtqueue. EIO: the host failed a request. ESTOP: the
+   * same, and the machine pauses. EPANIC: the guest's kernel panicked. ECRASH.
+   */
   readonly code: string;
   /** The device concerned, or "vm". */
   readonly device: string;
@@ -59,6 +64,8 @@ interface VmEvents {
   exited: [Ending];
   /** Only emitted if somebody listens: a guest must not be able to end the program. */
   error: [VmError];
+  /** Nothing is wrong, but not as it was asked for: in a sentence, once. */
+  note: [string];
 }
 
 /** How Linux announces a panic on its console. */
@@ -88,9 +95,12 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly vcpus: readonly GuestCpu[];
   /** Guest-physical memory. */
   readonly memory: VmMemory;
+  /** In the order in which they were given. */
+  readonly drives: readonly VmDrive[];
 
   readonly #options: CheckedOptions;
   readonly #tracer: Tracer;
+  readonly #images: Drives;
   #cycle: PowerCycle;
   #state: VmState = "created";
   /** Stats of the power cycles before this one. */
@@ -108,7 +118,13 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.exited = new Promise((resolve) => {
       this.#resolveExited = resolve;
     });
-    this.#cycle = new PowerCycle(options, this.#listener());
+    this.#images = new Drives(options.drives);
+    try {
+      this.#cycle = new PowerCycle(options, this.#images, this.#listener());
+    } catch (error) {
+      this.#images.close();
+      throw error;
+    }
     this.serials = this.#cycle.receivers.map((_, n) => new SerialPort(`${this.name} serial${n}`));
     this.vcpus = Array.from({ length: options.cpus }, (_, n) => {
       return new GuestCpu(n, (doing) => this.#standing(doing).vcpus[n]);
@@ -116,6 +132,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#tracer = new Tracer({ name: this.name, vcpus: options.cpus, map: this.map });
     this.#tracer.attach(this.#cycle.tap);
     this.memory = new VmMemory((doing) => this.#existing(doing).memory);
+    this.drives = options.drives.map(
+      (_, n) => new VmDrive(n, async (drive, task) => this.#existing(task.kind).order(drive, task)),
+    );
     this.debugConsole = new SerialPort(`${this.name} debug console`);
     for (const serial of this.serials) serial.onText = (text) => this.#watchForPanic(text);
     this.#plugConsoles();
@@ -182,11 +201,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   pause(): Promise<void> {
     return this.#inTurn(async () => {
       this.#expect("pause", "running");
-      await this.#cycle.park(() => this.#drainConsoles());
-      if (this.#cycle.isCut) return; // stop() was called meanwhile
-      this.#tracer.drain();
-      this.#state = "paused";
-      this.emit("paused");
+      await this.#pauseFor(this.#cycle);
     });
   }
 
@@ -278,7 +293,11 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
       receiver: (port, cycle) => {
         if (cycle === this.#cycle) this.serials[port].receiverReady();
       },
-      report: (device, code, message) => this.#report(new VmError(code, device, message)),
+      report: (device, code, message, cycle) => {
+        if (code === "NOTE") this.emit("note", `${device}: ${message}`);
+        else this.#report(new VmError(code, device, message));
+        if (code === "ESTOP") void this.#inTurn(() => this.#pauseFor(cycle));
+      },
       unclaimed: (access) => this.#options.onUnclaimed?.(access),
       closing: (cycle) => {
         if (cycle === this.#cycle) this.#tracer.detach();
@@ -296,14 +315,18 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   /** A vCPU stopped for a debugger: so does the rest, unless that has happened already. */
   async #stopped(stop: DebugStop): Promise<void> {
-    if (this.#state === "running") {
-      await this.#cycle.park(() => this.#drainConsoles());
-      if (this.#cycle.isCut) return;
-      this.#tracer.drain();
-      this.#state = "paused";
-      this.emit("paused");
-    }
-    this.emit("debug", stop);
+    await this.#pauseFor(this.#cycle);
+    if (!this.#cycle.isCut) this.emit("debug", stop);
+  }
+
+  /** Pauses the machine if it is still that one, and runs. */
+  async #pauseFor(cycle: PowerCycle): Promise<void> {
+    if (cycle !== this.#cycle || this.#state !== "running") return;
+    await cycle.park(() => this.#drainConsoles());
+    if (cycle.isCut) return; // stop() was called meanwhile
+    this.#tracer.drain();
+    this.#state = "paused";
+    this.emit("paused");
   }
 
   async #startOver(paused = false): Promise<void> {
@@ -311,7 +334,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     const done = this.stats();
     this.#panic = undefined;
     try {
-      this.#cycle = new PowerCycle(this.#options, this.#listener());
+      this.#cycle = new PowerCycle(this.#options, this.#images, this.#listener());
       this.#before = done;
       this.#tracer.attach(this.#cycle.tap);
       for (const cpu of this.vcpus) cpu.carryDebug(this.#cycle.vcpus[cpu.index]);
@@ -341,6 +364,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   #settle(ending: Ending): void {
     this.#state = "exited";
+    this.#images.close();
     this.#tracer.finish();
     for (const console of [...this.serials, this.debugConsole]) console.finish();
     this.#resolveExited(ending);

@@ -1,5 +1,6 @@
-/** A disk in memory behind virtio-blk: remembers what it was asked, fails on demand. */
-import type { BlockBackend } from "../../src/block/backend.ts";
+/** A disk in memory behind virtio-blk: remembers what it was asked, fails or dawdles on demand. */
+import { type BlockBackend, EINPROGRESS } from "../../src/block/backend.ts";
+import { EventFd } from "../../src/sys/event.ts";
 import type { TestMemory } from "./virtio-driver.ts";
 
 export class MemoryDisk implements BlockBackend {
@@ -10,7 +11,15 @@ export class MemoryDisk implements BlockBackend {
   readonly calls: string[] = [];
   /** -errno that every call returns instead of doing its work. */
   failure = 0;
+  /** True: requests are over only once they are submitted, last one first. */
+  later = false;
+  /** True: submitting is not enough, they are waited for. */
+  slow = false;
+  result = 0;
+  readonly event = EventFd.create();
   readonly #memory: TestMemory;
+  readonly #begun: { tag: number; result: number }[] = [];
+  readonly #over: { tag: number; result: number }[] = [];
 
   constructor(memory: TestMemory, size: number) {
     this.#memory = memory;
@@ -21,29 +30,65 @@ export class MemoryDisk implements BlockBackend {
     return this.bytes.length;
   }
 
-  readv(iov: Float64Array, first: number, count: number, offset: number): number {
-    return this.#transfer(`readv ${offset}`, iov, first, count, offset, (ram, disk) => ram.set(disk));
+  readv(iov: Float64Array, first: number, count: number, offset: number, tag: number): number {
+    const call = `readv ${offset}`;
+    return this.#end(
+      tag,
+      this.#transfer(call, iov, first, count, offset, (ram, disk) => ram.set(disk)),
+    );
   }
 
-  writev(iov: Float64Array, first: number, count: number, offset: number, dsync: boolean): number {
+  writev(
+    iov: Float64Array,
+    first: number,
+    count: number,
+    offset: number,
+    dsync: boolean,
+    tag: number,
+  ): number {
     const call = `writev ${offset}${dsync ? " dsync" : ""}`;
-    return this.#transfer(call, iov, first, count, offset, (ram, disk) => disk.set(ram));
+    return this.#end(
+      tag,
+      this.#transfer(call, iov, first, count, offset, (ram, disk) => disk.set(ram)),
+    );
   }
 
-  flush(): number {
-    return this.#called("flush");
+  flush(tag: number): number {
+    return this.#end(tag, this.#called("flush"));
   }
 
-  discard(offset: number, length: number): number {
-    return this.#called(`discard ${offset} ${length}`);
+  discard(offset: number, length: number, tag: number): number {
+    return this.#end(tag, this.#called(`discard ${offset} ${length}`));
   }
 
-  writeZeroes(offset: number, length: number, mayUnmap: boolean): number {
+  writeZeroes(offset: number, length: number, mayUnmap: boolean, tag: number): number {
     this.bytes.fill(0, offset, offset + length);
-    return this.#called(`zero ${offset} ${length}${mayUnmap ? " unmap" : ""}`);
+    return this.#end(tag, this.#called(`zero ${offset} ${length}${mayUnmap ? " unmap" : ""}`));
+  }
+
+  submit(): void {
+    if (!this.slow) this.drain();
+  }
+
+  take(): number {
+    const next = this.#over.shift();
+    if (next === undefined) return -1;
+    this.result = next.result;
+    return next.tag;
+  }
+
+  drain(): boolean {
+    this.#over.push(...this.#begun.splice(0).reverse());
+    return true;
   }
 
   close(): void {}
+
+  #end(tag: number, result: number): number {
+    if (!this.later) return result;
+    this.#begun.push({ tag, result });
+    return EINPROGRESS;
+  }
 
   #called(call: string): number {
     this.calls.push(call);

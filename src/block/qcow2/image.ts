@@ -102,6 +102,15 @@ export class Qcow2Image implements DiskImage {
     return 0;
   }
 
+  fileToFlush(): HostFile | undefined {
+    const { durable, isChanged, file, data } = this.metadata;
+    return !durable || this.readOnly || isChanged || data !== file ? undefined : file;
+  }
+
+  settleWith(settle: () => void): void {
+    this.metadata.settleWith(settle);
+  }
+
   discard(offset: number, length: number): number {
     return this.eraser.discard(offset, length);
   }

@@ -61,6 +61,7 @@ export class Metadata implements RefcountHost {
   #snapshotBytes = 0;
   #writing = false;
   #corrupt = false;
+  #settle = () => {};
 
   /** @throws {SystemError} if the tables cannot be read. */
   constructor(file: HostFile, data: HostFile, header: Header, caches: CacheSizes, durable: boolean) {
@@ -208,7 +209,13 @@ export class Metadata implements RefcountHost {
     if (this.isDirtyImage && this.#writing) this.setDirty(false);
   }
 
+  /** @param settle waits for transfers of data that were begun, before tables that point to it reach the file */
+  settleWith(settle: () => void): void {
+    this.#settle = settle;
+  }
+
   barrier(): void {
+    this.#settle();
     if (!this.durable) return;
     if (this.data !== this.file) check(this.data.flush(), "fdatasync", `flushing ${this.data.path}`);
     check(this.file.flush(), "fdatasync", `flushing ${this.file.path}`);

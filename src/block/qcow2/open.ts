@@ -38,18 +38,22 @@ export interface Qcow2Options {
   readonly otherFiles?: OtherFiles;
   /** False: nothing waits for stable storage, not even `flush`. A crash of the host may damage the image then. */
   readonly durable?: boolean;
+  /** Guest data goes past the host's page cache, in all files of the chain. Tables do not. Default false. */
+  readonly direct?: boolean;
   /** False: does not care who else uses the image; for reading only. */
   readonly lock?: boolean;
   /** False: an image that was not closed properly is opened as it is, for `checkQcow2` to look at. */
   readonly repair?: boolean;
   /** Id or name of a snapshot: the disk is what it was then, read-only. */
   readonly snapshot?: string;
+  /** What shines through where the image holds nothing, in place of the backing file that it names. Closed with it. */
+  readonly backing?: DiskImage;
 }
 
 /** What is the same for all images of a chain. */
 interface Chain {
   readonly top: string;
-  readonly options: Required<Omit<Qcow2Options, "snapshot">>;
+  readonly options: Required<Omit<Qcow2Options, "snapshot" | "backing">>;
   /** Files that are open already: a second time would be a loop. */
   readonly files: Set<string>;
 }
@@ -67,14 +71,16 @@ export function openQcow2(path: string, options: Qcow2Options = {}): Qcow2Image 
     cacheBytes: DEFAULT_CACHE,
     otherFiles: "folder" as const,
     durable: true,
+    direct: false,
     lock: true,
     repair: true,
     ...options,
   };
   if (!all.lock && !all.readOnly) throw new RangeError("an image without locks can only be read");
-  const { snapshot } = options;
+  const { snapshot, backing } = options;
   if (snapshot !== undefined && !all.readOnly) throw new RangeError("a snapshot can only be read");
-  const image = openIn({ top: path, options: all, files: new Set() }, path, all.readOnly, true, snapshot);
+  const chain = { top: path, options: all, files: new Set<string>() };
+  const image = openIn(chain, path, all.readOnly, true, snapshot, backing);
   if (image.metadata.isDirtyImage && !image.readOnly && all.repair) {
     try {
       repairDirty(image);
@@ -110,9 +116,10 @@ function openIn(
   readOnly: boolean,
   mayName: boolean,
   snapshot?: string,
+  below?: DiskImage,
 ): Qcow2Image {
   const { options } = chain;
-  const file = HostFile.open(path, { readOnly });
+  const file = HostFile.open(path, { readOnly, direct: options.direct });
   const opened: { close(): void }[] = [file];
   try {
     enter(chain, path);
@@ -127,8 +134,8 @@ function openIn(
     }
     const data = openData(chain, path, header, file, readOnly);
     if (data !== file) opened.push(data);
-    const backing = openBacking(chain, path, header);
-    if (backing !== undefined) opened.push(backing);
+    const backing = below ?? openBacking(chain, path, header);
+    if (backing !== undefined && backing !== below) opened.push(backing);
     const l2 = Math.max(MIN_CACHE, options.cacheBytes);
     const metadata = new Metadata(file, data, header, { l2, refcounts: l2 / 4 }, options.durable);
     return new Qcow2Image(metadata, backing);
@@ -162,10 +169,10 @@ function headerOfSnapshot(file: HostFile, header: Header, wanted: string): Heade
 function openData(chain: Chain, path: string, header: Header, file: HostFile, readOnly: boolean): HostFile {
   if ((header.incompatible & INCOMPAT_DATA_FILE) === 0n) return file;
   if (header.dataFile === undefined) throw new ImageError(path, "it does not say where its data file is");
-  const { otherFiles, lock } = chain.options;
+  const { otherFiles, lock, direct } = chain.options;
   if (otherFiles === "none") return file; // only the tables will be looked at
   const place = resolveOtherFile(path, header.dataFile, chain.top, otherFiles, "data file");
-  const data = HostFile.open(place, { readOnly });
+  const data = HostFile.open(place, { readOnly, direct });
   try {
     enter(chain, place);
     if (lock) lockImage(data, "format");
@@ -177,7 +184,7 @@ function openData(chain: Chain, path: string, header: Header, file: HostFile, re
 }
 
 function openBacking(chain: Chain, path: string, header: Header): DiskImage | undefined {
-  const { otherFiles, lock } = chain.options;
+  const { otherFiles, lock, direct } = chain.options;
   if (header.backingFile === undefined || otherFiles === "none") return undefined;
   const place = resolveOtherFile(path, header.backingFile, chain.top, otherFiles, "backing file");
   switch (header.backingFormat) {
@@ -196,7 +203,7 @@ function openBacking(chain: Chain, path: string, header: Header): DiskImage | un
         `its backing file has the format ${JSON.stringify(header.backingFormat)}; raw and qcow2 are supported`,
       );
   }
-  const raw = RawDisk.open(place, { readOnly: true });
+  const raw = RawDisk.open(place, { readOnly: true, direct });
   try {
     enter(chain, place);
     if (lock) lockImage(raw.file, "format");

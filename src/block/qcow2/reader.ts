@@ -39,7 +39,7 @@ export class Reader {
       const { kind, length } = map;
       if (kind === DATA) {
         cursor.take(length);
-        const got = data.readv(memory.io, cursor.parts, 0, cursor.count, map.host);
+        const got = memory.readv(data, cursor.parts, 0, cursor.count, map.host);
         if (got < 0) return got;
         // The last cluster of a file need not be whole.
         if (got < length) this.#clearFrom(memory, got);

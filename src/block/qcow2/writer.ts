@@ -60,7 +60,7 @@ export class Writer {
         length = map.length;
         this.#checkPlace(map.host, length);
         cursor.take(length);
-        const written = this.#data.writev(memory.io, cursor.parts, 0, cursor.count, map.host, dsync);
+        const written = memory.writev(this.#data, cursor.parts, 0, cursor.count, map.host, dsync);
         if (written !== length) return written < 0 ? written : EIO;
       } else {
         length = this.#allocating(memory, at, wanted - done);
@@ -187,7 +187,7 @@ export class Writer {
     this.#copy(offset + length, to - inCluster - length, host + inCluster + length, fresh);
     const cursor = this.#cursor;
     cursor.take(length);
-    const written = this.#data.writev(memory.io, cursor.parts, 0, cursor.count, host + inCluster, false);
+    const written = memory.writev(this.#data, cursor.parts, 0, cursor.count, host + inCluster, false);
     return written === length || written < 0 ? written : EIO;
   }
 

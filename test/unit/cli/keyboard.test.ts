@@ -49,12 +49,13 @@ class FakePort extends EventEmitter {
 function connected(isTTY: boolean) {
   const input = new FakeInput(isTTY);
   const port = new FakePort();
-  const seen = { notices: "", quits: 0 };
+  const seen = { notices: "", quits: 0, resumes: 0 };
   const keyboard = new Keyboard(input, (text) => {
     seen.notices += text;
   });
-  keyboard.connect(port, () => {
-    seen.quits++;
+  keyboard.connect(port, (key) => {
+    if (key === "quit") seen.quits++;
+    else seen.resumes++;
   });
   return { input, port, keyboard, seen };
 }

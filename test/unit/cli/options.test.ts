@@ -35,7 +35,7 @@ test("the line that people's fingers know becomes a machine", () => {
         kernel: "K",
         initrd: "I",
         cmdline: "console=ttyS0",
-        drives: [{ file: "disk.img", format: "raw", readOnly: true }],
+        drives: [{ file: "disk.img", format: "raw", readOnly: true, werror: "enospc" }],
         onReset: "exit",
         machine: "microvm",
         serialPorts: 1,
@@ -95,9 +95,41 @@ test.each([
 describe("drives", () => {
   test("every key reaches the machine", () => {
     const typed =
-      "file=a,,b.img,format=raw,if=virtio,read-only=on,cache=writethrough,serial=S1,media=disk,id=d0";
+      "file=a,,b.img,format=raw,if=virtio,read-only=on,cache=writethrough,aio=threads,discard=ignore,detect-zeroes=unmap," +
+      "rerror=stop,werror=report,throttling.iops-total=100,bps_rd=2M,snapshot=on,serial=S1,media=disk,id=d0";
     expect(request("-drive", typed).vm.drives).toEqual([
-      { file: "a,b.img", format: "raw", readOnly: true, writeCache: false, serial: "S1" },
+      {
+        file: "a,b.img",
+        format: "raw",
+        readOnly: true,
+        cache: "writethrough",
+        aio: "threads",
+        discard: "ignore",
+        detectZeroes: "unmap",
+        rerror: "stop",
+        werror: "report",
+        throttling: { iopsTotal: 100, bpsRead: 2 * MIB },
+        snapshot: true,
+        serial: "S1",
+      },
+    ]);
+  });
+
+  test("a write that fails for want of room waits until there is some, unless werror says otherwise", () => {
+    expect(request("-drive", "file=a").vm.drives).toEqual([{ file: "a", werror: "enospc" }]);
+  });
+
+  test("aio=native is taken for what does the same today, discard=on and off for its two words", () => {
+    expect(request("-drive", "file=a,aio=native,discard=on").vm.drives).toMatchObject([
+      { aio: "io_uring", discard: "unmap" },
+    ]);
+    expect(request("-drive", "file=a,discard=off").vm.drives).toMatchObject([{ discard: "ignore" }]);
+  });
+
+  test("-snapshot keeps all images as they are", () => {
+    expect(request("-drive", "file=a", "-snapshot", "-drive", "file=b").vm.drives).toMatchObject([
+      { file: "a", snapshot: true },
+      { file: "b", snapshot: true },
     ]);
   });
 
@@ -109,7 +141,9 @@ describe("drives", () => {
   test("a drive with if=none is attached by a -device, before or after it", () => {
     const device = ["-device", "virtio-blk-device,drive=d0,serial=S,num-queues=2,write-cache=off"];
     const drive = ["-drive", "id=d0,file=a,format=raw,if=none"];
-    const attached = [{ file: "a", format: "raw", serial: "S", queues: 2, writeCache: false }];
+    const attached = [
+      { file: "a", format: "raw", serial: "S", queues: 2, writeCache: false, werror: "enospc" },
+    ];
     expect(request(...drive, ...device).vm.drives).toEqual(attached);
     expect(request(...device, ...drive).vm.drives).toEqual(attached);
   });
@@ -176,10 +210,12 @@ test.each<[string, string]>([
     "-drive file=root.img,fromat=qcow2",
     '-drive file=root.img,fromat=qcow2: unknown key "fromat" (did you mean "format"?)',
   ],
-  ["-drive file=a,format=qcow", 'format "qcow" is not known (did you mean "qcow2"?); it is raw or qcow2'],
+  ["-drive file=a,format=qcow", 'format="qcow" is not known (did you mean "qcow2"?); it is raw or qcow2'],
   ["-drive file=a,format=qcow2,other-files=all", "write folder or anywhere"],
   ["-drive file=a,if=ide", 'if="ide": this machine has virtio disks only; use if=virtio'],
-  ["-drive file=a,cache=none", "files are always opened through the host's page cache"],
+  ["-drive file=a,cache=writebak", 'cache="writebak" is not known (did you mean "writeback"?)'],
+  ["-drive file=a,rerror=enospc", 'rerror="enospc" is not known; it is report, ignore or stop'],
+  ["-drive file=a,iops=many", 'throttling.iops-total="many" is not a number'],
   ["-drive file=a,media=cdrom", "this machine has no CD drive"],
   ["-drive file=a,serial=123456789012345678901", "is not at most 20 characters"],
   ["-drive file=a,readonly=maybe", 'readonly="maybe" is neither on nor off'],

@@ -46,6 +46,10 @@ class FakeMachine extends EventEmitter implements Machine {
   }
 
   started = false;
+  resumed = 0;
+  async resume(): Promise<void> {
+    this.resumed++;
+  }
   gdb: GdbPlace | undefined;
   refusal: Error | undefined;
   async start(): Promise<void> {

@@ -3,9 +3,13 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { RawImage } from "../../../src/block/raw.ts";
+import { AsyncRam } from "../../../src/block/async-ram.ts";
+import { GuestDisk } from "../../../src/block/guest-disk.ts";
+import { RawDisk } from "../../../src/block/raw-disk.ts";
+import { AsyncIo } from "../../../src/sys/async-io.ts";
 import { GuestRam } from "../../../src/sys/guest-ram.ts";
-import { BLK_COUNTERS, VirtioBlk, VirtioBlkState } from "../../../src/virtio/blk.ts";
+import { QUEUE_SIZE, VirtioBlk, VirtioBlkState } from "../../../src/virtio/blk.ts";
+import { blkHost } from "../../support/blk-host.ts";
 import { blank, MAPPING_BYTES, Plugged, RAM, TestMemory } from "../../support/virtio-driver.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "vmexit-blk-"));
@@ -22,16 +26,13 @@ function rig() {
   writeFileSync(path, Buffer.alloc(DISK_BYTES, 0x33));
   const ram = GuestRam.create(MAPPING_BYTES);
   const memory = new TestMemory(ram);
-  const backend = RawImage.open(path, { readOnly: false, ram });
+  const io = AsyncIo.open("io_uring", 64);
+  const async = new AsyncRam(io, ram, memory, QUEUE_SIZE);
+  const backend = new GuestDisk(RawDisk.open(path), io, async, { discards: true, detectZeroes: "off" });
   const disk = { size: backend.size, blockSize: backend.blockSize, readOnly: false, serial: "", queues: 1 };
   const reports: string[] = [];
-  const device = new VirtioBlk({ ...disk, writeCache: true }, blank(VirtioBlkState), {
-    name: "test0",
-    backend,
-    memory,
-    counters: new Float64Array(BLK_COUNTERS),
-    report: ({ message }) => void reports.push(message),
-  });
+  const host = blkHost(backend, memory, { report: ({ message }) => void reports.push(message) });
+  const device = new VirtioBlk({ ...disk, writeCache: true }, blank(VirtioBlkState), host);
   const plugged = new Plugged(device, memory);
   const queue = plugged.bringUp(16);
   const request = (type: number, sector: number, pages: readonly number[], writable: boolean) => {
@@ -43,6 +44,7 @@ function rig() {
       { address: STATUS, length: 1, writable: true },
     ]);
     plugged.runner.serve(0);
+    plugged.runner.quiesce();
     return memory.at(STATUS).getUint8(0);
   };
   return { path, backend, memory, reports, request };

@@ -1,4 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { Throttle } from "../../../src/block/throttle.ts";
+import { type BlkDisk, VirtioBlk, VirtioBlkState } from "../../../src/virtio/blk.ts";
 import {
   BLK_BYTES_READ,
   BLK_BYTES_WRITTEN,
@@ -6,11 +8,10 @@ import {
   BLK_ERRORS,
   BLK_FLUSHES,
   BLK_REQUESTS,
-  type BlkDisk,
-  VirtioBlk,
-  VirtioBlkState,
-} from "../../../src/virtio/blk.ts";
+  type BlkHost,
+} from "../../../src/virtio/blk-requests.ts";
 import { CONFIG, DEVICE_FEATURES, DEVICE_FEATURES_SEL } from "../../../src/virtio/spec.ts";
+import { blkHost } from "../../support/blk-host.ts";
 import { MemoryDisk } from "../../support/memory-disk.ts";
 import { type Buffer, blank, Plugged, RAM, TestMemory } from "../../support/virtio-driver.ts";
 
@@ -34,7 +35,7 @@ const HEADER = RAM + 0x4000;
 const DATA = RAM + 0x5000;
 const STATUS = RAM + 0x4f00;
 
-function rig(disk: Partial<BlkDisk> = {}, without = { low: 0, high: 0 }) {
+function rig(disk: Partial<BlkDisk> = {}, without = { low: 0, high: 0 }, host: Partial<BlkHost> = {}) {
   const memory = new TestMemory();
   const backend = new MemoryDisk(memory, DISK_BYTES);
   const counters = new Float64Array(BLK_COUNTERS);
@@ -48,13 +49,9 @@ function rig(disk: Partial<BlkDisk> = {}, without = { low: 0, high: 0 }) {
     ...disk,
   };
   const reports: string[] = [];
-  const device = new VirtioBlk(spec, blank(VirtioBlkState), {
-    name: "test0",
-    backend,
-    memory,
-    counters,
-    report: ({ message }) => void reports.push(message),
-  });
+  const report = ({ message }: { message: string }) => void reports.push(message);
+  const parts = blkHost(backend, memory, { counters, report, ...host });
+  const device = new VirtioBlk(spec, blank(VirtioBlkState), parts);
   const plugged = new Plugged(device, memory);
   const queue = plugged.bringUp(64, without);
 
@@ -390,4 +387,168 @@ test("each queue of several is served", () => {
   const { plugged, device } = rig({ queues: 3 });
   expect(device.queueSizes).toEqual([256, 256, 256]);
   expect(plugged.runner.queues).toBe(3);
+});
+
+describe("a back end that takes its time", () => {
+  test("answers requests in the order in which they end, with one interrupt for all", () => {
+    const { memory, backend, plugged, queue, header } = rig();
+    backend.later = true;
+    backend.bytes.fill(0x5a, 512, 1024);
+    header(IN, 1);
+    memory.at(HEADER + 16).setUint32(0, FLUSH, true);
+    const read = queue.add([
+      { address: HEADER, length: 16 },
+      READ_INTO,
+      { address: STATUS, length: 1, writable: true },
+    ]);
+    const flush = queue.add([
+      { address: HEADER + 16, length: 16 },
+      { address: STATUS + 1, length: 1, writable: true },
+    ]);
+    plugged.runner.serve(0);
+    expect(queue.used()).toEqual([
+      { id: flush, length: 1 },
+      { id: read, length: 513 },
+    ]);
+    expect(plugged.interrupts).toBe(1);
+    expect([0, 1].map((i) => memory.at(STATUS + i).getUint8(0))).toEqual([OK, OK]);
+    expect(memory.at(DATA + 511).getUint8(0)).toBe(0x5a);
+  });
+
+  test("is waited for when the queues are let go, and nothing is lost", () => {
+    const { backend, plugged, queue, memory } = rig();
+    backend.later = true;
+    backend.slow = true;
+    memory.at(HEADER).setUint32(0, FLUSH, true);
+    const head = queue.add([
+      { address: HEADER, length: 16 },
+      { address: STATUS, length: 1, writable: true },
+    ]);
+    plugged.runner.serve(0);
+    expect(queue.used()).toEqual([]);
+    plugged.runner.quiesce();
+    expect(queue.used()).toEqual([{ id: head, length: 1 }]);
+  });
+
+  test("a chain that is offered a second time while it is under way breaks the queue", () => {
+    const { backend, plugged, queue, memory } = rig();
+    backend.later = true;
+    backend.slow = true;
+    memory.at(HEADER).setUint32(0, FLUSH, true);
+    const head = queue.add([
+      { address: HEADER, length: 16 },
+      { address: STATUS, length: 1, writable: true },
+    ]);
+    queue.offer(head);
+    plugged.runner.serve(0);
+    expect(plugged.needsReset).toBe(true);
+    expect(plugged.reports[0].message).toContain("offered again while it is under way");
+  });
+
+  test("a discard on a disk without a write cache is over when it is stable", () => {
+    const { backend, request, segments } = rig({ writeCache: false });
+    backend.later = true;
+    expect(request(DISCARD, 0, segments([0, 8, 0], [16, 8, 0])).status).toBe(OK);
+    expect(backend.calls).toEqual(["discard 0 4096", "discard 8192 4096", "flush"]);
+  });
+});
+
+describe.each([false, true])("a request that the host fails (later: %s)", (later) => {
+  const EIO = -5;
+  const ENOSPC = -28;
+
+  test("counts as done where errors are ignored, and is reported", () => {
+    const { backend, request, reports } = rig({}, undefined, { werror: "ignore" });
+    backend.later = later;
+    backend.failure = ENOSPC;
+    expect(request(OUT, 0, WRITE_FROM).status).toBe(OK);
+    expect(reports).toEqual([
+      "writing 512 bytes at 0 failed: ENOSPC (the host's file system is full). The guest is not told.",
+    ]);
+  });
+
+  test.each([
+    ["stop", EIO],
+    ["enospc", ENOSPC],
+  ] as const)(
+    "waits for the machine to be resumed under werror=%s, and is tried again",
+    (werror, failure) => {
+      const { backend, request, reports, queue, plugged, memory } = rig({}, undefined, { werror });
+      backend.later = later;
+      backend.failure = failure;
+      expect(request(OUT, 0, WRITE_FROM)).toEqual({ status: UNWRITTEN, length: -1 });
+      expect(reports).toEqual([expect.stringContaining("The machine pauses; the request is tried again")]);
+      expect(plugged.runner.serve(0)).toBe(Number.POSITIVE_INFINITY);
+      plugged.runner.quiesce();
+      backend.failure = 0;
+      plugged.runner.resume();
+      plugged.runner.serve(0);
+      expect(queue.used()).toHaveLength(1);
+      expect(memory.at(STATUS).getUint8(0)).toBe(OK);
+      expect(backend.calls.filter((call) => call === "writev 0")).toHaveLength(2);
+    },
+  );
+
+  test("is forgotten with its queue when the driver resets the device meanwhile", () => {
+    const { backend, request, plugged, memory } = rig({}, undefined, { werror: "stop" });
+    backend.later = later;
+    backend.failure = EIO;
+    request(OUT, 0, WRITE_FROM);
+    memory.bytes.fill(0); // the old rings' too
+    plugged.bringUp(64);
+    backend.failure = 0;
+    backend.calls.length = 0;
+    plugged.runner.resume();
+    plugged.runner.serve(0);
+    expect(backend.calls).toEqual([]);
+  });
+
+  test("is reported under werror=enospc unless it is for want of room", () => {
+    const { backend, request } = rig({}, undefined, { werror: "enospc" });
+    backend.later = later;
+    backend.failure = EIO;
+    expect(request(OUT, 0, WRITE_FROM).status).toBe(IOERR);
+  });
+});
+
+test("a throttled disk makes requests wait, the first ones first, and says how long", () => {
+  let now = 0;
+  const throttle = new Throttle({ iopsTotal: 20 });
+  const { backend, plugged, queue, memory } = rig({}, undefined, { throttle, now: () => now });
+  const requests = 6;
+  for (let i = 0; i < requests; i++) {
+    memory.at(HEADER + 16 * i).setUint32(0, IN, true);
+    memory.at(HEADER + 16 * i).setUint32(8, i, true);
+    queue.add([
+      { address: HEADER + 16 * i, length: 16 },
+      READ_INTO,
+      { address: STATUS, length: 1, writable: true },
+    ]);
+  }
+  const served: number[] = [];
+  for (;;) {
+    const wait = plugged.runner.serve(0);
+    served.push(queue.used().length);
+    if (wait === Number.POSITIVE_INFINITY) break;
+    expect(wait).toBeCloseTo(50);
+    now += wait;
+  }
+  expect(served).toEqual([3, 1, 1, 1]);
+  expect(backend.calls).toEqual(Array.from({ length: requests }, (_, i) => `readv ${512 * i}`));
+});
+
+test("a disk that was resized says so in its configuration, and takes requests up to there", () => {
+  const { device, plugged, request } = rig();
+  const capacity = () => [0, 4].map((i) => plugged.read(CONFIG + i));
+  expect(capacity()).toEqual([DISK_BYTES / 512, 0]);
+  const before = plugged.interrupts;
+  plugged.runner.reconfigure(() => {
+    device.size = 2 * DISK_BYTES;
+  });
+  expect(capacity()).toEqual([(2 * DISK_BYTES) / 512, 0]);
+  expect(plugged.interrupts).toBe(before + 1);
+  plugged.runner.reconfigure(() => {
+    device.size = DISK_BYTES / 2;
+  });
+  expect(request(IN, DISK_BYTES / 1024, READ_INTO).status).toBe(IOERR);
 });

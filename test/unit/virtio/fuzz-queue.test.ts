@@ -5,8 +5,10 @@
  * stays held. A failing seed is named in the message; keep it in KEPT.
  */
 import { expect, test } from "vitest";
-import { BLK_COUNTERS, VirtioBlk, VirtioBlkState } from "../../../src/virtio/blk.ts";
+import { VirtioBlk, VirtioBlkState } from "../../../src/virtio/blk.ts";
+import { BLK_COUNTERS } from "../../../src/virtio/blk-requests.ts";
 import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, F_EVENT_IDX_LOW } from "../../../src/virtio/spec.ts";
+import { blkHost } from "../../support/blk-host.ts";
 import { MemoryDisk } from "../../support/memory-disk.ts";
 import { random } from "../../support/random.ts";
 import { blank, type DriverQueue, Plugged, RAM, RAM_BYTES, TestMemory } from "../../support/virtio-driver.ts";
@@ -130,7 +132,8 @@ function run(seed: number): { served: number; broken: number } {
   const disk = new MemoryDisk(memory, DISK_BYTES);
   const counters = new Float64Array(BLK_COUNTERS);
   const geometry = { size: DISK_BYTES, blockSize: 512, readOnly: seed % 7 === 0, serial: "fuzz", queues: 1 };
-  const host = { name: "fuzz", backend: disk, memory, counters, report: () => {} };
+  disk.later = seed % 2 === 0;
+  const host = blkHost(disk, memory, { counters });
   const device = new VirtioBlk({ ...geometry, writeCache: seed % 3 !== 0 }, blank(VirtioBlkState), host);
   const plugged = new Plugged(device, memory);
   const ramStart = memory.translate(RAM, 1);

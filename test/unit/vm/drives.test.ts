@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { createQcow2 } from "../../../src/block/qcow2/create.ts";
 import { openQcow2 } from "../../../src/block/qcow2/open.ts";
-import { specOf } from "../../../src/vm/drives.ts";
+import { Drives } from "../../../src/vm/drives.ts";
+import type { DriveOptions } from "../../../src/vm/options.ts";
 import { checkOptions } from "../../../src/vm/validate.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "vmexit-drives-"));
@@ -18,9 +19,14 @@ function image(name: string, head: string | Uint8Array, size = 4096): string {
   return file;
 }
 
+/** What a guest would find. */
+function disksOf(...drives: DriveOptions[]) {
+  return new Drives(checkOptions({ kernel: "k", drives }).drives).disks;
+}
+
 test("a raw image's size is the disk's, rounded up to whole sectors", () => {
   const file = image("odd.img", "", 1000);
-  const { drives } = specOf(checkOptions({ kernel: "k", drives: [{ file }] }));
+  const drives = disksOf({ file });
   expect(drives).toMatchObject([{ size: 1024, readOnly: false, queues: 1, writeCache: true }]);
 });
 
@@ -30,16 +36,16 @@ test.each([
   ["VHDX", "vhdxfile"],
 ])("a %s image is not given to a guest as raw bytes unless format says so", (format, head) => {
   const file = image(`${format}.img`, head);
-  expect(() => specOf(checkOptions({ kernel: "k", drives: [{ file }] }))).toThrow(
+  expect(() => disksOf({ file })).toThrow(
     `drives[0].file: "${file}" is a ${format} image; ${format === "qcow2" ? 'say format "qcow2"' : "make a raw one of it"}`,
   );
-  expect(specOf(checkOptions({ kernel: "k", drives: [{ file, format: "raw" }] })).drives).toHaveLength(1);
+  expect(disksOf({ file, format: "raw" })).toHaveLength(1);
 });
 
 test("a qcow2 image's disk is as large as the image says, not as its file", () => {
   const file = join(folder, "disk.qcow2");
   createQcow2(file, { size: 5 * 2 ** 30 });
-  const { drives } = specOf(checkOptions({ kernel: "k", drives: [{ file, format: "qcow2" }] }));
+  const drives = disksOf({ file, format: "qcow2" });
   expect(drives).toMatchObject([{ size: 5 * 2 ** 30, blockSize: 4096 }]);
 });
 
@@ -49,15 +55,13 @@ test.each(["raw", "qcow2"] as const)(
     const file = join(folder, `used.${format}`);
     createQcow2(file, { size: 2 ** 20 });
     using _ = openQcow2(file);
-    expect(() => specOf(checkOptions({ kernel: "k", drives: [{ file, format }] }))).toThrow(
-      "another program is using it",
-    );
+    expect(() => disksOf({ file, format })).toThrow("another program is using it");
   },
 );
 
 test("a drive whose file is not there is named", () => {
   const file = join(folder, "none.img");
-  expect(() => specOf(checkOptions({ kernel: "k", drives: [{ file }] }))).toThrow(
+  expect(() => disksOf({ file })).toThrow(
     expect.objectContaining({ code: "ENOENT", message: expect.stringContaining(file) }),
   );
 });

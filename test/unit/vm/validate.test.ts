@@ -35,7 +35,22 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
 });
 
 test("a drive needs a file and no more; it has a queue for each CPU, up to 64", () => {
-  const usual = { format: undefined, otherFiles: "folder", readOnly: false, queues: 3, writeCache: true };
+  const usual = {
+    format: undefined,
+    otherFiles: "folder",
+    readOnly: false,
+    queues: 3,
+    writeCache: true,
+    direct: false,
+    durable: true,
+    engine: "io_uring",
+    discards: true,
+    detectZeroes: "off",
+    rerror: "report",
+    werror: "report",
+    throttling: undefined,
+    snapshot: false,
+  };
   expect(checkOptions({ ...OK, cpus: 3, drives: [{ file: "a" }, { file: "b" }] }).drives).toEqual([
     { ...usual, file: "a", serial: "vmexit-0" },
     { ...usual, file: "b", serial: "vmexit-1" },
@@ -64,6 +79,14 @@ test("everything that is given arrives", () => {
         serial: "12345678901234567890",
         queues: 2,
         writeCache: false,
+        cache: "none",
+        aio: "threads",
+        discard: "ignore",
+        detectZeroes: "unmap",
+        rerror: "stop",
+        werror: "enospc",
+        throttling: { iopsTotal: 100, bpsRead: 2 ** 20 },
+        snapshot: true,
       },
     ],
     serialPorts: 4,
@@ -77,8 +100,11 @@ test("everything that is given arrives", () => {
     kvm: "/dev/kvm2",
   } as const;
   const { machine: _, ...expected } = given;
+  const { cache, aio, discard, ...drive } = given.drives[0];
+  expect([cache, aio, discard]).toEqual(["none", "threads", "ignore"]); // in other words:
   expect(checkOptions(given)).toEqual({
     ...expected,
+    drives: [{ ...drive, direct: true, durable: true, engine: "threads", discards: false }],
     memory: 1.5 * 2 ** 30,
     ownDevices: [
       { name: "thermometer", space: "port", address: 0x510, length: 2 },
@@ -86,6 +112,27 @@ test("everything that is given arrives", () => {
     ],
   });
 });
+
+test.each([
+  ["writeback", { direct: false, writeCache: true, durable: true }],
+  ["none", { direct: true, writeCache: true, durable: true }],
+  ["writethrough", { direct: false, writeCache: false, durable: true }],
+  ["directsync", { direct: true, writeCache: false, durable: true }],
+  ["unsafe", { direct: false, writeCache: true, durable: false }],
+] as const)(
+  "cache %s is what QEMU means by it, but for a write cache that is chosen apart",
+  (cache, meaning) => {
+    const [drive, chosen] = checkOptions({
+      ...OK,
+      drives: [
+        { file: "a", cache },
+        { file: "a", cache, writeCache: !meaning.writeCache },
+      ],
+    }).drives;
+    expect(drive).toMatchObject(meaning);
+    expect(chosen).toMatchObject({ ...meaning, writeCache: !meaning.writeCache });
+  },
+);
 
 test("an option that is undefined is one that was not given", () => {
   const names = Object.keys(checkOptions(OK)).filter((name) => name !== "kernel" && name !== "ownDevices");

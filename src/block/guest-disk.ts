@@ -1,0 +1,169 @@
+/**
+ * A disk image as a guest's disk: what images offer, with what the drive's
+ * options ask for laid over it, and its transfers carried out by AsyncIo.
+ */
+import type { AsyncIo } from "../sys/async-io.ts";
+import { SystemError } from "../sys/errors.ts";
+import type { EventFd } from "../sys/event.ts";
+import type { AsyncRam } from "./async-ram.ts";
+import { type BlockBackend, EIO } from "./backend.ts";
+import type { DiskImage } from "./image.ts";
+import { ImageError } from "./image-error.ts";
+import { bytesOf, WINDOW } from "./io-memory.ts";
+
+const ZEROS = Buffer.alloc(WINDOW);
+
+export const DETECT_ZEROES = ["off", "on", "unmap"] as const;
+/** What becomes of a write of nothing but zeros: "on" makes a hole in the image of it, "unmap" gives its storage back too. */
+export type DetectZeroes = (typeof DETECT_ZEROES)[number];
+
+export interface GuestDiskOptions {
+  /** Discarded ranges are given back to the host. False: nothing happens. */
+  readonly discards: boolean;
+  readonly detectZeroes: DetectZeroes;
+}
+
+export class GuestDisk implements BlockBackend {
+  readonly image: DiskImage;
+  readonly #io: AsyncIo;
+  readonly #ram: AsyncRam;
+  readonly #options: GuestDiskOptions;
+
+  /** @param image closed with the disk, as `io` is */
+  constructor(image: DiskImage, io: AsyncIo, ram: AsyncRam, options: GuestDiskOptions) {
+    this.image = image;
+    this.#io = io;
+    this.#ram = ram;
+    this.#options = options;
+    image.settleWith?.(() => ram.drain());
+  }
+
+  get size(): number {
+    return this.image.size;
+  }
+
+  get readOnly(): boolean {
+    return this.image.readOnly;
+  }
+
+  get blockSize(): number {
+    return this.image.blockSize;
+  }
+
+  get event(): EventFd {
+    return this.#io.event;
+  }
+
+  get result(): number {
+    return this.#ram.result;
+  }
+
+  readv(iov: Float64Array, first: number, count: number, offset: number, tag: number): number {
+    this.#ram.begin(tag);
+    let result: number;
+    try {
+      result = this.image.readv(this.#ram, iov, first, count, offset);
+    } catch (error) {
+      result = resultOf(error);
+    }
+    return this.#ram.end(result);
+  }
+
+  writev(
+    iov: Float64Array,
+    first: number,
+    count: number,
+    offset: number,
+    dsync: boolean,
+    tag: number,
+  ): number {
+    this.#ram.begin(tag);
+    let result: number;
+    try {
+      result =
+        this.#options.detectZeroes !== "off" && this.#isZero(iov, first, count)
+          ? this.#zero(iov, first, count, offset, dsync)
+          : this.image.writev(this.#ram, iov, first, count, offset, dsync);
+    } catch (error) {
+      result = resultOf(error);
+    }
+    return this.#ram.end(result);
+  }
+
+  flush(tag: number): number {
+    this.#ram.begin(tag);
+    let result: number;
+    try {
+      const file = this.image.fileToFlush?.();
+      result = file === undefined ? this.image.flush() : Math.min(0, this.#ram.flush(file));
+    } catch (error) {
+      result = resultOf(error);
+    }
+    return this.#ram.end(result);
+  }
+
+  discard(offset: number, length: number): number {
+    if (!this.#options.discards) return 0;
+    try {
+      return this.image.discard(offset, length);
+    } catch (error) {
+      return resultOf(error);
+    }
+  }
+
+  writeZeroes(offset: number, length: number, mayUnmap: boolean): number {
+    try {
+      return this.image.writeZeroes(offset, length, mayUnmap && this.#options.discards);
+    } catch (error) {
+      return resultOf(error);
+    }
+  }
+
+  submit(): void {
+    this.#ram.submit();
+  }
+
+  take(): number {
+    return this.#ram.take();
+  }
+
+  drain(): boolean {
+    this.#ram.drain();
+    return true;
+  }
+
+  close(): void {
+    this.drain();
+    try {
+      this.image.close();
+    } finally {
+      this.#io.close();
+    }
+  }
+
+  #isZero(iov: Float64Array, first: number, count: number): boolean {
+    for (let i = first; i < first + count; i++) {
+      for (let done = 0; done < iov[2 * i + 1]; done += WINDOW) {
+        const length = Math.min(WINDOW, iov[2 * i + 1] - done);
+        if (ZEROS.compare(this.#ram.window(iov[2 * i] + done, length), 0, length, 0, length) !== 0)
+          return false;
+      }
+    }
+    return true;
+  }
+
+  #zero(iov: Float64Array, first: number, count: number, offset: number, dsync: boolean): number {
+    const length = bytesOf(iov, first, count);
+    const mayUnmap = this.#options.detectZeroes === "unmap" && this.#options.discards;
+    const zeroed = this.image.writeZeroes(offset, length, mayUnmap);
+    const result = zeroed >= 0 && dsync ? this.image.flush() : zeroed;
+    return result < 0 ? result : length;
+  }
+}
+
+/** What a failure of the image looks like to a guest. Anything else is our bug and stays an exception. */
+function resultOf(error: unknown): number {
+  if (error instanceof SystemError) return error.errno;
+  if (error instanceof ImageError) return EIO;
+  throw error;
+}

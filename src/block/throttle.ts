@@ -1,0 +1,74 @@
+/**
+ * Limits on a disk's requests and bytes per second, by leaky buckets: each
+ * request fills them, they leak at the permitted rate, and the next request
+ * waits until none is over its brim. A disk that rested may so go a tenth of a
+ * second's worth faster.
+ *
+ * Source: QEMU docs/throttle.txt, whose limits and burst these are.
+ */
+
+export const THROTTLE_LIMITS = [
+  "iopsTotal",
+  "iopsRead",
+  "iopsWrite",
+  "bpsTotal",
+  "bpsRead",
+  "bpsWrite",
+] as const;
+/** How many requests (iops) or bytes (bps) a second. 0 or undefined: no limit. */
+export type ThrottleLimits = { readonly [K in (typeof THROTTLE_LIMITS)[number]]?: number };
+
+/** Seconds' worth that a bucket holds. */
+const BURST = 0.1;
+
+export class Throttle {
+  readonly #reads: Bucket[];
+  readonly #writes: Bucket[];
+  readonly #buckets: Bucket[];
+
+  constructor(limits: ThrottleLimits) {
+    const bucket = (rate: number | undefined, countsBytes: boolean) =>
+      rate === undefined || rate === 0 ? [] : [new Bucket(rate, countsBytes)];
+    const both = [...bucket(limits.iopsTotal, false), ...bucket(limits.bpsTotal, true)];
+    this.#reads = [...both, ...bucket(limits.iopsRead, false), ...bucket(limits.bpsRead, true)];
+    this.#writes = [...both, ...bucket(limits.iopsWrite, false), ...bucket(limits.bpsWrite, true)];
+    this.#buckets = [...new Set([...this.#reads, ...this.#writes])];
+  }
+
+  /** How long a request has to wait, in ms from `now`; 0 if it may go. */
+  delay(isWrite: boolean, now: number): number {
+    for (const bucket of this.#buckets) bucket.leak(now);
+    let longest = 0;
+    for (const bucket of isWrite ? this.#writes : this.#reads) longest = Math.max(longest, bucket.delay);
+    return longest;
+  }
+
+  /** Counts a request that goes now. */
+  count(isWrite: boolean, bytes: number): void {
+    for (const bucket of isWrite ? this.#writes : this.#reads) bucket.level += bucket.countsBytes ? bytes : 1;
+  }
+}
+
+class Bucket {
+  level = 0;
+  readonly countsBytes: boolean;
+  readonly #rate: number;
+  #leakedAt = 0;
+
+  /** @param rate a second */
+  constructor(rate: number, countsBytes: boolean) {
+    this.#rate = rate;
+    this.countsBytes = countsBytes;
+  }
+
+  leak(now: number): void {
+    this.level = Math.max(0, this.level - ((now - this.#leakedAt) / 1000) * this.#rate);
+    this.#leakedAt = now;
+  }
+
+  /** ms until it is no longer over its brim. */
+  get delay(): number {
+    const over = this.level - this.#rate * BURST;
+    return over <= 0 ? 0 : (over / this.#rate) * 1000;
+  }
+}

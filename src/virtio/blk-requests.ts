@@ -1,0 +1,368 @@
+/**
+ * The io thread's side of virtio-blk: requests, from the chain that a driver
+ * offered to the status byte that it waits for.
+ *
+ * The chain of a request is passed to the back end as it is, so that data moves
+ * between the image and the guest's own pages. Any number of requests are under
+ * way at a time and end in any order; of each, what its end needs is kept under
+ * its tag, which is made of its queue and its head.
+ *
+ * A driver's mistake (beyond the end, not whole sectors, a write to a read-only
+ * disk) gets S_IOERR and is counted. An error of the host gets what the drive's
+ * policy for such errors says, and is reported too, the 1st, 2nd, 4th, 8th … so
+ * that a dying disk cannot flood.
+ *
+ * Source: VIRTIO 1.2, 5.2.6 (Device Operation).
+ */
+import { type BlockBackend, EINPROGRESS, ENOSPC, EOPNOTSUPP, hostError } from "../block/backend.ts";
+import type { Throttle } from "../block/throttle.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
+import { BrokenQueue, type Chain } from "./chain.ts";
+import { type Complete, HOLD, PENDING, type ReportDevice } from "./device.ts";
+
+// 5.2.6, Device Operation.
+const BLK_T_IN = 0;
+const BLK_T_OUT = 1;
+const BLK_T_FLUSH = 4;
+const BLK_T_GET_ID = 8;
+const BLK_T_DISCARD = 11;
+const BLK_T_WRITE_ZEROES = 13;
+
+const BLK_S_OK = 0;
+const BLK_S_IOERR = 1;
+const BLK_S_UNSUPP = 2;
+
+const SECTOR = 512;
+const HEADER_BYTES = 16;
+const SEGMENT_BYTES = 16; // struct virtio_blk_discard_write_zeroes
+const SEGMENT_F_UNMAP = 1;
+
+export const DISCARD_SEG_MAX = 32;
+export const DISCARD_SECTORS_MAX = 2 ** 31 / SECTOR;
+/** A host that has to write the zeros does so while others wait: 16 MiB at a time. */
+export const WRITE_ZEROES_SECTORS_MAX = 2 ** 24 / SECTOR;
+/** Bytes of one read or write. More than a driver that keeps to seg_max and size_max can ask for; firmware does not. */
+const REQUEST_MAX = 2 ** 30;
+
+/** What becomes of a request that the host could not carry out, as QEMU's rerror and werror. */
+export const ERROR_POLICIES = ["report", "ignore", "stop", "enospc"] as const;
+/**
+ * report: the guest sees an I/O error. ignore: it is told that all is well.
+ * stop: the machine pauses, and tries again when it is resumed. enospc: stop if
+ * the host has no room, else report.
+ */
+export type ErrorPolicy = (typeof ERROR_POLICIES)[number];
+
+/** What the io thread has and vCPU threads do not. */
+export interface BlkHost {
+  readonly name: string;
+  readonly backend: BlockBackend;
+  readonly memory: GuestMemory;
+  readonly report: ReportDevice;
+  /** BLK_COUNTERS numbers, counted up: see the indices below. */
+  readonly counters: Float64Array;
+  readonly rerror: ErrorPolicy;
+  readonly werror: ErrorPolicy;
+  readonly throttle: Throttle | undefined;
+  /** A clock in ms, for the throttle. */
+  readonly now: () => number;
+}
+
+export const BLK_REQUESTS = 0;
+export const BLK_BYTES_READ = 1;
+export const BLK_BYTES_WRITTEN = 2;
+export const BLK_FLUSHES = 3;
+export const BLK_ERRORS = 4;
+export const BLK_COUNTERS = 5;
+
+/** What a request asks of the host. */
+const READ = 0;
+const WRITE = 1;
+const FLUSH = 2;
+const DISCARD = 3;
+const ZERO = 4;
+const DOING = ["reading", "writing", "flushing", "discarding", "zeroing"] as const;
+/** In `#status`, where no request is under way. */
+const NOBODY = -1;
+
+/** What the device's other side knows and this one asks. */
+export interface BlkFacts {
+  /** Bytes, now. */
+  readonly size: number;
+  readonly readOnly: boolean;
+  /** False: what is written has to be on stable storage when the request is over. */
+  readonly writeback: boolean;
+  /** What GET_ID answers: 20 bytes. */
+  readonly id: Uint8Array;
+}
+
+export class BlkRequests {
+  readonly #facts: BlkFacts;
+  readonly #host: BlkHost;
+  readonly #queueSize: number;
+  readonly #header = new DataView(new ArrayBuffer(HEADER_BYTES));
+  readonly #headerBytes = new Uint8Array(this.#header.buffer);
+  // By tag: where the status byte goes; what is asked; where on the disk, in bytes; how many bytes;
+  // what of it the back end has not finished; -errno of what failed, or 0.
+  readonly #status: Float64Array;
+  readonly #operation: Uint8Array;
+  readonly #offset: Float64Array;
+  readonly #length: Float64Array;
+  readonly #left: Uint8Array;
+  readonly #failure: Int32Array;
+  /** Of the request at hand: offset, length, and 1 if its storage may be given back. */
+  readonly #segments = new Float64Array(3 * DISCARD_SEG_MAX);
+  #pending = 0;
+  /** When the throttle is to be asked again; 0 while it holds nothing up. */
+  #throttledUntil = 0;
+  #stopped = false;
+  #hostErrors = 0;
+
+  constructor(facts: BlkFacts, host: BlkHost, queues: number, queueSize: number) {
+    const tags = queues * queueSize;
+    this.#facts = facts;
+    this.#host = host;
+    this.#queueSize = queueSize;
+    this.#status = new Float64Array(tags).fill(NOBODY);
+    this.#operation = new Uint8Array(tags);
+    this.#offset = new Float64Array(tags);
+    this.#length = new Float64Array(tags);
+    this.#left = new Uint8Array(tags);
+    this.#failure = new Int32Array(tags);
+  }
+
+  get waitMs(): number {
+    if (this.#stopped) return Number.POSITIVE_INFINITY;
+    return this.#throttledUntil === 0 ? 0 : Math.max(0, this.#throttledUntil - this.#host.now());
+  }
+
+  resume(): void {
+    this.#stopped = false;
+  }
+
+  serve(queue: number, chain: Chain): number {
+    const { memory, counters } = this.#host;
+    chain.takeReadable(this.#headerBytes, "a request header");
+    const status = chain.takeLastWritable("a status byte");
+    const type = this.#header.getUint32(0, true);
+    const sector = this.#header.getUint32(8, true) + this.#header.getUint32(12, true) * 2 ** 32;
+    let answer: number;
+    let written = 0;
+    switch (type) {
+      case BLK_T_IN:
+      case BLK_T_OUT:
+      case BLK_T_FLUSH:
+      case BLK_T_DISCARD:
+      case BLK_T_WRITE_ZEROES: {
+        const tag = queue * this.#queueSize + chain.head;
+        if (this.#status[tag] !== NOBODY) {
+          throw new BrokenQueue(`the chain at ${chain.head} is offered again while it is under way`);
+        }
+        answer = this.#begin(tag, type, sector * SECTOR, chain);
+        if (answer === HOLD) return HOLD;
+        if (answer === PENDING) {
+          this.#status[tag] = status;
+          this.#pending++;
+          return PENDING;
+        }
+        if (answer === BLK_S_OK && type === BLK_T_IN) written = this.#length[tag];
+        break;
+      }
+      case BLK_T_GET_ID:
+        written = chain.write(this.#facts.id);
+        answer = BLK_S_OK;
+        break;
+      default:
+        answer = BLK_S_UNSUPP;
+    }
+    counters[BLK_REQUESTS]++;
+    if (answer !== BLK_S_OK) counters[BLK_ERRORS]++;
+    memory.setUint8(status, answer);
+    return written + 1;
+  }
+
+  /** Hands on what was begun, and gives back what is over. */
+  poll(complete: Complete): void {
+    const { backend } = this.#host;
+    backend.submit();
+    for (let tag = backend.take(); tag >= 0; tag = backend.take()) {
+      this.#finishPart(tag, backend.result, complete);
+      backend.submit(); // a flush that follows
+    }
+  }
+
+  drain(complete: Complete): void {
+    while (this.#pending > 0 && this.#host.backend.drain()) this.poll(complete);
+  }
+
+  /** Begins a request. Its status, or PENDING, or HOLD. */
+  #begin(tag: number, type: number, offset: number, chain: Chain): number {
+    const { backend, throttle } = this.#host;
+    const isWrite = type !== BLK_T_IN;
+    if (throttle !== undefined && type !== BLK_T_FLUSH) {
+      const now = this.#host.now();
+      const delay = throttle.delay(isWrite, now);
+      if (delay > 0) {
+        this.#throttledUntil = now + delay;
+        return HOLD;
+      }
+      this.#throttledUntil = 0;
+      throttle.count(isWrite, isWrite ? chain.readableBytes : chain.writableBytes);
+    }
+    switch (type) {
+      case BLK_T_IN: {
+        const length = chain.writableBytes;
+        if (!this.#isTransfer(offset, length)) return BLK_S_IOERR;
+        this.#note(tag, READ, offset, length);
+        if (length === 0) return BLK_S_OK;
+        const count = chain.end - chain.firstWritable;
+        return this.#begun(tag, backend.readv(chain.iov, chain.firstWritable, count, offset, tag));
+      }
+      case BLK_T_OUT: {
+        const length = chain.readableBytes;
+        if (this.#facts.readOnly || !this.#isTransfer(offset, length)) return BLK_S_IOERR;
+        this.#note(tag, WRITE, offset, length);
+        if (length === 0) return BLK_S_OK;
+        const count = chain.firstWritable - chain.first;
+        const dsync = !this.#facts.writeback;
+        return this.#begun(tag, backend.writev(chain.iov, chain.first, count, offset, dsync, tag));
+      }
+      case BLK_T_FLUSH:
+        this.#host.counters[BLK_FLUSHES]++;
+        this.#note(tag, FLUSH, 0, 0);
+        return this.#begun(tag, backend.flush(tag));
+      default:
+        return this.#eraseSegments(tag, type, chain);
+    }
+  }
+
+  #note(tag: number, operation: number, offset: number, length: number): void {
+    this.#operation[tag] = operation;
+    this.#offset[tag] = offset;
+    this.#length[tag] = length;
+    this.#left[tag] = 0;
+    this.#failure[tag] = 0;
+  }
+
+  /** The back end has been asked for all of it. */
+  #begun(tag: number, result: number): number {
+    this.#asked(tag, result);
+    return this.#left[tag] > 0 ? PENDING : this.#answer(tag);
+  }
+
+  #asked(tag: number, result: number): void {
+    if (result === EINPROGRESS) this.#left[tag]++;
+    else if (result < 0) this.#failure[tag] = result;
+  }
+
+  #finishPart(tag: number, result: number, complete: Complete): void {
+    this.#left[tag]--;
+    if (result < 0) this.#failure[tag] = result;
+    if (this.#left[tag] > 0) return;
+    const answer = this.#answer(tag);
+    if (answer === PENDING) return;
+    const status = this.#status[tag];
+    this.#status[tag] = NOBODY;
+    this.#pending--;
+    const { memory, counters } = this.#host;
+    let written = HOLD;
+    if (answer !== HOLD) {
+      counters[BLK_REQUESTS]++;
+      if (answer !== BLK_S_OK) counters[BLK_ERRORS]++;
+      memory.setUint8(status, answer);
+      written = 1 + (answer === BLK_S_OK && this.#operation[tag] === READ ? this.#length[tag] : 0);
+    }
+    const head = tag % this.#queueSize;
+    complete((tag - head) / this.#queueSize, head, written);
+  }
+
+  /** What a request whose parts are all over is answered; PENDING if something has to follow first. */
+  #answer(tag: number): number {
+    const { backend, counters } = this.#host;
+    const operation = this.#operation[tag];
+    const failure = this.#failure[tag];
+    if (failure < 0) return this.#failed(tag, failure);
+    if (operation === READ) counters[BLK_BYTES_READ] += this.#length[tag];
+    if (operation === WRITE) counters[BLK_BYTES_WRITTEN] += this.#length[tag];
+    if ((operation === DISCARD || operation === ZERO) && !this.#facts.writeback) {
+      this.#operation[tag] = FLUSH;
+      return this.#begun(tag, backend.flush(tag));
+    }
+    return BLK_S_OK;
+  }
+
+  /** Begins with all segments of a discard or write-zeroes, unless one of them is a mistake. */
+  #eraseSegments(tag: number, type: number, chain: Chain): number {
+    const isDiscard = type === BLK_T_DISCARD;
+    const count = chain.readableBytes / SEGMENT_BYTES;
+    const most = isDiscard ? DISCARD_SEG_MAX : 1;
+    if (this.#facts.readOnly || !Number.isInteger(count) || count > most) return BLK_S_IOERR;
+    for (let i = 0; i < count; i++) {
+      const mistake = this.#takeSegment(chain, isDiscard, i);
+      if (mistake !== BLK_S_OK) return mistake;
+    }
+    this.#note(tag, isDiscard ? DISCARD : ZERO, this.#segments[0], this.#segments[1]);
+    const { backend } = this.#host;
+    for (let i = 0; i < count; i++) {
+      const offset = this.#segments[3 * i];
+      const length = this.#segments[3 * i + 1];
+      if (length === 0) continue;
+      const result = isDiscard
+        ? backend.discard(offset, length, tag)
+        : backend.writeZeroes(offset, length, this.#segments[3 * i + 2] === 1, tag);
+      this.#asked(tag, result);
+    }
+    return this.#left[tag] > 0 ? PENDING : this.#answer(tag);
+  }
+
+  /** Reads segment `index` into `#segments`. The status of the request if it is a mistake. */
+  #takeSegment(chain: Chain, isDiscard: boolean, index: number): number {
+    // The header is done with: its 16 bytes hold a segment of 16 bytes now.
+    chain.takeReadable(this.#headerBytes, "a segment");
+    const sector = this.#header.getUint32(0, true) + this.#header.getUint32(4, true) * 2 ** 32;
+    const sectors = this.#header.getUint32(8, true);
+    const flags = this.#header.getUint32(12, true);
+    if ((flags & ~(isDiscard ? 0 : SEGMENT_F_UNMAP)) !== 0) return BLK_S_UNSUPP;
+    if (sectors > (isDiscard ? DISCARD_SECTORS_MAX : WRITE_ZEROES_SECTORS_MAX)) return BLK_S_IOERR;
+    if ((sector + sectors) * SECTOR > this.#facts.size) return BLK_S_IOERR;
+    this.#segments[3 * index] = sector * SECTOR;
+    this.#segments[3 * index + 1] = sectors * SECTOR;
+    this.#segments[3 * index + 2] = flags & SEGMENT_F_UNMAP;
+    return BLK_S_OK;
+  }
+
+  #isTransfer(offset: number, length: number): boolean {
+    return length % SECTOR === 0 && length <= REQUEST_MAX && offset + length <= this.#facts.size;
+  }
+
+  /** What becomes of a request that the host failed: a status, or HOLD. */
+  #failed(tag: number, failure: number): number {
+    const operation = this.#operation[tag];
+    if (failure === EOPNOTSUPP && (operation === DISCARD || operation === ZERO)) return BLK_S_UNSUPP;
+    const policy = operation === READ ? this.#host.rerror : this.#host.werror;
+    const stops = policy === "stop" || (policy === "enospc" && failure === ENOSPC);
+    this.#report(tag, failure, stops ? "stop" : policy);
+    this.#stopped ||= stops;
+    if (stops) return HOLD;
+    return policy === "ignore" ? BLK_S_OK : BLK_S_IOERR;
+  }
+
+  #report(tag: number, failure: number, outcome: ErrorPolicy): void {
+    const count = ++this.#hostErrors;
+    // Of a stop, the first request says it for all that were under way.
+    if (outcome === "stop" ? this.#stopped : (count & (count - 1)) !== 0) return;
+    const { name, report } = this.#host;
+    const length = this.#length[tag];
+    const where = length === 0 ? "" : ` ${length} bytes at ${this.#offset[tag]}`;
+    const before = count === 1 ? "" : ` (${count} such errors so far)`;
+    const meaning =
+      outcome === "stop"
+        ? "The machine pauses; the request is tried again when it is resumed"
+        : `The guest ${outcome === "ignore" ? "is not told" : "sees an I/O error"}`;
+    report({
+      device: name,
+      code: outcome === "stop" ? "ESTOP" : "EIO",
+      message: `${DOING[this.#operation[tag]]}${where} failed: ${hostError(failure)}. ${meaning}${before}.`,
+    });
+  }
+}

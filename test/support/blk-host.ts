@@ -1,0 +1,20 @@
+/** What virtio-blk's io side is plugged into, in tests. */
+import type { BlockBackend } from "../../src/block/backend.ts";
+import { BLK_COUNTERS, type BlkHost } from "../../src/virtio/blk-requests.ts";
+import type { TestMemory } from "./virtio-driver.ts";
+
+/** Errors are reported to the guest, and nothing is throttled, unless `parts` says otherwise. */
+export function blkHost(backend: BlockBackend, memory: TestMemory, parts: Partial<BlkHost> = {}): BlkHost {
+  return {
+    name: "test0",
+    backend,
+    memory,
+    counters: new Float64Array(BLK_COUNTERS),
+    report: () => {},
+    rerror: "report",
+    werror: "report",
+    throttle: undefined,
+    now: () => 0,
+    ...parts,
+  };
+}

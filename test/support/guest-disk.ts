@@ -1,0 +1,56 @@
+/** A drive over RAM of its own, with a guest's hands on it: requests that are waited for. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { EINPROGRESS } from "../../src/block/backend.ts";
+import { type DriveImage, openDrive } from "../../src/block/drive.ts";
+import { GuestMemory } from "../../src/memory/guest-memory.ts";
+import { GuestRam } from "../../src/sys/guest-ram.ts";
+
+export const TAGS = 64;
+
+export function temporaryFolder(name: string): { path: string; remove: () => void } {
+  const path = mkdtempSync(join(tmpdir(), `vmexit-${name}-`));
+  return { path, remove: () => rmSync(path, { recursive: true }) };
+}
+
+export function guestDisk(image: Partial<DriveImage> & { readonly file: string }, ramBytes = 2 ** 21) {
+  const ram = GuestRam.create(ramBytes);
+  const memory = new GuestMemory(ram, [{ address: 0, size: ramBytes, offset: 0 }]);
+  const notes: string[] = [];
+  const disk = openDrive(
+    {
+      format: "raw",
+      readOnly: false,
+      otherFiles: "folder",
+      direct: false,
+      durable: true,
+      engine: "io_uring",
+      discards: true,
+      detectZeroes: "off",
+      overlay: undefined,
+      ...image,
+    },
+    { ram, memory, tags: TAGS, note: (note) => void notes.push(note) },
+  );
+  /** Waits for what a request gave. */
+  const over = (tag: number, begun: number): number => {
+    if (begun !== EINPROGRESS) return begun;
+    disk.drain();
+    if (disk.take() !== tag) throw new Error("another request is over");
+    return disk.result;
+  };
+  return {
+    ram,
+    memory,
+    disk,
+    notes,
+    read: (offset: number, ...iov: number[]) =>
+      over(3, disk.readv(Float64Array.from(iov), 0, iov.length / 2, offset, 3)),
+    write: (offset: number, ...iov: number[]) =>
+      over(3, disk.writev(Float64Array.from(iov), 0, iov.length / 2, offset, false, 3)),
+    writeStable: (offset: number, ...iov: number[]) =>
+      over(3, disk.writev(Float64Array.from(iov), 0, iov.length / 2, offset, true, 3)),
+    flush: () => over(3, disk.flush(3)),
+  };
+}
