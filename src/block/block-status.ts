@@ -4,9 +4,11 @@
  *
  * Source: QEMU include/block/block-common.h, BDRV_BLOCK_*.
  */
+import { UNALLOCATED } from "./block-map.ts";
 import type { DiskImage } from "./image.ts";
 import { Qcow2Image } from "./qcow2/image.ts";
 import { RawDisk } from "./raw-disk.ts";
+import { ReadOnlyImage } from "./read-only-image.ts";
 
 /** A run of a disk that is stored in one way. Offsets and lengths are bytes. */
 export interface BlockStatus {
@@ -44,6 +46,7 @@ export function blockStatus(disk: DiskImage, start: number, most: number): Block
 export function layerStatus(image: DiskImage, start: number, most: number, depth = 0): BlockStatus {
   if (image instanceof Qcow2Image) return qcow2Status(image, start, most, depth);
   if (image instanceof RawDisk) return rawStatus(image, start, most, depth);
+  if (image instanceof ReadOnlyImage) return readOnlyStatus(image, start, most, depth);
   return { start, length: most, depth, allocated: true, zero: false, data: true, place: undefined };
 }
 
@@ -96,6 +99,24 @@ function rawStatus({ file, path, size }: RawDisk, start: number, most: number, d
     data: !hole,
     place: { path, offset: start },
   };
+}
+
+function readOnlyStatus(image: ReadOnlyImage, start: number, most: number, depth: number): BlockStatus {
+  const { file, path, isPacked } = image;
+  const { host, length } = image.extentAt(start, most);
+  const isStored = host >= 0;
+  const status = {
+    start,
+    length,
+    depth,
+    allocated: host !== UNALLOCATED,
+    zero: !isStored,
+    data: isStored,
+    place: isStored && !isPacked ? { path, offset: host } : undefined,
+  };
+  if (!image.parts.isSparselyStored || !isStored) return status;
+  const written = holeOrData(file.nextData(host), () => file.nextHole(host), host, length);
+  return { ...status, length: written.length, zero: written.hole };
 }
 
 function holeOrData(

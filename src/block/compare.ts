@@ -52,12 +52,12 @@ export function compareDisks(
 }
 
 function isStoredAlike(one: BlockStatus, other: BlockStatus): boolean {
-  const isPacked = ({ zero, place }: BlockStatus) => !zero && place === undefined;
+  const hasPlace = ({ place }: BlockStatus) => place !== undefined;
   return (
     one.zero === other.zero &&
     one.data === other.data &&
     one.allocated === other.allocated &&
-    isPacked(one) === isPacked(other)
+    hasPlace(one) === hasPlace(other)
   );
 }
 

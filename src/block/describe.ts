@@ -1,5 +1,7 @@
 /** What an image is, as far as its header and its directory of snapshots say. */
 import { statSync } from "node:fs";
+import type { ImageFormat } from "./formats.ts";
+import type { OpenedImage } from "./open-image.ts";
 import {
   AUTOCLEAR_DATA_FILE_RAW,
   COMPAT_LAZY_REFCOUNTS,
@@ -10,23 +12,25 @@ import type { CompressionType } from "./qcow2/header.ts";
 import { Qcow2Image } from "./qcow2/image.ts";
 import type { Snapshot } from "./qcow2/snapshot-table.ts";
 import { listSnapshots } from "./qcow2/snapshots.ts";
-import type { RawDisk } from "./raw-disk.ts";
+import { ReadOnlyImage, type VmdkDescription } from "./read-only-image.ts";
 
 export interface ImageDescription {
   readonly path: string;
-  readonly format: "raw" | "qcow2";
+  readonly format: ImageFormat;
   /** Bytes of the disk. */
   readonly size: number;
   /** Bytes that the host has stored for the file; an external data file is not counted. */
   readonly storedBytes: number;
+  /** Bytes that are allocated as one; undefined where nothing is allocated. */
+  readonly clusterSize: number | undefined;
   /** Of qcow2 images. */
   readonly qcow2: Qcow2Description | undefined;
+  /** Of VMDK images. */
+  readonly vmdk: VmdkDescription | undefined;
 }
 
 export interface Qcow2Description {
   readonly version: 2 | 3;
-  /** Bytes. */
-  readonly clusterSize: number;
   readonly compression: CompressionType;
   readonly lazyRefcounts: boolean;
   readonly refcountBits: number;
@@ -43,19 +47,26 @@ export interface Qcow2Description {
 }
 
 /** @throws {ImageError | SystemError} if its tables cannot be read */
-export function describeImage(image: Qcow2Image | RawDisk): ImageDescription {
-  const { path, size } = image;
-  const storedBytes = stored(path);
-  if (!(image instanceof Qcow2Image)) return { path, format: "raw", size, storedBytes, qcow2: undefined };
+export function describeImage(image: OpenedImage): ImageDescription {
+  const { path, format, size } = image;
+  const common = {
+    path,
+    format,
+    size,
+    storedBytes: stored(path),
+    qcow2: undefined,
+    vmdk: undefined,
+  } as const;
+  if (image instanceof ReadOnlyImage) {
+    return { ...common, clusterSize: image.parts.clusterSize, vmdk: image.parts.vmdk };
+  }
+  if (!(image instanceof Qcow2Image)) return { ...common, clusterSize: undefined };
   const { header, metadata } = image;
   return {
-    path,
-    format: "qcow2",
-    size,
-    storedBytes,
+    ...common,
+    clusterSize: metadata.geometry.clusterSize,
     qcow2: {
       version: header.version,
-      clusterSize: metadata.geometry.clusterSize,
       compression: header.compression,
       lazyRefcounts: (header.compatible & COMPAT_LAZY_REFCOUNTS) !== 0n,
       refcountBits: 2 ** header.refcountOrder,

@@ -1,12 +1,14 @@
 /** Opens an image of any format that is supported: the one place for programs that know which formats there are. */
 import { HostFile } from "../sys/file.ts";
 import { lockImage } from "./file-lock.ts";
+import { type ImageFormat, isReadOnlyFormat } from "./formats.ts";
+import { openReadOnly, probeReadOnly } from "./open-read-only.ts";
 import type { Qcow2Image } from "./qcow2/image.ts";
 import { looksLikeQcow2, openQcow2, type Qcow2Options } from "./qcow2/open.ts";
 import { RawDisk } from "./raw-disk.ts";
+import type { ReadOnlyImage } from "./read-only-image.ts";
 
-export const IMAGE_FORMATS = ["raw", "qcow2"] as const;
-export type ImageFormat = (typeof IMAGE_FORMATS)[number];
+export type OpenedImage = Qcow2Image | RawDisk | ReadOnlyImage;
 
 export interface OpenImageOptions extends Qcow2Options {
   /**
@@ -19,18 +21,20 @@ export interface OpenImageOptions extends Qcow2Options {
 /** What a file begins as; "raw" if as nothing known. @throws {SystemError} if it cannot be read. */
 export function probeFormat(path: string): ImageFormat {
   using file = HostFile.open(path, { readOnly: true });
-  return looksLikeQcow2(file) ? "qcow2" : "raw";
+  return looksLikeQcow2(file) ? "qcow2" : (probeReadOnly(file) ?? "raw");
 }
 
 /**
  * Opens an image and the files that it stands on, and locks them.
  *
- * @throws {ImageError} if it cannot be used, or somebody else uses it
+ * @throws {ImageError} if it cannot be used, or somebody else uses it; if it is to
+ *   be written and its format is only read
  * @throws {SystemError} if a file cannot be opened or read
  */
-export function openImage(path: string, options: OpenImageOptions = {}): Qcow2Image | RawDisk {
+export function openImage(path: string, options: OpenImageOptions = {}): OpenedImage {
   const { format = probeFormat(path), readOnly = false, lock = true, direct, durable } = options;
   if (format === "qcow2") return openQcow2(path, options);
+  if (isReadOnlyFormat(format)) return openReadOnly(path, format, { ...options, readOnly, lock });
   const raw = RawDisk.open(path, { readOnly, direct, durable });
   if (!lock) return raw;
   try {

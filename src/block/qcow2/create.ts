@@ -11,6 +11,7 @@
 import { existsSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
 import { HostFile } from "../../sys/file.ts";
+import { IMAGE_FORMATS, type ImageFormat } from "../formats.ts";
 import { ImageError } from "../image-error.ts";
 import type { OtherFiles } from "../other-file.ts";
 import {
@@ -41,7 +42,7 @@ export interface CreateOptions {
   /** A path as the image will name it: relative to the image's own folder, unless absolute. */
   readonly backingFile?: string;
   /** Required with a backing file. */
-  readonly backingFormat?: "raw" | "qcow2";
+  readonly backingFormat?: ImageFormat;
   /** External data file, as the image will name it; made if it is not there. */
   readonly dataFile?: string;
   /** The data file by itself is the raw disk. */
@@ -105,7 +106,7 @@ function headerFor(path: string, options: CreateOptions): Header {
     refuse("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
   }
   if (backingFile !== undefined && backingFormat === undefined) {
-    refuse("a backing file needs its format: raw or qcow2");
+    refuse(`a backing file needs its format: ${IMAGE_FORMATS.join(", ")}`);
   }
   if (dataFileRaw && dataFile === undefined) refuse("data-file-raw requires data-file");
   if (dataFileRaw && backingFile !== undefined)

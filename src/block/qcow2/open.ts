@@ -3,15 +3,17 @@
  * its external data file. They are files of somebody else's choosing, see
  * ../other-file.ts.
  *
- * A backing file whose format the image does not name is looked at: it may be
- * raw, or a qcow2 image that names no further file. (A guest that once wrote its
+ * A backing file whose format the image does not name is looked at: it may be of
+ * any format, but a qcow2 image must not name a further file. (A guest that once wrote its
  * raw disk could otherwise make an image of it that names any file of the host.)
  */
 import { statSync } from "node:fs";
 import { HostFile } from "../../sys/file.ts";
 import { lockImage } from "../file-lock.ts";
+import { IMAGE_FORMATS, isReadOnlyFormat, type ReadOnlyFormat } from "../formats.ts";
 import type { DiskImage } from "../image.ts";
 import { ImageError } from "../image-error.ts";
+import { openReadOnly, probeReadOnly } from "../open-read-only.ts";
 import { type OtherFiles, resolveOtherFile } from "../other-file.ts";
 import { RawDisk } from "../raw-disk.ts";
 import { repairDirty } from "./check.ts";
@@ -190,18 +192,24 @@ function openBacking(chain: Chain, path: string, header: Header): DiskImage | un
   switch (header.backingFormat) {
     case "qcow2":
       return openIn(chain, place, true, true);
-    case undefined:
-      if (startsAsQcow2(place)) return openIn(chain, place, true, false);
+    case undefined: {
+      const found = probe(place);
+      if (found === "qcow2") return openIn(chain, place, true, false);
+      if (found !== undefined) return openBelow(chain, place, found);
       break;
+    }
     case "raw":
     case "file":
     case "host_device":
       break;
-    default:
+    default: {
+      const format = header.backingFormat;
+      if (isReadOnlyFormat(format)) return openBelow(chain, place, format);
       throw new ImageError(
         path,
-        `its backing file has the format ${JSON.stringify(header.backingFormat)}; raw and qcow2 are supported`,
+        `its backing file has the format ${JSON.stringify(format)}; ${IMAGE_FORMATS.join(", ")} are supported`,
       );
+    }
   }
   const raw = RawDisk.open(place, { readOnly: true, direct });
   try {
@@ -214,9 +222,23 @@ function openBacking(chain: Chain, path: string, header: Header): DiskImage | un
   }
 }
 
-function startsAsQcow2(path: string): boolean {
+/** An image of a format that names no further files. */
+function openBelow(chain: Chain, path: string, format: ReadOnlyFormat): DiskImage {
+  const { lock, cacheBytes } = chain.options;
+  const image = openReadOnly(path, format, { readOnly: true, lock, cacheBytes });
+  try {
+    enter(chain, path);
+    return image;
+  } catch (error) {
+    image.close();
+    throw error;
+  }
+}
+
+/** Undefined: as nothing known, so it is raw. */
+function probe(path: string): ReadOnlyFormat | "qcow2" | undefined {
   using file = HostFile.open(path, { readOnly: true });
-  return looksLikeQcow2(file);
+  return looksLikeQcow2(file) ? "qcow2" : probeReadOnly(file);
 }
 
 function enter(chain: Chain, path: string): void {

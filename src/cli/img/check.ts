@@ -1,6 +1,8 @@
 /** `vmexit img check`: is an image whole? Source: QEMU 7.2, qemu-img.c (img_check); exit statuses are its. */
+import type { OpenedImage } from "../../block/open-image.ts";
 import { type CheckResult, checkQcow2 } from "../../block/qcow2/check.ts";
 import { Qcow2Image } from "../../block/qcow2/image.ts";
+import { ReadOnlyImage } from "../../block/read-only-image.ts";
 import { type ImgCommand, ImgError, oneFile, usageError } from "./command.ts";
 import {
   cacheOption,
@@ -21,6 +23,8 @@ const NOT_CHECKED = 1;
 const CORRUPT = 2;
 const LEAKS = 3;
 const CANNOT_CHECK = 63;
+
+const NOTHING_FIXED = { corruptions: 0, leaks: 0 };
 
 interface CheckDraft extends FileOptions {
   json: boolean;
@@ -49,21 +53,23 @@ const OPTIONS: readonly Option<CheckDraft>[] = [
 export const check: ImgCommand = {
   name: "check",
   operands: "filename",
-  help: "finds mistakes in a qcow2 image, and mends them with -r",
+  help: "finds mistakes in an image's tables, and mends those of qcow2 with -r",
   options: OPTIONS,
   run: (argv, { stdout, stderr }) => {
     const draft: CheckDraft = { ...fileOptions(), json: false, repair: undefined };
     const path = oneFile(parseOptions(argv, OPTIONS, draft));
     const { repair, json, quiet } = draft;
-    // Other files hold no tables: there is nothing to look at in them.
-    const readOnly = repair === undefined;
-    using image = open(path, draft, { readOnly, repair: false, otherFiles: "none" });
-    if (!(image instanceof Qcow2Image)) {
-      throw new ImgError("This image format does not support checks", CANNOT_CHECK);
-    }
     const report = (line: string) => void stderr.write(`${line}\n`);
+    using image = openFor(path, draft);
+    if (image instanceof ReadOnlyImage) {
+      const found = checkTables(image, repair, report);
+      if (json) stdout.write(jsonText(jsonOf(path, image.format, found, NOTHING_FIXED)));
+      else if (!quiet) stdout.write(textOf(found));
+      return found.corruptions > 0 ? CORRUPT : 0;
+    }
+    if (!(image instanceof Qcow2Image)) throw cannotCheck();
     let result: CheckResult;
-    let fixed = { corruptions: 0, leaks: 0 };
+    let fixed = NOTHING_FIXED;
     try {
       result = checkQcow2(image, { repair, report });
       if (result.corruptionsFixed > 0 || result.leaksFixed > 0) {
@@ -74,11 +80,47 @@ export const check: ImgCommand = {
     } catch (error) {
       throw new ImgError(`Check failed: ${whyNotOpened(path, error)}`, NOT_CHECKED);
     }
-    if (json) stdout.write(jsonText(jsonOf(path, result, fixed)));
+    if (json) stdout.write(jsonText(jsonOf(path, image.format, result, fixed)));
     else if (!quiet) stdout.write(textOf(result));
     return result.corruptions > 0 ? CORRUPT : result.leaks > 0 ? LEAKS : 0;
   },
 };
+
+/** Opens an image as it has to be for what will be done. Other files hold no tables: there is nothing to look at in them. */
+function openFor(path: string, draft: CheckDraft): OpenedImage {
+  const options = { repair: false, otherFiles: "none" } as const;
+  const image = open(path, draft, { ...options, readOnly: true });
+  if (draft.repair === undefined || !(image instanceof Qcow2Image)) return image;
+  image.close();
+  return open(path, { ...draft, format: image.format }, { ...options, readOnly: false });
+}
+
+/** Of formats that are only read, and so never mended; QEMU mends VHDX, by replaying its log. */
+function checkTables(
+  image: ReadOnlyImage,
+  repair: CheckDraft["repair"],
+  report: (line: string) => void,
+): CheckResult {
+  const { check } = image.parts;
+  if (check === undefined || (repair !== undefined && image.format !== "vhdx")) throw cannotCheck();
+  const { corruptions, failed } = check(report);
+  if (failed) throw new ImgError("Check failed: Invalid argument", NOT_CHECKED);
+  return {
+    corruptions,
+    leaks: 0,
+    corruptionsFixed: 0,
+    leaksFixed: 0,
+    totalClusters: 0,
+    allocatedClusters: 0,
+    compressedClusters: 0,
+    fragmentedClusters: 0,
+    imageEndOffset: 0,
+  };
+}
+
+function cannotCheck(): ImgError {
+  return new ImgError("This image format does not support checks", CANNOT_CHECK);
+}
 
 function repairedText({ corruptions, leaks }: { corruptions: number; leaks: number }): string {
   return `The following inconsistencies were found and repaired:
@@ -110,7 +152,7 @@ function textOf(result: CheckResult): string {
   return text;
 }
 
-function jsonOf(path: string, result: CheckResult, fixed: { corruptions: number; leaks: number }): unknown {
+function jsonOf(path: string, format: string, result: CheckResult, fixed: typeof NOTHING_FIXED): unknown {
   const unlessZero = (key: string, value: number) => (value === 0 ? {} : { [key]: value });
   return {
     ...unlessZero("image-end-offset", result.imageEndOffset),
@@ -124,6 +166,6 @@ function jsonOf(path: string, result: CheckResult, fixed: { corruptions: number;
     ...unlessZero("allocated-clusters", result.allocatedClusters),
     ...unlessZero("compressed-clusters", result.compressedClusters),
     filename: path,
-    format: "qcow2",
+    format,
   };
 }

@@ -7,7 +7,8 @@
  */
 import { copyDisk } from "../../block/copy.ts";
 import { createImage } from "../../block/create-image.ts";
-import type { ImageFormat } from "../../block/open-image.ts";
+import type { WritableFormat } from "../../block/formats.ts";
+import type { OpenedImage } from "../../block/open-image.ts";
 import { Qcow2Image } from "../../block/qcow2/image.ts";
 import { splitKeyValues } from "../key-values.ts";
 import { backingPath, backingSize, checkBackingName } from "./backing.ts";
@@ -18,13 +19,12 @@ import {
   type FileOptions,
   FORMAT,
   fileOptions,
-  formatNamed,
-  type OpenedImage,
   OTHER_FILES,
   open,
   QUIET,
   SHARED,
   whyNotOpened,
+  writableFormatNamed,
 } from "./files.ts";
 import { type Option, parseOptions } from "./options.ts";
 import { Progress } from "./progress.ts";
@@ -177,7 +177,11 @@ export const convert: ImgCommand = {
     };
     const operands = parseOptions(argv, OPTIONS, draft);
     const { targetFormat: typed } = draft;
-    const format = formatNamed(typed, (meant) => new ImgError(`Unknown file format '${typed}'${meant}`));
+    const format = writableFormatNamed(
+      typed,
+      (meant) => new ImgError(`Unknown file format '${typed}'${meant}`),
+      (why) => new ImgError(why),
+    );
     if (asksForHelp(draft.creation)) {
       output.stdout.write(creationHelp(format));
       return 0;
@@ -195,7 +199,7 @@ export const convert: ImgCommand = {
 };
 
 /** What can be said before any file is opened. */
-function checkTogether(draft: ConvertDraft, format: ImageFormat, operands: readonly string[]): void {
+function checkTogether(draft: ConvertDraft, format: WritableFormat, operands: readonly string[]): void {
   if (draft.targetIsZero && !draft.existing) throw new ImgError("--target-is-zero requires use of -n flag");
   if (draft.existing && draft.creation.length > 0) {
     throw new ImgError("-o has no effect when skipping image creation");
@@ -223,13 +227,13 @@ function openSource(path: string, draft: ConvertDraft): OpenedImage {
   if (found instanceof Qcow2Image) return found;
   found.close();
   throw new ImgError(
-    "Failed to load snapshot: Block format 'raw' used by device '' does not support temporarily loading internal snapshots",
+    `Failed to load snapshot: Block format '${found.format}' used by device '' does not support temporarily loading internal snapshots`,
   );
 }
 
 function convertTo(
   path: string,
-  format: ImageFormat,
+  format: WritableFormat,
   sources: readonly OpenedImage[],
   draft: ConvertDraft,
   { stdout }: ImgOutput,
@@ -263,7 +267,7 @@ function convertTo(
 }
 
 /** Makes the new image. Returns how. */
-function makeTarget(path: string, format: ImageFormat, total: number, draft: ConvertDraft): Creation {
+function makeTarget(path: string, format: WritableFormat, total: number, draft: ConvertDraft): Creation {
   const fail = (sentence: string) => new ImgError(sentence);
   const failAt = (sentence: string) => new ImgError(`${path}: error while converting ${format}: ${sentence}`);
   const creation = parseCreation(draft.creation, format, fail);
@@ -293,7 +297,7 @@ function makeTarget(path: string, format: ImageFormat, total: number, draft: Con
 }
 
 /** A new image that a crash of the host would spoil can be made again; one that was there cannot. */
-function openTarget(path: string, format: ImageFormat, draft: ConvertDraft, isNew: boolean): OpenedImage {
+function openTarget(path: string, format: WritableFormat, draft: ConvertDraft, isNew: boolean): OpenedImage {
   // What a new image stands on was named on the command line, or by it.
   const otherFiles = isNew ? "anywhere" : draft.otherFiles;
   return open(path, { ...fileOptions(), format, otherFiles }, { readOnly: false, durable: !isNew });

@@ -3,7 +3,14 @@ import { createImage } from "../../block/create-image.ts";
 import { backingSize, checkBackingName } from "./backing.ts";
 import { type ImgCommand, ImgError, type ImgOutput, usageError } from "./command.ts";
 import { asksForHelp, createOptions, creationHelp, creationText, parseCreation } from "./creation.ts";
-import { type FileOptions, fileOptions, formatNamed, OTHER_FILES, QUIET, whyNotOpened } from "./files.ts";
+import {
+  type FileOptions,
+  fileOptions,
+  OTHER_FILES,
+  QUIET,
+  whyNotOpened,
+  writableFormatNamed,
+} from "./files.ts";
 import { type Option, parseOptions } from "./options.ts";
 import { parseSize } from "./sizes.ts";
 
@@ -82,7 +89,13 @@ function run(draft: CreateDraft, operands: readonly string[], { stdout }: ImgOut
   const typed = draft.format ?? "raw";
   if (asksForHelp(draft.creation)) {
     stdout.write(
-      creationHelp(formatNamed(typed, (meant) => new ImgError(`Unknown file format '${typed}'${meant}`))),
+      creationHelp(
+        writableFormatNamed(
+          typed,
+          (meant) => new ImgError(`Unknown file format '${typed}'${meant}`),
+          (why) => new ImgError(why),
+        ),
+      ),
     );
     return 0;
   }
@@ -90,7 +103,7 @@ function run(draft: CreateDraft, operands: readonly string[], { stdout }: ImgOut
   if (surplus !== undefined) throw usageError(`Unexpected argument: ${surplus}`);
   const bytes = size === undefined ? undefined : parseSize(size, "image size");
   const fail = (sentence: string) => new ImgError(`${path}: ${sentence}`);
-  const format = formatNamed(typed, (meant) => fail(`Unknown file format '${typed}'${meant}`));
+  const format = writableFormatNamed(typed, (meant) => fail(`Unknown file format '${typed}'${meant}`), fail);
   const creation = parseCreation(draft.creation, format, fail);
   if (bytes !== undefined) {
     if (creation.has("size")) throw fail("The image size must be specified only once");

@@ -7,7 +7,7 @@
  * for which this version has no coder.
  */
 import type { CreateImageOptions } from "../../block/create-image.ts";
-import type { ImageFormat } from "../../block/open-image.ts";
+import { IMAGE_FORMATS, type WritableFormat } from "../../block/formats.ts";
 import type { Preallocation } from "../../block/qcow2/preallocate.ts";
 import { didYouMean, splitKeyValues } from "../key-values.ts";
 import type { ImgError } from "./command.ts";
@@ -72,14 +72,14 @@ const RAW_KEYS: readonly CreationKey[] = [
 
 const PLACEHOLDERS = { size: "<size>", str: "<str>", bool: "<bool (on/off)>", num: "<num>" };
 
-function keysOf(format: ImageFormat): readonly CreationKey[] {
+function keysOf(format: WritableFormat): readonly CreationKey[] {
   return format === "qcow2" ? KEYS : RAW_KEYS;
 }
 
 /** Reads the words of all `-o`. @param fail makes the error of a sentence */
 export function parseCreation(
   texts: readonly string[],
-  format: ImageFormat,
+  format: WritableFormat,
   fail: (sentence: string) => ImgError,
 ): Creation {
   const keys = keysOf(format);
@@ -116,7 +116,7 @@ function shown({ name, type }: CreationKey, value: string, fail: (sentence: stri
 }
 
 /** "fmt=qcow2 cluster_size=65536 …" */
-export function creationText(creation: Creation, format: ImageFormat): string {
+export function creationText(creation: Creation, format: WritableFormat): string {
   const words = keysOf(format).flatMap(({ name, default: standard }) => {
     const value = creation.get(name) ?? standard;
     return value === undefined ? [] : [` ${name}=${value.replaceAll(",", ",,")}`];
@@ -125,7 +125,7 @@ export function creationText(creation: Creation, format: ImageFormat): string {
 }
 
 /** The answer to `-o help`. */
-export function creationHelp(format: ImageFormat): string {
+export function creationHelp(format: WritableFormat): string {
   const lines = [...keysOf(format)]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ name, type, help }) => `  ${`${name}=${PLACEHOLDERS[type]}`.padEnd(22)} - ${help}\n`);
@@ -151,7 +151,7 @@ const PREALLOCATIONS: readonly Preallocation[] = ["off", "metadata", "falloc", "
  */
 export function createOptions(
   creation: Creation,
-  format: ImageFormat,
+  format: WritableFormat,
   fail: (sentence: string) => ImgError,
 ): CreateImageOptions {
   const size = Number(creation.get("size"));
@@ -193,7 +193,7 @@ export function createOptions(
     dataFileRaw: isOn("data_file_raw"),
     ...(backingFile !== undefined && { backingFile }),
     ...(backingFormat !== undefined && {
-      backingFormat: backingFormat === "qcow2" ? ("qcow2" as const) : ("raw" as const),
+      backingFormat: IMAGE_FORMATS.find((known) => known === backingFormat) ?? "raw",
     }),
     ...(dataFile !== undefined && { dataFile }),
     // Named on the command line, so followed wherever it is; what stands below is not looked at.

@@ -4,18 +4,20 @@
  *
  * Source: QEMU 7.2, qemu-img.c.
  */
+import {
+  IMAGE_FORMATS,
+  type ImageFormat,
+  isWritableFormat,
+  type WritableFormat,
+} from "../../block/formats.ts";
 import { ImageError } from "../../block/image-error.ts";
-import { IMAGE_FORMATS, type ImageFormat, openImage } from "../../block/open-image.ts";
+import { type OpenedImage, openImage } from "../../block/open-image.ts";
 import type { OtherFiles } from "../../block/other-file.ts";
-import type { Qcow2Image } from "../../block/qcow2/image.ts";
 import type { Qcow2Options } from "../../block/qcow2/open.ts";
-import type { RawDisk } from "../../block/raw-disk.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { didYouMean } from "../key-values.ts";
 import { ImgError } from "./command.ts";
 import type { Option } from "./options.ts";
-
-export type OpenedImage = Qcow2Image | RawDisk;
 
 /** What the options common to most sub-commands set. */
 export interface FileOptions {
@@ -32,7 +34,7 @@ export function fileOptions(): FileOptions {
 export const FORMAT: Option<FileOptions> = {
   names: ["f", "format"],
   argument: "FORMAT",
-  help: "raw or qcow2; by default the file's first bytes decide",
+  help: `${IMAGE_FORMATS.join(", ")}; by default the file's first bytes decide`,
   set: (target, value) => {
     target.format = value;
   },
@@ -98,6 +100,17 @@ export const OUTPUT: Option<{ json: boolean }> = {
 export function formatNamed(name: string, complain: (meant: string) => Error): ImageFormat {
   const format = IMAGE_FORMATS.find((known) => known === name);
   if (format === undefined) throw complain(didYouMean(name, IMAGE_FORMATS));
+  return format;
+}
+
+/** The same of an image that is to be made. @param refuse makes the error for a format that is only read */
+export function writableFormatNamed(
+  name: string,
+  complain: (meant: string) => Error,
+  refuse: (sentence: string) => Error,
+): WritableFormat {
+  const format = formatNamed(name, complain);
+  if (!isWritableFormat(format)) throw refuse(`Format driver '${format}' does not support image creation`);
   return format;
 }
 

@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import { describeImage, type ImageDescription, type Qcow2Description } from "../../block/describe.ts";
 import { resolveOtherFile } from "../../block/other-file.ts";
+import type { VmdkDescription } from "../../block/read-only-image.ts";
 import { backingPath } from "./backing.ts";
 import { type ImgCommand, ImgError, oneFile } from "./command.ts";
 import {
@@ -87,20 +88,23 @@ function describeChain(top: string, draft: FileOptions): readonly ImageDescripti
   }
 }
 
-function textOf({ path, format, size, storedBytes, qcow2 }: ImageDescription): string {
+function textOf(image: ImageDescription): string {
+  const { path, format, size, storedBytes, clusterSize, qcow2 } = image;
   const lines = [
     `image: ${path}`,
     `file format: ${format}`,
     `virtual size: ${sizeText(size)} (${size} bytes)`,
     `disk size: ${sizeText(storedBytes)}`,
+    ...(clusterSize === undefined ? [] : [`cluster_size: ${clusterSize}`]),
     ...(qcow2 === undefined ? [] : qcow2Lines(path, qcow2)),
+    ...specificLines(specificOf(image)),
   ];
   return `${lines.join("\n")}\n`;
 }
 
 function qcow2Lines(path: string, qcow2: Qcow2Description): string[] {
-  const { clusterSize, dirty, backingFile, backingFormat, snapshots } = qcow2;
-  const lines = [`cluster_size: ${clusterSize}`];
+  const { dirty, backingFile, backingFormat, snapshots } = qcow2;
+  const lines: string[] = [];
   if (dirty) lines.push("cleanly shut down: no");
   if (backingFile !== undefined) {
     const actual = backingPath(path, backingFile);
@@ -108,15 +112,45 @@ function qcow2Lines(path: string, qcow2: Qcow2Description): string[] {
   }
   if (backingFormat !== undefined) lines.push(`backing file format: ${backingFormat}`);
   if (snapshots.length > 0) lines.push(snapshotTable(snapshots).trimEnd());
-  lines.push("Format specific information:");
-  for (const [key, value] of Object.entries(specificOf(qcow2))) {
-    lines.push(`    ${key.replaceAll("-", " ")}: ${value}`);
-  }
   return lines;
 }
 
-/** Keys in the order in which both forms have them. */
-function specificOf(qcow2: Qcow2Description): Record<string, string | number | boolean> {
+function specificLines(specific: Specific | undefined): string[] {
+  if (specific === undefined) return [];
+  const { facts, extents = [] } = specific;
+  const lines = (facts: Facts, indent: string) =>
+    Object.entries(facts).map(([key, value]) => `${indent}${key.replaceAll("-", " ")}: ${value}`);
+  return [
+    "Format specific information:",
+    ...lines(facts, "    "),
+    ...(extents.length === 0 ? [] : ["    extents:"]),
+    ...extents.flatMap((extent, i) => [`        [${i}]:`, ...lines(extent, "            ")]),
+  ];
+}
+
+type Facts = Record<string, string | number | boolean>;
+interface Specific {
+  readonly facts: Facts;
+  readonly extents?: readonly Facts[];
+}
+
+/** What only images of one format have. Keys in the order in which both forms have them. */
+function specificOf({ path, size, qcow2, vmdk }: ImageDescription): Specific | undefined {
+  if (vmdk !== undefined) return vmdkFacts(path, size, vmdk);
+  return qcow2 === undefined ? undefined : { facts: qcow2Facts(qcow2) };
+}
+
+function vmdkFacts(path: string, size: number, vmdk: VmdkDescription): Specific {
+  const { cid, parentCid, createType, grainSize, compressed } = vmdk;
+  const extent = { ...(compressed && { compressed }), "virtual-size": size, filename: path };
+  return {
+    facts: { cid, "parent-cid": parentCid, "create-type": createType },
+    // The kind of extent is known of those that a descriptor names, and this one is the image itself.
+    extents: [{ ...extent, "cluster-size": grainSize, format: "" }],
+  };
+}
+
+function qcow2Facts(qcow2: Qcow2Description): Facts {
   const { version, compression, lazyRefcounts, refcountBits, dataFile, dataFileRaw, corrupt, extendedL2 } =
     qcow2;
   return {
@@ -129,17 +163,24 @@ function specificOf(qcow2: Qcow2Description): Record<string, string | number | b
   };
 }
 
-function jsonOf({ path, format, size, storedBytes, qcow2 }: ImageDescription): unknown {
+function jsonOf(image: ImageDescription): unknown {
+  const { path, format, size, storedBytes, clusterSize, qcow2 } = image;
   const backingFile = qcow2?.backingFile;
+  const specific = specificOf(image);
   return {
     ...(qcow2 !== undefined && qcow2.snapshots.length > 0 && { snapshots: snapshotsJson(qcow2) }),
     ...(qcow2?.backingFormat !== undefined && { "backing-filename-format": qcow2.backingFormat }),
     "virtual-size": size,
     filename: path,
-    ...(qcow2 !== undefined && { "cluster-size": qcow2.clusterSize }),
+    ...(clusterSize !== undefined && { "cluster-size": clusterSize }),
     format,
     "actual-size": storedBytes,
-    ...(qcow2 !== undefined && { "format-specific": { type: "qcow2", data: specificOf(qcow2) } }),
+    ...(specific !== undefined && {
+      "format-specific": {
+        type: format,
+        data: { ...specific.facts, ...(specific.extents !== undefined && { extents: specific.extents }) },
+      },
+    }),
     ...(backingFile !== undefined && {
       "full-backing-filename": backingPath(path, backingFile),
       "backing-filename": backingFile,

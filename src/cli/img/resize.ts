@@ -1,5 +1,6 @@
 /** `vmexit img resize`: makes a disk larger or smaller. Source: QEMU 7.2, qemu-img.c (img_resize). */
 import { lengthenRaw } from "../../block/create-image.ts";
+import type { OpenedImage } from "../../block/open-image.ts";
 import { Qcow2Image } from "../../block/qcow2/image.ts";
 import type { Preallocation } from "../../block/qcow2/preallocate.ts";
 import { resizeQcow2 } from "../../block/qcow2/resize.ts";
@@ -9,7 +10,6 @@ import {
   type FileOptions,
   FORMAT,
   fileOptions,
-  type OpenedImage,
   OTHER_FILES,
   open,
   probedRawWarning,

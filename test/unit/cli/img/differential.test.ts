@@ -114,7 +114,7 @@ const READING = [
   "info nope",
   "info base.qcow2 over.qcow2",
   "info --output=xml base.qcow2",
-  "info -f vmkd base.qcow2",
+  "info -f exotic base.qcow2",
   "info -f qcow2 flat.raw",
   "info --bogus base.qcow2",
   "info -Z base.qcow2",
