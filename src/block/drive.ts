@@ -4,14 +4,15 @@ import { type AsyncEngine, AsyncIo } from "../sys/async-io.ts";
 import { SystemError } from "../sys/errors.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
 import { AsyncRam } from "./async-ram.ts";
+import { IMAGE_FORMATS, type ImageFormat } from "./formats.ts";
 import { type DetectZeroes, GuestDisk } from "./guest-disk.ts";
 import type { DiskImage } from "./image.ts";
 import { openImage } from "./open-image.ts";
 import type { OtherFiles } from "./other-file.ts";
 import { openQcow2 } from "./qcow2/open.ts";
 
-export const DRIVE_FORMATS = ["raw", "qcow2"] as const;
-export type DriveFormat = (typeof DRIVE_FORMATS)[number];
+export const DRIVE_FORMATS = IMAGE_FORMATS;
+export type DriveFormat = ImageFormat;
 
 /** What is needed to open a drive, as plain data. */
 export interface DriveImage {

@@ -112,7 +112,7 @@ export class ReadOnlyImage implements DiskImage {
         const block = this.#unpack(host, offset + done - start);
         fill(memory, cursor.parts, 0, cursor.count, block.subarray(start, start + length));
       } else {
-        const got = this.file.readv(memory.io, cursor.parts, 0, cursor.count, host);
+        const got = memory.readv(this.file, cursor.parts, 0, cursor.count, host);
         if (got < 0) return got;
         if (got < length) throw this.#cutOff(offset + done + got);
       }

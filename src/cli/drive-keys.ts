@@ -6,6 +6,7 @@
  */
 import { parseSize } from "../base/units.ts";
 import { DRIVE_FORMATS } from "../block/drive.ts";
+import { READ_ONLY_FORMATS, WRITABLE_FORMATS } from "../block/formats.ts";
 import { DETECT_ZEROES } from "../block/guest-disk.ts";
 import type { THROTTLE_LIMITS } from "../block/throttle.ts";
 import { ASYNC_ENGINES } from "../sys/async-io.ts";
@@ -37,7 +38,14 @@ export const DRIVE_KEYS: readonly KeyRow<DriveDraft>[] = [
       drive.file = value;
     },
   },
-  wordKey("format", DRIVE_FORMATS, "how the disk is stored in the file", "format"),
+  {
+    name: "format",
+    values: `${WRITABLE_FORMATS.join("|")}|…`,
+    help: `how the disk is stored in the file; ${READ_ONLY_FORMATS.join(", ")} need readonly=on`,
+    set: (drive, value, complain) => {
+      drive.options.format = word("format", value, DRIVE_FORMATS, complain);
+    },
+  },
   {
     name: "other-files",
     values: "folder|anywhere",

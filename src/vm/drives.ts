@@ -5,8 +5,9 @@
  */
 import { OptionError } from "../base/errors.ts";
 import { type DriveImage, describeDrive } from "../block/drive.ts";
+import { isReadOnlyFormat } from "../block/formats.ts";
+import { probeFormat } from "../block/open-image.ts";
 import { TemporaryOverlay } from "../block/temporary-overlay.ts";
-import { HostFile } from "../sys/file.ts";
 import type { IoDrive } from "../threads/shared.ts";
 import type { BlkDisk } from "../virtio/blk.ts";
 import type { CheckedDrive } from "./validate-drive.ts";
@@ -73,25 +74,12 @@ export class Drives {
   }
 }
 
-/** Images of other formats by their first bytes. */
-const MAGICS = [
-  { format: "qcow2", magic: [0x51, 0x46, 0x49, 0xfb] }, // "QFI\xfb"
-  { format: "VMDK", magic: [0x4b, 0x44, 0x4d, 0x56] }, // "KDMV"
-  { format: "VHDX", magic: [0x76, 0x68, 0x64, 0x78] }, // "vhdx"
-] as const;
-
 /** A guest would see the image's own tables as its disk, and destroy them with its first write. */
 function refuseOtherFormats(file: string, option: string): void {
-  const head = new Uint8Array(4);
-  using image = HostFile.open(file, { readOnly: true });
-  image.read(head, 0);
-  const found = MAGICS.find(({ magic }) => magic.every((byte, i) => head[i] === byte));
-  if (found === undefined) return;
-  const use =
-    found.format === "qcow2"
-      ? 'say format "qcow2" to use it'
-      : "make a raw one of it (qemu-img convert -O raw)";
+  const found = probeFormat(file);
+  if (found === "raw") return;
+  const use = isReadOnlyFormat(found) ? `"${found}" and read-only` : `"${found}"`;
   throw new OptionError(
-    `${option}: "${file}" is a ${found.format} image; ${use}, or say format "raw" to give the guest its bytes as they are`,
+    `${option}: "${file}" is a ${found} image; say format ${use} to use it, or say format "raw" to give the guest its bytes as they are`,
   );
 }

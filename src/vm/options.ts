@@ -14,8 +14,11 @@ export type CacheMode = (typeof CACHE_MODES)[number];
 export interface DriveOptions {
   /** Path of a file or a block device. */
   readonly file?: string;
-  /** How the disk is stored in the file. Without it "raw", and then the file must not look like another format. */
-  readonly format?: "raw" | "qcow2";
+  /**
+   * How the disk is stored in the file. Without it "raw", and then the file must not look like
+   * another format. All but raw and qcow2 need `readOnly`.
+   */
+  readonly format?: "raw" | "qcow2" | "vmdk" | "vpc" | "vhdx" | "vdi";
   /** Which other files a qcow2 image may name: those in its own folder and below (the default), or any. */
   readonly otherFiles?: "folder" | "anywhere";
   readonly readOnly?: boolean;

@@ -210,7 +210,10 @@ test.each<[string, string]>([
     "-drive file=root.img,fromat=qcow2",
     '-drive file=root.img,fromat=qcow2: unknown key "fromat" (did you mean "format"?)',
   ],
-  ["-drive file=a,format=qcow", 'format="qcow" is not known (did you mean "qcow2"?); it is raw or qcow2'],
+  [
+    "-drive file=a,format=qcow",
+    'format="qcow" is not known (did you mean "qcow2"?); it is raw, qcow2, vmdk, vpc, vhdx or vdi',
+  ],
   ["-drive file=a,format=qcow2,other-files=all", "write folder or anywhere"],
   ["-drive file=a,if=ide", 'if="ide": this machine has virtio disks only; use if=virtio'],
   ["-drive file=a,cache=writebak", 'cache="writebak" is not known (did you mean "writeback"?)'],

@@ -7,6 +7,7 @@ import { openQcow2 } from "../../../src/block/qcow2/open.ts";
 import { Drives } from "../../../src/vm/drives.ts";
 import type { DriveOptions } from "../../../src/vm/options.ts";
 import { checkOptions } from "../../../src/vm/validate.ts";
+import { qemuImg } from "../../support/qemu-tools.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "vmexit-drives-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -32,12 +33,14 @@ test("a raw image's size is the disk's, rounded up to whole sectors", () => {
 
 test.each([
   ["qcow2", Uint8Array.of(0x51, 0x46, 0x49, 0xfb)],
-  ["VMDK", "KDMV"],
-  ["VHDX", "vhdxfile"],
+  ["vmdk", "KDMV"],
+  ["vmdk", "# Disk DescriptorFile\nversion=1\n"],
+  ["vpc", "conectix"],
+  ["vhdx", "vhdxfile"],
 ])("a %s image is not given to a guest as raw bytes unless format says so", (format, head) => {
   const file = image(`${format}.img`, head);
   expect(() => disksOf({ file })).toThrow(
-    `drives[0].file: "${file}" is a ${format} image; ${format === "qcow2" ? 'say format "qcow2"' : "make a raw one of it"}`,
+    `drives[0].file: "${file}" is a ${format} image; say format "${format}" ${format === "qcow2" ? "" : "and read-only "}to use it`,
   );
   expect(disksOf({ file, format: "raw" })).toHaveLength(1);
 });
@@ -47,6 +50,15 @@ test("a qcow2 image's disk is as large as the image says, not as its file", () =
   createQcow2(file, { size: 5 * 2 ** 30 });
   const drives = disksOf({ file, format: "qcow2" });
   expect(drives).toMatchObject([{ size: 5 * 2 ** 30, blockSize: 4096 }]);
+});
+
+test("a VDI image is a guest's drive if the guest may not write to it", () => {
+  const file = join(folder, "disk.vdi");
+  qemuImg("create", "-q", "-f", "vdi", file, "3M");
+  const drive = { file, format: "vdi" } as const;
+  const drives = disksOf({ ...drive, readOnly: true });
+  expect(drives).toMatchObject([{ size: 3 * 2 ** 20, readOnly: true }]);
+  expect(() => disksOf(drive)).toThrow("images of the format vdi are only read");
 });
 
 test.each(["raw", "qcow2"] as const)(

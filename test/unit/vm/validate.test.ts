@@ -209,7 +209,10 @@ test.each<[unknown, string]>([
   [disk({ file: "" }), "drives[0].file: missing"],
   [disk({ file: 3 }), "drives[0].file: 3 is not a string"],
   [disk({ fromat: "raw" }), 'drives[0]: unknown option "fromat" (did you mean "format"?)'],
-  [disk({ format: "vmdk" }), 'drives[0].format: unknown value "vmdk" (known: raw, qcow2)'],
+  [
+    disk({ format: "qed" }),
+    'drives[0].format: unknown value "qed" (known: raw, qcow2, vmdk, vpc, vhdx, vdi)',
+  ],
   [disk({ readOnly: 1 }), "drives[0].readOnly: 1 is not true or false"],
   [
     disk({ serial: "123456789012345678901" }),
