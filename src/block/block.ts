@@ -6,6 +6,7 @@ export { type CompareOptions, compareDisks, type Difference } from "./compare.ts
 export { type CopyOptions, copyDisk } from "./copy.ts";
 export { type CreateImageOptions, createImage } from "./create-image.ts";
 export { describeImage, type ImageDescription, type Qcow2Description } from "./describe.ts";
+export type { DiskSource } from "./disk-source.ts";
 export { type DiskImage, readDisk, writeDisk } from "./image.ts";
 export { ImageError } from "./image-error.ts";
 export { type ImageFormat, type OpenImageOptions, openImage, probeFormat } from "./open-image.ts";
