@@ -6,9 +6,13 @@ export { type CompareOptions, compareDisks, type Difference } from "./compare.ts
 export { type CopyOptions, copyDisk } from "./copy.ts";
 export { type CreateImageOptions, createImage } from "./create-image.ts";
 export { describeImage, type ImageDescription, type Qcow2Description } from "./describe.ts";
-export type { DiskSource } from "./disk-source.ts";
+export type { DiskSource, SourceExtent } from "./disk-source.ts";
 export { type DiskImage, readDisk, writeDisk } from "./image.ts";
 export { ImageError } from "./image-error.ts";
+export { connectNbd, type NbdConnectOptions, type NbdTarget } from "./nbd/connect.ts";
+export type { NbdDisk } from "./nbd/nbd-disk.ts";
+export { NbdError } from "./nbd/nbd-error.ts";
+export type { NbdClientTls } from "./nbd/tls.ts";
 export { type ImageFormat, type OpenImageOptions, openImage, probeFormat } from "./open-image.ts";
 export type { OtherFiles } from "./other-file.ts";
 export { type CheckOptions, type CheckResult, checkQcow2 } from "./qcow2/check.ts";

@@ -39,8 +39,24 @@ export interface DiskSource {
   discard?(offset: number, length: number): void | Promise<void>;
   /** Makes a range read as zeros; `mayUnmap` allows to give its storage back. Without it, zeros are written. */
   writeZeroes?(offset: number, length: number, mayUnmap: boolean): void | Promise<void>;
+  /**
+   * How the disk is stored from `offset` on, as far as it goes on like that and
+   * `length` at most: what copies of sparse disks are made of. Without it,
+   * everything is data.
+   */
+  extentAt?(offset: number, length: number): SourceExtent | Promise<SourceExtent>;
   /** Called once, when nothing is in flight. */
   close?(): void | Promise<void>;
+}
+
+/** A run of a disk that is stored in one way. */
+export interface SourceExtent {
+  /** Bytes, at least 512. */
+  readonly length: number;
+  /** It reads as zeros. */
+  readonly zero: boolean;
+  /** Nothing is stored for it. */
+  readonly hole: boolean;
 }
 
 const SECTOR = 512;

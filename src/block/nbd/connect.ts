@@ -1,0 +1,105 @@
+/** Connects to an NBD server and opens one of its exports. */
+import type { Socket } from "node:net";
+import { isNbdName, type NbdPlace, nbdPlaceText, parseNbdName } from "./address.ts";
+import { ByteChannel } from "./byte-channel.ts";
+import { NbdConnection } from "./connection.ts";
+import { NbdDisk } from "./nbd-disk.ts";
+import { NbdError } from "./nbd-error.ts";
+import { negotiate } from "./negotiate.ts";
+import { DEFAULT_PORT } from "./protocol.ts";
+import { clientCertificates, type NbdClientTls, secureClient } from "./tls.ts";
+
+/** Where an export is, without a URI. */
+export type NbdTarget = ({ readonly host: string; readonly port?: number } | { readonly path: string }) & {
+  /** Default "", which is the server's default export. */
+  readonly export?: string;
+};
+
+export interface NbdConnectOptions {
+  /** TLS is used, with this. Default: only for nbds://, with the system's certificates. */
+  readonly tls?: NbdClientTls;
+  /** How long it may take until the disk is there. Default 30 s. */
+  readonly timeoutMs?: number;
+}
+
+const TIMEOUT_MS = 30_000;
+/** A peer that vanished without a word is noticed after some probes of TCP's. */
+const KEEP_ALIVE_MS = 15_000;
+
+/**
+ * Opens an export.
+ *
+ * @param target nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH, nbds:// with TLS; or what such a name says
+ * @throws {NbdError} if there is no such disk; {RangeError} for a name that is none
+ */
+export async function connectNbd(
+  target: string | NbdTarget,
+  options: NbdConnectOptions = {},
+): Promise<NbdDisk> {
+  const { place, exportName, tls } = destination(target, options);
+  const where = nbdPlaceText(place);
+  const { timeoutMs = TIMEOUT_MS } = options;
+  const { connect } = await import("node:net");
+  const socket = connect({ ...place, ...("host" in place && { noDelay: true }) });
+  const channel = await connected(socket, where, timeoutMs);
+  const late = setTimeout(() => {
+    channel.destroy(new NbdError(where, `no disk within ${timeoutMs / 1000} s`));
+  }, timeoutMs);
+  try {
+    const host = "host" in place ? place.host : "localhost";
+    const secure = tls && ((plain: Parameters<typeof secureClient>[0]) => secureClient(plain, host, tls));
+    const facts = await negotiate(channel, { where, exportName, secure });
+    return new NbdDisk(new NbdConnection(channel, facts, where), where);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const failure = channel.failure instanceof NbdError ? channel.failure : error;
+    channel.destroy(new Error("no disk there"));
+    throw failure instanceof NbdError ? failure : new NbdError(where, why);
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+interface Destination {
+  readonly place: NbdPlace;
+  readonly exportName: string;
+  readonly tls: NbdClientTls | undefined;
+}
+
+function destination(target: string | NbdTarget, { tls }: NbdConnectOptions): Destination {
+  if (typeof target !== "string") {
+    const place =
+      "path" in target ? { path: target.path } : { host: target.host, port: target.port ?? DEFAULT_PORT };
+    return { place, exportName: target.export ?? "", tls };
+  }
+  if (!isNbdName(target)) throw new RangeError(`${target}: not a name such as nbd://HOST:PORT/EXPORT`);
+  const address = parseNbdName(target);
+  const place = "path" in address ? { path: address.path } : { host: address.host, port: address.port };
+  if (!address.tls && tls === undefined) return { place, exportName: address.exportName, tls: undefined };
+  const { certificates, tlsHostname, verifyPeer } = address;
+  const named: NbdClientTls = {
+    ...(certificates !== undefined && clientCertificates(certificates)),
+    ...(tlsHostname !== undefined && { servername: tlsHostname }),
+    ...(verifyPeer !== undefined && { rejectUnauthorized: verifyPeer }),
+  };
+  return { place, exportName: address.exportName, tls: { ...named, ...tls } };
+}
+
+function connected(socket: Socket, where: string, timeoutMs: number): Promise<ByteChannel> {
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => {
+      socket.destroy(new Error(`does not answer within ${timeoutMs / 1000} s`));
+    }, timeoutMs);
+    const failed = (error: Error) => {
+      clearTimeout(late);
+      reject(new NbdError(where, error.message));
+    };
+    socket.once("error", failed);
+    socket.once("connect", () => {
+      clearTimeout(late);
+      socket.off("error", failed);
+      socket.setKeepAlive(true, KEEP_ALIVE_MS);
+      resolve(new ByteChannel(socket));
+    });
+  });
+}
