@@ -9,10 +9,12 @@ export { describeImage, type ImageDescription, type Qcow2Description } from "./d
 export type { DiskSource, SourceExtent } from "./disk-source.ts";
 export { type DiskImage, readDisk, writeDisk } from "./image.ts";
 export { ImageError } from "./image-error.ts";
+export { ImageSource } from "./image-source.ts";
 export { connectNbd, type NbdConnectOptions, type NbdTarget } from "./nbd/connect.ts";
 export type { NbdDisk } from "./nbd/nbd-disk.ts";
 export { NbdError } from "./nbd/nbd-error.ts";
-export type { NbdClientTls } from "./nbd/tls.ts";
+export { type NbdServer, type ServeNbdOptions, serveNbd } from "./nbd/serve.ts";
+export type { NbdClientTls, NbdServerTls } from "./nbd/tls.ts";
 export { type ImageFormat, type OpenImageOptions, openImage, probeFormat } from "./open-image.ts";
 export type { OtherFiles } from "./other-file.ts";
 export { type CheckOptions, type CheckResult, checkQcow2 } from "./qcow2/check.ts";
