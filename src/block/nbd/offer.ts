@@ -62,6 +62,8 @@ export interface Offer {
   readonly facts: SourceFacts;
   readonly exportName: string;
   readonly description: string;
+  /** A client may have several connections. They are to one disk: a flush on one is a flush of all. */
+  readonly many: boolean;
   /** Turns a connection to TLS, without which nothing is told; absent: there is none. */
   readonly secure: ((socket: Duplex) => Promise<Duplex>) | undefined;
 }
@@ -85,10 +87,9 @@ export function makeOffer(channel: ByteChannel, where: string, offer: Offer): Pr
 }
 
 /** Transmission flags of a disk. */
-function transmissionFlags({ readOnly }: SourceFacts, structured: boolean): number {
+function transmissionFlags({ facts: { readOnly }, many }: Offer, structured: boolean): number {
   const write = FLAG_SEND_FLUSH | FLAG_SEND_FUA | FLAG_SEND_TRIM | FLAG_SEND_WRITE_ZEROES;
-  // All connections are to one disk, so that a flush on one is a flush of all.
-  const always = FLAG_HAS_FLAGS | FLAG_CAN_MULTI_CONN | (structured ? FLAG_SEND_DF : 0);
+  const always = FLAG_HAS_FLAGS | (many ? FLAG_CAN_MULTI_CONN : 0) | (structured ? FLAG_SEND_DF : 0);
   return always | (readOnly ? FLAG_READ_ONLY | FLAG_SEND_FLUSH : write);
 }
 
@@ -194,7 +195,7 @@ class OfferingServer {
     const { facts } = this.#offer;
     const answer = Buffer.alloc(this.#noZeroes ? 10 : 10 + 124);
     answer.writeBigUInt64BE(BigInt(facts.size), 0);
-    answer.writeUInt16BE(transmissionFlags(facts, this.#structured), 8);
+    answer.writeUInt16BE(transmissionFlags(this.#offer, this.#structured), 8);
     this.#channel.send([answer]);
     return "taken";
   }
@@ -233,7 +234,7 @@ class OfferingServer {
     this.#reply(option, REP_INFO, uint16(INFO_BLOCK_SIZE), ...sizes.map(uint32));
     const size = Buffer.alloc(10);
     size.writeBigUInt64BE(BigInt(facts.size), 0);
-    size.writeUInt16BE(transmissionFlags(facts, this.#structured), 8);
+    size.writeUInt16BE(transmissionFlags(this.#offer, this.#structured), 8);
     this.#reply(option, REP_INFO, uint16(INFO_EXPORT), size);
     this.#reply(option, REP_ACK);
     return true;

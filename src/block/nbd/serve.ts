@@ -41,7 +41,7 @@ export type ServeNbdOptions = (
   readonly handshakeTimeoutMs?: number;
   /** Is told why a client was let go, except that it said goodbye. */
   readonly onClientError?: (error: Error) => void;
-  /** Is called when the last client that there was is gone. */
+  /** Is called when the last client is gone, if it had taken the export. */
   readonly onIdle?: () => void;
 };
 
@@ -56,6 +56,7 @@ export class NbdServer {
   readonly #options: ServeNbdOptions;
   readonly #clients = new Map<ByteChannel, Promise<void>>();
   #place: NbdPlace = { path: "" };
+  #closing = false;
 
   private constructor(server: Server, disk: DiskSource, facts: SourceFacts, options: ServeNbdOptions) {
     this.#server = server;
@@ -105,6 +106,7 @@ export class NbdServer {
 
   /** Lets every client go. Resolves when none of their requests is under way. The disk stays open. */
   async close(): Promise<void> {
+    this.#closing = true;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const channel of this.#clients.keys()) channel.destroy(new Error("the server was closed"));
     await Promise.all(this.#clients.values());
@@ -136,19 +138,22 @@ export class NbdServer {
     const where =
       remoteAddress === undefined ? "nbd client" : `nbd client ${remoteAddress} port ${remotePort}`;
     const channel = new ByteChannel(socket);
-    const session = this.#serve(channel, where)
+    const client = { where, hasExport: false };
+    const session = this.#serve(channel, client)
       .catch((error: unknown) => {
+        if (this.#closing) return;
         const why = error instanceof Error ? error.message : String(error);
         this.#options.onClientError?.(error instanceof NbdError ? error : new NbdError(where, why));
       })
       .finally(() => {
         this.#clients.delete(channel);
-        if (this.#clients.size === 0) this.#options.onIdle?.();
+        if (this.#clients.size === 0 && client.hasExport) this.#options.onIdle?.();
       });
     this.#clients.set(channel, session);
   }
 
-  async #serve(channel: ByteChannel, where: string): Promise<void> {
+  async #serve(channel: ByteChannel, client: { readonly where: string; hasExport: boolean }): Promise<void> {
+    const { where } = client;
     const { exportName = "", description = "", tls, handshakeTimeoutMs = HANDSHAKE_MS } = this.#options;
     const late = setTimeout(() => {
       channel.destroy(
@@ -157,8 +162,11 @@ export class NbdServer {
     }, handshakeTimeoutMs);
     const secure = tls && ((plain: Parameters<typeof secureServer>[0]) => secureServer(plain, tls));
     try {
-      const terms = await makeOffer(channel, where, { facts: this.#facts, exportName, description, secure });
+      const many = this.#server.maxConnections > 1;
+      const offer = { facts: this.#facts, exportName, description, secure, many };
+      const terms = await makeOffer(channel, where, offer);
       clearTimeout(late);
+      client.hasExport = terms !== undefined;
       if (terms !== undefined) await serveRequests(channel, where, this.#disk, this.#facts, terms);
       channel.end();
     } catch (error) {
