@@ -7,6 +7,7 @@
 import type { DiskImage } from "./image.ts";
 import { Qcow2Image } from "./qcow2/image.ts";
 import { RawDisk } from "./raw-disk.ts";
+import { RemoteDisk } from "./remote-disk.ts";
 
 /** A run of a disk that is stored in one way. Offsets and lengths are bytes. */
 export interface BlockStatus {
@@ -44,6 +45,7 @@ export function blockStatus(disk: DiskImage, start: number, most: number): Block
 export function layerStatus(image: DiskImage, start: number, most: number, depth = 0): BlockStatus {
   if (image instanceof Qcow2Image) return qcow2Status(image, start, most, depth);
   if (image instanceof RawDisk) return rawStatus(image, start, most, depth);
+  if (image instanceof RemoteDisk) return remoteStatus(image, start, most, depth);
   return { start, length: most, depth, allocated: true, zero: false, data: true, place: undefined };
 }
 
@@ -96,6 +98,12 @@ function rawStatus({ file, path, size }: RawDisk, start: number, most: number, d
     data: !hole,
     place: { path, offset: start },
   };
+}
+
+function remoteStatus(disk: RemoteDisk, start: number, most: number, depth: number): BlockStatus {
+  const { length, zero, hole } = disk.extentAt(start, most);
+  const place = { path: disk.path, offset: start };
+  return { start, length, depth, allocated: true, zero, data: !hole, place };
 }
 
 function holeOrData(

@@ -24,3 +24,4 @@ export { resizeQcow2 } from "./qcow2/resize.ts";
 export type { Snapshot } from "./qcow2/snapshot-table.ts";
 export { applySnapshot, createSnapshot, deleteSnapshot, listSnapshots } from "./qcow2/snapshots.ts";
 export { RawDisk } from "./raw-disk.ts";
+export { RemoteDisk } from "./remote-disk.ts";

@@ -11,14 +11,15 @@ import { Qcow2Image } from "./qcow2/image.ts";
 import type { Snapshot } from "./qcow2/snapshot-table.ts";
 import { listSnapshots } from "./qcow2/snapshots.ts";
 import type { RawDisk } from "./raw-disk.ts";
+import { RemoteDisk } from "./remote-disk.ts";
 
 export interface ImageDescription {
   readonly path: string;
   readonly format: "raw" | "qcow2";
   /** Bytes of the disk. */
   readonly size: number;
-  /** Bytes that the host has stored for the file; an external data file is not counted. */
-  readonly storedBytes: number;
+  /** Bytes that the host has stored for the file; an external data file is not counted. Of a remote disk nobody knows. */
+  readonly storedBytes: number | undefined;
   /** Of qcow2 images. */
   readonly qcow2: Qcow2Description | undefined;
 }
@@ -43,9 +44,9 @@ export interface Qcow2Description {
 }
 
 /** @throws {ImageError | SystemError} if its tables cannot be read */
-export function describeImage(image: Qcow2Image | RawDisk): ImageDescription {
+export function describeImage(image: Qcow2Image | RawDisk | RemoteDisk): ImageDescription {
   const { path, size } = image;
-  const storedBytes = stored(path);
+  const storedBytes = image instanceof RemoteDisk ? undefined : stored(path);
   if (!(image instanceof Qcow2Image)) return { path, format: "raw", size, storedBytes, qcow2: undefined };
   const { header, metadata } = image;
   return {

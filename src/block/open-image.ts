@@ -1,9 +1,12 @@
 /** Opens an image of any format that is supported: the one place for programs that know which formats there are. */
 import { HostFile } from "../sys/file.ts";
 import { lockImage } from "./file-lock.ts";
+import { ImageError } from "./image-error.ts";
+import { isNbdName } from "./nbd/address.ts";
 import type { Qcow2Image } from "./qcow2/image.ts";
 import { looksLikeQcow2, openQcow2, type Qcow2Options } from "./qcow2/open.ts";
 import { RawDisk } from "./raw-disk.ts";
+import { RemoteDisk } from "./remote-disk.ts";
 
 export const IMAGE_FORMATS = ["raw", "qcow2"] as const;
 export type ImageFormat = (typeof IMAGE_FORMATS)[number];
@@ -23,12 +26,14 @@ export function probeFormat(path: string): ImageFormat {
 }
 
 /**
- * Opens an image and the files that it stands on, and locks them.
+ * Opens an image and the files that it stands on, and locks them; or a disk
+ * behind an NBD server (nbd://…), which is raw.
  *
  * @throws {ImageError} if it cannot be used, or somebody else uses it
  * @throws {SystemError} if a file cannot be opened or read
  */
-export function openImage(path: string, options: OpenImageOptions = {}): Qcow2Image | RawDisk {
+export function openImage(path: string, options: OpenImageOptions = {}): Qcow2Image | RawDisk | RemoteDisk {
+  if (isNbdName(path)) return openRemote(path, options);
   const { format = probeFormat(path), readOnly = false, lock = true, direct, durable } = options;
   if (format === "qcow2") return openQcow2(path, options);
   const raw = RawDisk.open(path, { readOnly, direct, durable });
@@ -40,4 +45,14 @@ export function openImage(path: string, options: OpenImageOptions = {}): Qcow2Im
     raw.close();
     throw error;
   }
+}
+
+function openRemote(name: string, { format = "raw", readOnly = false }: OpenImageOptions): RemoteDisk {
+  if (format !== "raw") {
+    throw new ImageError(
+      name,
+      `behind an NBD server only raw disks are read; let the server open the ${format} image`,
+    );
+  }
+  return RemoteDisk.open(name, { readOnly });
 }

@@ -10,12 +10,13 @@ import type { OtherFiles } from "../../block/other-file.ts";
 import type { Qcow2Image } from "../../block/qcow2/image.ts";
 import type { Qcow2Options } from "../../block/qcow2/open.ts";
 import type { RawDisk } from "../../block/raw-disk.ts";
+import type { RemoteDisk } from "../../block/remote-disk.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { didYouMean } from "../key-values.ts";
 import { ImgError } from "./command.ts";
 import type { Option } from "./options.ts";
 
-export type OpenedImage = Qcow2Image | RawDisk;
+export type OpenedImage = Qcow2Image | RawDisk | RemoteDisk;
 
 /** What the options common to most sub-commands set. */
 export interface FileOptions {

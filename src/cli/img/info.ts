@@ -71,13 +71,13 @@ function describeChain(top: string, draft: FileOptions): readonly ImageDescripti
   let options = draft;
   for (;;) {
     const found = describe(path, options);
+    const below = found.qcow2?.backingFile;
+    if (below === undefined) return [...images, found];
     const { dev, ino } = statSync(path, { bigint: true });
     if (seen.has(`${dev}:${ino}`)) throw new ImgError(`Backing file '${path}' creates an infinite loop.`);
     if (seen.size === MAX_CHAIN) throw new ImgError(`More than ${MAX_CHAIN} images are below '${top}'.`);
     seen.add(`${dev}:${ino}`);
     images.push(found);
-    const below = found.qcow2?.backingFile;
-    if (below === undefined) return images;
     try {
       path = resolveOtherFile(path, below, top, draft.otherFiles, "backing file");
     } catch (error) {
@@ -92,7 +92,7 @@ function textOf({ path, format, size, storedBytes, qcow2 }: ImageDescription): s
     `image: ${path}`,
     `file format: ${format}`,
     `virtual size: ${sizeText(size)} (${size} bytes)`,
-    `disk size: ${sizeText(storedBytes)}`,
+    `disk size: ${storedBytes === undefined ? "unavailable" : sizeText(storedBytes)}`,
     ...(qcow2 === undefined ? [] : qcow2Lines(path, qcow2)),
   ];
   return `${lines.join("\n")}\n`;
@@ -138,13 +138,13 @@ function jsonOf({ path, format, size, storedBytes, qcow2 }: ImageDescription): u
     filename: path,
     ...(qcow2 !== undefined && { "cluster-size": qcow2.clusterSize }),
     format,
-    "actual-size": storedBytes,
+    ...(storedBytes !== undefined && { "actual-size": storedBytes }),
     ...(qcow2 !== undefined && { "format-specific": { type: "qcow2", data: specificOf(qcow2) } }),
     ...(backingFile !== undefined && {
       "full-backing-filename": backingPath(path, backingFile),
       "backing-filename": backingFile,
     }),
-    "dirty-flag": qcow2?.dirty ?? false,
+    ...(storedBytes !== undefined && { "dirty-flag": qcow2?.dirty ?? false }),
   };
 }
 
