@@ -184,7 +184,7 @@ export class NbdServer {
  *
  * @throws {RangeError} for a disk or name that cannot be served; Node's error if it cannot listen there
  */
-export function serveNbd(disk: DiskSource | DiskImage, options: ServeNbdOptions): Promise<NbdServer> {
+export function serveNbd(disk: DiskSource | DiskImage, options: ServeNbdOptions = {}): Promise<NbdServer> {
   return NbdServer.listen("readv" in disk ? new ImageSource(disk) : disk, options);
 }
 
