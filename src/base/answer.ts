@@ -9,6 +9,8 @@
 
 const NONE = 0;
 const GIVEN = 1;
+/** Nobody is there any more; the value is the answer to all that is asked. */
+const ENDED = 2;
 
 // Words.
 const STATE = 0;
@@ -25,7 +27,7 @@ export class Answer {
 
   /** The caller, before it asks. */
   expect(): void {
-    Atomics.store(this.#words, STATE, NONE);
+    Atomics.compareExchange(this.#words, STATE, GIVEN, NONE);
   }
 
   /** The caller: sleeps until there is an answer. */
@@ -36,9 +38,17 @@ export class Answer {
 
   /** The other side; a second answer to one question is not heard. @param value 32 bits, signed */
   give(value: number): void {
-    if (Atomics.load(this.#words, STATE) === GIVEN) return;
+    if (Atomics.load(this.#words, STATE) === NONE) this.#answer(value, GIVEN);
+  }
+
+  /** The other side, at its end: this is the answer from now on. */
+  end(value: number): void {
+    this.#answer(value, ENDED);
+  }
+
+  #answer(value: number, state: number): void {
     this.#words[VALUE] = value;
-    Atomics.store(this.#words, STATE, GIVEN);
+    Atomics.store(this.#words, STATE, state);
     Atomics.notify(this.#words, STATE);
   }
 }

@@ -15,7 +15,7 @@ import type { IoMemory } from "./io-memory.ts";
 import { IovCursor } from "./iov-cursor.ts";
 
 /** Bytes of one read or write. */
-const CALL_BYTES = 2 ** 20;
+const CALL_BYTES = 2 ** 21;
 
 /** What the two threads share: the answer; four numbers; data. */
 export class CallMemory {

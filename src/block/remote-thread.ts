@@ -26,7 +26,7 @@ const { buffer, name }: RemoteStart = workerData;
 const memory = new CallMemory(buffer);
 const { answer, numbers, data } = memory;
 
-process.once("exit", () => answer.give(EIO));
+process.once("exit", () => answer.end(EIO));
 
 void start().catch((error: unknown) => {
   putSentence(memory, error instanceof Error ? error.message : String(error));

@@ -24,14 +24,14 @@ export class NbdPeers {
   /** Starts nbdkit. Returns its socket. */
   async nbdkit(...args: string[]): Promise<string> {
     const path = this.socket();
-    await this.#start("nbdkit", ["-f", "-U", path, ...args], path);
+    await this.#start("nbdkit", ["-f", "-P", `${path}.pid`, "-U", path, ...args], `${path}.pid`);
     return path;
   }
 
   /** Starts qemu-nbd, which lasts. Returns its socket. */
   async qemuNbd(...args: string[]): Promise<string> {
     const path = this.socket();
-    await this.#start("qemu-nbd", ["-t", "-k", path, ...args], path);
+    await this.#start("qemu-nbd", ["-t", `--pid-file=${path}.pid`, "-k", path, ...args], `${path}.pid`);
     return path;
   }
 
@@ -46,14 +46,15 @@ export class NbdPeers {
     rmSync(this.folder, { recursive: true });
   }
 
-  async #start(command: string, args: readonly string[], path: string): Promise<void> {
+  /** @param ready a file that is there as soon as the server takes connections; its socket is there before that */
+  async #start(command: string, args: readonly string[], ready: string): Promise<void> {
     const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"] });
     this.#running.push(child);
     let said = "";
     child.stderr?.on("data", (text) => {
       said += text;
     });
-    while (!existsSync(path)) {
+    while (!existsSync(ready)) {
       if (child.exitCode !== null) throw new Error(`${command} ${args.join(" ")}: ${said}`);
       await sleep(5);
     }

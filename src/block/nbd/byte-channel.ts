@@ -97,11 +97,6 @@ export class ByteChannel {
     if (last > 0) this.#socket.uncork();
   }
 
-  /** Bytes that wait to be sent. */
-  get unsent(): number {
-    return this.#socket.writableLength;
-  }
-
   /** Gives the connection up when what was sent is out, which it has a moment for. */
   end(): void {
     const socket = this.#socket;

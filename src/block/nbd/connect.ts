@@ -1,5 +1,6 @@
 /** Connects to an NBD server and opens one of its exports. */
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { isNbdName, type NbdPlace, nbdPlaceText, parseNbdName } from "./address.ts";
 import { ByteChannel } from "./byte-channel.ts";
 import { NbdConnection } from "./connection.ts";
@@ -47,7 +48,7 @@ export async function connectNbd(
   }, timeoutMs);
   try {
     const host = "host" in place ? place.host : "localhost";
-    const secure = tls && ((plain: Parameters<typeof secureClient>[0]) => secureClient(plain, host, tls));
+    const secure = tls && ((plain: Duplex) => secureClient(plain, host, tls));
     const facts = await negotiate(channel, { where, exportName, secure });
     return new NbdDisk(new NbdConnection(channel, facts, where), where);
   } catch (error) {

@@ -101,7 +101,8 @@ export const MAX_PAYLOAD = 2 ** 25;
 
 const { EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP, EROFS, EDQUOT, EFBIG, EACCES } =
   constants.errno;
-export const ESHUTDOWN = 108;
+/** Node has no name for it. */
+const ESHUTDOWN = 108;
 
 /** Errors of the protocol have Linux's numbers; others are not allowed in a reply. */
 const WIRE_ERRORS: ReadonlySet<number> = new Set([

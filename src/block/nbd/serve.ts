@@ -5,6 +5,7 @@
  * requests hold (session.ts), and there is a bound on how many there are.
  */
 import type { AddressInfo, Server, Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { type DiskSource, type SourceFacts, sourceFacts } from "../disk-source.ts";
 import type { DiskImage } from "../image.ts";
 import { ImageSource } from "../image-source.ts";
@@ -127,6 +128,8 @@ export class NbdServer {
       this.#server.once("error", reject);
       this.#server.listen(where, () => {
         this.#server.off("error", reject);
+        // A connection that could not be accepted: the process has too many files open, say.
+        this.#server.on("error", (error) => this.#options.onClientError?.(error));
         this.#place = placeOf(this.#server.address());
         resolve();
       });
@@ -160,7 +163,7 @@ export class NbdServer {
         new NbdError(where, `it has not taken the export within ${handshakeTimeoutMs / 1000} s`),
       );
     }, handshakeTimeoutMs);
-    const secure = tls && ((plain: Parameters<typeof secureServer>[0]) => secureServer(plain, tls));
+    const secure = tls && ((plain: Duplex) => secureServer(plain, tls));
     try {
       const many = this.#server.maxConnections > 1;
       const offer = { facts: this.#facts, exportName, description, secure, many };

@@ -133,7 +133,8 @@ class Session {
       if (length > MAX_PAYLOAD) throw violation(this.#where, `a write of ${length} bytes`);
       await this.#channel.skip(length);
     } else if (carries) {
-      data = Buffer.allocUnsafeSlow(length);
+      // Cleared: what a disk forgets to fill must not be this program's memory.
+      data = Buffer.alloc(length);
       if (command === CMD_WRITE) await this.#channel.fill(data);
     }
     this.#requests++;
