@@ -22,8 +22,13 @@ export class NbdPeers {
   }
 
   /** Starts nbdkit. Returns its socket. */
-  async nbdkit(...args: string[]): Promise<string> {
-    const path = this.socket();
+  nbdkit(...args: string[]): Promise<string> {
+    return this.nbdkitAt(this.socket(), ...args);
+  }
+
+  /** Starts nbdkit on a socket whose name is known. */
+  async nbdkitAt(path: string, ...args: string[]): Promise<string> {
+    for (const old of [path, `${path}.pid`]) rmSync(old, { force: true });
     await this.#start("nbdkit", ["-f", "-P", `${path}.pid`, "-U", path, ...args], `${path}.pid`);
     return path;
   }

@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import { isNbdName, type NbdPlace, nbdPlaceText, parseNbdName } from "./address.ts";
 import { ByteChannel } from "./byte-channel.ts";
 import { NbdConnection } from "./connection.ts";
+import { NbdLink } from "./link.ts";
 import { NbdDisk } from "./nbd-disk.ts";
 import { NbdError } from "./nbd-error.ts";
 import { negotiate } from "./negotiate.ts";
@@ -21,6 +22,11 @@ export interface NbdConnectOptions {
   readonly tls?: NbdClientTls;
   /** How long it may take until the disk is there. Default 30 s. */
   readonly timeoutMs?: number;
+  /**
+   * How long requests wait for a connection that was lost to be made again; then
+   * they fail, and later ones wait again. Default 0: what is lost stays lost.
+   */
+  readonly reconnectDelayMs?: number;
 }
 
 const TIMEOUT_MS = 30_000;
@@ -37,9 +43,18 @@ export async function connectNbd(
   target: string | NbdTarget,
   options: NbdConnectOptions = {},
 ): Promise<NbdDisk> {
-  const { place, exportName, tls } = destination(target, options);
+  const to = destination(target, options);
+  const { timeoutMs = TIMEOUT_MS, reconnectDelayMs: patienceMs = 0 } = options;
+  const connection = await openExport(to, timeoutMs);
+  const connect = () => openExport(to, Math.min(timeoutMs, patienceMs));
+  return new NbdDisk(new NbdLink(connection, { where: nbdPlaceText(to.place), patienceMs, connect }));
+}
+
+async function openExport(
+  { place, exportName, tls }: Destination,
+  timeoutMs: number,
+): Promise<NbdConnection> {
   const where = nbdPlaceText(place);
-  const { timeoutMs = TIMEOUT_MS } = options;
   const { connect } = await import("node:net");
   const socket = connect({ ...place, ...("host" in place && { noDelay: true }) });
   const channel = await connected(socket, where, timeoutMs);
@@ -50,7 +65,7 @@ export async function connectNbd(
     const host = "host" in place ? place.host : "localhost";
     const secure = tls && ((plain: Duplex) => secureClient(plain, host, tls));
     const facts = await negotiate(channel, { where, exportName, secure });
-    return new NbdDisk(new NbdConnection(channel, facts, where), where);
+    return new NbdConnection(channel, facts, where);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     const failure = channel.failure instanceof NbdError ? channel.failure : error;

@@ -16,7 +16,6 @@ import type { NbdExport } from "./negotiate.ts";
 import {
   CMD_BLOCK_STATUS,
   CMD_DISC,
-  CMD_FLAG_REQ_ONE,
   CMD_READ,
   errnoOnWire,
   MAX_STRING,
@@ -81,6 +80,7 @@ export class NbdConnection {
    *
    * @param length bytes of the disk, at most 2^32 - 1; of data, no more than the server takes
    * @param views for a read, where the bytes go; for a write, where they are: `length` bytes in all
+   * @returns of a block status (with REQ_ONE) the extent
    * @throws {NbdError}
    */
   request(
@@ -119,11 +119,6 @@ export class NbdConnection {
       this.#channel.send([header, ...views], () => resolve());
     });
     return answered.finally(() => sent);
-  }
-
-  /** How the disk is stored at `offset`, as far as it goes on like that and `length` at most. */
-  async status(offset: number, length: number): Promise<SourceExtent | undefined> {
-    return this.request(CMD_BLOCK_STATUS, CMD_FLAG_REQ_ONE, offset, length);
   }
 
   /** Says goodbye. What is under way fails. */

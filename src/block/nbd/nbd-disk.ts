@@ -8,10 +8,13 @@
  */
 import { constants } from "node:os";
 import type { DiskSource, SourceExtent } from "../disk-source.ts";
-import { type NbdConnection, pieces } from "./connection.ts";
+import { pieces } from "./connection.ts";
+import type { NbdLink } from "./link.ts";
 import { NbdError } from "./nbd-error.ts";
 import {
+  CMD_BLOCK_STATUS,
   CMD_FLAG_NO_HOLE,
+  CMD_FLAG_REQ_ONE,
   CMD_FLUSH,
   CMD_READ,
   CMD_TRIM,
@@ -34,9 +37,7 @@ export class NbdDisk implements DiskSource {
   readonly size: number;
   readonly readOnly: boolean;
   readonly blockSize: number;
-  readonly #connection: NbdConnection;
-  /** Names the server in messages. */
-  readonly #where: string;
+  readonly #link: NbdLink;
   /** Requests begin and end at multiples of it. */
   readonly #unit: number;
   /** Bytes of the export. */
@@ -44,10 +45,9 @@ export class NbdDisk implements DiskSource {
   /** The writes that are filled up take turns: two of them may share a block. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(connection: NbdConnection, where: string) {
-    const { size, flags, minimumBlock, preferredBlock } = connection.facts;
-    this.#connection = connection;
-    this.#where = where;
+  constructor(link: NbdLink) {
+    const { size, flags, minimumBlock, preferredBlock } = link.facts;
+    this.#link = link;
     this.#unit = minimumBlock;
     this.#end = size;
     this.size = Math.ceil(size / SECTOR) * SECTOR;
@@ -89,7 +89,7 @@ export class NbdDisk implements DiskSource {
   }
 
   async flush(): Promise<void> {
-    if (this.#has(FLAG_SEND_FLUSH)) await this.#connection.request(CMD_FLUSH, 0, 0, 0);
+    if (this.#has(FLAG_SEND_FLUSH)) await this.#link.request(CMD_FLUSH, 0, 0, 0);
   }
 
   /** Whole blocks of the server; it may do nothing at all. */
@@ -97,7 +97,7 @@ export class NbdDisk implements DiskSource {
     if (!this.#has(FLAG_SEND_TRIM)) throw this.#error("this server does not discard", "EOPNOTSUPP");
     const [from, to] = [this.#up(offset), this.#down(Math.min(this.#endOf(offset, length), this.#end))];
     for (let at = from; at < to; at += MAX_RANGE) {
-      await this.#connection.request(CMD_TRIM, 0, at, Math.min(MAX_RANGE, to - at));
+      await this.#link.request(CMD_TRIM, 0, at, Math.min(MAX_RANGE, to - at));
     }
   }
 
@@ -108,38 +108,38 @@ export class NbdDisk implements DiskSource {
     await this.#writeZeros(offset, from);
     for (let at = from; at < to; at += MAX_RANGE) {
       const flags = mayUnmap ? 0 : CMD_FLAG_NO_HOLE;
-      await this.#connection.request(CMD_WRITE_ZEROES, flags, at, Math.min(MAX_RANGE, to - at));
+      await this.#link.request(CMD_WRITE_ZEROES, flags, at, Math.min(MAX_RANGE, to - at));
     }
     await this.#writeZeros(to, end);
   }
 
   async extentAt(offset: number, length: number): Promise<SourceExtent> {
-    const { allocationId } = this.#connection.facts;
+    const { allocationId } = this.#link.facts;
     const from = this.#down(offset);
     const to = Math.min(this.#up(Math.min(offset + length, this.#end)), from + MAX_RANGE);
     const unknown = { length, zero: false, hole: false };
     if (allocationId === undefined || to <= from) return unknown;
-    const found = (await this.#connection.status(from, to - from)) ?? unknown;
+    const found = (await this.#link.request(CMD_BLOCK_STATUS, CMD_FLAG_REQ_ONE, from, to - from)) ?? unknown;
     // Sectors are not divided: one with an end in it counts as what comes first.
     const reached = Math.ceil((from + found.length) / SECTOR) * SECTOR;
     return { ...found, length: Math.min(length, reached - offset) };
   }
 
   async close(): Promise<void> {
-    await this.#connection.close();
+    await this.#link.close();
   }
 
   /** Moves the bytes of a range, in as many requests as the server's limit makes of it. */
   async #transfer(command: number, from: number, to: number, views: readonly Uint8Array[]): Promise<void> {
-    const most = this.#connection.facts.maximumPayload;
+    const most = this.#link.facts.maximumPayload;
     if (to - from <= most) {
-      if (from < to) await this.#connection.request(command, 0, from, to - from, views);
+      if (from < to) await this.#link.request(command, 0, from, to - from, views);
       return;
     }
     const requests: Promise<unknown>[] = [];
     for (let at = from; at < to; at += most) {
       const length = Math.min(most, to - at);
-      requests.push(this.#connection.request(command, 0, at, length, [...pieces(views, at - from, length)]));
+      requests.push(this.#link.request(command, 0, at, length, [...pieces(views, at - from, length)]));
     }
     // All of them: until the last has ended, the caller's bytes are in use.
     const ends = await Promise.allSettled(requests);
@@ -148,7 +148,7 @@ export class NbdDisk implements DiskSource {
 
   async #block(at: number): Promise<Uint8Array> {
     const bytes = new Uint8Array(this.#unit);
-    await this.#connection.request(CMD_READ, 0, at, this.#unit, [bytes]);
+    await this.#link.request(CMD_READ, 0, at, this.#unit, [bytes]);
     return bytes;
   }
 
@@ -164,7 +164,7 @@ export class NbdDisk implements DiskSource {
   }
 
   #has(flag: number): boolean {
-    return (this.#connection.facts.flags & flag) !== 0;
+    return (this.#link.facts.flags & flag) !== 0;
   }
 
   #down(offset: number): number {
@@ -176,7 +176,7 @@ export class NbdDisk implements DiskSource {
   }
 
   #error(why: string, code: "EINVAL" | "ENOSPC" | "EOPNOTSUPP"): NbdError {
-    return new NbdError(this.#where, why, -constants.errno[code]);
+    return new NbdError(this.#link.where, why, -constants.errno[code]);
   }
 }
 

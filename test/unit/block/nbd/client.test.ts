@@ -127,6 +127,40 @@ test("a server that dies fails what is under way, and everything later, with EIO
   await disk.close();
 });
 
+test("with patience, a server that comes back is asked again, and the requests never fail", async () => {
+  const file = peers.file("lasting.raw");
+  writeFileSync(file, Buffer.alloc(MIB));
+  const args = ["--filter=delay", "file", file, "delay-read=200ms"];
+  const path = await peers.nbdkit(...args);
+  const disk = await connectNbd({ path }, { reconnectDelayMs: 20_000 });
+  await disk.write(0, [Buffer.alloc(4096, 5)]);
+  const bytes = [Buffer.alloc(4096), Buffer.alloc(4096)];
+  const reads = bytes.map((each, n) => disk.read(n * 2048, [each]));
+  await peers.kill();
+  const written = disk.write(4096, [Buffer.alloc(4096, 6)]);
+  await peers.nbdkitAt(path, ...args);
+  await Promise.all([...reads, written]);
+  expect(bytes.map((each) => [each[0], each[4095]])).toEqual([
+    [5, 5],
+    [5, expect.any(Number)],
+  ]);
+  expect((await contents(disk)).subarray(4090, 4100)).toEqual(Buffer.from([5, 5, 5, 5, 5, 5, 6, 6, 6, 6]));
+  await disk.close();
+});
+
+test("a server that comes back with another disk, or not at all, is waited for so long and no longer", async () => {
+  const path = await peers.nbdkit("memory", "1M");
+  const disk = await connectNbd({ path }, { reconnectDelayMs: 300 });
+  await peers.kill();
+  await expect(disk.read(0, [Buffer.alloc(512)])).rejects.toThrow("ECONNREFUSED");
+  await peers.nbdkitAt(path, "memory", "2M");
+  await expect(disk.read(0, [Buffer.alloc(512)])).rejects.toThrow("it came back with another disk");
+  await peers.kill();
+  await peers.nbdkitAt(path, "memory", "1M");
+  await disk.read(0, [Buffer.alloc(512)]);
+  await disk.close();
+});
+
 test("an export that ends within a sector reads as zeros behind, and does not lose what is written there", async () => {
   const disk = await connectNbd({ path: await peers.nbdkit("memory", "1000") });
   expect(disk.size).toBe(1024);
