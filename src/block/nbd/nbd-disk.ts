@@ -92,11 +92,10 @@ export class NbdDisk implements DiskSource {
     if (this.#has(FLAG_SEND_FLUSH)) await this.#link.request(CMD_FLUSH, 0, 0, 0);
   }
 
-  /** Whole blocks of the server; it may do nothing at all. */
+  /** Whole blocks of the server, which may do nothing at all; and nothing where it has no TRIM. */
   async discard(offset: number, length: number): Promise<void> {
-    if (!this.#has(FLAG_SEND_TRIM)) throw this.#error("this server does not discard", "EOPNOTSUPP");
     const [from, to] = [this.#up(offset), this.#down(Math.min(this.#endOf(offset, length), this.#end))];
-    for (let at = from; at < to; at += MAX_RANGE) {
+    for (let at = from; at < to && this.#has(FLAG_SEND_TRIM); at += MAX_RANGE) {
       await this.#link.request(CMD_TRIM, 0, at, Math.min(MAX_RANGE, to - at));
     }
   }
@@ -175,7 +174,7 @@ export class NbdDisk implements DiskSource {
     return this.#down(offset + this.#unit - 1);
   }
 
-  #error(why: string, code: "EINVAL" | "ENOSPC" | "EOPNOTSUPP"): NbdError {
+  #error(why: string, code: "EINVAL" | "ENOSPC"): NbdError {
     return new NbdError(this.#link.where, why, -constants.errno[code]);
   }
 }

@@ -1,4 +1,5 @@
 /** The NBD server with qemu-io, qemu-img and libnbd's tools as its clients. */
+import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -203,6 +204,28 @@ test("TLS with certificates on both sides, and none in the clear", async () => {
     key: readFileSync(`${others}/client-key.pem`),
   };
   await expect(connectNbd(server.uri.replace("nbds", "nbd"), { tls: stranger })).rejects.toThrow();
+});
+
+test("over TCP, in the clear and with TLS, under the name that the server's certificate is for", async () => {
+  const folder = peers.file("tcp-pki");
+  mkdirSync(folder);
+  makeCertificates(folder);
+  const [cert, key] = ["cert", "key"].map((what) => readFileSync(`${folder}/server-${what}.pem`));
+  const disk = new BufferDisk(MIB);
+  for (const tls of [undefined, { cert, key }]) {
+    const server = await serveNbd(disk, { exportName: "x", ...(tls && { tls }) });
+    servers.push(server);
+    const name = server.uri.replace(/\/\/.*:/, "//localhost:");
+    expect(name).toMatch(tls ? /^nbds:\/\/localhost:\d+\/x$/ : /^nbd:\/\/localhost:\d+\/x$/);
+    const ours = await connectNbd(tls ? `${name}?tls-certificates=${folder}` : name);
+    const bytes = randomBytes(300 * 512);
+    await ours.write(512, [bytes]);
+    expect(disk.bytes.subarray(512, 512 + bytes.length).equals(bytes)).toBe(true);
+    const back = Buffer.alloc(bytes.length);
+    await ours.read(512, [back]);
+    expect(back.equals(bytes)).toBe(true);
+    await ours.close();
+  }
 });
 
 test("more clients than allowed are turned away, and there is room again when one goes", async () => {
