@@ -97,8 +97,9 @@ export class ByteChannel {
     if (last > 0) this.#socket.uncork();
   }
 
-  /** Gives the connection up when what was sent is out, which it has a moment for. */
+  /** Gives the connection up when what was sent is out, which it has a moment for. Who waits fails at once. */
   end(): void {
+    this.#fail(new Error("the connection was closed"));
     const socket = this.#socket;
     const late = setTimeout(() => socket.destroy(), FAREWELL_MS);
     late.unref();

@@ -136,6 +136,7 @@ export class NbdConnection {
       for (;;) await this.#takeReply();
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
+      if (this.#failure !== undefined) return; // closed here
       const failure = error instanceof NbdError ? error : new NbdError(this.#where, why);
       this.#fail(failure);
       this.#channel.destroy(failure);

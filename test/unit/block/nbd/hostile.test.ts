@@ -317,6 +317,37 @@ test.each<[string, ((cookie: Buffer) => Buffer)[], RegExp]>([
   await disk.close();
 });
 
+test("what comes after the disk was closed goes nowhere: the caller has its memory back", async () => {
+  const half = (c: Buffer) => chunk(c, DATA, data(4096, 1024)).subarray(0, 20 + 8 + 512);
+  const path = peers.socket();
+  let late = () => {};
+  const listener = createServer((socket: Socket) => {
+    socket.on("error", () => {}).write(opened);
+    late = () => socket.write(Buffer.alloc(512, 7));
+    socket.on("data", (heard) => {
+      const at = heard.lastIndexOf(u32(0x25609513));
+      if (at >= 0 && heard.readUInt16BE(at + 6) === 0) {
+        socket.pause().write(half(heard.subarray(at + 8, at + 16)));
+      }
+    });
+  });
+  servers.push(listener);
+  await new Promise<void>((resolve) => listener.listen(path, resolve));
+  const disk = await connectNbd({ path });
+  const bytes = Buffer.alloc(1024, 1);
+  const read = expect(disk.read(4096, [bytes])).rejects.toMatchObject({ code: "EIO" });
+  while (bytes[511] !== 7) await new Promise((resolve) => setTimeout(resolve, 1));
+  // Nobody reads it over there, so that the goodbye behind it is not out at once.
+  const write = expect(disk.write(0, [Buffer.alloc(SIZE)])).rejects.toMatchObject({ code: "EIO" });
+  const closed = disk.close();
+  await read;
+  late();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(bytes.subarray(512).equals(Buffer.alloc(512, 1))).toBe(true);
+  await closed;
+  await write;
+});
+
 test("chunks may come in any order, with holes between, and an error among them", async () => {
   const parts = (c: Buffer) =>
     Buffer.concat([
