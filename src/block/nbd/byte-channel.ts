@@ -2,17 +2,23 @@
  * A connection's bytes, asked for by how many: both sides of NBD read headers
  * that say what follows, and payloads that belong into somebody's buffers.
  *
- * A payload is copied once, from what the socket gave into where it belongs;
- * nothing is put together first. What nobody has asked for is held up to a
- * limit, and then in the kernel, where it holds up the sender.
+ * A payload is copied once, from what the socket gave into where it belongs; or
+ * not at all, where the socket is one that takes `onread`: the kernel puts the
+ * bytes there. What nobody has asked for is held up to a limit, and then in the
+ * kernel, where it holds up the sender.
  *
  * Bytes are read by one caller at a time.
  */
+import type { OnReadOpts } from "node:net";
 import type { Duplex } from "node:stream";
 
 /** Bytes that are held before the socket is left alone. */
 const HOLD_BYTES = 2 ** 18;
 
+/** Bytes read at once where it is not known yet what they are. */
+const SCRATCH_BYTES = 2 ** 16;
+/** Less than this is better copied than read by a system call of its own. */
+const DIRECT_BYTES = 2 ** 14;
 const FAREWELL_MS = 2000;
 
 export class ByteChannel {
@@ -28,9 +34,12 @@ export class ByteChannel {
   #reject: (error: Error) => void = () => {};
   #failure: Error | undefined;
 
-  /** @param socket connected, and not read from yet */
-  constructor(socket: Duplex) {
-    this.#socket = socket;
+  /**
+   * @param open makes the socket, or returns one that was not read from yet. It need not be
+   *   connected. One that was made with `onread` cannot be replaced later
+   */
+  constructor(open: (onread: OnReadOpts) => Duplex) {
+    this.#socket = open(this.#direct());
     this.#listen();
   }
 
@@ -61,7 +70,8 @@ export class ByteChannel {
         this.#used = 0;
       }
     }
-    if (this.#held < HOLD_BYTES && this.#socket.isPaused()) this.#socket.resume();
+    if (this.#failure === undefined && this.#held < HOLD_BYTES && this.#socket.isPaused())
+      this.#socket.resume();
     if (this.#filled === bytes.length) return undefined;
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     this.#target = bytes;
@@ -140,20 +150,41 @@ export class ByteChannel {
       .on("error", this.#broken);
   }
 
-  readonly #take = (chunk: Uint8Array): void => {
+  /** For net.connect: which memory comes next, and what came into it. */
+  #direct(): OnReadOpts {
+    const scratch = new Uint8Array(SCRATCH_BYTES);
+    return {
+      buffer: () => {
+        const target = this.#target;
+        const isWorthIt = target !== undefined && target.length - this.#filled >= DIRECT_BYTES;
+        return isWorthIt ? target.subarray(this.#filled) : scratch;
+      },
+      callback: (length, bytes) => {
+        if (bytes === scratch) this.#take(scratch.subarray(0, length), true);
+        else this.#arrived(length);
+        return true;
+      },
+    };
+  }
+
+  /** Bytes have been put where they belong. */
+  #arrived(length: number): void {
+    this.#filled += length;
+    if (this.#target === undefined || this.#filled < this.#target.length) return;
+    this.#target = undefined;
+    this.#resolve();
+  }
+
+  readonly #take = (chunk: Uint8Array, isReused = false): void => {
     let rest = chunk;
     if (this.#target !== undefined) {
-      const missing = this.#target.length - this.#filled;
-      const part = missing < rest.length ? rest.subarray(0, missing) : rest;
+      const part = rest.subarray(0, this.#target.length - this.#filled);
       this.#target.set(part, this.#filled);
-      this.#filled += part.length;
-      if (part.length < missing) return;
+      this.#arrived(part.length);
       rest = rest.subarray(part.length);
-      this.#target = undefined;
-      this.#resolve();
     }
     if (rest.length === 0) return;
-    this.#chunks.push(rest);
+    this.#chunks.push(isReused ? rest.slice() : rest);
     this.#held += rest.length;
     if (this.#held >= HOLD_BYTES) this.#socket.pause();
   };
@@ -165,6 +196,8 @@ export class ByteChannel {
   #fail(error: Error): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
+    // The memory that the kernel was given next is its owner's again.
+    this.#socket.pause();
     if (this.#target === undefined) return;
     this.#target = undefined;
     this.#reject(error);

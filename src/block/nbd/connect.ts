@@ -1,5 +1,4 @@
 /** Connects to an NBD server and opens one of its exports. */
-import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { isNbdName, type NbdPlace, nbdPlaceText, parseNbdName } from "./address.ts";
 import { ByteChannel } from "./byte-channel.ts";
@@ -31,7 +30,7 @@ export interface NbdConnectOptions {
 
 const TIMEOUT_MS = 30_000;
 /** A peer that vanished without a word is noticed after some probes of TCP's. */
-const KEEP_ALIVE_MS = 15_000;
+const keepAliveInitialDelay = 15_000;
 
 /**
  * Opens an export.
@@ -56,8 +55,8 @@ async function openExport(
 ): Promise<NbdConnection> {
   const where = nbdPlaceText(place);
   const { connect } = await import("node:net");
-  const socket = connect({ ...place, ...("host" in place && { noDelay: true }) });
-  const channel = await connected(socket, where, timeoutMs);
+  const to = { ...place, ...("host" in place && { noDelay: true, keepAlive: true, keepAliveInitialDelay }) };
+  const channel = new ByteChannel((onread) => connect({ ...to, ...(tls === undefined && { onread }) }));
   const late = setTimeout(() => {
     channel.destroy(new NbdError(where, `no disk within ${timeoutMs / 1000} s`));
   }, timeoutMs);
@@ -99,23 +98,4 @@ function destination(target: string | NbdTarget, { tls }: NbdConnectOptions): De
     ...(verifyPeer !== undefined && { rejectUnauthorized: verifyPeer }),
   };
   return { place, exportName: address.exportName, tls: { ...named, ...tls } };
-}
-
-function connected(socket: Socket, where: string, timeoutMs: number): Promise<ByteChannel> {
-  return new Promise((resolve, reject) => {
-    const late = setTimeout(() => {
-      socket.destroy(new Error(`does not answer within ${timeoutMs / 1000} s`));
-    }, timeoutMs);
-    const failed = (error: Error) => {
-      clearTimeout(late);
-      reject(new NbdError(where, error.message));
-    };
-    socket.once("error", failed);
-    socket.once("connect", () => {
-      clearTimeout(late);
-      socket.off("error", failed);
-      socket.setKeepAlive(true, KEEP_ALIVE_MS);
-      resolve(new ByteChannel(socket));
-    });
-  });
 }

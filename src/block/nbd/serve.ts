@@ -140,7 +140,7 @@ export class NbdServer {
     const { remoteAddress, remotePort } = socket;
     const where =
       remoteAddress === undefined ? "nbd client" : `nbd client ${remoteAddress} port ${remotePort}`;
-    const channel = new ByteChannel(socket);
+    const channel = new ByteChannel(() => socket);
     const client = { where, hasExport: false };
     const session = this.#serve(channel, client)
       .catch((error: unknown) => {
