@@ -20,6 +20,8 @@ const library = { dir: "dist/library", format: "esm", chunkFileNames: "[name].js
 const minify = { compress: false, mangle: false, codegen: { removeWhitespace: true } };
 const command = { dir: "dist/bundle", format: "cjs", chunkFileNames: "[name].js", minify };
 const thread = { thread: "dist/threads/thread.js" };
+/** What a program that waits for an NBD server talks to. */
+const remoteThread = { "remote-thread": "dist/block/remote-thread.js" };
 
 /** Stands in every report, which is a copy of this code. */
 const NOTICE = `/*! vmexit, Apache-2.0. With Apache ECharts, (c) The Apache Software Foundation, Apache-2.0;
@@ -33,6 +35,8 @@ export default defineConfig([
   },
   { ...common, input: thread, output: library },
   { ...common, input: thread, output: command },
+  { ...common, input: remoteThread, output: library },
+  { ...common, input: remoteThread, output: command },
   {
     // For a browser, and with all that it needs: a report has one script and no other file.
     logLevel: "warn",

@@ -27,6 +27,9 @@ export const PACKAGES = [
   { name: "acpica-tools", command: "iasl", purpose: "test" },
   { name: "chromium", command: "chromium", purpose: "test" },
   { name: "gdb", command: "gdb", purpose: "test" },
+  { name: "libnbd-bin", command: "nbdcopy", purpose: "test" },
+  { name: "nbdkit", command: "nbdkit", purpose: "test" },
+  { name: "openssl", command: "openssl", purpose: "test" },
   { name: "qemu-utils", command: "qemu-img", purpose: "test" },
   { name: "clang-format", command: "clang-format", purpose: "check" },
 ];

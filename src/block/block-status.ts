@@ -9,6 +9,7 @@ import type { DiskImage } from "./image.ts";
 import { Qcow2Image } from "./qcow2/image.ts";
 import { RawDisk } from "./raw-disk.ts";
 import { ReadOnlyImage } from "./read-only-image.ts";
+import { RemoteDisk } from "./remote-disk.ts";
 
 /** A run of a disk that is stored in one way. Offsets and lengths are bytes. */
 export interface BlockStatus {
@@ -47,6 +48,7 @@ export function layerStatus(image: DiskImage, start: number, most: number, depth
   if (image instanceof Qcow2Image) return qcow2Status(image, start, most, depth);
   if (image instanceof RawDisk) return rawStatus(image, start, most, depth);
   if (image instanceof ReadOnlyImage) return readOnlyStatus(image, start, most, depth);
+  if (image instanceof RemoteDisk) return remoteStatus(image, start, most, depth);
   return { start, length: most, depth, allocated: true, zero: false, data: true, place: undefined };
 }
 
@@ -117,6 +119,12 @@ function readOnlyStatus(image: ReadOnlyImage, start: number, most: number, depth
   if (!image.parts.isSparselyStored || !isStored) return status;
   const written = holeOrData(file.nextData(host), () => file.nextHole(host), host, length);
   return { ...status, length: written.length, zero: written.hole };
+}
+
+function remoteStatus(disk: RemoteDisk, start: number, most: number, depth: number): BlockStatus {
+  const { length, zero, hole } = disk.extentAt(start, most);
+  const place = { path: disk.path, offset: start };
+  return { start, length, depth, allocated: true, zero, data: !hole, place };
 }
 
 function holeOrData(

@@ -5,6 +5,7 @@ import { HostFile } from "../sys/file.ts";
 import { EOPNOTSUPP } from "./backend.ts";
 import { lockImage } from "./file-lock.ts";
 import { ImageError } from "./image-error.ts";
+import { isNbdName } from "./nbd/address.ts";
 import { type CreateOptions, createQcow2 } from "./qcow2/create.ts";
 import type { Preallocation } from "./qcow2/preallocate.ts";
 
@@ -26,6 +27,9 @@ export type CreateImageOptions =
  * @throws {SystemError} if it cannot be written
  */
 export function createImage(path: string, options: CreateImageOptions): void {
+  if (isNbdName(path)) {
+    throw new ImageError(path, "an NBD server makes no disks; convert -n writes into one that is there");
+  }
   if (options.format === "qcow2") {
     const { format: _, ...rest } = options;
     const overwrite = existsSync(path);

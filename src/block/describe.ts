@@ -13,16 +13,17 @@ import { Qcow2Image } from "./qcow2/image.ts";
 import type { Snapshot } from "./qcow2/snapshot-table.ts";
 import { listSnapshots } from "./qcow2/snapshots.ts";
 import { ReadOnlyImage, type VmdkDescription } from "./read-only-image.ts";
+import { RemoteDisk } from "./remote-disk.ts";
 
 export interface ImageDescription {
   readonly path: string;
   readonly format: ImageFormat;
   /** Bytes of the disk. */
   readonly size: number;
-  /** Bytes that the host has stored for the file; an external data file is not counted. */
-  readonly storedBytes: number;
   /** Bytes that are allocated as one; undefined where nothing is allocated. */
   readonly clusterSize: number | undefined;
+  /** Bytes that the host has stored for the file; an external data file is not counted. Of a remote disk nobody knows. */
+  readonly storedBytes: number | undefined;
   /** Of qcow2 images. */
   readonly qcow2: Qcow2Description | undefined;
   /** Of VMDK images. */
@@ -53,7 +54,7 @@ export function describeImage(image: OpenedImage): ImageDescription {
     path,
     format,
     size,
-    storedBytes: stored(path),
+    storedBytes: image instanceof RemoteDisk ? undefined : stored(path),
     qcow2: undefined,
     vmdk: undefined,
   } as const;

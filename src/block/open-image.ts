@@ -2,13 +2,16 @@
 import { HostFile } from "../sys/file.ts";
 import { lockImage } from "./file-lock.ts";
 import { type ImageFormat, isReadOnlyFormat } from "./formats.ts";
+import { ImageError } from "./image-error.ts";
+import { isNbdName } from "./nbd/address.ts";
 import { openReadOnly, probeReadOnly } from "./open-read-only.ts";
 import type { Qcow2Image } from "./qcow2/image.ts";
 import { looksLikeQcow2, openQcow2, type Qcow2Options } from "./qcow2/open.ts";
 import { RawDisk } from "./raw-disk.ts";
 import type { ReadOnlyImage } from "./read-only-image.ts";
+import { RemoteDisk } from "./remote-disk.ts";
 
-export type OpenedImage = Qcow2Image | RawDisk | ReadOnlyImage;
+export type OpenedImage = Qcow2Image | RawDisk | ReadOnlyImage | RemoteDisk;
 
 export interface OpenImageOptions extends Qcow2Options {
   /**
@@ -25,13 +28,15 @@ export function probeFormat(path: string): ImageFormat {
 }
 
 /**
- * Opens an image and the files that it stands on, and locks them.
+ * Opens an image and the files that it stands on, and locks them; or a disk
+ * behind an NBD server (nbd://…), which is raw.
  *
  * @throws {ImageError} if it cannot be used, or somebody else uses it; if it is to
  *   be written and its format is only read
  * @throws {SystemError} if a file cannot be opened or read
  */
 export function openImage(path: string, options: OpenImageOptions = {}): OpenedImage {
+  if (isNbdName(path)) return openRemote(path, options);
   const { format = probeFormat(path), readOnly = false, lock = true, direct, durable } = options;
   if (format === "qcow2") return openQcow2(path, options);
   if (isReadOnlyFormat(format)) return openReadOnly(path, format, { ...options, readOnly, lock });
@@ -44,4 +49,14 @@ export function openImage(path: string, options: OpenImageOptions = {}): OpenedI
     raw.close();
     throw error;
   }
+}
+
+function openRemote(name: string, { format = "raw", readOnly = false }: OpenImageOptions): RemoteDisk {
+  if (format !== "raw") {
+    throw new ImageError(
+      name,
+      `behind an NBD server only raw disks are read; let the server open the ${format} image`,
+    );
+  }
+  return RemoteDisk.open(name, { readOnly });
 }

@@ -28,7 +28,10 @@ const COMMANDS: readonly Command[] = [
   {
     name: "img",
     help: "disk images, as with qemu-img: create, info, check, convert …; vmexit img --help",
-    run: async (argv) => (await import("./img/img.ts")).imgCommand(argv, process.stdout, process.stderr),
+    run: async (argv) => {
+      const { imgCommand } = await import("./img/img.ts");
+      return imgCommand(argv, process.stdout, process.stderr, onEndingSignal);
+    },
   },
   {
     name: "probe",

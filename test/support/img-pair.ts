@@ -30,6 +30,7 @@ export function ours(folder: string, args: readonly string[]): Answer {
   process.chdir(folder);
   try {
     const status = imgCommand(args, stdout, stderr);
+    if (typeof status !== "number") throw new Error(`vmexit img ${args[0]} does not end by itself`);
     const plain = (text: string) => text.replaceAll("vmexit img", "qemu-img");
     return { stdout: plain(stdout.text), stderr: plain(stderr.text), status };
   } finally {

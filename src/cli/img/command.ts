@@ -6,6 +6,8 @@ import type { Option } from "./options.ts";
 export interface ImgOutput {
   readonly stdout: Writable;
   readonly stderr: Writable;
+  /** Calls `listener` when somebody wants the command to end; without it, nobody does. */
+  readonly onSignal?: (listener: () => void) => void;
 }
 
 export interface ImgCommand {
@@ -15,8 +17,8 @@ export interface ImgCommand {
   readonly help: string;
   /** Rows for `--help`. */
   readonly options: readonly Pick<Option<never>, "names" | "argument" | "help">[];
-  /** Returns the exit status. @throws {ImgError} */
-  run(argv: readonly string[], output: ImgOutput): number;
+  /** Returns the exit status; a promise of it where there is somebody to wait for. @throws {ImgError} */
+  run(argv: readonly string[], output: ImgOutput): number | Promise<number>;
 }
 
 /** Printed as "vmexit img: MESSAGE"; the process ends with `status`. */

@@ -10,6 +10,7 @@ import { createImage } from "../../block/create-image.ts";
 import type { WritableFormat } from "../../block/formats.ts";
 import type { OpenedImage } from "../../block/open-image.ts";
 import { Qcow2Image } from "../../block/qcow2/image.ts";
+import { RemoteDisk } from "../../block/remote-disk.ts";
 import { splitKeyValues } from "../key-values.ts";
 import { backingPath, backingSize, checkBackingName } from "./backing.ts";
 import { type ImgCommand, ImgError, type ImgOutput } from "./command.ts";
@@ -253,7 +254,7 @@ function convertTo(
         targetOffset: from,
         sparse,
         compressed,
-        targetIsZero: draft.targetIsZero || (!existing && !target.file.isBlockDevice),
+        targetIsZero: draft.targetIsZero || (!existing && isNewFile(target)),
         ...(backing !== undefined && { sharedBytes: sharedBytes(path, backing, target, draft, creation) }),
         progress: (done) => progress.show((from + done) / total),
       });
@@ -301,6 +302,11 @@ function openTarget(path: string, format: WritableFormat, draft: ConvertDraft, i
   // What a new image stands on was named on the command line, or by it.
   const otherFiles = isNew ? "anywhere" : draft.otherFiles;
   return open(path, { ...fileOptions(), format, otherFiles }, { readOnly: false, durable: !isNew });
+}
+
+/** What was there on a device, or on a server, is still there. */
+function isNewFile(target: OpenedImage): boolean {
+  return !(target instanceof RemoteDisk || target.file.isBlockDevice);
 }
 
 /** Bytes of the disk below the target, which has what is below the source's own image. */

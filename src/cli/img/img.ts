@@ -16,9 +16,10 @@ import { info } from "./info.ts";
 import { map } from "./map.ts";
 import { optionLines } from "./options.ts";
 import { resize } from "./resize.ts";
+import { serve } from "./serve.ts";
 import { snapshot } from "./snapshot.ts";
 
-const COMMANDS: readonly ImgCommand[] = [create, info, check, convert, resize, snapshot, map, compare];
+const COMMANDS: readonly ImgCommand[] = [create, info, check, convert, resize, snapshot, map, compare, serve];
 
 /** Of qemu-img, and not here. */
 const NOT_HERE = ["amend", "bench", "bitmap", "commit", "dd", "measure", "rebase"];
@@ -26,8 +27,18 @@ const NOT_HERE = ["amend", "bench", "bitmap", "commit", "dd", "measure", "rebase
 const FAILED = 1;
 
 /** Runs `vmexit img COMMAND …`. Returns the exit status. */
-export function imgCommand(argv: readonly string[], stdout: Writable, stderr: Writable): number {
+export function imgCommand(
+  argv: readonly string[],
+  stdout: Writable,
+  stderr: Writable,
+  onSignal?: (listener: () => void) => void,
+): number | Promise<number> {
   const [word, ...rest] = argv;
+  const failed = (error: unknown): number => {
+    if (!isExpected(error)) throw error;
+    stderr.write(`vmexit img: ${error.message}\n`);
+    return error instanceof ImgError ? error.status : FAILED;
+  };
   try {
     if (word === undefined)
       throw new ImgError("Not enough arguments\nTry 'vmexit img --help' for more information");
@@ -41,11 +52,10 @@ export function imgCommand(argv: readonly string[], stdout: Writable, stderr: Wr
       stdout.write(commandHelp(command));
       return 0;
     }
-    return command.run(rest, { stdout, stderr });
+    const status = command.run(rest, { stdout, stderr, ...(onSignal && { onSignal }) });
+    return typeof status === "number" ? status : status.catch(failed);
   } catch (error) {
-    if (!isExpected(error)) throw error;
-    stderr.write(`vmexit img: ${error.message}\n`);
-    return error instanceof ImgError ? error.status : FAILED;
+    return failed(error);
   }
 }
 

@@ -72,13 +72,13 @@ function describeChain(top: string, draft: FileOptions): readonly ImageDescripti
   let options = draft;
   for (;;) {
     const found = describe(path, options);
+    const below = found.qcow2?.backingFile;
+    if (below === undefined) return [...images, found];
     const { dev, ino } = statSync(path, { bigint: true });
     if (seen.has(`${dev}:${ino}`)) throw new ImgError(`Backing file '${path}' creates an infinite loop.`);
     if (seen.size === MAX_CHAIN) throw new ImgError(`More than ${MAX_CHAIN} images are below '${top}'.`);
     seen.add(`${dev}:${ino}`);
     images.push(found);
-    const below = found.qcow2?.backingFile;
-    if (below === undefined) return images;
     try {
       path = resolveOtherFile(path, below, top, draft.otherFiles, "backing file");
     } catch (error) {
@@ -94,7 +94,7 @@ function textOf(image: ImageDescription): string {
     `image: ${path}`,
     `file format: ${format}`,
     `virtual size: ${sizeText(size)} (${size} bytes)`,
-    `disk size: ${sizeText(storedBytes)}`,
+    `disk size: ${storedBytes === undefined ? "unavailable" : sizeText(storedBytes)}`,
     ...(clusterSize === undefined ? [] : [`cluster_size: ${clusterSize}`]),
     ...(qcow2 === undefined ? [] : qcow2Lines(path, qcow2)),
     ...specificLines(specificOf(image)),
@@ -174,7 +174,7 @@ function jsonOf(image: ImageDescription): unknown {
     filename: path,
     ...(clusterSize !== undefined && { "cluster-size": clusterSize }),
     format,
-    "actual-size": storedBytes,
+    ...(storedBytes !== undefined && { "actual-size": storedBytes }),
     ...(specific !== undefined && {
       "format-specific": {
         type: format,
@@ -185,7 +185,7 @@ function jsonOf(image: ImageDescription): unknown {
       "full-backing-filename": backingPath(path, backingFile),
       "backing-filename": backingFile,
     }),
-    "dirty-flag": qcow2?.dirty ?? false,
+    ...(storedBytes !== undefined && { "dirty-flag": qcow2?.dirty ?? false }),
   };
 }
 

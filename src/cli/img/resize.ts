@@ -4,6 +4,7 @@ import type { OpenedImage } from "../../block/open-image.ts";
 import { Qcow2Image } from "../../block/qcow2/image.ts";
 import type { Preallocation } from "../../block/qcow2/preallocate.ts";
 import { resizeQcow2 } from "../../block/qcow2/resize.ts";
+import { RemoteDisk } from "../../block/remote-disk.ts";
 import { type ImgCommand, ImgError, type ImgOutput, usageError } from "./command.ts";
 import { preallocationNamed } from "./creation.ts";
 import {
@@ -102,6 +103,8 @@ function setSize(image: OpenedImage, size: number, preallocation: Preallocation)
       throw new ImgError("Can't resize a v2 image which has snapshots");
     }
     resizeQcow2(image, size, preallocation);
+  } else if (image instanceof RemoteDisk) {
+    throw new ImgError("Image format driver does not support resize");
   } else {
     if (preallocation === "metadata") throw new ImgError("Unsupported preallocation mode: metadata");
     lengthenRaw(image.file, size, preallocation);

@@ -1,0 +1,165 @@
+/**
+ * Disks that are no files: one that an HTTP server has, one in a Buffer.
+ *
+ * A disk is an object with a size and a method to read; what stands in front of
+ * it calls that when it needs bytes. HttpDisk fetches just the ranges that are
+ * asked for, so that an image of gigabytes is there at once; what is written
+ * goes to an overlay in memory, and is gone when the program ends.
+ *
+ * Here both are served to NBD clients, which needs no KVM:
+ *
+ *   npx tsc -b && node build/tools/examples/06-disk-from-http.js [URL]
+ *   qemu-io -f raw -c "read -v 0 64" nbd://127.0.0.1:…
+ *
+ * As a guest's drive, it is `createVm({ drives: [{ source: disk }] })`.
+ */
+import { createServer } from "node:http";
+import { type DiskSource, serveNbd } from "vmexit/block";
+
+const BLOCK = 64 * 1024; // what a write makes ours at once
+
+/** A disk in a Buffer. Its methods are done when they return, and need no promises. */
+class BufferDisk implements DiskSource {
+  readonly size: number;
+  readonly #bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.size = bytes.length;
+    this.#bytes = bytes;
+  }
+
+  read(offset: number, views: readonly Uint8Array[]): void {
+    let at = offset;
+    for (const view of views) {
+      view.set(this.#bytes.subarray(at, at + view.length));
+      at += view.length;
+    }
+  }
+
+  write(offset: number, views: readonly Uint8Array[]): void {
+    let at = offset;
+    for (const view of views) {
+      this.#bytes.set(view, at);
+      at += view.length;
+    }
+  }
+}
+
+/** A disk that an HTTP server has, under an overlay in memory. */
+class HttpDisk implements DiskSource {
+  readonly size: number;
+  readonly blockSize = 4096;
+  readonly #url: string;
+  /** Blocks that were written to, by number. A promise, as two writes may want one block at once. */
+  readonly #overlay = new Map<number, Promise<Uint8Array>>();
+
+  private constructor(url: string, size: number) {
+    this.#url = url;
+    this.size = size;
+  }
+
+  static async open(url: string): Promise<HttpDisk> {
+    const { ok, status, headers } = await fetch(url, { method: "HEAD" });
+    if (!ok) throw new Error(`${url}: the server says ${status}`);
+    if (headers.get("accept-ranges") !== "bytes") throw new Error(`${url}: the server has no range requests`);
+    const length = Number(headers.get("content-length"));
+    return new HttpDisk(url, length - (length % 512));
+  }
+
+  async read(offset: number, views: readonly Uint8Array[]): Promise<void> {
+    let at = offset;
+    for (const view of views) {
+      await this.#readInto(view, at);
+      at += view.length;
+    }
+  }
+
+  async write(offset: number, views: readonly Uint8Array[]): Promise<void> {
+    let at = offset;
+    for (const view of views) {
+      for (const { block, start, from, to } of parts(at, view.length)) {
+        const ours = await this.#own(block);
+        ours.set(view.subarray(from, to), start);
+      }
+      at += view.length;
+    }
+  }
+
+  /** Runs of blocks that nobody has written to are one request each. */
+  async #readInto(view: Uint8Array, offset: number): Promise<void> {
+    let remote: { from: number; to: number } | undefined;
+    const fetchRun = async () => {
+      if (remote !== undefined)
+        await this.#fetch(view.subarray(remote.from, remote.to), offset + remote.from);
+      remote = undefined;
+    };
+    for (const { block, start, from, to } of parts(offset, view.length)) {
+      const ours = this.#overlay.get(block);
+      if (ours === undefined) {
+        remote = { from: remote?.from ?? from, to };
+        continue;
+      }
+      await fetchRun();
+      view.set((await ours).subarray(start, start + to - from), from);
+    }
+    await fetchRun();
+  }
+
+  #own(block: number): Promise<Uint8Array> {
+    const known = this.#overlay.get(block);
+    if (known !== undefined) return known;
+    const bytes = new Uint8Array(Math.min(BLOCK, this.size - block * BLOCK));
+    const fetched = this.#fetch(bytes, block * BLOCK).then(() => bytes);
+    this.#overlay.set(block, fetched);
+    // A server that fails once may be asked again.
+    fetched.catch(() => this.#overlay.delete(block));
+    return fetched;
+  }
+
+  async #fetch(view: Uint8Array, offset: number): Promise<void> {
+    const range = `bytes=${offset}-${offset + view.length - 1}`;
+    const { status, body } = await fetch(this.#url, { headers: { range } });
+    if (status !== 206 || body === null) throw new Error(`${this.#url}: ${range}: the server says ${status}`);
+    let done = 0;
+    for await (const chunk of body) {
+      if (done + chunk.length > view.length) throw new Error(`${this.#url}: ${range}: the server sends more`);
+      view.set(chunk, done);
+      done += chunk.length;
+    }
+    if (done < view.length) throw new Error(`${this.#url}: ${range}: the server sends ${done} bytes only`);
+  }
+}
+
+/** The blocks under a range, and which of its bytes are in each. */
+function* parts(offset: number, length: number) {
+  for (let from = 0; from < length; ) {
+    const block = Math.floor((offset + from) / BLOCK);
+    const start = offset + from - block * BLOCK;
+    const to = Math.min(length, from + BLOCK - start);
+    yield { block, start, from, to };
+    from = to;
+  }
+}
+
+/** For those who have no URL at hand: a server of 1 MiB of text. */
+async function ownServer(): Promise<string> {
+  const disk = Buffer.alloc(2 ** 20, "A disk that an HTTP server has. ");
+  const server = createServer(({ headers }, response) => {
+    const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? "") ?? [];
+    const bytes = first === undefined ? disk : disk.subarray(Number(first), Number(last) + 1);
+    const lengths = { "accept-ranges": "bytes", "content-length": bytes.length };
+    response.writeHead(first === undefined ? 200 : 206, lengths).end(bytes);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "localhost", resolve));
+  const address = server.address();
+  return `http://localhost:${typeof address === "object" ? address?.port : ""}/`;
+}
+
+const disks = {
+  http: await HttpDisk.open(process.argv[2] ?? (await ownServer())),
+  buffer: new BufferDisk(Buffer.alloc(2 ** 20)),
+};
+for (const [name, disk] of Object.entries(disks)) {
+  const { uri } = await serveNbd(disk);
+  console.log(`${name}: ${disk.size} bytes at ${uri}`);
+}

@@ -1,0 +1,111 @@
+/**
+ * A disk that a program provides: in memory, behind a network, computed. What
+ * stands in front of it is a guest's device, an NBD server, or `vmexit img`.
+ *
+ * Unlike an image it may take its time: every method may return a promise.
+ */
+import { constants } from "node:os";
+import { EIO } from "./backend.ts";
+
+/**
+ * What a program implements. Offsets and lengths are bytes, multiples of 512,
+ * within `size`.
+ *
+ * A method that throws, or whose promise is rejected, has failed: the device
+ * sees an I/O error. The error's `code` ("ENOSPC") or `errno` says which one,
+ * as with Node's own errors; without, it is EIO.
+ *
+ * Several requests may be in flight at once, and may be completed in any order.
+ * Nobody asks for overlapping ones at the same time unless a guest does.
+ */
+export interface DiskSource {
+  /** Bytes, a multiple of 512. Asked for once. */
+  readonly size: number;
+  /** Without it a disk can be written if it has `write`. */
+  readonly readOnly?: boolean;
+  /** Bytes that are best written at once: a power of two, from 512 (the default) to 64 KiB. */
+  readonly blockSize?: number;
+  /**
+   * Fills all the views, one after the other, with the disk's bytes from `offset`
+   * on. The views may be used until the promise is settled, and not after that:
+   * they can be a guest's memory.
+   */
+  read(offset: number, views: readonly Uint8Array[]): void | Promise<void>;
+  /** The other way. A guest may change what is in the views at any time: look at a byte once. */
+  write?(offset: number, views: readonly Uint8Array[]): void | Promise<void>;
+  /** Puts what was written, and completed, on stable storage. Without it, every write is there when it completes. */
+  flush?(): void | Promise<void>;
+  /** The contents of a range are of no more use; what is read there afterwards is undefined. */
+  discard?(offset: number, length: number): void | Promise<void>;
+  /** Makes a range read as zeros; `mayUnmap` allows to give its storage back. Without it, zeros are written. */
+  writeZeroes?(offset: number, length: number, mayUnmap: boolean): void | Promise<void>;
+  /**
+   * How the disk is stored from `offset` on, as far as it goes on like that and
+   * `length` at most: what copies of sparse disks are made of. Without it,
+   * everything is data.
+   */
+  extentAt?(offset: number, length: number): SourceExtent | Promise<SourceExtent>;
+  /** Called once, when nothing is in flight. */
+  close?(): void | Promise<void>;
+}
+
+/** A run of a disk that is stored in one way. */
+export interface SourceExtent {
+  /** Bytes, at least 512. */
+  readonly length: number;
+  /** It reads as zeros. */
+  readonly zero: boolean;
+  /** Nothing is stored for it. */
+  readonly hole: boolean;
+}
+
+const SECTOR = 512;
+const MAX_BLOCK = 65536;
+
+/** What a source says of itself, checked and with defaults. */
+export interface SourceFacts {
+  /** Bytes, a multiple of 512. */
+  readonly size: number;
+  readonly readOnly: boolean;
+  readonly blockSize: number;
+}
+
+/** Looks at a source once. @throws {RangeError} for a size or block size that a disk cannot have */
+export function sourceFacts(source: DiskSource): SourceFacts {
+  const { size, blockSize = SECTOR, write } = source;
+  const readOnly = source.readOnly ?? write === undefined;
+  if (!Number.isSafeInteger(size) || size < 0 || size % SECTOR !== 0) {
+    throw new RangeError(`a disk of ${size} bytes: the size must be a multiple of ${SECTOR}`);
+  }
+  if (!isPowerOfTwo(blockSize) || blockSize < SECTOR || blockSize > MAX_BLOCK) {
+    throw new RangeError(
+      `a disk with blocks of ${blockSize} bytes: must be a power of two from ${SECTOR} to ${MAX_BLOCK}`,
+    );
+  }
+  if (!readOnly && write === undefined) {
+    throw new RangeError("a disk that is not read-only, but has no write method");
+  }
+  return { size, readOnly, blockSize };
+}
+
+const ERRNO: ReadonlyMap<string, number> = new Map(Object.entries(constants.errno));
+/** The kernel's limit (MAX_ERRNO, include/linux/err.h). */
+const MAX_ERRNO = 4095;
+
+/** -errno for what a source threw: by its `errno`, negative or positive; by its `code`; or -EIO. */
+export function errnoOf(error: unknown): number {
+  if (!(error instanceof Error)) return EIO;
+  if ("errno" in error && typeof error.errno === "number") {
+    const errno = Math.abs(error.errno);
+    if (Number.isInteger(errno) && errno > 0 && errno <= MAX_ERRNO) return -errno;
+  }
+  if ("code" in error && typeof error.code === "string") {
+    const errno = ERRNO.get(error.code);
+    if (errno !== undefined) return -errno;
+  }
+  return EIO;
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return Number.isSafeInteger(value) && value > 0 && 2 ** Math.round(Math.log2(value)) === value;
+}

@@ -1,0 +1,81 @@
+/** Between a client and a server of a unix socket: changes what one of them says, as a seed has it. */
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { random } from "./random.ts";
+
+/** After this long without a byte somebody waits for what will not come. */
+const SILENCE_MS = 50;
+
+export class CorruptingProxy {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  /**
+   * @param spoilt whose bytes are changed
+   * @param most bytes between two changes; the first is within them, too
+   */
+  constructor(path: string, target: string, spoilt: "client" | "server", seed: number, most: number) {
+    const next = random(seed);
+    this.#server = createServer((client) => {
+      const server = connect(target);
+      const spoil = new Spoiler(next, most);
+      this.#join(client, server, spoilt === "client" ? spoil : undefined);
+      this.#join(server, client, spoilt === "server" ? spoil : undefined);
+      for (const socket of [client, server]) socket.setTimeout(SILENCE_MS, () => this.#end(client, server));
+    }).listen(path);
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #join(from: Socket, to: Socket, spoil: Spoiler | undefined): void {
+    this.#sockets.add(from);
+    from.on("error", () => {});
+    from.on("close", () => {
+      this.#sockets.delete(from);
+      to.destroy();
+    });
+    from.on("data", (chunk) => {
+      if (!to.destroyed) to.write(spoil?.apply(chunk) ?? chunk);
+    });
+  }
+
+  #end(...sockets: Socket[]): void {
+    for (const socket of sockets) socket.destroy();
+  }
+}
+
+/** Changes a byte here and there; sometimes some are missing, or there are more. */
+class Spoiler {
+  readonly #next: () => number;
+  readonly #most: number;
+  #until: number;
+
+  constructor(next: () => number, most: number) {
+    this.#next = next;
+    this.#most = most;
+    this.#until = this.#number(most);
+  }
+
+  apply(chunk: Buffer): Buffer {
+    let bytes = Buffer.from(chunk);
+    while (this.#until < bytes.length) {
+      const at = this.#until;
+      const kind = this.#number(5);
+      if (kind === 0)
+        bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1 + this.#number(8))]);
+      else if (kind === 1) {
+        const more = Buffer.alloc(1 + this.#number(8), this.#number(256));
+        bytes = Buffer.concat([bytes.subarray(0, at), more, bytes.subarray(at)]);
+      } else bytes[at] = kind === 2 ? 0xff : this.#number(256);
+      this.#until = at + 9 + this.#number(this.#most);
+    }
+    this.#until -= bytes.length;
+    return bytes;
+  }
+
+  #number(below: number): number {
+    return Math.floor(this.#next() * below);
+  }
+}
