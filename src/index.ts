@@ -1,5 +1,10 @@
 /** The public API, by name. */
 export { OptionError } from "./base/errors.ts";
+export type { DiskSource, SourceExtent } from "./block/disk-source.ts";
+export { ImageError } from "./block/image-error.ts";
+export { NbdError } from "./block/nbd/nbd-error.ts";
+export type { Snapshot } from "./block/qcow2/snapshot-table.ts";
+export type { ThrottleLimits } from "./block/throttle.ts";
 export { BootError } from "./boot/plan.ts";
 export type { GdbPlace, GdbServer } from "./gdb/server.ts";
 export { KvmError } from "./kvm/errors.ts";
@@ -27,6 +32,7 @@ export { type CutRecord, type ReadRecord, readTrace, TraceError } from "./trace/
 export type { GuestCpu, Registers, RegistersChange } from "./vm/guest-cpu.ts";
 export type { MemoryNode, MemoryTree } from "./vm/memory-tree.ts";
 export type {
+  CacheMode,
   DeviceHandlers,
   DeviceOptions,
   DriveOptions,
@@ -45,4 +51,5 @@ export {
   VmError,
   type VmState,
 } from "./vm/virtual-machine.ts";
+export { DriveError, type VmDrive } from "./vm/vm-drive.ts";
 export type { VmMemory } from "./vm/vm-memory.ts";

@@ -36,6 +36,11 @@ export class Control {
     return Atomics.load(this.#words, REQUEST);
   }
 
+  /** True once the thread is asked to end, which is final. */
+  get ending(): boolean {
+    return this.requested === END;
+  }
+
   /** True unless the thread is asked for something else than to run. */
   get running(): boolean {
     return this.requested === RUN;

@@ -3,7 +3,8 @@
  * size, snapshots inside its image. Carried out by the io thread between two
  * batches of requests, when none of the drive's is under way.
  */
-import type { GuestDisk } from "../block/guest-disk.ts";
+import type { BlockBackend } from "../block/backend.ts";
+import { GuestDisk } from "../block/guest-disk.ts";
 import { ImageError } from "../block/image-error.ts";
 import { Qcow2Image } from "../block/qcow2/image.ts";
 import { resizeQcow2 } from "../block/qcow2/resize.ts";
@@ -18,12 +19,19 @@ import type { DriveOrder, Message } from "./shared.ts";
 /** Obeys, and returns what to answer: a failure becomes part of it. */
 export function carryOut(
   order: DriveOrder,
-  disk: GuestDisk,
+  disk: BlockBackend,
   device: VirtioBlk,
   runner: QueueRunner,
 ): Message {
   const { id, task } = order;
   try {
+    if (!(disk instanceof GuestDisk)) {
+      return {
+        kind: "answer",
+        id,
+        failure: { code: "EIMAGE", message: "the program's own disk is no image" },
+      };
+    }
     disk.drain();
     switch (task.kind) {
       case "resize":

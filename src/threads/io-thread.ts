@@ -5,8 +5,8 @@
  */
 import { randomFillSync } from "node:crypto";
 import { Arena } from "../base/arena.ts";
+import type { BlockBackend } from "../block/backend.ts";
 import { openDrive } from "../block/drive.ts";
-import type { GuestDisk } from "../block/guest-disk.ts";
 import { Throttle } from "../block/throttle.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
 import { hostClock } from "../machine/clock.ts";
@@ -21,6 +21,7 @@ import type { DeviceReport } from "../virtio/device.ts";
 import { QueueRunner } from "../virtio/queue-runner.ts";
 import { blocks } from "./blocks.ts";
 import { carryOut } from "./drive-orders.ts";
+import { ProgramDisk, type ProgramRequest } from "./program-disk.ts";
 import type { DriveOrder, IoRole, Message, ThreadData } from "./shared.ts";
 
 /** epoll tag of the wake-up event. Doorbells count from 0, and disks follow them. */
@@ -40,16 +41,26 @@ export function runIoThread(
   const memory = new GuestMemory(ram, spec.ram);
   const report = (what: DeviceReport) => post({ kind: "report", ...what });
   const interrupts = data.interrupts.map((token) => EventFd.attach(token));
-  const disks: GuestDisk[] = [];
+  const disks: BlockBackend[] = [];
+
+  const open = (index: number, name: string): BlockBackend => {
+    const { storage } = role.drives[index];
+    if (storage.kind === "program") {
+      const ask = (tag: number, request: ProgramRequest) =>
+        post({ kind: "disk", drive: index, tag, request });
+      return new ProgramDisk(storage.program, control, ask);
+    }
+    const note = (message: string) => report({ device: name, code: "NOTE", message });
+    return openDrive(storage.image, { ram, memory, tags: spec.drives[index].queues * QUEUE_SIZE, note });
+  };
 
   const host: Host = {
     ...unplugged,
     clock: hostClock,
     interrupt: (slot) => ({ pulse: () => interrupts[slot].signal() }),
     disk: (index, name) => {
-      const { image, rerror, werror, throttling } = role.drives[index];
-      const note = (message: string) => report({ device: name, code: "NOTE", message });
-      const backend = openDrive(image, { ram, memory, tags: spec.drives[index].queues * QUEUE_SIZE, note });
+      const { rerror, werror, throttling } = role.drives[index];
+      const backend = open(index, name);
       disks.push(backend);
       const throttle = throttling === undefined ? undefined : new Throttle(throttling);
       const now = () => performance.now();

@@ -7,6 +7,7 @@ import type { Snapshot } from "../block/qcow2/snapshot-table.ts";
 import type { ThrottleLimits } from "../block/throttle.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import type { ErrorPolicy } from "../virtio/blk-requests.ts";
+import type { ProgramDiskData, ProgramRequest } from "./program-disk.ts";
 
 /** Everything a thread needs to make its own copy of the machine. Numbers named after handles are tokens. */
 export interface ThreadData {
@@ -41,7 +42,9 @@ export interface IoRole {
 
 /** A drive as the io thread serves it. */
 export interface IoDrive {
-  readonly image: DriveImage;
+  readonly storage:
+    | { readonly kind: "image"; readonly image: DriveImage }
+    | { readonly kind: "program"; readonly program: ProgramDiskData };
   readonly rerror: ErrorPolicy;
   readonly werror: ErrorPolicy;
   readonly throttling: ThrottleLimits | undefined;
@@ -96,6 +99,8 @@ export type Message =
   | { readonly kind: "debug"; readonly stop: DebugStop }
   /** A device met something that its user should know: a broken queue, an I/O error of the host. */
   | { readonly kind: "report"; readonly device: string; readonly code: string; readonly message: string }
+  /** The program's own disk `drive` is asked; its answer goes to the disk's ResultRing. */
+  | { readonly kind: "disk"; readonly drive: number; readonly tag: number; readonly request: ProgramRequest }
   /** The io thread obeyed an order, or could not. */
   | ({ readonly kind: "answer" } & DriveAnswer)
   | {

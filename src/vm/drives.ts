@@ -4,74 +4,127 @@
  * a reset.
  */
 import { OptionError } from "../base/errors.ts";
+import { type DiskSource, sourceFacts } from "../block/disk-source.ts";
 import { type DriveImage, describeDrive } from "../block/drive.ts";
 import { isReadOnlyFormat } from "../block/formats.ts";
+import { isNbdName } from "../block/nbd/address.ts";
 import { probeFormat } from "../block/open-image.ts";
 import { TemporaryOverlay } from "../block/temporary-overlay.ts";
 import type { IoDrive } from "../threads/shared.ts";
-import type { BlkDisk } from "../virtio/blk.ts";
+import { type BlkDisk, QUEUE_SIZE } from "../virtio/blk.ts";
+import type { ProgramDiskPort } from "./program-disks.ts";
 import type { CheckedDrive } from "./validate-drive.ts";
 
-export class Drives {
-  readonly #drives: readonly CheckedDrive[];
-  /** By drive. */
-  readonly #overlays: (TemporaryOverlay | undefined)[] = [];
+/** One drive, and what was opened for the machine's life. */
+interface Drive {
+  readonly options: CheckedDrive;
+  readonly overlay?: TemporaryOverlay;
+  /** In place of a file: the program's own, or an NBD export. */
+  readonly source?: DiskSource;
+}
 
-  /** @throws {SystemError} for a file that cannot be opened; {ImageError} for an image that cannot be used */
-  constructor(drives: readonly CheckedDrive[]) {
-    this.#drives = drives;
+/** Makes the port of a source for one power cycle. */
+export type PlugSource = (drive: number, source: DiskSource, tags: number) => ProgramDiskPort;
+
+export class Drives {
+  readonly #drives: Drive[] = [];
+
+  private constructor() {}
+
+  /**
+   * Opens what lasts as long as the machine.
+   * @throws {SystemError} for a file that cannot be opened; {ImageError} for an image that cannot be used;
+   *   {NbdError} for an export that is not there
+   */
+  static async open(options: readonly CheckedDrive[]): Promise<Drives> {
+    const drives = new Drives();
     try {
-      drives.forEach((drive, n) => {
-        if (drive.format === undefined) refuseOtherFormats(drive.file, `drives[${n}].file`);
-        const overlay = drive.snapshot
-          ? new TemporaryOverlay(describeDrive(this.#imageOf(drive, n)).size)
-          : undefined;
-        this.#overlays.push(overlay);
-      });
+      for (const [n, drive] of options.entries()) drives.#drives.push(await openDrive(drive, n));
+      return drives;
     } catch (error) {
-      this.close();
+      drives.close();
       throw error;
     }
   }
 
-  /** As the guest will find them. @throws as the constructor: an image may have changed meanwhile */
+  /** As the guest will find them. @throws as `open`: an image may have changed meanwhile */
   get disks(): BlkDisk[] {
-    return this.#drives.map((drive, n) => {
-      const { readOnly, serial, queues, writeCache } = drive;
-      const { size, blockSize } = describeDrive(this.#imageOf(drive, n));
-      return { size, blockSize, readOnly, serial, queues, writeCache };
+    return this.#drives.map((drive) => {
+      const { serial, queues, writeCache, readOnly } = drive.options;
+      const facts = drive.source === undefined ? describeDrive(imageOf(drive)) : sourceFacts(drive.source);
+      const { size, blockSize } = facts;
+      const refuses = drive.source !== undefined && sourceFacts(drive.source).readOnly;
+      return { size, blockSize, readOnly: readOnly || refuses, serial, queues, writeCache };
     });
   }
 
-  /** As the io thread serves them. */
-  get served(): IoDrive[] {
-    return this.#drives.map((drive, n) => {
-      const { rerror, werror, throttling } = drive;
-      return { image: this.#imageOf(drive, n), rerror, werror, throttling };
+  /** As the io thread serves them in one power cycle. */
+  serve(plug: PlugSource): { served: IoDrive[]; ports: (ProgramDiskPort | undefined)[] } {
+    const ports = this.#drives.map(({ options, source }, n) =>
+      source === undefined ? undefined : plug(n, source, options.queues * QUEUE_SIZE),
+    );
+    const served = this.#drives.map((drive, n): IoDrive => {
+      const { rerror, werror, throttling } = drive.options;
+      const program = ports[n]?.data;
+      const storage =
+        program === undefined
+          ? ({ kind: "image", image: imageOf(drive) } as const)
+          : ({ kind: "program", program } as const);
+      return { storage, rerror, werror, throttling };
     });
+    return { served, ports };
   }
 
-  /** When no thread uses them any more. */
+  /** When no thread uses them any more. Disks that fail to close have nobody left to be told. */
   close(): void {
-    for (const overlay of this.#overlays) overlay?.close();
-    this.#overlays.length = 0;
+    for (const { overlay, source } of this.#drives) {
+      overlay?.close();
+      void (async () => source?.close?.())().catch(() => {});
+    }
+    this.#drives.length = 0;
   }
+}
 
-  #imageOf(drive: CheckedDrive, n: number): DriveImage {
-    const {
-      file,
-      format = "raw",
-      readOnly,
-      otherFiles,
-      direct,
-      durable,
-      engine,
-      discards,
-      detectZeroes,
-    } = drive;
-    const overlay = this.#overlays[n]?.path;
-    return { file, format, readOnly, otherFiles, direct, durable, engine, discards, detectZeroes, overlay };
+async function openDrive(options: CheckedDrive, n: number): Promise<Drive> {
+  const { file, source, format, snapshot } = options;
+  if (source !== undefined) return { options, source };
+  if (isNbdName(file)) {
+    // Loaded now: most machines have no disk behind a network, and all of them start sooner.
+    const { connectNbd } = await import("../block/nbd/connect.ts");
+    return { options, source: await connectNbd(file, { reconnectDelayMs: RECONNECT_MS }) };
   }
+  if (format === undefined) refuseOtherFormats(file, `drives[${n}].file`);
+  if (!snapshot) return { options };
+  return { options, overlay: new TemporaryOverlay(describeDrive(imageOf({ options })).size) };
+}
+
+/** How long a guest's requests wait for a server that went away to come back. */
+const RECONNECT_MS = 10_000;
+
+function imageOf({ options, overlay }: Drive): DriveImage {
+  const {
+    file,
+    format = "raw",
+    readOnly,
+    otherFiles,
+    direct,
+    durable,
+    engine,
+    discards,
+    detectZeroes,
+  } = options;
+  return {
+    file,
+    format,
+    readOnly,
+    otherFiles,
+    direct,
+    durable,
+    engine,
+    discards,
+    detectZeroes,
+    overlay: overlay?.path,
+  };
 }
 
 /** A guest would see the image's own tables as its disk, and destroy them with its first write. */

@@ -1,6 +1,7 @@
 /**
  * What a caller of createVm may say, and what it means. validate.ts checks it.
  */
+import type { DiskSource } from "../block/disk-source.ts";
 import type { DetectZeroes } from "../block/guest-disk.ts";
 import type { ThrottleLimits } from "../block/throttle.ts";
 import type { AsyncEngine } from "../sys/async-io.ts";
@@ -12,8 +13,10 @@ export type CacheMode = (typeof CACHE_MODES)[number];
 
 /** A disk. */
 export interface DriveOptions {
-  /** Path of a file or a block device. */
+  /** Path of a file or a block device, or an NBD export: "nbd://host/export". Either this or `source` is given. */
   readonly file?: string;
+  /** A disk that the program provides. It runs on the caller's thread, and is closed with the machine. */
+  readonly source?: DiskSource;
   /**
    * How the disk is stored in the file. Without it "raw", and then the file must not look like
    * another format. All but raw and qcow2 need `readOnly`.

@@ -8,6 +8,7 @@
  */
 import { Arena } from "../base/arena.ts";
 import type { ByteRing } from "../base/ring.ts";
+import { sourceFacts } from "../block/disk-source.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
 import type { Uart16550 } from "../devices/uart16550.ts";
 import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
@@ -34,6 +35,7 @@ import { Board } from "./board.ts";
 import type { Drives } from "./drives.ts";
 import { load } from "./loader.ts";
 import type { DeviceHandlers, UnclaimedAccess } from "./options.ts";
+import { ProgramDiskPort } from "./program-disks.ts";
 import type { Receive } from "./serial-port.ts";
 import { countStats, type VmStats } from "./stats.ts";
 import { type CycleCounters, TraceTap } from "./trace-tap.ts";
@@ -77,6 +79,8 @@ export class PowerCycle {
   readonly #shared: Blocks;
   readonly #microvm: Microvm;
   readonly #threads: ThreadGroup;
+  /** By drive, where it is the program's own. */
+  #disks: readonly (ProgramDiskPort | undefined)[] = [];
   /** Those that the io thread has not answered, by their ids. */
   readonly #orders = new Map<number, (answer: DriveAnswer) => void>();
   #lastOrder = 0;
@@ -187,11 +191,17 @@ export class PowerCycle {
     this.cut();
     await this.#threads.end(meanwhile);
     this.#over = true;
+    for (const disk of this.#disks) disk?.close();
     for (const [id, answer] of this.#orders) answer({ id, failure: ENDED });
     this.#orders.clear();
     this.#kernel = this.#board.counters();
     this.#listener.closing(this);
     this.#board.close();
+  }
+
+  /** Settles when the program's own disks have nothing more to do for this cycle. */
+  async disksIdle(): Promise<void> {
+    await Promise.all(this.#disks.map((disk) => disk?.idle()));
   }
 
   pressPowerButton(): void {
@@ -233,6 +243,11 @@ export class PowerCycle {
   ): ThreadGroup {
     const { spec } = this;
     const board = this.#board;
+    const { served, ports } = drives.serve((drive, source, tags) => {
+      const failed = (message: string) => this.#listener.report(`virtio-blk${drive}`, "EIO", message, this);
+      return new ProgramDiskPort(source, sourceFacts(source), board.memory, tags, failed);
+    });
+    this.#disks = ports;
     const data = (role: Role): ThreadData => ({
       spec,
       state,
@@ -255,7 +270,7 @@ export class PowerCycle {
         data: data({
           kind: "io",
           doorbells: board.doorbells.map((queues) => queues.map((event) => event.token)),
-          drives: drives.served,
+          drives: served,
         }),
         control: this.#shared.io,
         kick: () => board.ioWake.signal(),
@@ -287,6 +302,9 @@ export class PowerCycle {
         return;
       case "report":
         listener.report(message.device, message.code, message.message, this);
+        return;
+      case "disk":
+        this.#disks[message.drive]?.ask(message.tag, message.request);
         return;
       case "answer":
         this.#orders.get(message.id)?.(message);

@@ -1,7 +1,9 @@
 /** Checks what a caller says of a drive, and puts QEMU's words for it into what each part of a disk does. */
 import { OptionError } from "../base/errors.ts";
+import { type DiskSource, sourceFacts } from "../block/disk-source.ts";
 import { DRIVE_FORMATS, type DriveFormat } from "../block/drive.ts";
 import { DETECT_ZEROES, type DetectZeroes } from "../block/guest-disk.ts";
+import { isNbdName } from "../block/nbd/address.ts";
 import { THROTTLE_LIMITS, type ThrottleLimits } from "../block/throttle.ts";
 import { ASYNC_ENGINES, type AsyncEngine } from "../sys/async-io.ts";
 import { ERROR_POLICIES, type ErrorPolicy } from "../virtio/blk-requests.ts";
@@ -13,6 +15,7 @@ const MAX_QUEUES = 64;
 
 const DRIVE_KEYS = {
   file: "string",
+  source: "object",
   format: "string",
   otherFiles: "string",
   readOnly: "boolean",
@@ -29,6 +32,8 @@ const DRIVE_KEYS = {
   snapshot: "boolean",
 } as const;
 
+const IMAGE_ONLY = ["otherFiles", "snapshot", "aio", "detectZeroes"] as const;
+
 const LIMIT_KEYS = Object.fromEntries(THROTTLE_LIMITS.map((name) => [name, "number" as const]));
 
 /** What cache= stands for. */
@@ -42,7 +47,9 @@ const CACHE: Record<CacheMode, { direct: boolean; writeCache: boolean; durable: 
 
 /** A drive with every default but the format's: unless it is named, the image must not look like another. */
 export interface CheckedDrive {
+  /** "" if there is a source. */
   readonly file: string;
+  readonly source: DiskSource | undefined;
   readonly format: DriveFormat | undefined;
   readonly otherFiles: "folder" | "anywhere";
   readonly readOnly: boolean;
@@ -64,7 +71,10 @@ export interface CheckedDrive {
 export function checkDrive(drive: DriveOptions, index: number, cpus: number): CheckedDrive {
   const where = `drives[${index}]`;
   checkKeys(where, drive, DRIVE_KEYS);
-  if (drive.file === undefined || drive.file === "") throw new OptionError(`${where}.file: missing`);
+  const { file = "", source } = drive;
+  if (source === undefined && file === "") throw new OptionError(`${where}.file: missing`);
+  if (source !== undefined || isNbdName(file)) refuseImageOptions(drive, where);
+  if (source !== undefined) checkSource(source, `${where}.source`);
   const serial = drive.serial ?? `vmexit-${index}`;
   if (serial.length > MAX_SERIAL_NAME || !/^[\x20-\x7e]*$/.test(serial)) {
     throw new OptionError(`${where}.serial: ${JSON.stringify(serial)} is not at most 20 characters of ASCII`);
@@ -78,10 +88,11 @@ export function checkDrive(drive: DriveOptions, index: number, cpus: number): Ch
     );
   }
   return {
-    file: drive.file,
+    file,
+    source,
     format: drive.format === undefined ? undefined : oneOf(`${where}.format`, drive.format, DRIVE_FORMATS),
     otherFiles: oneOf(`${where}.otherFiles`, drive.otherFiles ?? "folder", ["folder", "anywhere"]),
-    readOnly: drive.readOnly ?? false,
+    readOnly: drive.readOnly ?? (source !== undefined && sourceFacts(source).readOnly),
     serial,
     queues: integer(`${where}.queues`, drive.queues ?? Math.min(cpus, MAX_QUEUES), 1, MAX_QUEUES),
     writeCache: drive.writeCache ?? writeCache,
@@ -96,6 +107,31 @@ export function checkDrive(drive: DriveOptions, index: number, cpus: number): Ch
       drive.throttling === undefined ? undefined : checkLimits(drive.throttling, `${where}.throttling`),
     snapshot: drive.snapshot ?? false,
   };
+}
+
+/** What only an image file has a meaning for. */
+function refuseImageOptions(drive: DriveOptions, where: string): void {
+  if (drive.source !== undefined && drive.file !== undefined) {
+    throw new OptionError(`${where}: give either file or source`);
+  }
+  const format = drive.format !== undefined && drive.format !== "raw";
+  const wrong = format
+    ? "format"
+    : IMAGE_ONLY.find((key) => drive[key] !== undefined && drive[key] !== false);
+  if (wrong === undefined) return;
+  const what = drive.source === undefined ? "a disk behind an NBD server" : "a disk of the program's own";
+  throw new OptionError(`${where}.${wrong}: ${what} is no image file; leave this out`);
+}
+
+function checkSource(source: DiskSource, where: string): void {
+  if (typeof source.read !== "function")
+    throw new OptionError(`${where}.read: missing; give { size, read, … }`);
+  try {
+    sourceFacts(source);
+  } catch (error) {
+    if (error instanceof RangeError) throw new OptionError(`${where}: ${error.message}`);
+    throw error;
+  }
 }
 
 function checkLimits(limits: ThrottleLimits, where: string): ThrottleLimits {

@@ -77,10 +77,18 @@ const PANIC_TAIL = 4096;
  * wait. Nothing of the guest has run.
  *
  * @throws {OptionError} for options that cannot be, {BootError} for a kernel or
- *   initrd that cannot be started, {SystemError} for files and KVM.
+ *   initrd that cannot be started, {SystemError} for files and KVM, {ImageError}
+ *   and {NbdError} for disks.
  */
 export async function createVm(options: VmOptions): Promise<VirtualMachine> {
-  return new VirtualMachine(checkOptions(options));
+  const checked = checkOptions(options);
+  const drives = await Drives.open(checked.drives);
+  try {
+    return new VirtualMachine(checked, drives);
+  } catch (error) {
+    drives.close();
+    throw error;
+  }
 }
 
 export class VirtualMachine extends EventEmitter<VmEvents> {
@@ -111,20 +119,15 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   #panic: string | undefined;
   #tail = "";
 
-  constructor(options: CheckedOptions) {
+  constructor(options: CheckedOptions, drives: Drives) {
     super();
     this.#options = options;
     this.name = options.name;
     this.exited = new Promise((resolve) => {
       this.#resolveExited = resolve;
     });
-    this.#images = new Drives(options.drives);
-    try {
-      this.#cycle = new PowerCycle(options, this.#images, this.#listener());
-    } catch (error) {
-      this.#images.close();
-      throw error;
-    }
+    this.#images = drives;
+    this.#cycle = new PowerCycle(options, drives, this.#listener());
     this.serials = this.#cycle.receivers.map((_, n) => new SerialPort(`${this.name} serial${n}`));
     this.vcpus = Array.from({ length: options.cpus }, (_, n) => {
       return new GuestCpu(n, (doing) => this.#standing(doing).vcpus[n]);
@@ -331,6 +334,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   async #startOver(paused = false): Promise<void> {
     await this.#endCycle();
+    await this.#cycle.disksIdle(); // a late write of the guest that was must not meet one of the next
     const done = this.stats();
     this.#panic = undefined;
     try {

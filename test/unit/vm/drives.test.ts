@@ -21,13 +21,18 @@ function image(name: string, head: string | Uint8Array, size = 4096): string {
 }
 
 /** What a guest would find. */
-function disksOf(...drives: DriveOptions[]) {
-  return new Drives(checkOptions({ kernel: "k", drives }).drives).disks;
+async function disksOf(...drives: DriveOptions[]) {
+  const opened = await Drives.open(checkOptions({ kernel: "k", drives }).drives);
+  try {
+    return opened.disks;
+  } finally {
+    opened.close();
+  }
 }
 
-test("a raw image's size is the disk's, rounded up to whole sectors", () => {
+test("a raw image's size is the disk's, rounded up to whole sectors", async () => {
   const file = image("odd.img", "", 1000);
-  const drives = disksOf({ file });
+  const drives = await disksOf({ file });
   expect(drives).toMatchObject([{ size: 1024, readOnly: false, queues: 1, writeCache: true }]);
 });
 
@@ -37,43 +42,43 @@ test.each([
   ["vmdk", "# Disk DescriptorFile\nversion=1\n"],
   ["vpc", "conectix"],
   ["vhdx", "vhdxfile"],
-])("a %s image is not given to a guest as raw bytes unless format says so", (format, head) => {
+])("a %s image is not given to a guest as raw bytes unless format says so", async (format, head) => {
   const file = image(`${format}.img`, head);
-  expect(() => disksOf({ file })).toThrow(
+  await expect(disksOf({ file })).rejects.toThrow(
     `drives[0].file: "${file}" is a ${format} image; say format "${format}" ${format === "qcow2" ? "" : "and read-only "}to use it`,
   );
-  expect(disksOf({ file, format: "raw" })).toHaveLength(1);
+  expect(await disksOf({ file, format: "raw" })).toHaveLength(1);
 });
 
-test("a qcow2 image's disk is as large as the image says, not as its file", () => {
+test("a qcow2 image's disk is as large as the image says, not as its file", async () => {
   const file = join(folder, "disk.qcow2");
   createQcow2(file, { size: 5 * 2 ** 30 });
-  const drives = disksOf({ file, format: "qcow2" });
+  const drives = await disksOf({ file, format: "qcow2" });
   expect(drives).toMatchObject([{ size: 5 * 2 ** 30, blockSize: 4096 }]);
 });
 
-test("a VDI image is a guest's drive if the guest may not write to it", () => {
+test("a VDI image is a guest's drive if the guest may not write to it", async () => {
   const file = join(folder, "disk.vdi");
   qemuImg("create", "-q", "-f", "vdi", file, "3M");
   const drive = { file, format: "vdi" } as const;
-  const drives = disksOf({ ...drive, readOnly: true });
+  const drives = await disksOf({ ...drive, readOnly: true });
   expect(drives).toMatchObject([{ size: 3 * 2 ** 20, readOnly: true }]);
-  expect(() => disksOf(drive)).toThrow("images of the format vdi are only read");
+  await expect(disksOf(drive)).rejects.toThrow("images of the format vdi are only read");
 });
 
 test.each(["raw", "qcow2"] as const)(
   "a %s image that another program writes to is refused at once",
-  (format) => {
+  async (format) => {
     const file = join(folder, `used.${format}`);
     createQcow2(file, { size: 2 ** 20 });
     using _ = openQcow2(file);
-    expect(() => disksOf({ file, format })).toThrow("another program is using it");
+    await expect(disksOf({ file, format })).rejects.toThrow("another program is using it");
   },
 );
 
-test("a drive whose file is not there is named", () => {
+test("a drive whose file is not there is named", async () => {
   const file = join(folder, "none.img");
-  expect(() => disksOf({ file })).toThrow(
+  await expect(disksOf({ file })).rejects.toThrow(
     expect.objectContaining({ code: "ENOENT", message: expect.stringContaining(file) }),
   );
 });

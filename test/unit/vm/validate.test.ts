@@ -52,8 +52,8 @@ test("a drive needs a file and no more; it has a queue for each CPU, up to 64", 
     snapshot: false,
   };
   expect(checkOptions({ ...OK, cpus: 3, drives: [{ file: "a" }, { file: "b" }] }).drives).toEqual([
-    { ...usual, file: "a", serial: "vmexit-0" },
-    { ...usual, file: "b", serial: "vmexit-1" },
+    { ...usual, file: "a", source: undefined, serial: "vmexit-0" },
+    { ...usual, file: "b", source: undefined, serial: "vmexit-1" },
   ]);
   expect(checkOptions({ ...OK, cpus: 200, drives: [{ file: "a" }] }).drives[0].queues).toBe(64);
 });
@@ -104,7 +104,9 @@ test("everything that is given arrives", () => {
   expect([cache, aio, discard]).toEqual(["none", "threads", "ignore"]); // in other words:
   expect(checkOptions(given)).toEqual({
     ...expected,
-    drives: [{ ...drive, direct: true, durable: true, engine: "threads", discards: false }],
+    drives: [
+      { ...drive, source: undefined, direct: true, durable: true, engine: "threads", discards: false },
+    ],
     memory: 1.5 * 2 ** 30,
     ownDevices: [
       { name: "thermometer", space: "port", address: 0x510, length: 2 },
@@ -208,6 +210,33 @@ test.each<[unknown, string]>([
   [{ ...OK, drives: [{}] }, "drives[0].file: missing"],
   [disk({ file: "" }), "drives[0].file: missing"],
   [disk({ file: 3 }), "drives[0].file: 3 is not a string"],
+  [disk({ file: "a", source: { size: 512, read() {} } }), "drives[0]: give either file or source"],
+  [{ ...OK, drives: [{ source: { size: 512 } }] }, "drives[0].source.read: missing; give { size, read, … }"],
+  [
+    { ...OK, drives: [{ source: { size: 700, read() {} } }] },
+    "drives[0].source: a disk of 700 bytes: the size must be a multiple of 512",
+  ],
+  [
+    { ...OK, drives: [{ source: { size: 512, read() {} }, snapshot: true }] },
+    "drives[0].snapshot: a disk of the program's own is no image file; leave this out",
+  ],
+  [
+    disk({ file: "nbd://host/disk", format: "qcow2" }),
+    "drives[0].format: a disk behind an NBD server is no image file; leave this out",
+  ],
+  [
+    disk({ cache: "fast" }),
+    'drives[0].cache: unknown value "fast" (known: writeback, none, writethrough, directsync, unsafe)',
+  ],
+  [
+    disk({ rerror: "enospc" }),
+    "drives[0].rerror: reading never finds a file system full; give report, ignore or stop",
+  ],
+  [
+    disk({ throttling: { iopsTotal: 1, iopsRead: 1 } }),
+    "drives[0].throttling: give either iopsTotal, or iopsRead and iopsWrite",
+  ],
+  [disk({ throttling: { iops: 1 } }), 'drives[0].throttling: unknown option "iops"'],
   [disk({ fromat: "raw" }), 'drives[0]: unknown option "fromat" (did you mean "format"?)'],
   [
     disk({ format: "qed" }),

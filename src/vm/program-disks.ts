@@ -1,0 +1,124 @@
+/**
+ * The program's own disks, on the program's thread: asks a source what the io
+ * thread passes on, over the guest's own memory, and answers.
+ */
+import { type DiskSource, errnoOf, type SourceFacts } from "../block/disk-source.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
+import { EventFd } from "../sys/event.ts";
+import { type ProgramDiskData, type ProgramRequest, ResultRing } from "../threads/program-disk.ts";
+
+/** Bytes of guest memory that one view can have. */
+const VIEW = 2 ** 21;
+const ZEROS = new Uint8Array(VIEW);
+
+/** One source, from one power-on to the next. */
+export class ProgramDiskPort {
+  readonly data: ProgramDiskData;
+  readonly #source: DiskSource;
+  readonly #memory: GuestMemory;
+  readonly #failed: (message: string) => void;
+  readonly #results: ResultRing;
+  readonly #event: EventFd;
+  readonly #underWay = new Set<Promise<void>>();
+  #closed = false;
+
+  /**
+   * @param tags requests have tags below this
+   * @param failed hears what the source threw
+   * @throws {SystemError} EMFILE when the process has too many descriptors
+   */
+  constructor(
+    source: DiskSource,
+    facts: SourceFacts,
+    memory: GuestMemory,
+    tags: number,
+    failed: (message: string) => void,
+  ) {
+    this.#source = source;
+    this.#memory = memory;
+    this.#failed = failed;
+    this.#event = EventFd.create();
+    const results = new SharedArrayBuffer(ResultRing.bytes(tags));
+    this.#results = new ResultRing(results);
+    this.data = { ...facts, results, event: this.#event.token };
+  }
+
+  /** Takes a request of the io thread's. */
+  ask(tag: number, request: ProgramRequest): void {
+    const done = this.#answer(tag, request);
+    this.#underWay.add(done);
+    void done.then(() => this.#underWay.delete(done));
+  }
+
+  /** Settles when the source has nothing to do. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#underWay);
+  }
+
+  /** Nobody waits for answers any more. */
+  close(): void {
+    this.#closed = true;
+    this.#event.close();
+  }
+
+  async #answer(tag: number, request: ProgramRequest): Promise<void> {
+    let result = 0;
+    try {
+      result = await this.#carryOut(request);
+    } catch (error) {
+      result = errnoOf(error);
+      const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#failed(`${request.kind} of the program's own disk threw: ${why}`);
+    }
+    if (this.#closed) return;
+    this.#results.put(tag, result);
+    this.#event.signal();
+  }
+
+  async #carryOut(request: ProgramRequest): Promise<number> {
+    const source = this.#source;
+    switch (request.kind) {
+      case "read": {
+        const views = this.#views(request.iov);
+        await source.read(request.offset, views);
+        return bytesOf(views);
+      }
+      case "write": {
+        const views = this.#views(request.iov);
+        await source.write?.(request.offset, views);
+        if (request.dsync) await source.flush?.();
+        return bytesOf(views);
+      }
+      case "flush":
+        await source.flush?.();
+        return 0;
+      case "discard":
+        await source.discard?.(request.offset, request.length);
+        return 0;
+      case "zero":
+        if (source.writeZeroes !== undefined) {
+          await source.writeZeroes(request.offset, request.length, request.mayUnmap);
+          return 0;
+        }
+        for (let done = 0; done < request.length; done += VIEW) {
+          const zeros = ZEROS.subarray(0, Math.min(VIEW, request.length - done));
+          await source.write?.(request.offset + done, [zeros]);
+        }
+        return 0;
+    }
+  }
+
+  #views(iov: Float64Array): Uint8Array[] {
+    const views: Uint8Array[] = [];
+    for (let i = 0; i < iov.length; i += 2) {
+      for (let done = 0; done < iov[i + 1]; done += VIEW) {
+        views.push(this.#memory.window(iov[i] + done, Math.min(VIEW, iov[i + 1] - done)));
+      }
+    }
+    return views;
+  }
+}
+
+function bytesOf(views: readonly Uint8Array[]): number {
+  return views.reduce((sum, view) => sum + view.length, 0);
+}
