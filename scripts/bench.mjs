@@ -42,6 +42,7 @@ await main("bench", async ([name, ...args]) => {
     const file = at >= 0 && args[at + 1] !== undefined ? resolve(args[at + 1]) : undefined;
     if (file !== undefined) args[at + 1] = "/out/result.json";
     const options = ["--no-tty", "-n", "--retries", "2", "--timeout", `${PATIENCE}`, "--share", results];
+    options.push("--env", "VMEXIT_BENCH_ROUNDS");
     const status = await run(inLab(options, [process.execPath, script, ...args]));
     const made = join(results, "result.json");
     if (file !== undefined && existsSync(made)) copyFileSync(made, file);

@@ -85,7 +85,7 @@ protected:
         put     DRIVER_FEATURES_SEL, 1
         put     DRIVER_FEATURES, 1<<(F_VERSION_1-32)            #    of the second one
         put     STATUS, ACKNOWLEDGE+DRIVER+FEATURES_OK          # 5. is that all right?
-        test    dword ptr [ebx + STATUS], FEATURES_OK           # 6. read back: it is, if it stayed
+        test    dword ptr [ebx + STATUS], FEATURES_OK           # 6. read back: it is, if it stayed (no exit: see docs/virtio.md)
         jz      done
         put     QUEUE_SEL, 0                                    # 7. here is queue 0
         put     QUEUE_NUM, QUEUE_SIZE

@@ -90,7 +90,7 @@ async function run(out: Out, guest: Guest, file: string): Promise<void> {
     [
       "virtio",
       "the guest and src/virtio/mmio.ts",
-      `agree by ${stats.devices["virtio-blk0"]} register accesses, all of them exits`,
+      `agree by ${stats.devices["virtio-blk0"]} stores to registers, all of them exits`,
     ],
     ["virtio-ring", "the guest and src/virtio/split-queue.ts", "three tables in guest memory: no exits"],
     [

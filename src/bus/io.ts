@@ -47,6 +47,12 @@ export interface Signal {
   raise(): void;
 }
 
+/** Remembers that something happened until somebody asks. */
+export interface Latch {
+  /** Whether it happened since the last call. */
+  take(): boolean;
+}
+
 /** What a guest can do to the whole machine. */
 export interface PowerSwitch {
   off(): void;

@@ -51,7 +51,7 @@ export const CAPABILITIES: readonly Capability[] = [
   used({ KVM_CAP_XSAVE }, "reading and setting a CPU's state"),
   used({ KVM_CAP_XCRS }, "reading and setting a CPU's state"),
   used({ KVM_CAP_SET_GUEST_DEBUG }, "single steps and breakpoints"),
-  used({ KVM_CAP_READONLY_MEM }, "read-only memory"),
+  used({ KVM_CAP_READONLY_MEM }, "registers of virtio devices that are read without an exit"),
   used({ KVM_CAP_BINARY_STATS_FD }, "KVM's own counters"),
 ];
 

@@ -3,7 +3,7 @@
  * that assembles it.
  */
 
-import type { AfterWrite, ByteSink, IoDevice, IrqPulse, PowerSwitch, Signal } from "../bus/io.ts";
+import type { AfterWrite, ByteSink, IoDevice, IrqPulse, Latch, PowerSwitch, Signal } from "../bus/io.ts";
 import type { DriveIrq } from "../bus/irq.ts";
 import type { BlkHost } from "../virtio/blk-requests.ts";
 import type { RngHost } from "../virtio/rng.ts";
@@ -33,10 +33,14 @@ export interface Host {
   notify(slot: number): Signal;
   /** Waits until the I/O thread has let go of the queues of virtio device `slot`. */
   queuesReset(slot: number): AfterWrite;
+  /** The words from which the guest reads the registers of virtio device `slot` without an exit, if it does. */
+  registerPage?(slot: number): Uint32Array | undefined;
   /** The program's own device `index`. */
   ownDevice(index: number): IoDevice;
   /** On the I/O thread: the image behind drive `index`. Elsewhere there is none. */
   disk?(index: number, name: string): BlkHost;
+  /** On the I/O thread: whether the driver of virtio device `slot` acknowledged an interrupt without an exit. */
+  acknowledged?(slot: number): Latch | undefined;
   /** On the I/O thread: where entropy comes from. */
   entropy?(): RngHost;
 }

@@ -117,6 +117,8 @@ export function assembleMicrovm(spec: MachineSpec, arena: Arena, host: Host, cou
       interrupt: host.interrupt(slot),
       notify: host.notify(slot),
       queuesReset: host.queuesReset(slot),
+      page: host.registerPage?.(slot),
+      acknowledged: host.acknowledged?.(slot),
     });
     const { lock } = machine.add(name, transport, [
       { space: "memory", address: place.address, length: place.size },

@@ -19,9 +19,11 @@ import { GuestRam } from "../sys/guest-ram.ts";
 import { QUEUE_SIZE } from "../virtio/blk.ts";
 import type { DeviceReport } from "../virtio/device.ts";
 import { QueueRunner } from "../virtio/queue-runner.ts";
+import { Acknowledgements } from "./acknowledgements.ts";
 import { blocks } from "./blocks.ts";
 import { carryOut } from "./drive-orders.ts";
 import { ProgramDisk, type ProgramRequest } from "./program-disk.ts";
+import { attachRegisterPages } from "./register-pages.ts";
 import type { DriveOrder, IoRole, Message, ThreadData } from "./shared.ts";
 
 /** epoll tag of the wake-up event. Doorbells count from 0, and disks follow them. */
@@ -41,6 +43,7 @@ export function runIoThread(
   const memory = new GuestMemory(ram, spec.ram);
   const report = (what: DeviceReport) => post({ kind: "report", ...what });
   const interrupts = data.interrupts.map((token) => EventFd.attach(token));
+  const acknowledged = role.acknowledgements.map((token) => EventFd.attach(token));
   const disks: BlockBackend[] = [];
 
   const open = (index: number, name: string): BlockBackend => {
@@ -58,6 +61,8 @@ export function runIoThread(
     ...unplugged,
     clock: hostClock,
     interrupt: (slot) => ({ pulse: () => interrupts[slot].signal() }),
+    registerPage: attachRegisterPages(data.registerPages),
+    acknowledged: (slot) => acknowledged[slot] && { take: () => acknowledged[slot].take() > 0 },
     disk: (index, name) => {
       const { rerror, werror, throttling } = role.drives[index];
       const backend = open(index, name);
@@ -77,6 +82,8 @@ export function runIoThread(
     ({ name, device, transport, configs, cursors, runner, lock }) =>
       new QueueRunner({ name, device, transport, configs, cursors, state: runner, memory, lock, report }),
   );
+
+  const acknowledgements = new Acknowledgements(acknowledged.length > 0 ? machine.virtio : []);
 
   const epoll = new Epoll();
   const wake = EventFd.attach(data.ioWake);
@@ -118,7 +125,8 @@ export function runIoThread(
   function serveUntilParked(): void {
     let sleepMs = 0; // -1: until something rings
     while (control.running) {
-      const count = epoll.wait(tags, sleepMs);
+      const count = epoll.wait(tags, acknowledgements.sleepMs(sleepMs));
+      acknowledgements.afterSleep(count === 0 && sleepMs !== 0);
       let woken = false;
       for (let i = 0; i < count; i++) {
         if (tags[i] === WAKE) woken = true;

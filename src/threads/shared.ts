@@ -22,6 +22,8 @@ export interface ThreadData {
   readonly ioWake: number;
   /** By virtio device: the event that KVM turns into its interrupt. */
   readonly interrupts: readonly number[];
+  /** See register-pages.ts; undefined where KVM has no read-only memory. */
+  readonly registerPages: number | undefined;
   readonly role: Role;
 }
 
@@ -37,6 +39,8 @@ export interface IoRole {
   readonly kind: "io";
   /** By virtio device and queue: the event that KVM signals when the driver rings. */
   readonly doorbells: readonly (readonly number[])[];
+  /** By virtio device: the event that KVM signals when the driver acknowledges an interrupt. Empty if that is an exit. */
+  readonly acknowledgements: readonly number[];
   readonly drives: readonly IoDrive[];
 }
 

@@ -27,6 +27,7 @@ export interface VcpuWires {
   readonly interrupts: readonly EventFd[];
   /** Wakes the io thread. */
   readonly ioWake: EventFd | undefined;
+  readonly registerPage: (slot: number) => Uint32Array | undefined;
   readonly post: (message: Message) => void;
   /** Whether the io thread has let go of the queues of virtio device `slot`. */
   readonly queuesSettled: (slot: number) => boolean;
@@ -76,6 +77,10 @@ export class VcpuHost implements Host {
         this.#wires.blocks.io.waitSettled(() => this.#wires.queuesSettled(slot));
       },
     };
+  }
+
+  registerPage(slot: number): Uint32Array | undefined {
+    return this.#wires.registerPage(slot);
   }
 
   ownDevice(index: number): IoDevice {

@@ -13,6 +13,7 @@ import { GuestRam } from "../sys/guest-ram.ts";
 import { blocks } from "./blocks.ts";
 import { PARK } from "./control.ts";
 import { ExitRecorder } from "./exit-recorder.ts";
+import { attachRegisterPages } from "./register-pages.ts";
 import type { Message, Order, ThreadData, VcpuRole } from "./shared.ts";
 import { TraceWriter } from "./trace-ring.ts";
 import { runTracedVcpu } from "./traced-loop.ts";
@@ -39,6 +40,7 @@ export function runVcpuThread(
     blocks: shared,
     interrupts: data.interrupts.map((token) => EventFd.attach(token)),
     ioWake: EventFd.attach(data.ioWake),
+    registerPage: attachRegisterPages(data.registerPages),
     post,
     queuesSettled: (slot) => virtio[slot].transport.epoch === virtio[slot].runner.epoch,
   });

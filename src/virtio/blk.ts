@@ -95,6 +95,7 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
   readonly featuresLow: number;
   readonly featuresHigh = 0;
   readonly queueSizes: readonly number[];
+  readonly configSize = VirtioBlkConfig.size;
   readonly #disk: BlkDisk;
   readonly #regs: ReturnType<typeof VirtioBlkState.view>;
   readonly #requests: BlkRequests | undefined;
@@ -114,14 +115,13 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
     if (host !== undefined) this.#requests = new BlkRequests(this, host, disk.queues, QUEUE_SIZE);
   }
 
-  readConfig(offset: number, size: AccessSize): number {
-    if (offset + size > VirtioBlkConfig.size) return 0;
+  readConfig(offset: number): number {
+    if (offset >= VirtioBlkConfig.size) return 0;
     const capacity = this.size / SECTOR;
     this.#config.setUint32(CAPACITY, capacity % 2 ** 32, true);
     this.#config.setUint32(CAPACITY + 4, Math.floor(capacity / 2 ** 32), true);
     this.#config.setUint8(WRITEBACK, this.#regs.writeback);
-    if (size === 4) return this.#config.getUint32(offset, true);
-    return size === 2 ? this.#config.getUint16(offset, true) : this.#config.getUint8(offset);
+    return this.#config.getUint8(offset);
   }
 
   writeConfig(offset: number, size: AccessSize, value: number): void {

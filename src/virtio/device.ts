@@ -29,9 +29,11 @@ export interface VirtioDevice {
   readonly featuresHigh: number;
   /** The largest size of each queue, in descriptors: a power of two. Its length is the number of queues. */
   readonly queueSizes: readonly number[];
+  /** Bytes of configuration, at most 256. */
+  readonly configSize: number;
 
-  /** @param offset from the start of the device's configuration; beyond its end reads 0. */
-  readConfig(offset: number, size: AccessSize): number;
+  /** A byte of the configuration, `offset` from its start; beyond its end 0. */
+  readConfig(offset: number): number;
   writeConfig(offset: number, size: AccessSize, value: number): void;
   /** The driver has chosen among the offered features. False refuses the combination. */
   negotiate(featuresLow: number, featuresHigh: number): boolean;
@@ -70,10 +72,10 @@ export interface VirtioTransport {
   readonly running: boolean;
   readonly driverFeaturesLow: number;
   readonly driverFeaturesHigh: number;
-  /** Interrupts the driver because buffers were used. */
+  /** Interrupts the driver because buffers were used. For the io thread. */
   raiseUsed(): void;
-  /** Interrupts the driver because the device's configuration changed. */
-  raiseConfigChange(): void;
+  /** The device's configuration changed: shows it to the driver, and interrupts it if it is there. */
+  configChanged(): void;
   /** Sets DEVICE_NEEDS_RESET: nothing is served until the driver resets the device. */
   fail(): void;
 }

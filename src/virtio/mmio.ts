@@ -11,14 +11,21 @@
  * Interrupts are edges: each pulse makes the guest look at InterruptStatus. An
  * acknowledgement that leaves a cause behind pulses again.
  *
+ * No read has a side effect. So what reads give can lie in a page of memory that
+ * the guest reads without an exit: after each change the registers are copied
+ * there, under the lock. With it goes an acknowledgement without an exit, for
+ * used buffers alone, which the io thread collects some milliseconds later. Until
+ * then InterruptStatus may show a bit that was acknowledged: to the driver an
+ * interrupt without a cause, which 2.7.7.1 has it handle. See docs/threads.md.
+ *
  * Source: VIRTIO 1.2, 4.2.2 (MMIO Device Register Layout), 2.1 and 3.1.1.
  *
  * Not offered: the legacy interface (version 1), shared memory regions,
- * F_RING_RESET and F_NOTIFICATION_DATA. Registers take aligned 32-bit accesses
- * only; others read 0 and write nothing.
+ * F_RING_RESET and F_NOTIFICATION_DATA. Registers take aligned 32-bit writes
+ * only; others do nothing.
  */
 import { layout } from "../base/layout.ts";
-import type { AccessSize, AfterWrite, IoDevice, IrqPulse, Signal } from "../bus/io.ts";
+import type { AccessSize, AfterWrite, IoDevice, IrqPulse, Latch, Signal } from "../bus/io.ts";
 import type { VirtioDevice, VirtioTransport } from "./device.ts";
 import {
   ACKNOWLEDGE,
@@ -88,6 +95,10 @@ export interface MmioWiring {
   readonly notify: Signal;
   /** Waits until the io thread has let go of the queues of the current epoch. */
   readonly queuesReset: AfterWrite;
+  /** The window's words as the guest reads them without an exit, little-endian. Without it every read is an exit. */
+  readonly page?: Uint32Array | undefined;
+  /** On the io thread: whether the driver wrote 1 to InterruptACK, if that is no exit. */
+  readonly acknowledged?: Latch | undefined;
 }
 
 export class VirtioMmio implements IoDevice, VirtioTransport {
@@ -110,8 +121,99 @@ export class VirtioMmio implements IoDevice, VirtioTransport {
   }
 
   read(offset: number, size: AccessSize): number {
-    if (offset >= CONFIG) return this.#device.readConfig(offset - CONFIG, size);
-    if (size !== 4) return 0;
+    if (size === 4 && (offset & 3) === 0) return this.#word(offset);
+    let value = 0;
+    for (let i = 0; i < size; i++) {
+      const at = offset + i;
+      value |= ((this.#word(at & ~3) >>> (8 * (at & 3))) & 0xff) << (8 * i);
+    }
+    return value >>> 0;
+  }
+
+  // biome-ignore lint/suspicious/noConfusingVoidType: almost no register has anything to settle
+  write(offset: number, size: AccessSize, value: number): AfterWrite | void {
+    const after = this.#writeRegister(offset, size, value);
+    this.#show();
+    return after;
+  }
+
+  reset(): void {
+    this.#clear();
+    this.#show();
+  }
+
+  get epoch(): number {
+    return this.#regs.epoch;
+  }
+
+  get running(): boolean {
+    return (this.#regs.status & (DRIVER_OK | DEVICE_NEEDS_RESET | FAILED)) === DRIVER_OK;
+  }
+
+  get driverFeaturesLow(): number {
+    return this.#regs.driverFeaturesLow;
+  }
+
+  get driverFeaturesHigh(): number {
+    return this.#regs.driverFeaturesHigh;
+  }
+
+  raiseUsed(): void {
+    this.#regs.interruptStatus |= INT_USED_BUFFER;
+    this.#show(INTERRUPT_STATUS, INTERRUPT_STATUS + 4);
+    // Whatever was acknowledged before the bit was set is forgotten here: see collectAcknowledgement.
+    this.#wiring.acknowledged?.take();
+    // Even if the bit was set already: the driver may have read it and not yet acknowledged.
+    this.#wiring.interrupt.pulse();
+  }
+
+  configChanged(): void {
+    if (this.running) this.raiseConfigChange();
+    else this.#showConfig();
+  }
+
+  raiseConfigChange(): void {
+    this.#showConfig();
+    this.#regs.interruptStatus |= INT_CONFIG_CHANGE;
+    this.#show(INTERRUPT_STATUS, INTERRUPT_STATUS + 4);
+    this.#wiring.interrupt.pulse();
+  }
+
+  fail(): void {
+    this.#regs.status |= DEVICE_NEEDS_RESET;
+    this.#show();
+    // 2.1.2: a driver that has not said DRIVER_OK is not told by interrupt.
+    if ((this.#regs.status & DRIVER_OK) !== 0) this.raiseConfigChange();
+  }
+
+  /** True while InterruptStatus says that buffers were used. The io thread, which alone sets it, needs no lock to ask. */
+  get unacknowledged(): boolean {
+    return (this.#regs.interruptStatus & INT_USED_BUFFER) !== 0;
+  }
+
+  /**
+   * Clears bit 0 of InterruptStatus if the driver acknowledged it without an exit.
+   *
+   * An acknowledgement that is found here was written after the last raiseUsed
+   * had set the bit, because that forgot all before. So clearing the bit is what
+   * the write itself would have done, only later; and in between the guest saw a
+   * bit too many, never one too few. What raiseUsed forgets may have come after
+   * the bit was set; then it stays set, and the pulse that follows makes the
+   * driver acknowledge again.
+   */
+  collectAcknowledgement(): void {
+    if (this.#wiring.acknowledged?.take() === true) this.#acknowledge(INT_USED_BUFFER);
+  }
+
+  #word(offset: number): number {
+    if (offset < CONFIG) return this.#register(offset);
+    const at = offset - CONFIG;
+    let value = 0;
+    for (let i = 0; i < 4; i++) value |= this.#device.readConfig(at + i) << (8 * i);
+    return value >>> 0;
+  }
+
+  #register(offset: number): number {
     const regs = this.#regs;
     switch (offset) {
       case MAGIC_VALUE:
@@ -145,8 +247,8 @@ export class VirtioMmio implements IoDevice, VirtioTransport {
     }
   }
 
-  // biome-ignore lint/suspicious/noConfusingVoidType: almost no register has anything to settle
-  write(offset: number, size: AccessSize, value: number): AfterWrite | void {
+  // biome-ignore lint/suspicious/noConfusingVoidType: as for write
+  #writeRegister(offset: number, size: AccessSize, value: number): AfterWrite | void {
     if (offset >= CONFIG) {
       this.#device.writeConfig(offset - CONFIG, size, value);
       return;
@@ -170,8 +272,7 @@ export class VirtioMmio implements IoDevice, VirtioTransport {
         if (value < this.#queues.length) this.#wiring.notify.raise();
         break;
       case INTERRUPT_ACK:
-        regs.interruptStatus &= ~value;
-        if (regs.interruptStatus !== 0) this.#wiring.interrupt.pulse();
+        this.#acknowledge(value);
         break;
       case STATUS:
         if (value === 0) return this.#takeAway();
@@ -182,45 +283,25 @@ export class VirtioMmio implements IoDevice, VirtioTransport {
     }
   }
 
-  reset(): void {
-    this.#clear();
-  }
-
-  get epoch(): number {
-    return this.#regs.epoch;
-  }
-
-  get running(): boolean {
-    return (this.#regs.status & (DRIVER_OK | DEVICE_NEEDS_RESET | FAILED)) === DRIVER_OK;
-  }
-
-  get driverFeaturesLow(): number {
-    return this.#regs.driverFeaturesLow;
-  }
-
-  get driverFeaturesHigh(): number {
-    return this.#regs.driverFeaturesHigh;
-  }
-
-  raiseUsed(): void {
-    this.#interrupt(INT_USED_BUFFER);
-  }
-
-  raiseConfigChange(): void {
+  /** A new generation before the words and one after them: a driver that reads meanwhile sees it change (2.5.2). */
+  #showConfig(): void {
     this.#regs.configGeneration++;
-    this.#interrupt(INT_CONFIG_CHANGE);
+    this.#show();
+    this.#regs.configGeneration++;
+    this.#show(CONFIG_GENERATION, CONFIG_GENERATION + 4);
   }
 
-  fail(): void {
-    this.#regs.status |= DEVICE_NEEDS_RESET;
-    // 2.1.2: a driver that has not said DRIVER_OK is not told by interrupt.
-    if ((this.#regs.status & DRIVER_OK) !== 0) this.raiseConfigChange();
+  #acknowledge(causes: number): void {
+    this.#regs.interruptStatus &= ~causes;
+    this.#show(INTERRUPT_STATUS, INTERRUPT_STATUS + 4);
+    if (this.#regs.interruptStatus !== 0) this.#wiring.interrupt.pulse();
   }
 
-  #interrupt(cause: number): void {
-    // A pulse even if the bit is set already: the driver may have read it and not yet acknowledged.
-    this.#regs.interruptStatus |= cause;
-    this.#wiring.interrupt.pulse();
+  /** Copies registers to where the guest reads them: in this place alone, from what `read` would give. */
+  #show(start = 0, end = CONFIG + this.#device.configSize): void {
+    const { page } = this.#wiring;
+    if (page === undefined) return;
+    for (let offset = start; offset < end; offset += 4) page[offset >> 2] = this.#word(offset);
   }
 
   get #offeredLow(): number {

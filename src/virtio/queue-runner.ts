@@ -150,7 +150,7 @@ export class QueueRunner {
     lock.acquire();
     try {
       change();
-      if (transport.running) transport.raiseConfigChange();
+      transport.configChanged();
     } finally {
       lock.release();
     }

@@ -29,6 +29,7 @@ export class VirtioRng implements VirtioDevice {
   readonly featuresLow = 0;
   readonly featuresHigh = 0;
   readonly queueSizes = [QUEUE_SIZE];
+  readonly configSize = 0;
   readonly #host: RngHost | undefined;
 
   constructor(host?: RngHost) {

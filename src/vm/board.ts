@@ -14,7 +14,8 @@ import { countDirty, dirtyBitmapBytes } from "../memory/dirty.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
-import { QUEUE_NOTIFY } from "../virtio/spec.ts";
+import { registerPagesBytes } from "../threads/register-pages.ts";
+import { INT_USED_BUFFER, INTERRUPT_ACK, QUEUE_NOTIFY } from "../virtio/spec.ts";
 import type { CheckedOptions } from "./validate.ts";
 
 /** api.rst 8.35. By number: headers before Linux 5.18 do not know it. */
@@ -37,6 +38,10 @@ export class Board {
   readonly interrupts: readonly EventFd[];
   /** By virtio device and queue. */
   readonly doorbells: EventFd[][] = [];
+  /** What the guest reads of its virtio devices without an exit. */
+  readonly registerPages: GuestRam | undefined;
+  /** By virtio device, if there are pages: rings when the driver acknowledges an interrupt. */
+  readonly acknowledgements: EventFd[] = [];
   readonly #ram: MachineSpec["ram"];
   readonly #open: Closable[] = [];
 
@@ -65,6 +70,7 @@ export class Board {
         this.vm.irqfd(event, virtioPlace(slot).irq);
         return event;
       });
+      this.registerPages = this.#showRegisters(spec);
       this.counters(); // opens them: once a vCPU runs, its own can no longer be
     } catch (error) {
       this.close();
@@ -119,6 +125,26 @@ export class Board {
     // vCPUs before the VM, the VM before its memory.
     for (const thing of this.#open.reverse()) thing.close();
     this.#open.length = 0;
+  }
+
+  /**
+   * Shows the guest memory where its virtio devices are, to read but not to write: a load of a register is no exit,
+   * a store is one as before. Nor is the store by which a driver acknowledges that buffers were used: with both, an
+   * interrupt costs no exit. Undefined where KVM has no read-only memory: there both are exits.
+   */
+  #showRegisters(spec: MachineSpec): GuestRam | undefined {
+    const devices = virtioDevices(spec);
+    if (devices === 0 || this.vm.checkExtension("READONLY_MEM") === 0) return undefined;
+    const pages = this.#keep(GuestRam.create(registerPagesBytes(devices)));
+    const { address } = virtioPlace(0);
+    this.vm.setUserMemoryRegion({ slot: spec.ram.length, address, ram: pages, readOnly: true });
+    for (let slot = 0; slot < devices; slot++) {
+      const event = this.#keep(EventFd.create());
+      const at = virtioPlace(slot).address + INTERRUPT_ACK;
+      this.vm.ioeventfd(event, { address: at, length: 4, datamatch: INT_USED_BUFFER });
+      this.acknowledgements.push(event);
+    }
+    return pages;
   }
 
   #keep<T extends Closable>(thing: T): T {

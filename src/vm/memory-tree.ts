@@ -1,7 +1,8 @@
 /**
  * What is where in guest-physical memory, as a tree: RAM and ROM with the KVM
  * slots that show them, the devices that exits go to, and what KVM keeps for
- * itself. Pure: from the slots and windows of a machine to data and text.
+ * itself. A device that lies in ROM has its registers there, to be read without
+ * an exit. Pure: from the slots and windows of a machine to data and text.
  */
 import type { RegisteredSlot } from "../kvm/vm.ts";
 import * as map from "../machine/memory-map.ts";
@@ -14,7 +15,10 @@ const SPACE = 2 ** 52;
 /** A range of guest-physical addresses. */
 export interface MemoryNode {
   readonly name: string;
-  /** space: it only holds others. device: its accesses exit to this process. kvm: the kernel answers them. */
+  /**
+   * space: it only holds others. device: its accesses exit to this process, or in ROM those that write.
+   * kvm: the kernel answers them.
+   */
   readonly kind: "space" | "ram" | "rom" | "device" | "kvm";
   readonly address: number;
   /** Bytes. */
@@ -45,16 +49,19 @@ export function memoryTree(
   slots: readonly RegisteredSlot[],
   windows: readonly { readonly name: string; readonly address: number; readonly length: number }[],
 ): MemoryTree {
-  const memory = slots.map(({ slot, flags, guestPhysAddr, memorySize, userspaceAddr }): MemoryNode => {
-    const kind = flags & READ_ONLY ? "rom" : "ram";
-    const place = { address: guestPhysAddr, size: memorySize, hostAddress: userspaceAddr };
-    return { name: kind, kind, ...place, slot, children: [] };
-  });
   const devices = windows.map(({ name, address, length }): MemoryNode => {
     return { name, kind: "device", address, size: length, children: [] };
   });
+  const memory = slots.map(({ slot, flags, guestPhysAddr, memorySize, userspaceAddr }): MemoryNode => {
+    const kind = flags & READ_ONLY ? "rom" : "ram";
+    const place = { address: guestPhysAddr, size: memorySize, hostAddress: userspaceAddr };
+    const isInside = ({ address }: MemoryNode) =>
+      address >= guestPhysAddr && address < guestPhysAddr + memorySize;
+    return { name: kind, kind, ...place, slot, children: byAddress(devices.filter(isInside)) };
+  });
+  const isAlone = (device: MemoryNode) => !memory.some(({ children }) => children.includes(device));
   const isInHole = ({ address }: MemoryNode) => address >= map.HOLE && address < map.HIGH_RAM;
-  const all = [...memory, ...devices, ...KERNEL];
+  const all = [...memory, ...devices.filter(isAlone), ...KERNEL];
   const hole: MemoryNode = {
     ...{ name: "hole", kind: "space", address: map.HOLE, size: map.HIGH_RAM - map.HOLE },
     children: byAddress(all.filter(isInHole)),

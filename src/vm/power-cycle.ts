@@ -20,6 +20,7 @@ import type { MachineSpec } from "../machine/spec.ts";
 import { unplugged } from "../machine/unplugged.ts";
 import { type Blocks, blocks, blocksBytes } from "../threads/blocks.ts";
 import { PARK } from "../threads/control.ts";
+import { registerPage } from "../threads/register-pages.ts";
 import type {
   DebugStop,
   DriveAnswer,
@@ -111,6 +112,7 @@ export class PowerCycle {
         ...unplugged,
         driveIrq: (gsi: number, level: boolean) => board.vm.irqLine(gsi, level),
         interrupt: (slot: number) => ({ pulse: () => board.interrupts[slot].signal() }),
+        registerPage: (slot: number) => board.registerPages && registerPage(board.registerPages, slot),
       };
       this.#microvm = assembleMicrovm(spec, new Arena(state), host, { ports: nobody, memory: nobody });
       this.#microvm.machine.reset();
@@ -256,6 +258,7 @@ export class PowerCycle {
       ram: board.ram.token,
       ioWake: board.ioWake.token,
       interrupts: board.interrupts.map((event) => event.token),
+      registerPages: board.registerPages?.token,
       role,
     });
     const members: Member[] = board.vcpus.map((vcpu, index) => ({
@@ -270,6 +273,7 @@ export class PowerCycle {
         data: data({
           kind: "io",
           doorbells: board.doorbells.map((queues) => queues.map((event) => event.token)),
+          acknowledgements: board.acknowledgements.map((event) => event.token),
           drives: served,
         }),
         control: this.#shared.io,

@@ -1,8 +1,7 @@
-/** Builds test/support/multiboot-kernel.c: for what an i386 runs, and nothing that needs a library or a run-time. */
+/** Builds kernels in C of this folder: for what an i386 runs, and nothing that needs a library or a run-time. */
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-const SOURCE = fileURLToPath(new URL("multiboot-kernel.c", import.meta.url));
 const TARGET = [
   "-m32",
   "-march=i386",
@@ -19,9 +18,14 @@ const FREESTANDING = [
 ];
 const AT_1_MIB = ["-Wl,-n", "-Wl,-Ttext=0x100000", "-Wl,--build-id=none"];
 
-/** An ELF file, unless `more` asks the compiler for something else. */
+/** multiboot-kernel.c as an ELF file, unless `more` asks the compiler for something else. */
 export function buildMultiboot(output: string, ...more: string[]): void {
-  execFileSync("gcc", [...TARGET, ...FREESTANDING, ...AT_1_MIB, ...more, "-o", output, SOURCE], {
+  buildKernel("multiboot-kernel.c", output, ...more);
+}
+
+export function buildKernel(source: string, output: string, ...more: string[]): void {
+  const path = fileURLToPath(new URL(source, import.meta.url));
+  execFileSync("gcc", [...TARGET, ...FREESTANDING, ...AT_1_MIB, ...more, "-o", output, path], {
     stdio: "pipe", // what the compiler says is in the error, if it is one
   });
 }

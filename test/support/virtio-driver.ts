@@ -7,7 +7,7 @@ import { Lock } from "../../src/base/lock.ts";
 import { Guarded } from "../../src/bus/guarded.ts";
 import { GuestMemory, type RamSource } from "../../src/memory/guest-memory.ts";
 import type { DeviceReport, VirtioDevice } from "../../src/virtio/device.ts";
-import { VirtioMmio, VirtioMmioState } from "../../src/virtio/mmio.ts";
+import { type MmioWiring, VirtioMmio, VirtioMmioState } from "../../src/virtio/mmio.ts";
 import { QueueRunner, QueueRunnerState } from "../../src/virtio/queue-runner.ts";
 import * as spec from "../../src/virtio/spec.ts";
 import { QueueConfigState, QueueCursorState } from "../../src/virtio/split-queue.ts";
@@ -225,13 +225,15 @@ export class Plugged {
   readonly #bus: Guarded;
   readonly #parts;
 
-  constructor(device: VirtioDevice, memory: TestMemory) {
+  /** @param more wires that not every transport has */
+  constructor(device: VirtioDevice, memory: TestMemory, more: Partial<MmioWiring> = {}) {
     this.memory = memory;
     this.configs = device.queueSizes.map(() => blank(QueueConfigState));
     this.cursors = device.queueSizes.map(() => blank(QueueCursorState));
     this.transport = new VirtioMmio(device, this.regs, this.configs, {
       interrupt: { pulse: () => void this.interrupts++ },
       notify: { raise: () => void this.notified++ },
+      ...more,
       queuesReset: {
         settle: () => {
           this.resetsAwaited++;

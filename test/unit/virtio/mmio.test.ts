@@ -16,12 +16,13 @@ class Toy implements VirtioDevice {
   readonly featuresLow = 0x8;
   readonly featuresHigh = 0x100;
   readonly queueSizes = [8, 16];
+  readonly configSize = 4;
   readonly config = new DataView(new ArrayBuffer(4));
   accepts = true;
   readonly log: string[] = [];
 
-  readConfig(offset: number, size: number): number {
-    return offset < 4 && size === 1 ? this.config.getUint8(offset) : 0;
+  readConfig(offset: number): number {
+    return offset < 4 ? this.config.getUint8(offset) : 0;
   }
   writeConfig(offset: number, _size: number, value: number): void {
     if (offset < 4) this.config.setUint8(offset, value);
@@ -192,9 +193,18 @@ test("the device's configuration starts at 0x100, in any width; registers take 3
   const { plugged } = rig();
   plugged.transport.write(0x102, 1, 0x5a);
   expect(plugged.transport.read(0x102, 1)).toBe(0x5a);
-  expect(plugged.transport.read(spec.MAGIC_VALUE, 1)).toBe(0);
   plugged.transport.write(spec.STATUS, 1, 1);
   expect(plugged.status).toBe(0);
+});
+
+test("a read of another width or place gives the bytes that lie there, as memory would", () => {
+  const { plugged } = rig();
+  const { transport } = plugged;
+  transport.write(0x100, 1, 0x5a);
+  expect([0, 1, 2, 3].map((i) => String.fromCharCode(transport.read(i, 1))).join("")).toBe("virt");
+  expect(transport.read(spec.MAGIC_VALUE + 1, 2)).toBe(0x7269);
+  expect(transport.read(spec.MAGIC_VALUE + 2, 4)).toBe(0x0002_7472);
+  expect(transport.read(0xfe, 4)).toBe(0x005a_0000);
 });
 
 test("a shared memory region that does not exist has length -1", () => {

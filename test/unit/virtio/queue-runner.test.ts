@@ -18,6 +18,7 @@ class Echo implements VirtioDevice {
   poll: NonNullable<VirtioDevice["poll"]> = () => {};
   onServe = (_queue: number, chain: Chain): number => chain.readableBytes;
 
+  readonly configSize = 0;
   readConfig = () => 0;
   writeConfig() {}
   negotiate = () => true;

@@ -9,8 +9,9 @@ const high = {
 };
 
 test("5 GiB of RAM, two virtio devices and one of the program's own, as text", () => {
+  const registers = { slot: 2, flags: 2, guestPhysAddr: 0xfeb0_0000, memorySize: 0x2000 };
   const { text } = memoryTree(
-    [low, high],
+    [low, high, { ...registers, userspaceAddr: 0x7f10_0000_0000 }],
     [
       { name: "virtio-blk0", address: 0xfeb0_0000, length: 0x1000 },
       { name: "virtio-rng", address: 0xfeb0_1000, length: 0x1000 },
@@ -20,8 +21,9 @@ test("5 GiB of RAM, two virtio devices and one of the program's own, as text", (
   expect(text).toBe(`0000000000000000-000fffffffffffff memory
   0000000000000000-00000000bfffffff ram slot 0 at host 0x7f0000000000
   00000000c0000000-00000000ffffffff hole
-    00000000feb00000-00000000feb00fff virtio-blk0 (device)
-    00000000feb01000-00000000feb01fff virtio-rng (device)
+    00000000feb00000-00000000feb01fff rom slot 2 at host 0x7f1000000000
+      00000000feb00000-00000000feb00fff virtio-blk0 (device)
+      00000000feb01000-00000000feb01fff virtio-rng (device)
     00000000fec00000-00000000fec000ff ioapic (kvm)
     00000000fee00000-00000000fee00fff local-apic (kvm)
     00000000fffbc000-00000000fffbcfff identity-map (kvm)
@@ -43,6 +45,12 @@ test("each RAM leaf has its slot, its place in the guest, its size and its place
       ...{ hostAddress: 0x7f00_c000_0000, children: [] },
     },
   ]);
+});
+
+test("without read-only memory, devices lie in the hole by themselves", () => {
+  const { root } = memoryTree([low], [{ name: "virtio-rng", address: 0xfeb0_0000, length: 0x1000 }]);
+  const hole = root.children.find(({ name }) => name === "hole");
+  expect(hole?.children[0]).toMatchObject({ name: "virtio-rng", kind: "device", children: [] });
 });
 
 test("a read-only slot is ROM", () => {
