@@ -11,6 +11,7 @@ namespace vmexit {
 namespace {
 
 constexpr uint32_t kMaxDepth = 16384;
+constexpr uint32_t kMaxPause = 63;
 
 }  // namespace
 
@@ -25,6 +26,17 @@ AsyncState::~AsyncState() {
   while (under_way > 0 && engine->Wait() >= 0) {
     while (AsyncRequest* const request = engine->Next()) GiveBack(request);
   }
+}
+
+bool AsyncState::Looks() {
+  if (pausing_ == 0) return true;
+  pausing_--;
+  return false;
+}
+
+void AsyncState::Looked(bool found) {
+  pause_ = found ? 0 : std::min(kMaxPause, 2 * pause_ + 1);
+  pausing_ = pause_;
 }
 
 AsyncRequest* AsyncState::Take() {
@@ -79,10 +91,13 @@ Napi::Value AsyncIo::Create(const Napi::CallbackInfo& info) {
 }
 
 // The work of read and write: (tag, file, ram, pairs, first, count, offset).
-// -EAGAIN if as many as there may be are under way; -EFAULT if a pair is not
-// all within the memory.
-int AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
-                           bool dsync) {
+// Returns 0, or how many bytes moved if that was all: then it is over, and will
+// not be reaped. What the page cache holds is a copy, and a system call of its
+// own is the cheapest way to get it; only what has to wait for a device is
+// worth a request. -EAGAIN if as many as there may be are under way; -EFAULT if
+// a pair is not all within the memory.
+int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
+                               bool dsync) {
   uint32_t tag = 0;
   FileIo* const file = ReadObject<FileIo>(info, 1);
   GuestRam* const ram = ReadObject<GuestRam>(info, 2);
@@ -119,11 +134,33 @@ int AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
   request->offset = offset;
   request->left = bytes;
   request->result = 0;
+  const bool in_memory = request->file->in_memory;
+  const bool looks =
+      !request->file->direct && !dsync && (in_memory || state_->Looks());
+  if (looks) {
+    const Transfer transfer = {request->file->fd.get(), write, 0};
+    const int64_t moved =
+        TransferNow(transfer, request->parts.data(), count, offset, in_memory);
+    if (!in_memory) state_->Looked(moved > 0);
+    if (moved > 0) {
+      if (static_cast<size_t>(moved) == bytes) {
+        state_->GiveBack(request);
+        return moved;
+      }
+      const auto done = static_cast<size_t>(moved);
+      request->next = SkipParts(request->parts.data(), count, done);
+      request->offset += done;
+      request->left -= done;
+      request->result = moved;
+    }
+    // Whatever else it said, the engine will hear again.
+  }
   state_->engine->Begin(request);
   return 0;
 }
 
-// read(tag, file, ram, pairs, first, count, offset): as FileIo.preadv.
+// read(tag, file, ram, pairs, first, count, offset): as FileIo.preadv, but see
+// above.
 Napi::Value AsyncIo::Read(const Napi::CallbackInfo& info) {
   return Result(info, BeginTransfer(info, false, false));
 }

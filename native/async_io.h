@@ -25,6 +25,11 @@ class AsyncState {
   AsyncState(std::shared_ptr<EventFdState> event, uint32_t depth);
   ~AsyncState();
 
+  // Whether to look for a transfer's data in the page cache before it is begun.
+  // Each time that it is not there, the next looks are fewer.
+  bool Looks();
+  void Looked(bool found);
+
   // Over every call: handles of several threads may name this.
   std::mutex mutex;
   std::unique_ptr<AsyncEngine> engine;
@@ -38,6 +43,8 @@ class AsyncState {
   const std::shared_ptr<EventFdState> event_;
   std::vector<AsyncRequest> requests_;
   std::vector<AsyncRequest*> free_;
+  uint32_t pause_ = 0;    // transfers that are not looked for after a miss
+  uint32_t pausing_ = 0;  // of them, still to come
 };
 
 class AsyncIo : public Handle<AsyncIo, AsyncState> {
@@ -61,7 +68,7 @@ class AsyncIo : public Handle<AsyncIo, AsyncState> {
   Napi::Value Reap(const Napi::CallbackInfo& info);
   Napi::Value Wait(const Napi::CallbackInfo& info);
 
-  int BeginTransfer(const Napi::CallbackInfo& info, bool write, bool dsync);
+  int64_t BeginTransfer(const Napi::CallbackInfo& info, bool write, bool dsync);
 };
 
 }  // namespace vmexit

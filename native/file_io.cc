@@ -12,8 +12,10 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -83,8 +85,14 @@ Napi::Value FileIo::Open(const Napi::CallbackInfo& info) {
   if (current < 0 || ::fcntl(fd.get(), F_SETFL, current & ~O_NONBLOCK) < 0) {
     return Result(info, -errno);
   }
-  state_ = std::make_shared<FileState>(
-      FileState{std::move(fd), S_ISBLK(status.st_mode)});
+  struct statfs system = {};
+  const bool in_memory =
+      ::fstatfs(fd.get(), &system) == 0 &&
+      (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC);
+  const bool block_device = S_ISBLK(status.st_mode);
+  state_ = std::make_shared<FileState>(FileState{std::move(fd), block_device,
+                                                 (flags & kDirect) != 0,
+                                                 in_memory && !block_device});
   return Result(info, 0);
 }
 

@@ -15,6 +15,10 @@ namespace vmexit {
 struct FileState {
   Fd fd;
   bool block_device;
+  bool direct;
+  // On a file system that is nothing but memory: no transfer waits for a
+  // device.
+  bool in_memory;
 };
 
 class FileIo : public Handle<FileIo, FileState> {

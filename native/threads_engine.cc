@@ -90,8 +90,9 @@ class ThreadsEngine : public AsyncEngine {
       return Sys(::fdatasync(fd));
     const bool write = request->kind == AsyncRequest::Kind::kWrite;
     const Transfer transfer = {fd, write, request->dsync ? RWF_DSYNC : 0};
+    const int64_t before = request->result;
     int64_t moved = 0;
-    for (size_t i = 0; i < request->parts.size(); i += kMaxParts) {
+    for (size_t i = request->next; i < request->parts.size(); i += kMaxParts) {
       const size_t count = std::min(request->parts.size() - i, kMaxParts);
       size_t wanted = 0;
       for (size_t n = i; n < i + count; n++)
@@ -103,7 +104,7 @@ class ThreadsEngine : public AsyncEngine {
       moved += some;
       if (static_cast<size_t>(some) < wanted) break;
     }
-    return moved;
+    return before + moved;
   }
 
   void Ring() const {

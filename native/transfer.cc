@@ -1,5 +1,6 @@
 #include "transfer.h"
 
+#include <algorithm>
 #include <cerrno>
 
 namespace vmexit {
@@ -10,12 +11,25 @@ ssize_t TransferSome(const Transfer& transfer, const iovec* parts, size_t count,
                      uint64_t offset) {
   const auto at = static_cast<off_t>(offset);
   const int n = static_cast<int>(count);
-  if (!transfer.write) return ::preadv(transfer.fd, parts, n, at);
-  if (transfer.flags == 0) return ::pwritev(transfer.fd, parts, n, at);
-  return ::pwritev2(transfer.fd, parts, n, at, transfer.flags);
+  const int flags = transfer.flags;
+  if (transfer.write) {
+    return flags == 0 ? ::pwritev(transfer.fd, parts, n, at)
+                      : ::pwritev2(transfer.fd, parts, n, at, flags);
+  }
+  return flags == 0 ? ::preadv(transfer.fd, parts, n, at)
+                    : ::preadv2(transfer.fd, parts, n, at, flags);
 }
 
 }  // namespace
+
+int64_t TransferNow(const Transfer& transfer, const iovec* parts, size_t count,
+                    uint64_t offset, bool in_memory) {
+  Transfer now = transfer;
+  if (!in_memory) now.flags |= RWF_NOWAIT;
+  const ssize_t moved =
+      TransferSome(now, parts, std::min(count, kMaxParts), offset);
+  return Sys(moved);
+}
 
 size_t SkipParts(iovec* parts, size_t count, size_t bytes) {
   size_t used = 0;

@@ -29,6 +29,11 @@ struct Transfer {
 int64_t TransferAll(const Transfer& transfer, iovec* parts, size_t count,
                     uint64_t offset);
 
+// Moves what can be moved without waiting for a device, in one system call.
+// Returns bytes moved, or -errno: -EAGAIN if that is nothing.
+int64_t TransferNow(const Transfer& transfer, const iovec* parts, size_t count,
+                    uint64_t offset, bool in_memory);
+
 // Takes `bytes` off the front of the parts. Returns how many parts are used up;
 // the next one is shortened.
 size_t SkipParts(iovec* parts, size_t count, size_t bytes);

@@ -142,9 +142,9 @@ export class AsyncRam implements IoMemory {
     while (this.#underWay > 0) this.#makeRoom();
   }
 
-  /** Notes that a transfer was begun. Returns its length, or -errno if it was not. */
+  /** Notes that a transfer was begun, unless it is over. Returns its length, or -errno if it was not. */
   #count(begun: number, length: number): number {
-    if (begun < 0) return begun;
+    if (begun !== 0) return begun;
     const tag = this.#tag;
     this.#left[tag]++;
     this.#missing[tag] += length;

@@ -48,7 +48,9 @@ export class AsyncIo {
    * Begins to fill pieces of RAM from a file; as HostFile.readv.
    *
    * @param file from HostFile.transferHandle
-   * @returns 0; -EAGAIN if as many requests as there may be are under way; or -errno
+   * @returns 0; or the number of bytes if all of them moved at once, because no
+   *   device was needed: then `reap` does not give it. -EAGAIN if as many requests as
+   *   there may be are under way; or -errno
    */
   read(
     tag: number,

@@ -1,6 +1,5 @@
 /** A drive over RAM of its own, with a guest's hands on it: requests that are waited for. */
 import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EINPROGRESS } from "../../src/block/backend.ts";
 import { type DriveImage, openDrive } from "../../src/block/drive.ts";
@@ -9,8 +8,9 @@ import { GuestRam } from "../../src/sys/guest-ram.ts";
 
 export const TAGS = 64;
 
-export function temporaryFolder(name: string): { path: string; remove: () => void } {
-  const path = mkdtempSync(join(tmpdir(), `vmexit-${name}-`));
+/** On a disk, not in memory: O_DIRECT works there, and what is read has to be waited for. */
+export function diskFolder(name: string): { path: string; remove: () => void } {
+  const path = mkdtempSync(join("/var/tmp", `vmexit-${name}-`));
   return { path, remove: () => rmSync(path, { recursive: true }) };
 }
 
