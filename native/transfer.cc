@@ -52,6 +52,8 @@ int64_t TransferAll(const Transfer& transfer, iovec* parts, size_t count,
                                       offset + static_cast<uint64_t>(moved));
     if (some < 0) {
       if (errno == EINTR) continue;
+      // O_DIRECT stopped at the end of a file that is not aligned there.
+      if (errno == EINVAL && moved > 0) break;
       return -errno;
     }
     moved += some;

@@ -146,6 +146,8 @@ class UringEngine : public AsyncEngine {
   // Notes what the kernel says of a request. False if it has to go on.
   static bool Take(AsyncRequest* request, int result) {
     if (result == -EINTR || result == -EAGAIN) return false;
+    // O_DIRECT stopped at the end of a file that is not aligned there.
+    if (result == -EINVAL && request->result > 0) return true;
     if (result < 0) {
       request->result = result;
       return true;

@@ -129,7 +129,7 @@ export class HostFile {
    *   -errno, -EFAULT if a pair is not all memory (then nothing moved)
    */
   readv(memory: TransferMemory, iov: Float64Array, first: number, count: number, fileOffset: number): number {
-    const file = this.transferHandle(iov, first, count, fileOffset) ?? this.#native;
+    const file = this.#handleFor(memory, iov, first, count, fileOffset);
     return file.preadv(nativeOf(memory), iov, first, count, fileOffset);
   }
 
@@ -142,7 +142,7 @@ export class HostFile {
     fileOffset: number,
     dsync: boolean,
   ): number {
-    const file = this.transferHandle(iov, first, count, fileOffset) ?? this.#native;
+    const file = this.#handleFor(memory, iov, first, count, fileOffset);
     return file.pwritev(nativeOf(memory), iov, first, count, fileOffset, dsync);
   }
 
@@ -162,6 +162,18 @@ export class HostFile {
     if ((fileOffset & mask) !== 0) return undefined;
     for (let i = 2 * first; i < 2 * (first + count); i++) if ((iov[i] & mask) !== 0) return undefined;
     return this.#direct;
+  }
+
+  /** O_DIRECT is for guest RAM: where a buffer of JavaScript's lies nobody knows. */
+  #handleFor(
+    memory: TransferMemory,
+    iov: Float64Array,
+    first: number,
+    count: number,
+    fileOffset: number,
+  ): NativeFileIo {
+    if (memory instanceof Uint8Array) return this.#native;
+    return this.transferHandle(iov, first, count, fileOffset) ?? this.#native;
   }
 
   /** The handle that flushes it. */
