@@ -13,7 +13,7 @@ import {
   whyNotOpened,
 } from "./files.ts";
 import { type Option, parseOptions } from "./options.ts";
-import { Progress } from "./progress.ts";
+import { PROGRESS, Progress } from "./progress.ts";
 
 const DIFFER = 1;
 const FAILED = 2;
@@ -35,13 +35,7 @@ const OPTIONS: readonly Option<CompareDraft>[] = [
     },
   },
   cacheOption("T", "reading"),
-  {
-    names: ["p"],
-    help: "shows how far it is",
-    set: (draft) => {
-      draft.progress = true;
-    },
-  },
+  PROGRESS,
   QUIET,
   {
     names: ["s"],

@@ -11,7 +11,6 @@ import type { WritableFormat } from "../../block/formats.ts";
 import type { OpenedImage } from "../../block/open-image.ts";
 import { Qcow2Image } from "../../block/qcow2/image.ts";
 import { RemoteDisk } from "../../block/remote-disk.ts";
-import { splitKeyValues } from "../key-values.ts";
 import { backingPath, backingSize, checkBackingName } from "./backing.ts";
 import { type ImgCommand, ImgError, type ImgOutput } from "./command.ts";
 import { asksForHelp, type Creation, createOptions, creationHelp, parseCreation } from "./creation.ts";
@@ -22,13 +21,14 @@ import {
   fileOptions,
   OTHER_FILES,
   open,
+  openSnapshot,
   QUIET,
   SHARED,
   whyNotOpened,
   writableFormatNamed,
 } from "./files.ts";
 import { type Option, parseOptions } from "./options.ts";
-import { Progress } from "./progress.ts";
+import { PROGRESS, Progress } from "./progress.ts";
 import { parseSize } from "./sizes.ts";
 
 interface ConvertDraft extends FileOptions {
@@ -115,16 +115,10 @@ const OPTIONS: readonly Option<ConvertDraft>[] = [
     argument: "SNAPSHOT",
     help: "copies what the disk was then: an id or name, or snapshot.id=ID,snapshot.name=NAME",
     set: (draft, value) => {
-      draft.snapshot = snapshotNamed(value);
+      draft.snapshot = value;
     },
   },
-  {
-    names: ["p"],
-    help: "shows how far it is",
-    set: (draft) => {
-      draft.progress = true;
-    },
-  },
+  PROGRESS,
   QUIET,
   SHARED,
   OTHER_FILES,
@@ -149,12 +143,6 @@ function sparseSize(value: string): number {
   throw new ImgError(
     `Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to ${MAX_SPARSE}. Select 0 to disable sparse detection (fully allocates output).`,
   );
-}
-
-function snapshotNamed(value: string): string {
-  if (!/^snapshot\.(id|name)=/.test(value)) return value;
-  const pairs = new Map(splitKeyValues(value).map(({ key, value }) => [key, value]));
-  return pairs.get("snapshot.id") ?? pairs.get("snapshot.name") ?? value;
 }
 
 export const convert: ImgCommand = {
@@ -223,13 +211,7 @@ function checkTogether(draft: ConvertDraft, format: WritableFormat, operands: re
 
 function openSource(path: string, draft: ConvertDraft): OpenedImage {
   const { snapshot } = draft;
-  if (snapshot === undefined) return open(path, draft);
-  const found = open(path, draft, { snapshot });
-  if (found instanceof Qcow2Image) return found;
-  found.close();
-  throw new ImgError(
-    `Failed to load snapshot: Block format '${found.format}' used by device '' does not support temporarily loading internal snapshots`,
-  );
+  return snapshot === undefined ? open(path, draft) : openSnapshot(path, snapshot, draft);
 }
 
 function convertTo(

@@ -13,11 +13,15 @@ import {
 import { ImageError } from "../../block/image-error.ts";
 import { type OpenedImage, openImage } from "../../block/open-image.ts";
 import type { OtherFiles } from "../../block/other-file.ts";
+import { Qcow2Image } from "../../block/qcow2/image.ts";
 import type { Qcow2Options } from "../../block/qcow2/open.ts";
+import type { Snapshot } from "../../block/qcow2/snapshot-table.ts";
+import { listSnapshots } from "../../block/qcow2/snapshots.ts";
 import { SystemError } from "../../sys/errors.ts";
-import { didYouMean } from "../key-values.ts";
+import { didYouMean, splitKeyValues } from "../key-values.ts";
 import { ImgError } from "./command.ts";
 import type { Option } from "./options.ts";
+import { parseSize } from "./sizes.ts";
 
 /** What the options common to most sub-commands set. */
 export interface FileOptions {
@@ -84,6 +88,37 @@ export function cacheOption(letter: string, kind: string): Option<unknown> {
   };
 }
 
+/** A limit of 0 is none. */
+export const RATE_LIMIT: Option<unknown> = {
+  names: ["r"],
+  argument: "RATE",
+  help: "is not there: 0 (no limit) is all that is accepted",
+  set: (_target, value) => {
+    if (parseSize(value, "rate limit") !== 0) {
+      throw new ImgError("This version has no rate limit (-r); `ionice` or a control group can slow it down");
+    }
+  },
+};
+
+/** Of qemu-img, and not here: said in a sentence instead of "unrecognized option". */
+export const REFUSED: readonly Option<unknown>[] = [
+  {
+    names: ["image-opts"],
+    help: "is not there: name the file, and its format with -f",
+    set: () => {
+      throw new ImgError("--image-opts is not there in this version; name the file, and its format with -f");
+    },
+  },
+  {
+    names: ["object"],
+    argument: "OBJECT",
+    help: "is not there: nothing here needs secrets or other objects",
+    set: () => {
+      throw new ImgError("--object is not there in this version: it has no use for secrets or other objects");
+    },
+  },
+];
+
 export const OUTPUT: Option<{ json: boolean }> = {
   names: ["output"],
   argument: "human|json",
@@ -142,6 +177,32 @@ export function open(path: string, options: FileOptions, more: Qcow2Options = {}
   } catch (error) {
     throw new ImgError(`Could not open '${path}': ${whyNotOpened(path, error)}`, status);
   }
+}
+
+/**
+ * Opens a disk as it was when a snapshot was taken, for reading.
+ * @param typed an id or name, or snapshot.id=ID,snapshot.name=NAME
+ */
+export function openSnapshot(path: string, typed: string, options: FileOptions): OpenedImage {
+  const wanted = snapshotNamed(typed);
+  const fail = (why: string) => new ImgError(`Failed to load snapshot: ${why}`);
+  {
+    using image = open(path, options);
+    if (!(image instanceof Qcow2Image)) {
+      throw fail(
+        `Block format '${image.format}' used by device '' does not support temporarily loading internal snapshots`,
+      );
+    }
+    const isWanted = ({ id, name }: Snapshot) => id === wanted || name === wanted;
+    if (!listSnapshots(image).some(isWanted)) throw fail("Can't find snapshot");
+  }
+  return open(path, options, { snapshot: wanted });
+}
+
+function snapshotNamed(typed: string): string {
+  if (!/^snapshot\.(id|name)=/.test(typed)) return typed;
+  const pairs = new Map(splitKeyValues(typed).map(({ key, value }) => [key, value]));
+  return pairs.get("snapshot.id") ?? pairs.get("snapshot.name") ?? typed;
 }
 
 /** For a file that is written to, and that only its first bytes say is raw. Empty for others. */

@@ -9,20 +9,38 @@ import { AddonError } from "../../sys/native.ts";
 import { didYouMean } from "../key-values.ts";
 import { check } from "./check.ts";
 import { type ImgCommand, ImgError } from "./command.ts";
+import { commit } from "./commit.ts";
 import { compare } from "./compare.ts";
 import { convert } from "./convert.ts";
 import { create } from "./create.ts";
+import { dd } from "./dd.ts";
 import { info } from "./info.ts";
 import { map } from "./map.ts";
+import { measure } from "./measure.ts";
 import { optionLines } from "./options.ts";
+import { rebase } from "./rebase.ts";
 import { resize } from "./resize.ts";
 import { serve } from "./serve.ts";
 import { snapshot } from "./snapshot.ts";
 
-const COMMANDS: readonly ImgCommand[] = [create, info, check, convert, resize, snapshot, map, compare, serve];
+const COMMANDS: readonly ImgCommand[] = [
+  create,
+  info,
+  check,
+  convert,
+  resize,
+  snapshot,
+  commit,
+  rebase,
+  map,
+  compare,
+  dd,
+  measure,
+  serve,
+];
 
 /** Of qemu-img, and not here. */
-const NOT_HERE = ["amend", "bench", "bitmap", "commit", "dd", "measure", "rebase"];
+const NOT_HERE = ["amend", "bench", "bitmap"];
 
 const FAILED = 1;
 

@@ -1,8 +1,17 @@
 /** The line that `-p` shows: "    (42.00/100%)", over and over in place. */
 import type { Writable } from "node:stream";
+import type { Option } from "./options.ts";
 
 /** Per cent between two updates. */
 const STEP = 2;
+
+export const PROGRESS: Option<{ progress: boolean }> = {
+  names: ["p"],
+  help: "shows how far it is",
+  set: (target) => {
+    target.progress = true;
+  },
+};
 
 export class Progress {
   readonly #stream: Writable | undefined;
