@@ -4,13 +4,15 @@
  * Extents are read and written a few clusters at a time; what the source says is
  * zero is not even read. The rest is searched for zeros in granules.
  */
-import { check } from "../sys/errors.ts";
+import { check, SystemError } from "../sys/errors.ts";
 import { type BlockStatus, blockStatus, layerStatus } from "./block-status.ts";
 import { type DiskImage, readDisk, writeDisk } from "./image.ts";
+import { ImageError } from "./image-error.ts";
 import { Qcow2Image } from "./qcow2/image.ts";
 
 /** Bytes moved at once; no cluster is larger. */
 const CHUNK = 2 ** 21;
+const SECTOR = 512;
 const ZEROS = Buffer.alloc(CHUNK);
 
 export interface CopyOptions {
@@ -30,6 +32,11 @@ export interface CopyOptions {
   readonly sharedBytes?: number;
   /** An image of the source's chain: only what images above it hold is copied. */
   readonly above?: DiskImage;
+  /**
+   * Called for each sector of the source that cannot be read: zeros are copied instead. Without it the
+   * first such sector ends the copy.
+   */
+  readonly unreadable?: (offset: number, error: Error) => void;
   /** Is told how many bytes are done. */
   readonly progress?: (done: number) => void;
 }
@@ -94,9 +101,26 @@ class Copy {
     const place = this.#base + at;
     const length = Math.min(status.length, CHUNK - (place % this.#granule));
     const bytes = this.#buffer.subarray(0, length);
-    readDisk(this.#source, bytes, at);
+    this.#read(bytes, at);
     this.#write(at, bytes);
     return at + length;
+  }
+
+  #read(bytes: Buffer, at: number): void {
+    const { unreadable } = this.#options;
+    try {
+      readDisk(this.#source, bytes, at);
+    } catch (error) {
+      if (unreadable === undefined || !isOfSource(error)) throw error;
+      if (bytes.length > SECTOR) {
+        for (let from = 0; from < bytes.length; from += SECTOR) {
+          this.#read(bytes.subarray(from, from + SECTOR), at + from);
+        }
+        return;
+      }
+      unreadable(at, error);
+      bytes.fill(0);
+    }
   }
 
   #write(at: number, bytes: Buffer): void {
@@ -151,11 +175,15 @@ class Copy {
     }
     const length = Math.min(clusterSize, end - at);
     const bytes = this.#buffer.subarray(0, clusterSize).fill(0, length);
-    readDisk(this.#source, bytes.subarray(0, length), at);
+    this.#read(bytes.subarray(0, length), at);
     if (this.#options.sparse !== 0 && isZero(bytes)) this.#zeros(at, length);
     else target.writeCompressed(bytes, start);
     return at + length;
   }
+}
+
+function isOfSource(error: unknown): error is Error {
+  return error instanceof SystemError || error instanceof ImageError;
 }
 
 /** At most CHUNK bytes. */
