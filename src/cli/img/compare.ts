@@ -9,6 +9,7 @@ import {
   OTHER_FILES,
   open,
   QUIET,
+  REFUSED,
   SHARED,
   whyNotOpened,
 } from "./files.ts";
@@ -34,7 +35,7 @@ const OPTIONS: readonly Option<CompareDraft>[] = [
       draft.otherFormat = value;
     },
   },
-  cacheOption("T", "reading"),
+  cacheOption("T", "reading", FAILED),
   PROGRESS,
   QUIET,
   {
@@ -46,6 +47,7 @@ const OPTIONS: readonly Option<CompareDraft>[] = [
   },
   SHARED,
   OTHER_FILES,
+  ...REFUSED,
 ];
 
 export const compare: ImgCommand = {
@@ -87,6 +89,6 @@ function run(path: string, otherPath: string, draft: CompareDraft, { stdout }: I
   } catch (error) {
     throw new ImgError(whyNotOpened(path, error), FAILED);
   } finally {
-    if (draft.progress && !quiet) progress.end();
+    if (draft.progress && !quiet) progress.leave();
   }
 }

@@ -10,7 +10,7 @@ import {
   isWritableFormat,
   type WritableFormat,
 } from "../../block/formats.ts";
-import { ImageError } from "../../block/image-error.ts";
+import { ImageError, ImageInUseError } from "../../block/image-error.ts";
 import { type OpenedImage, openImage } from "../../block/open-image.ts";
 import type { OtherFiles } from "../../block/other-file.ts";
 import { Qcow2Image } from "../../block/qcow2/image.ts";
@@ -75,14 +75,15 @@ export const OTHER_FILES: Option<FileOptions> = {
 /** Option names of QEMU's cache modes: accepted and checked; all I/O goes through the host's page cache. */
 const CACHE_MODES = ["none", "off", "writeback", "writethrough", "directsync", "unsafe"];
 
-export function cacheOption(letter: string, kind: string): Option<unknown> {
+/** @param status of the process after a wrong one */
+export function cacheOption(letter: string, kind: string, status = 1): Option<unknown> {
   return {
     names: [letter],
     argument: "CACHE",
     help: `accepted for ${kind} and of no effect`,
     set: (_target, value) => {
       if (!CACHE_MODES.includes(value)) {
-        throw new ImgError(`Invalid ${letter === "T" ? "source " : ""}cache option: ${value}`);
+        throw new ImgError(`Invalid ${letter === "T" ? "source " : ""}cache option: ${value}`, status);
       }
     },
   };
@@ -160,6 +161,8 @@ export function open(path: string, options: FileOptions, more: Qcow2Options = {}
             new ImgError(`Could not open '${path}': Unknown driver '${options.format}'${meant}`, status),
         );
   const readOnly = more.readOnly ?? true;
+  if (path === "")
+    throw new ImgError("Could not open '': The 'file' block driver requires a file name", status);
   if (options.shared && !readOnly) {
     throw new ImgError(
       `Could not open '${path}': force-share=on can only be used with read-only images`,
@@ -215,6 +218,7 @@ export function probedRawWarning({ path, format }: OpenedImage, options: FileOpt
 }
 
 const OPEN_ERRORS = new Map([
+  ["EISDIR", "Is a directory"],
   ["ENOENT", "No such file or directory"],
   ["EACCES", "Permission denied"],
   ["EROFS", "Read-only file system"],
@@ -222,12 +226,18 @@ const OPEN_ERRORS = new Map([
 
 /** Why a file could not be opened or made, in QEMU's words where it has good ones. Our own errors only. */
 export function whyNotOpened(path: string, error: unknown, doing = "open"): string {
+  if (error instanceof ImageInUseError) {
+    const inChain = error.path === path ? "" : "Could not open backing file: ";
+    return `${inChain}Failed to get ${error.lock}\nIs another process using the image [${error.path}]?`;
+  }
   if (error instanceof ImageError) {
     if (error.message === `${path}: this is not a qcow2 image`) return "Image is not in qcow2 format";
     return error.path === path ? error.message.slice(path.length + 2) : error.message;
   }
   if (error instanceof SystemError) {
     const text = error.syscall === "open" ? OPEN_ERRORS.get(error.code) : undefined;
+    if (error.code === "EISDIR" && doing === "open")
+      return `'file' driver requires '${path}' to be a regular file`;
     if (text !== undefined && error.message.startsWith(`opening ${path}:`)) {
       return `Could not ${doing} '${path}': ${text}`;
     }

@@ -60,6 +60,7 @@ export function imgCommand(
   try {
     if (word === undefined)
       throw new ImgError("Not enough arguments\nTry 'vmexit img --help' for more information");
+    if (isTrace(word)) throw new ImgError(`${word} is not there in this version: nothing here can be traced`);
     if (isHelp(word)) {
       stdout.write(help());
       return 0;
@@ -80,6 +81,11 @@ export function imgCommand(
 /** What command lines, files and hosts do; anything else is our bug and keeps its stack. */
 function isExpected(error: unknown): error is Error {
   return [ImgError, ImageError, SystemError, AddonError].some((kind) => error instanceof kind);
+}
+
+/** Before the command -T is not a cache mode. */
+function isTrace(word: string): boolean {
+  return /^(-T|--?trace)/.test(word);
 }
 
 function isHelp(word: string): boolean {
