@@ -148,7 +148,7 @@ class Trial {
     return status === 0 ? layer : undefined;
   }
 
-  /** QEMU 7.2 loses data where a disk that stood on nothing, or on a shorter one, gets another below. */
+  /** QEMU 7.2 loses the zeros of an image of version 2 that stood on nothing. */
   #isKept({ name }: Layer): void {
     const { qemu, vmexit } = this.#pair;
     const before = join(vmexit, "before");
