@@ -28,17 +28,20 @@ export interface BlockStatus {
 
 /**
  * How the disk is stored from `start` on, as far as it goes on like that and `most` bytes at most.
+ *
+ * @param below an image of its chain: only those above it are asked, and what none of them
+ *   holds is neither allocated nor zero
  * @throws {ImageError | SystemError}
  */
-export function blockStatus(disk: DiskImage, start: number, most: number): BlockStatus {
+export function blockStatus(disk: DiskImage, start: number, most: number, below?: DiskImage): BlockStatus {
   let length = most;
   let image = disk;
   for (let depth = 0; ; depth++) {
     const found = layerStatus(image, start, length, depth);
     if (found.allocated || found.zero) return found;
-    const below = backingOf(image);
-    if (below === undefined) throw new RangeError(`nothing is below ${image.path}`);
-    image = below;
+    const next = backingOf(image);
+    if (next === undefined || next === below) return found;
+    image = next;
     length = found.length;
   }
 }

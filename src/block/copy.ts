@@ -4,17 +4,23 @@
  * Extents are read and written a few clusters at a time; what the source says is
  * zero is not even read. The rest is searched for zeros in granules.
  */
-import { check } from "../sys/errors.ts";
+import { check, SystemError } from "../sys/errors.ts";
 import { type BlockStatus, blockStatus, layerStatus } from "./block-status.ts";
 import { type DiskImage, readDisk, writeDisk } from "./image.ts";
+import { ImageError } from "./image-error.ts";
 import { Qcow2Image } from "./qcow2/image.ts";
 
 /** Bytes moved at once; no cluster is larger. */
 const CHUNK = 2 ** 21;
+const SECTOR = 512;
 const ZEROS = Buffer.alloc(CHUNK);
 
 export interface CopyOptions {
-  /** Where the source's first byte goes. Default 0. */
+  /** The first byte of the source that is copied. Default 0. */
+  readonly start?: number;
+  /** How many bytes are copied. Default: all behind `start`. */
+  readonly length?: number;
+  /** Where the first byte goes. Default 0. */
   readonly targetOffset?: number;
   /** Bytes of zeros that are worth leaving out, a multiple of 512; 0 writes every byte. Default 4096. */
   readonly sparse?: number;
@@ -24,12 +30,19 @@ export interface CopyOptions {
   readonly compressed?: boolean;
   /** The target stands on a disk of this many bytes that has what is below the source's own image: that is not copied. */
   readonly sharedBytes?: number;
-  /** Is told how many bytes of the source are done. */
+  /** An image of the source's chain: only what images above it hold is copied. */
+  readonly above?: DiskImage;
+  /**
+   * Called for each sector of the source that cannot be read: zeros are copied instead. Without it the
+   * first such sector ends the copy.
+   */
+  readonly unreadable?: (offset: number, error: Error) => void;
+  /** Is told how many bytes are done. */
   readonly progress?: (done: number) => void;
 }
 
 /**
- * Copies all of `source`. The target is as large, or larger.
+ * Copies `source`, or a part of it. The target has room for that.
  * @throws {ImageError | SystemError}
  */
 export function copyDisk(source: DiskImage, target: DiskImage, options: CopyOptions = {}): void {
@@ -40,6 +53,9 @@ class Copy {
   readonly #source: DiskImage;
   readonly #target: DiskImage;
   readonly #options: CopyOptions;
+  readonly #start: number;
+  readonly #end: number;
+  /** What a byte's place in the target is more than in the source. */
   readonly #base: number;
   /** Bytes that are looked at together for zeros. */
   readonly #granule: number;
@@ -49,25 +65,28 @@ class Copy {
     this.#source = source;
     this.#target = target;
     this.#options = options;
-    this.#base = options.targetOffset ?? 0;
+    const { start = 0, length = source.size - start, targetOffset = 0 } = options;
+    this.#start = start;
+    this.#end = start + length;
+    this.#base = targetOffset - start;
     // A part of a cluster costs as much as all of it, and more where the rest has to be cleared.
     const unit = target instanceof Qcow2Image ? target.metadata.geometry.unitSize : 512;
     this.#granule = Math.min(CHUNK, Math.max(unit, options.sparse ?? 4096));
   }
 
   run(): void {
-    const { size } = this.#source;
     const { compressed, progress } = this.#options;
-    for (let at = 0; at < size; ) {
+    for (let at = this.#start; at < this.#end; ) {
       at = compressed ? this.#compressChunk(at) : this.#copyExtent(at, this.#statusAt(at));
-      progress?.(at);
+      progress?.(at - this.#start);
     }
   }
 
   #statusAt(at: number): BlockStatus {
-    const most = this.#source.size - at;
-    return this.#options.sharedBytes === undefined
-      ? blockStatus(this.#source, at, most)
+    const most = this.#end - at;
+    const { sharedBytes, above } = this.#options;
+    return sharedBytes === undefined
+      ? blockStatus(this.#source, at, most, above)
       : layerStatus(this.#source, at, most);
   }
 
@@ -82,9 +101,26 @@ class Copy {
     const place = this.#base + at;
     const length = Math.min(status.length, CHUNK - (place % this.#granule));
     const bytes = this.#buffer.subarray(0, length);
-    readDisk(this.#source, bytes, at);
+    this.#read(bytes, at);
     this.#write(at, bytes);
     return at + length;
+  }
+
+  #read(bytes: Buffer, at: number): void {
+    const { unreadable } = this.#options;
+    try {
+      readDisk(this.#source, bytes, at);
+    } catch (error) {
+      if (unreadable === undefined || !isOfSource(error)) throw error;
+      if (bytes.length > SECTOR) {
+        for (let from = 0; from < bytes.length; from += SECTOR) {
+          this.#read(bytes.subarray(from, from + SECTOR), at + from);
+        }
+        return;
+      }
+      unreadable(at, error);
+      bytes.fill(0);
+    }
   }
 
   #write(at: number, bytes: Buffer): void {
@@ -130,20 +166,24 @@ class Copy {
     const start = this.#base + at;
     if (start % clusterSize !== 0) throw new RangeError(`no cluster begins at ${start}`);
     const status = this.#statusAt(at);
-    const { size } = this.#source;
-    const whole = at + status.length === size ? status.length : status.length - (status.length % clusterSize);
+    const end = this.#end;
+    const whole = at + status.length === end ? status.length : status.length - (status.length % clusterSize);
     const nothing = status.zero ? this.#options.sparse !== 0 : !status.allocated;
     if (nothing && whole > 0) {
       if (status.zero) this.#zeros(at, whole);
       return at + whole;
     }
-    const length = Math.min(clusterSize, size - at);
+    const length = Math.min(clusterSize, end - at);
     const bytes = this.#buffer.subarray(0, clusterSize).fill(0, length);
-    readDisk(this.#source, bytes.subarray(0, length), at);
+    this.#read(bytes.subarray(0, length), at);
     if (this.#options.sparse !== 0 && isZero(bytes)) this.#zeros(at, length);
     else target.writeCompressed(bytes, start);
     return at + length;
   }
+}
+
+function isOfSource(error: unknown): error is Error {
+  return error instanceof SystemError || error instanceof ImageError;
 }
 
 /** At most CHUNK bytes. */

@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import type { ImageFormat } from "./formats.ts";
 import type { OpenedImage } from "./open-image.ts";
+import { type BitmapDescription, listBitmaps } from "./qcow2/bitmaps.ts";
 import {
   AUTOCLEAR_DATA_FILE_RAW,
   COMPAT_LAZY_REFCOUNTS,
@@ -45,6 +46,7 @@ export interface Qcow2Description {
   readonly dataFile: string | undefined;
   readonly dataFileRaw: boolean;
   readonly snapshots: readonly Snapshot[];
+  readonly bitmaps: readonly BitmapDescription[];
 }
 
 /** @throws {ImageError | SystemError} if its tables cannot be read */
@@ -79,6 +81,7 @@ export function describeImage(image: OpenedImage): ImageDescription {
       dataFile: header.dataFile,
       dataFileRaw: (header.autoclear & AUTOCLEAR_DATA_FILE_RAW) !== 0n,
       snapshots: listSnapshots(image),
+      bitmaps: listBitmaps(image.file, header),
     },
   };
 }

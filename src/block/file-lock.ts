@@ -12,7 +12,7 @@
  */
 import { SystemError } from "../sys/errors.ts";
 import type { HostFile } from "../sys/file.ts";
-import { ImageError } from "./image-error.ts";
+import { ImageInUseError } from "./image-error.ts";
 
 const PERM_BASE = 100;
 const SHARED_BASE = 200;
@@ -34,7 +34,7 @@ export type ImageUse = "format" | "raw";
  * Locks an image until its file is closed. Does nothing where the file system
  * has no such locks.
  *
- * @throws {ImageError} if somebody else uses it in a way that does not go together.
+ * @throws {ImageInUseError} if somebody else uses it in a way that does not go together.
  */
 export function lockImage(file: HostFile, use: ImageUse): void {
   const uses = [CONSISTENT_READ];
@@ -57,8 +57,10 @@ function take(file: HostFile, byte: number, bit: number): void {
 }
 
 function inUse(file: HostFile, bit: number, does: string): never {
-  throw new ImageError(
+  const lock = `${does === "does not share" ? "" : "shared "}"${NAMES.get(bit)}" lock`;
+  throw new ImageInUseError(
     file.path,
+    lock,
     `another program is using it (it ${does} its "${NAMES.get(bit)}" lock); end that one first, or open the image read-only without locks`,
   );
 }

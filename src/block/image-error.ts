@@ -10,3 +10,14 @@ export class ImageError extends Error {
     this.path = path;
   }
 }
+
+/** An image that somebody else uses. */
+export class ImageInUseError extends ImageError {
+  /** What could not be locked, as QEMU calls it: `"write" lock`, `shared "write" lock`. */
+  readonly lock: string;
+
+  constructor(path: string, lock: string, why: string) {
+    super(path, why);
+    this.lock = lock;
+  }
+}

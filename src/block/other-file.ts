@@ -37,8 +37,14 @@ export function resolveOtherFile(
   let real: string;
   try {
     real = realpathSync(path);
-  } catch {
-    return refuse("is not there, or cannot be reached");
+  } catch (error) {
+    if (isMissing(error)) {
+      throw new ImageError(
+        image,
+        `Could not open ${what}: Could not open '${path}': No such file or directory`,
+      );
+    }
+    return refuse("cannot be reached");
   }
   const folder = realpathSync(dirname(top));
   const inside = real.startsWith(folder.endsWith(sep) ? folder : folder + sep);
@@ -47,4 +53,8 @@ export function resolveOtherFile(
   }
   if (!statSync(real).isFile()) refuse("is not a regular file; say other-files=anywhere to follow it");
   return path;
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
 }

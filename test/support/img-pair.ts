@@ -40,7 +40,11 @@ export function ours(folder: string, args: readonly string[]): Answer {
 
 /** Runs qemu-img in a folder. */
 export function theirs(folder: string, args: readonly string[]): Answer {
-  const { stdout, stderr, status } = spawnSync("qemu-img", args, { cwd: folder, encoding: "utf8" });
+  const { stdout, stderr, status } = spawnSync("qemu-img", args, {
+    cwd: folder,
+    encoding: "utf8",
+    timeout: 60_000,
+  });
   return { stdout, stderr, status };
 }
 

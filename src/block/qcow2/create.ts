@@ -76,6 +76,11 @@ export function createQcow2(path: string, options: CreateOptions): void {
   grow(image, Math.ceil(size / 512) * 512, preallocation);
 }
 
+/** Says whether an image can be made so. @throws {ImageError} for options that do not go together */
+export function checkCreateOptions(path: string, options: CreateOptions): void {
+  headerFor(path, options);
+}
+
 function headerFor(path: string, options: CreateOptions): Header {
   const {
     version = 3,
@@ -131,6 +136,7 @@ function headerFor(path: string, options: CreateOptions): Header {
     backingFormat,
     dataFile,
     bitmaps: undefined,
+    otherFields: new Uint8Array(),
     otherExtensions: [],
   };
 }

@@ -93,6 +93,34 @@ export class Eraser {
     }
   }
 
+  /**
+   * Makes units that the image does not hold read as zeros, whatever may stand below it.
+   * False if that takes data: where zeros have no entry of their own, and for parts of units.
+   */
+  hide(offset: number, length: number): boolean {
+    const { unitSize, clusterSize, extendedL2 } = this.#metadata.geometry;
+    const { version, size } = this.#metadata.header;
+    const map = this.#map;
+    const end = offset + length;
+    const last = end === size ? Math.ceil(end / unitSize) * unitSize : end;
+    if (version === 2 || this.#isRaw || offset % unitSize !== 0 || last % unitSize !== 0) return false;
+    this.#metadata.beginCounting();
+    for (let at = offset; at < last; ) {
+      const cluster = Math.floor(at / clusterSize);
+      const start = cluster * clusterSize;
+      const to = Math.min(clusterSize, last - start);
+      map.inspect(cluster);
+      if (extendedL2) {
+        const units = this.#unitBits(at - start, to);
+        map.set(cluster, map.high, map.low, (map.zeroBits | units) >>> 0, map.allocatedBits, false);
+      } else {
+        map.set(cluster, map.high, (map.low | ENTRY_ZERO) >>> 0, 0, 0, false);
+      }
+      at = start + to;
+    }
+    return true;
+  }
+
   /** Forgets guest clusters altogether: behind the end of a disk that becomes smaller. */
   forgetClusters(first: number, behind: number): void {
     const { l2Entries } = this.#metadata.geometry;
@@ -142,18 +170,23 @@ export class Eraser {
   /** Makes subclusters read as zeros: bytes `from` to `to` of a cluster. */
   #zeroUnits(cluster: number, from: number, to: number): number {
     const map = this.#map;
-    const { unitSize, clusterSize } = this.#metadata.geometry;
-    const start = cluster * clusterSize;
+    const start = cluster * this.#metadata.geometry.clusterSize;
     map.inspect(cluster);
     // Compressed or shared: what is left of it needs a place of its own.
     if (!map.isOwn && !map.isEmpty) return this.#zero(start + from, start + to);
     if (this.#reader.isZero(start + from, to - from)) return 0;
     map.inspect(cluster);
     this.#metadata.beginCounting();
-    const units = (2 ** ((to - from) / unitSize) - 1) * 2 ** (from / unitSize);
+    const units = this.#unitBits(from, to);
     const zeroBits = (map.zeroBits | units) >>> 0;
     map.set(cluster, map.high, map.low, zeroBits, (map.allocatedBits & ~units) >>> 0, false);
     return 0;
+  }
+
+  /** Bits of the subclusters that are bytes `from` to `to` of a cluster. */
+  #unitBits(from: number, to: number): number {
+    const { unitSize } = this.#metadata.geometry;
+    return (2 ** ((to - from) / unitSize) - 1) * 2 ** (from / unitSize);
   }
 
   /** Writes zeros where something else may be read. */

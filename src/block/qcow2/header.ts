@@ -31,7 +31,7 @@ export const AUTOCLEAR_AT = 88;
 
 const V2_BYTES = 72;
 const V3_BYTES = 104;
-/** With compression_type and its padding, as new images have it. */
+/** With compression_type and its padding, as new images have it. Behind it are fields of later versions. */
 const HEADER_BYTES = 112;
 
 const EXT_END = 0;
@@ -78,7 +78,9 @@ export interface Header {
   readonly dataFile: string | undefined;
   /** The bitmaps extension, as it is; undefined if there is none. */
   readonly bitmaps: Uint8Array | undefined;
-  /** Extensions that are not known here, kept when the header is written anew. */
+  /** Fields behind those that are known here, kept when the header is written anew. */
+  readonly otherFields: Uint8Array;
+  /** Extensions that are not known here, kept too. */
   readonly otherExtensions: readonly HeaderExtension[];
 }
 
@@ -182,6 +184,7 @@ export function parseHeader(path: string, head: Uint8Array, fileSize: number): H
     backingFormat: backingFormat && text(backingFormat),
     dataFile: (incompatible & INCOMPAT_DATA_FILE) !== 0n && dataFile ? text(dataFile) : undefined,
     bitmaps: extensions.get(EXT_BITMAPS),
+    otherFields: head.slice(HEADER_BYTES, Math.max(HEADER_BYTES, headerLength)),
     otherExtensions: [...extensions]
       .filter(([type]) => !KNOWN_EXTENSIONS.has(type))
       .map(([type, data]) => ({ type, data })),
@@ -200,9 +203,14 @@ const KNOWN_EXTENSIONS = new Set([
  * The header with its extensions and the backing file's name, as it stands in
  * the first cluster; the rest of that cluster is zero.
  *
+ * @param avoid bytes where the backing file's name shall not lie, if there is room elsewhere
  * @throws {ImageError} if they do not fit there.
  */
-export function encodeHeader(path: string, header: Header): Uint8Array {
+export function encodeHeader(
+  path: string,
+  header: Header,
+  avoid: { readonly start: number; readonly end: number } = { start: 0, end: 0 },
+): Uint8Array {
   const clusterSize = 2 ** header.clusterBits;
   const name = new TextEncoder().encode(header.backingFile ?? "");
   if (name.length > MAX_BACKING_NAME) {
@@ -217,7 +225,7 @@ export function encodeHeader(path: string, header: Header): Uint8Array {
   add(EXT_DATA_FILE, header.dataFile);
   if ((header.autoclear & AUTOCLEAR_BITMAPS) !== 0n) add(EXT_BITMAPS, header.bitmaps);
   extensions.push(...header.otherExtensions);
-  const length = header.version === 2 ? V2_BYTES : HEADER_BYTES;
+  const length = header.version === 2 ? V2_BYTES : HEADER_BYTES + header.otherFields.length;
   const bytesOf = (all: readonly HeaderExtension[]) =>
     all.reduce((sum, { data }) => sum + 8 + Math.ceil(data.length / 8) * 8, length + 8) + name.length;
   // A help for older programs, and the only part that a small cluster can do without.
@@ -244,8 +252,9 @@ export function encodeHeader(path: string, header: Header): Uint8Array {
     view.setBigUint64(COMPATIBLE_AT, header.compatible);
     view.setBigUint64(AUTOCLEAR_AT, header.autoclear);
     view.setUint32(96, header.refcountOrder);
-    view.setUint32(100, HEADER_BYTES);
+    view.setUint32(100, length);
     bytes[V3_BYTES] = header.compression === "zlib" ? 0 : 1;
+    bytes.set(header.otherFields, HEADER_BYTES);
   }
   let at = length;
   for (const { type, data } of extensions) {
@@ -255,6 +264,8 @@ export function encodeHeader(path: string, header: Header): Uint8Array {
     at += 8 + Math.ceil(data.length / 8) * 8;
   }
   at += 8; // EXT_END
+  const meets = at < avoid.end && avoid.start < at + name.length;
+  if (meets && avoid.end + name.length <= clusterSize) at = avoid.end;
   if (header.backingFile !== undefined) {
     setUint64(view, 8, at);
     view.setUint32(16, name.length);

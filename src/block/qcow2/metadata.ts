@@ -28,6 +28,7 @@ import { FreeQueue } from "./free-queue.ts";
 import { type Geometry, geometryOf } from "./geometry.ts";
 import {
   AUTOCLEAR_AT,
+  encodeHeader,
   type Header,
   INCOMPATIBLE_AT,
   L1_SIZE_AT,
@@ -37,6 +38,7 @@ import {
 } from "./header.ts";
 import { PointerTable } from "./pointer-table.ts";
 import { type RefcountHost, Refcounts } from "./refcounts.ts";
+import { rewriteHeader } from "./rewrite-header.ts";
 import { TableCache } from "./table-cache.ts";
 
 export interface CacheSizes {
@@ -237,6 +239,35 @@ export class Metadata implements RefcountHost {
     setUint64(new DataView(field.buffer), 0, size);
     this.#writeField(SIZE_AT, field);
     this.#header = { ...this.#header, size };
+  }
+
+  /** Says whether the image could name this backing file. @throws {ImageError} if not */
+  checkBackingFile(name: string | undefined, format: string | undefined): void {
+    const { path } = this.file;
+    if (name !== undefined && (this.#header.autoclear & AUTOCLEAR_DATA_FILE_RAW) !== 0n) {
+      throw new ImageError(path, "its data file is the raw disk by itself, so nothing can stand below it");
+    }
+    encodeHeader(path, this.#headerOn(name, format));
+  }
+
+  /** Names another backing file, or none. @throws {ImageError} as `checkBackingFile`; {SystemError} */
+  setBackingFile(name: string | undefined, format: string | undefined): void {
+    this.checkBackingFile(name, format);
+    const header = this.#headerOn(name, format);
+    this.commit();
+    rewriteHeader(this.file, header, () => this.barrier());
+    this.#header = header;
+  }
+
+  #headerOn(backingFile: string | undefined, backingFormat: string | undefined): Header {
+    const { table, tableClusters } = this.refcounts;
+    return {
+      ...this.#header,
+      refcountTableOffset: table.offset,
+      refcountTableClusters: tableClusters,
+      backingFile,
+      backingFormat,
+    };
   }
 
   setSnapshots(count: number, offset: number, bytes: number): void {

@@ -50,12 +50,16 @@ export interface Qcow2Options {
   readonly snapshot?: string;
   /** What shines through where the image holds nothing, in place of the backing file that it names. Closed with it. */
   readonly backing?: DiskImage;
+  /** This backing file is opened for writing too, to commit to it: 1 for the image's own, 2 for that one's … */
+  readonly writableBacking?: number;
 }
 
 /** What is the same for all images of a chain. */
 interface Chain {
   readonly top: string;
   readonly options: Required<Omit<Qcow2Options, "snapshot" | "backing">>;
+  /** Images that are open already: how far down the next one is. */
+  depth: number;
   /** Files that are open already: a second time would be a loop. */
   readonly files: Set<string>;
 }
@@ -76,22 +80,14 @@ export function openQcow2(path: string, options: Qcow2Options = {}): Qcow2Image 
     direct: false,
     lock: true,
     repair: true,
+    writableBacking: 0,
     ...options,
   };
   if (!all.lock && !all.readOnly) throw new RangeError("an image without locks can only be read");
   const { snapshot, backing } = options;
   if (snapshot !== undefined && !all.readOnly) throw new RangeError("a snapshot can only be read");
-  const chain = { top: path, options: all, files: new Set<string>() };
-  const image = openIn(chain, path, all.readOnly, true, snapshot, backing);
-  if (image.metadata.isDirtyImage && !image.readOnly && all.repair) {
-    try {
-      repairDirty(image);
-    } catch (error) {
-      image.close();
-      throw error;
-    }
-  }
-  return image;
+  const chain = { top: path, options: all, depth: 0, files: new Set<string>() };
+  return openIn(chain, path, all.readOnly, true, snapshot, backing);
 }
 
 /** Reads the header of an image, without looking at anything else. @throws as `openQcow2` */
@@ -131,7 +127,7 @@ function openIn(
     if (!mayName && (header.backingFile !== undefined || (header.incompatible & INCOMPAT_DATA_FILE) !== 0n)) {
       throw new ImageError(
         path,
-        "it names a further file, but the image over it does not say that it is a qcow2 image; say it with `qemu-img rebase -u -F qcow2`",
+        "it names a further file, but the image over it does not say that it is a qcow2 image; say it with `vmexit img rebase -u -b FILE -F qcow2`",
       );
     }
     const data = openData(chain, path, header, file, readOnly);
@@ -140,7 +136,9 @@ function openIn(
     if (backing !== undefined && backing !== below) opened.push(backing);
     const l2 = Math.max(MIN_CACHE, options.cacheBytes);
     const metadata = new Metadata(file, data, header, { l2, refcounts: l2 / 4 }, options.durable);
-    return new Qcow2Image(metadata, backing);
+    const image = new Qcow2Image(metadata, backing);
+    if (metadata.isDirtyImage && !readOnly && options.repair) repairDirty(image);
+    return image;
   } catch (error) {
     for (const each of opened) each.close();
     throw error;
@@ -189,12 +187,14 @@ function openBacking(chain: Chain, path: string, header: Header): DiskImage | un
   const { otherFiles, lock, direct } = chain.options;
   if (header.backingFile === undefined || otherFiles === "none") return undefined;
   const place = resolveOtherFile(path, header.backingFile, chain.top, otherFiles, "backing file");
+  chain.depth++;
+  const readOnly = chain.depth !== chain.options.writableBacking;
   switch (header.backingFormat) {
     case "qcow2":
-      return openIn(chain, place, true, true);
+      return openIn(chain, place, readOnly, true);
     case undefined: {
       const found = probe(place);
-      if (found === "qcow2") return openIn(chain, place, true, false);
+      if (found === "qcow2") return openIn(chain, place, readOnly, false);
       if (found !== undefined) return openBelow(chain, place, found);
       break;
     }
@@ -211,7 +211,7 @@ function openBacking(chain: Chain, path: string, header: Header): DiskImage | un
       );
     }
   }
-  const raw = RawDisk.open(place, { readOnly: true, direct });
+  const raw = RawDisk.open(place, { readOnly, direct });
   try {
     enter(chain, place);
     if (lock) lockImage(raw.file, "format");

@@ -27,6 +27,8 @@ export function preallocate(image: Qcow2Image, start: number, end: number, how: 
   const external = data !== file;
   metadata.beginCounting();
   const behind = Math.ceil(end / clusterSize);
+  // Over a backing file a subcluster has its place, and what is below stays to be seen, or hidden.
+  const units = extendedL2 && image.header.backingFile === undefined ? ALL_UNITS : 0;
   let dataEnd = 0;
   for (let cluster = Math.ceil(start / clusterSize); cluster < behind; ) {
     const wanted = behind - cluster;
@@ -40,8 +42,8 @@ export function preallocate(image: Qcow2Image, start: number, end: number, how: 
         cluster + i,
         (Math.floor(at / 2 ** 32) | COPIED) >>> 0,
         at % 2 ** 32,
-        0,
-        extendedL2 ? ALL_UNITS : 0,
+        units === 0 ? map.zeroBits : 0,
+        units,
         false,
       );
     }

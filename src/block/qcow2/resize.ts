@@ -101,12 +101,54 @@ function clearRange(image: Qcow2Image, from: number, to: number): void {
   check(result, "pwrite", `clearing the new part of ${image.path}`);
 }
 
+/**
+ * Forgets all that the image itself holds, so that what is below it shines through
+ * everywhere; the file becomes as small as it can. Snapshots stay.
+ * @throws {ImageError | SystemError}
+ */
+export function emptyQcow2(image: Qcow2Image): void {
+  const { metadata } = image;
+  const { data, file } = metadata;
+  metadata.beginCounting();
+  metadata.flush();
+  forgetFrom(image, 0, image.size);
+  moveL1Down(image);
+  if (data === file) cutTail(image);
+  else data.discard(0, data.size); // what it is told about unused storage is the host's business
+}
+
+/** An L1 table that was made when the file was long would keep it long. */
+function moveL1Down(image: Qcow2Image): void {
+  const { metadata } = image;
+  const { l1, refcounts, geometry } = metadata;
+  if (l1.size === 0) return;
+  const offset = allocateL1(image, l1.size);
+  if (offset < l1.offset) {
+    const table = new PointerTable(offset, l1.size);
+    table.copyFrom(l1);
+    replaceL1(image, table);
+  } else {
+    refcounts.lower(offset / geometry.clusterSize, Math.ceil(l1.length / geometry.clusterSize));
+  }
+  metadata.flush();
+}
+
 function shrink(image: Qcow2Image, size: number, before: number): void {
   const { metadata } = image;
-  const { clusterSize, l2Entries } = metadata.geometry;
-  const keeps = Math.ceil(size / clusterSize);
   metadata.setSize(size);
-  image.eraser.forgetClusters(keeps, Math.ceil(before / clusterSize));
+  forgetFrom(image, size, before);
+  if (metadata.data !== metadata.file) {
+    if (!metadata.data.isBlockDevice && metadata.data.size > size) metadata.data.truncate(size);
+  }
+  cutTail(image);
+}
+
+/** Forgets the clusters that lie behind byte `from` of a disk of `size` bytes, and the L2 tables that only they had. */
+function forgetFrom(image: Qcow2Image, from: number, size: number): void {
+  const { metadata } = image;
+  const { clusterSize, l2Entries } = metadata.geometry;
+  const keeps = Math.ceil(from / clusterSize);
+  image.eraser.forgetClusters(keeps, Math.ceil(size / clusterSize));
   metadata.commit();
   const { l1 } = metadata;
   for (let index = Math.ceil(keeps / l2Entries); index < l1.size; index++) {
@@ -116,10 +158,6 @@ function shrink(image: Qcow2Image, size: number, before: number): void {
     metadata.free(table / clusterSize, 1, true);
   }
   metadata.flush();
-  if (metadata.data !== metadata.file) {
-    if (!metadata.data.isBlockDevice && metadata.data.size > size) metadata.data.truncate(size);
-  }
-  cutTail(image);
 }
 
 /** Takes unused clusters off the end of the file. */

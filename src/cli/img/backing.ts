@@ -45,7 +45,8 @@ export function backingSize(
 
 /** An image names others relative to its own folder. */
 export function backingPath(image: string, name: string): string {
-  return isAbsolute(name) ? name : join(dirname(image), name);
+  const plain = name.startsWith("file:") ? name.slice("file:".length) : name;
+  return isAbsolute(plain) ? plain : join(dirname(image), plain);
 }
 
 /** @throws {ImgError} for a name that cannot be a backing file's */

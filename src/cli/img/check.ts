@@ -12,6 +12,7 @@ import {
   OUTPUT,
   open,
   QUIET,
+  REFUSED,
   SHARED,
   whyNotOpened,
 } from "./files.ts";
@@ -48,6 +49,7 @@ const OPTIONS: readonly Option<CheckDraft>[] = [
   QUIET,
   SHARED,
   cacheOption("T", "reading"),
+  ...REFUSED,
 ];
 
 export const check: ImgCommand = {

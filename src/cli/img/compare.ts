@@ -9,11 +9,12 @@ import {
   OTHER_FILES,
   open,
   QUIET,
+  REFUSED,
   SHARED,
   whyNotOpened,
 } from "./files.ts";
 import { type Option, parseOptions } from "./options.ts";
-import { Progress } from "./progress.ts";
+import { PROGRESS, Progress } from "./progress.ts";
 
 const DIFFER = 1;
 const FAILED = 2;
@@ -34,14 +35,8 @@ const OPTIONS: readonly Option<CompareDraft>[] = [
       draft.otherFormat = value;
     },
   },
-  cacheOption("T", "reading"),
-  {
-    names: ["p"],
-    help: "shows how far it is",
-    set: (draft) => {
-      draft.progress = true;
-    },
-  },
+  cacheOption("T", "reading", FAILED),
+  PROGRESS,
   QUIET,
   {
     names: ["s"],
@@ -52,6 +47,7 @@ const OPTIONS: readonly Option<CompareDraft>[] = [
   },
   SHARED,
   OTHER_FILES,
+  ...REFUSED,
 ];
 
 export const compare: ImgCommand = {
@@ -93,6 +89,6 @@ function run(path: string, otherPath: string, draft: CompareDraft, { stdout }: I
   } catch (error) {
     throw new ImgError(whyNotOpened(path, error), FAILED);
   } finally {
-    if (draft.progress && !quiet) progress.end();
+    if (draft.progress && !quiet) progress.leave();
   }
 }

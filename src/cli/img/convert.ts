@@ -2,16 +2,17 @@
  * `vmexit img convert`: copies disks into a new image of any format.
  *
  * Source: QEMU 7.2, qemu-img.c (img_convert). Options for how QEMU does it (-m,
- * -W, -r, -t, -T) are accepted and have no effect: extents of 2 MiB are moved,
+ * -W, -C, -t, -T) are accepted and have no effect: extents of 2 MiB are moved,
  * one after the other, through the host's page cache.
  */
 import { copyDisk } from "../../block/copy.ts";
 import { createImage } from "../../block/create-image.ts";
 import type { WritableFormat } from "../../block/formats.ts";
 import type { OpenedImage } from "../../block/open-image.ts";
+import { listBitmaps } from "../../block/qcow2/bitmaps.ts";
 import { Qcow2Image } from "../../block/qcow2/image.ts";
 import { RemoteDisk } from "../../block/remote-disk.ts";
-import { splitKeyValues } from "../key-values.ts";
+import { SystemError } from "../../sys/errors.ts";
 import { backingPath, backingSize, checkBackingName } from "./backing.ts";
 import { type ImgCommand, ImgError, type ImgOutput } from "./command.ts";
 import { asksForHelp, type Creation, createOptions, creationHelp, parseCreation } from "./creation.ts";
@@ -22,13 +23,16 @@ import {
   fileOptions,
   OTHER_FILES,
   open,
+  openSnapshot,
   QUIET,
+  RATE_LIMIT,
+  REFUSED,
   SHARED,
   whyNotOpened,
   writableFormatNamed,
 } from "./files.ts";
 import { type Option, parseOptions } from "./options.ts";
-import { Progress } from "./progress.ts";
+import { PROGRESS, Progress } from "./progress.ts";
 import { parseSize } from "./sizes.ts";
 
 interface ConvertDraft extends FileOptions {
@@ -42,6 +46,12 @@ interface ConvertDraft extends FileOptions {
   targetIsZero: boolean;
   progress: boolean;
   sparse: number;
+  /** -S was given. */
+  sparseGiven: boolean;
+  offload: boolean;
+  salvage: boolean;
+  bitmaps: boolean;
+  skipBrokenBitmaps: boolean;
   snapshot: string | undefined;
 }
 
@@ -108,6 +118,7 @@ const OPTIONS: readonly Option<ConvertDraft>[] = [
     help: "zeros of this length are left out (default 4k); 0 writes every byte",
     set: (draft, value) => {
       draft.sparse = sparseSize(value);
+      draft.sparseGiven = true;
     },
   },
   {
@@ -115,16 +126,10 @@ const OPTIONS: readonly Option<ConvertDraft>[] = [
     argument: "SNAPSHOT",
     help: "copies what the disk was then: an id or name, or snapshot.id=ID,snapshot.name=NAME",
     set: (draft, value) => {
-      draft.snapshot = snapshotNamed(value);
+      draft.snapshot = value;
     },
   },
-  {
-    names: ["p"],
-    help: "shows how far it is",
-    set: (draft) => {
-      draft.progress = true;
-    },
-  },
+  PROGRESS,
   QUIET,
   SHARED,
   OTHER_FILES,
@@ -141,6 +146,45 @@ const OPTIONS: readonly Option<ConvertDraft>[] = [
     },
   },
   { names: ["W"], help: "accepted and of no effect", set: () => {} },
+  {
+    names: ["C"],
+    help: "accepted and of no effect",
+    set: (draft) => {
+      draft.offload = true;
+    },
+  },
+  RATE_LIMIT,
+  {
+    names: ["salvage"],
+    help: "what cannot be read becomes zeros, and is named",
+    set: (draft) => {
+      draft.salvage = true;
+    },
+  },
+  {
+    names: ["bitmaps"],
+    help: "copies dirty bitmaps: refused if there are any",
+    set: (draft) => {
+      draft.bitmaps = true;
+    },
+  },
+  {
+    names: ["skip-broken-bitmaps"],
+    help: "with --bitmaps: does without those that were not stored properly",
+    set: (draft) => {
+      draft.skipBrokenBitmaps = true;
+    },
+  },
+  {
+    names: ["target-image-opts"],
+    help: "is not there: name the target, and its format with -O",
+    set: () => {
+      throw new ImgError(
+        "--target-image-opts is not there in this version; name the target, and its format with -O",
+      );
+    },
+  },
+  ...REFUSED,
 ];
 
 function sparseSize(value: string): number {
@@ -149,12 +193,6 @@ function sparseSize(value: string): number {
   throw new ImgError(
     `Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to ${MAX_SPARSE}. Select 0 to disable sparse detection (fully allocates output).`,
   );
-}
-
-function snapshotNamed(value: string): string {
-  if (!/^snapshot\.(id|name)=/.test(value)) return value;
-  const pairs = new Map(splitKeyValues(value).map(({ key, value }) => [key, value]));
-  return pairs.get("snapshot.id") ?? pairs.get("snapshot.name") ?? value;
 }
 
 export const convert: ImgCommand = {
@@ -174,6 +212,11 @@ export const convert: ImgCommand = {
       targetIsZero: false,
       progress: false,
       sparse: 4096,
+      sparseGiven: false,
+      offload: false,
+      salvage: false,
+      bitmaps: false,
+      skipBrokenBitmaps: false,
       snapshot: undefined,
     };
     const operands = parseOptions(argv, OPTIONS, draft);
@@ -184,13 +227,14 @@ export const convert: ImgCommand = {
       (why) => new ImgError(why),
     );
     if (asksForHelp(draft.creation)) {
-      output.stdout.write(creationHelp(format));
+      output.stdout.write(creationHelp(format, operands.at(-1)));
       return 0;
     }
     checkTogether(draft, format, operands);
     const sources: OpenedImage[] = [];
     try {
       for (const path of operands.slice(0, -1)) sources.push(openSource(path, draft));
+      if (draft.bitmaps) sources.forEach(checkBitmaps);
       convertTo(operands[operands.length - 1], format, sources, draft, output);
     } finally {
       for (const source of sources) source.close();
@@ -201,6 +245,11 @@ export const convert: ImgCommand = {
 
 /** What can be said before any file is opened. */
 function checkTogether(draft: ConvertDraft, format: WritableFormat, operands: readonly string[]): void {
+  if (draft.offload && draft.sparseGiven) throw new ImgError("Cannot enable copy offloading when -S is used");
+  if (draft.offload && draft.compressed) throw new ImgError("Cannot enable copy offloading when -c is used");
+  if (draft.skipBrokenBitmaps && !draft.bitmaps) {
+    throw new ImgError("Use of --skip-broken-bitmaps requires --bitmaps");
+  }
   if (draft.targetIsZero && !draft.existing) throw new ImgError("--target-is-zero requires use of -n flag");
   if (draft.existing && draft.creation.length > 0) {
     throw new ImgError("-o has no effect when skipping image creation");
@@ -219,17 +268,25 @@ function checkTogether(draft: ConvertDraft, format: WritableFormat, operands: re
   if (draft.backing !== undefined && format === "raw") {
     throw new ImgError("Backing file not supported for file format 'raw'");
   }
+  if (draft.backingFormat !== undefined && format === "raw") {
+    throw new ImgError("Backing file format not supported for file format 'raw'");
+  }
+  if (draft.bitmaps && format === "raw") throw new ImgError("Format driver 'raw' does not support bitmaps");
+}
+
+/** Copying bitmaps is not there; that there are none to copy is fine. */
+function checkBitmaps(source: OpenedImage): void {
+  if (!(source instanceof Qcow2Image))
+    throw new ImgError("This will only work for sources that have bitmaps");
+  if (listBitmaps(source.file, source.header).length === 0) return;
+  throw new ImgError(
+    `${source.path} has dirty bitmaps, which this version cannot copy; without --bitmaps the disk alone is converted`,
+  );
 }
 
 function openSource(path: string, draft: ConvertDraft): OpenedImage {
   const { snapshot } = draft;
-  if (snapshot === undefined) return open(path, draft);
-  const found = open(path, draft, { snapshot });
-  if (found instanceof Qcow2Image) return found;
-  found.close();
-  throw new ImgError(
-    `Failed to load snapshot: Block format '${found.format}' used by device '' does not support temporarily loading internal snapshots`,
-  );
+  return snapshot === undefined ? open(path, draft) : openSnapshot(path, snapshot, draft);
 }
 
 function convertTo(
@@ -237,7 +294,7 @@ function convertTo(
   format: WritableFormat,
   sources: readonly OpenedImage[],
   draft: ConvertDraft,
-  { stdout }: ImgOutput,
+  { stdout, stderr }: ImgOutput,
 ): void {
   const { existing, compressed, sparse, quiet } = draft;
   const total = sources.reduce((sum, { size }) => sum + size, 0);
@@ -256,6 +313,14 @@ function convertTo(
         compressed,
         targetIsZero: draft.targetIsZero || (!existing && isNewFile(target)),
         ...(backing !== undefined && { sharedBytes: sharedBytes(path, backing, target, draft, creation) }),
+        ...(draft.salvage && {
+          unreadable: (offset: number, error: Error) => {
+            if (quiet) return;
+            stderr.write(
+              `vmexit img: warning: error while reading offset ${offset}: ${whyUnreadable(error)}\n`,
+            );
+          },
+        }),
         progress: (done) => progress.show((from + done) / total),
       });
       base += source.size;
@@ -265,6 +330,11 @@ function convertTo(
     throw new ImgError(`error while converting to '${path}': ${whyNotOpened(path, error)}`);
   }
   if (draft.progress && !quiet) progress.end();
+}
+
+/** In QEMU's words, to which all of an image's damages are errors of input. */
+function whyUnreadable(error: Error): string {
+  return error instanceof SystemError && error.code !== "EIO" ? error.message : "Input/output error";
 }
 
 /** Makes the new image. Returns how. */

@@ -8,6 +8,7 @@ import {
   fileOptions,
   OTHER_FILES,
   QUIET,
+  REFUSED,
   whyNotOpened,
   writableFormatNamed,
 } from "./files.ts";
@@ -65,6 +66,7 @@ const OPTIONS: readonly Option<CreateDraft>[] = [
   },
   QUIET,
   OTHER_FILES,
+  ...REFUSED,
 ];
 
 export const create: ImgCommand = {
@@ -95,6 +97,7 @@ function run(draft: CreateDraft, operands: readonly string[], { stdout }: ImgOut
           (meant) => new ImgError(`Unknown file format '${typed}'${meant}`),
           (why) => new ImgError(why),
         ),
+        path,
       ),
     );
     return 0;
@@ -120,6 +123,9 @@ function run(draft: CreateDraft, operands: readonly string[], { stdout }: ImgOut
   const backing = creation.get("backing_file");
   if (backing !== undefined) {
     checkBackingName(path, backing, fail);
+    if (draft.unchecked && !creation.has("backing_fmt")) {
+      throw fail("Backing file specified without backing format");
+    }
     if (!draft.unchecked) {
       const below = backingSize(path, creation, draft, fail);
       if (!creation.has("size")) creation.set("size", String(below));

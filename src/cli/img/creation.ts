@@ -20,54 +20,73 @@ interface CreationKey {
   readonly name: string;
   readonly type: "size" | "str" | "bool" | "num";
   readonly help: string;
-  /** For qcow2 alone. */
-  readonly qcow2?: true;
+  /** Of the file, whatever is in it: QEMU's help shows it only where it knows which file. */
+  readonly ofFile?: true;
   /** Shown although nobody gave it. */
   readonly default?: string;
 }
 
+// Hints to some file systems of the host; accepted, and of no effect.
+const NOCOW: CreationKey = {
+  name: "nocow",
+  type: "bool",
+  help: "Turn off copy-on-write (valid only on btrfs)",
+  ofFile: true,
+};
+const EXTENT_SIZE_HINT: CreationKey = {
+  name: "extent_size_hint",
+  type: "size",
+  help: "Extent size hint for the image file, 0 to disable",
+  ofFile: true,
+};
+
 /** In the order in which the line has them. */
 const KEYS: readonly CreationKey[] = [
-  { name: "cluster_size", type: "size", help: "qcow2 cluster size", qcow2: true, default: "65536" },
-  { name: "extended_l2", type: "bool", help: "Extended L2 tables", qcow2: true, default: "off" },
+  { name: "cluster_size", type: "size", help: "qcow2 cluster size", default: "65536" },
+  { name: "extended_l2", type: "bool", help: "Extended L2 tables", default: "off" },
   {
     name: "preallocation",
     type: "str",
     help: "Preallocation mode (allowed values: off, metadata, falloc, full)",
-    qcow2: true,
   },
   {
     name: "compression_type",
     type: "str",
     help: "Compression method used for image cluster compression",
-    qcow2: true,
     default: "zlib",
   },
   { name: "size", type: "size", help: "Virtual disk size" },
-  { name: "compat", type: "str", help: "Compatibility level (v2 [0.10] or v3 [1.1])", qcow2: true },
-  { name: "backing_file", type: "str", help: "File name of a base image", qcow2: true },
-  { name: "backing_fmt", type: "str", help: "Image format of the base image", qcow2: true },
-  { name: "data_file", type: "str", help: "File name of an external data file", qcow2: true },
+  { name: "compat", type: "str", help: "Compatibility level (v2 [0.10] or v3 [1.1])" },
+  { name: "backing_file", type: "str", help: "File name of a base image" },
+  { name: "backing_fmt", type: "str", help: "Image format of the base image" },
+  { name: "data_file", type: "str", help: "File name of an external data file" },
   {
     name: "data_file_raw",
     type: "bool",
     help: "The external data file must stay valid as a raw image",
-    qcow2: true,
   },
-  { name: "lazy_refcounts", type: "bool", help: "Postpone refcount updates", qcow2: true, default: "off" },
+  { name: "lazy_refcounts", type: "bool", help: "Postpone refcount updates", default: "off" },
   {
     name: "refcount_bits",
     type: "num",
     help: "Width of a reference count entry in bits",
-    qcow2: true,
     default: "16",
   },
+  NOCOW,
+  EXTENT_SIZE_HINT,
 ];
 
-/** Of raw images, behind the size. */
+/** Of raw images. */
 const RAW_KEYS: readonly CreationKey[] = [
-  ...KEYS.filter(({ qcow2 }) => qcow2 === undefined),
-  { name: "preallocation", type: "str", help: "Preallocation mode (allowed values: off, falloc, full)" },
+  { name: "size", type: "size", help: "Virtual disk size" },
+  NOCOW,
+  {
+    name: "preallocation",
+    type: "str",
+    help: "Preallocation mode (allowed values: off, falloc, full)",
+    ofFile: true,
+  },
+  EXTENT_SIZE_HINT,
 ];
 
 const PLACEHOLDERS = { size: "<size>", str: "<str>", bool: "<bool (on/off)>", num: "<num>" };
@@ -86,6 +105,7 @@ export function parseCreation(
   const creation: Creation = new Map();
   for (const { key, value } of texts.flatMap((text) => splitKeyValues(text))) {
     const row = keys.find(({ name }) => name === key);
+    if (row === undefined && /^encrypt(ion$|\.)/.test(key)) throw fail("This version cannot encrypt images");
     if (row === undefined) {
       const names = keys.map(({ name }) => name);
       throw fail(`Invalid parameter '${key}'${didYouMean(key, names)}`);
@@ -124,12 +144,18 @@ export function creationText(creation: Creation, format: WritableFormat): string
   return `fmt=${format}${words.join("")}`;
 }
 
-/** The answer to `-o help`. */
-export function creationHelp(format: WritableFormat): string {
-  const lines = [...keysOf(format)]
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .map(({ name, type, help }) => `  ${`${name}=${PLACEHOLDERS[type]}`.padEnd(22)} - ${help}\n`);
-  return `Supported ${format} options:\n${lines.join("")}`;
+/** The answer to `-o help`. @param path of the image, if it was named: what its file can be told is shown, too */
+export function creationHelp(format: WritableFormat, path: string | undefined): string {
+  const lines = keysOf(format)
+    .filter(({ ofFile }) => path !== undefined || ofFile === undefined)
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, type, help }) => `  ${`${name}=${PLACEHOLDERS[type]}`.padEnd(22)} - ${help}\n`)
+    .join("");
+  if (path !== undefined) return `Supported options:\n${lines}`;
+  return `Supported ${format} options:\n${lines}
+The protocol level may support further options.
+Specify the target filename to include those options.
+`;
 }
 
 /** True if one of the words of `-o` asks for help. */
@@ -175,10 +201,7 @@ export function createOptions(
   if (compression === "zstd") throw fail("This version writes zlib only: compression_type=zlib");
   if (compression !== "zlib")
     throw fail(`Parameter 'compression-type' does not accept value '${compression}'`);
-  if (backingFile !== undefined && preallocation !== "off" && isOn("extended_l2")) {
-    throw fail("This version cannot preallocate over a backing file");
-  }
-  if (backingFile !== undefined && preallocation !== "off") {
+  if (backingFile !== undefined && preallocation !== "off" && !isOn("extended_l2")) {
     throw fail("Backing file and preallocation can only be used at the same time if extended_l2 is on");
   }
   return {

@@ -10,14 +10,18 @@ import {
   isWritableFormat,
   type WritableFormat,
 } from "../../block/formats.ts";
-import { ImageError } from "../../block/image-error.ts";
+import { ImageError, ImageInUseError } from "../../block/image-error.ts";
 import { type OpenedImage, openImage } from "../../block/open-image.ts";
 import type { OtherFiles } from "../../block/other-file.ts";
+import { Qcow2Image } from "../../block/qcow2/image.ts";
 import type { Qcow2Options } from "../../block/qcow2/open.ts";
+import type { Snapshot } from "../../block/qcow2/snapshot-table.ts";
+import { listSnapshots } from "../../block/qcow2/snapshots.ts";
 import { SystemError } from "../../sys/errors.ts";
-import { didYouMean } from "../key-values.ts";
+import { didYouMean, splitKeyValues } from "../key-values.ts";
 import { ImgError } from "./command.ts";
 import type { Option } from "./options.ts";
+import { parseSize } from "./sizes.ts";
 
 /** What the options common to most sub-commands set. */
 export interface FileOptions {
@@ -71,18 +75,50 @@ export const OTHER_FILES: Option<FileOptions> = {
 /** Option names of QEMU's cache modes: accepted and checked; all I/O goes through the host's page cache. */
 const CACHE_MODES = ["none", "off", "writeback", "writethrough", "directsync", "unsafe"];
 
-export function cacheOption(letter: string, kind: string): Option<unknown> {
+/** @param status of the process after a wrong one */
+export function cacheOption(letter: string, kind: string, status = 1): Option<unknown> {
   return {
     names: [letter],
     argument: "CACHE",
     help: `accepted for ${kind} and of no effect`,
     set: (_target, value) => {
       if (!CACHE_MODES.includes(value)) {
-        throw new ImgError(`Invalid ${letter === "T" ? "source " : ""}cache option: ${value}`);
+        throw new ImgError(`Invalid ${letter === "T" ? "source " : ""}cache option: ${value}`, status);
       }
     },
   };
 }
+
+/** A limit of 0 is none. */
+export const RATE_LIMIT: Option<unknown> = {
+  names: ["r"],
+  argument: "RATE",
+  help: "is not there: 0 (no limit) is all that is accepted",
+  set: (_target, value) => {
+    if (parseSize(value, "rate limit") !== 0) {
+      throw new ImgError("This version has no rate limit (-r); `ionice` or a control group can slow it down");
+    }
+  },
+};
+
+/** Of qemu-img, and not here: said in a sentence instead of "unrecognized option". */
+export const REFUSED: readonly Option<unknown>[] = [
+  {
+    names: ["image-opts"],
+    help: "is not there: name the file, and its format with -f",
+    set: () => {
+      throw new ImgError("--image-opts is not there in this version; name the file, and its format with -f");
+    },
+  },
+  {
+    names: ["object"],
+    argument: "OBJECT",
+    help: "is not there: nothing here needs secrets or other objects",
+    set: () => {
+      throw new ImgError("--object is not there in this version: it has no use for secrets or other objects");
+    },
+  },
+];
 
 export const OUTPUT: Option<{ json: boolean }> = {
   names: ["output"],
@@ -125,6 +161,8 @@ export function open(path: string, options: FileOptions, more: Qcow2Options = {}
             new ImgError(`Could not open '${path}': Unknown driver '${options.format}'${meant}`, status),
         );
   const readOnly = more.readOnly ?? true;
+  if (path === "")
+    throw new ImgError("Could not open '': The 'file' block driver requires a file name", status);
   if (options.shared && !readOnly) {
     throw new ImgError(
       `Could not open '${path}': force-share=on can only be used with read-only images`,
@@ -144,6 +182,32 @@ export function open(path: string, options: FileOptions, more: Qcow2Options = {}
   }
 }
 
+/**
+ * Opens a disk as it was when a snapshot was taken, for reading.
+ * @param typed an id or name, or snapshot.id=ID,snapshot.name=NAME
+ */
+export function openSnapshot(path: string, typed: string, options: FileOptions): OpenedImage {
+  const wanted = snapshotNamed(typed);
+  const fail = (why: string) => new ImgError(`Failed to load snapshot: ${why}`);
+  {
+    using image = open(path, options);
+    if (!(image instanceof Qcow2Image)) {
+      throw fail(
+        `Block format '${image.format}' used by device '' does not support temporarily loading internal snapshots`,
+      );
+    }
+    const isWanted = ({ id, name }: Snapshot) => id === wanted || name === wanted;
+    if (!listSnapshots(image).some(isWanted)) throw fail("Can't find snapshot");
+  }
+  return open(path, options, { snapshot: wanted });
+}
+
+function snapshotNamed(typed: string): string {
+  if (!/^snapshot\.(id|name)=/.test(typed)) return typed;
+  const pairs = new Map(splitKeyValues(typed).map(({ key, value }) => [key, value]));
+  return pairs.get("snapshot.id") ?? pairs.get("snapshot.name") ?? typed;
+}
+
 /** For a file that is written to, and that only its first bytes say is raw. Empty for others. */
 export function probedRawWarning({ path, format }: OpenedImage, options: FileOptions): string {
   if (format !== "raw" || options.format !== undefined) return "";
@@ -154,6 +218,7 @@ export function probedRawWarning({ path, format }: OpenedImage, options: FileOpt
 }
 
 const OPEN_ERRORS = new Map([
+  ["EISDIR", "Is a directory"],
   ["ENOENT", "No such file or directory"],
   ["EACCES", "Permission denied"],
   ["EROFS", "Read-only file system"],
@@ -161,12 +226,18 @@ const OPEN_ERRORS = new Map([
 
 /** Why a file could not be opened or made, in QEMU's words where it has good ones. Our own errors only. */
 export function whyNotOpened(path: string, error: unknown, doing = "open"): string {
+  if (error instanceof ImageInUseError) {
+    const inChain = error.path === path ? "" : "Could not open backing file: ";
+    return `${inChain}Failed to get ${error.lock}\nIs another process using the image [${error.path}]?`;
+  }
   if (error instanceof ImageError) {
     if (error.message === `${path}: this is not a qcow2 image`) return "Image is not in qcow2 format";
     return error.path === path ? error.message.slice(path.length + 2) : error.message;
   }
   if (error instanceof SystemError) {
     const text = error.syscall === "open" ? OPEN_ERRORS.get(error.code) : undefined;
+    if (error.code === "EISDIR" && doing === "open")
+      return `'file' driver requires '${path}' to be a regular file`;
     if (text !== undefined && error.message.startsWith(`opening ${path}:`)) {
       return `Could not ${doing} '${path}': ${text}`;
     }

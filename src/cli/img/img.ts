@@ -9,20 +9,38 @@ import { AddonError } from "../../sys/native.ts";
 import { didYouMean } from "../key-values.ts";
 import { check } from "./check.ts";
 import { type ImgCommand, ImgError } from "./command.ts";
+import { commit } from "./commit.ts";
 import { compare } from "./compare.ts";
 import { convert } from "./convert.ts";
 import { create } from "./create.ts";
+import { dd } from "./dd.ts";
 import { info } from "./info.ts";
 import { map } from "./map.ts";
+import { measure } from "./measure.ts";
 import { optionLines } from "./options.ts";
+import { rebase } from "./rebase.ts";
 import { resize } from "./resize.ts";
 import { serve } from "./serve.ts";
 import { snapshot } from "./snapshot.ts";
 
-const COMMANDS: readonly ImgCommand[] = [create, info, check, convert, resize, snapshot, map, compare, serve];
+const COMMANDS: readonly ImgCommand[] = [
+  create,
+  info,
+  check,
+  convert,
+  resize,
+  snapshot,
+  commit,
+  rebase,
+  map,
+  compare,
+  dd,
+  measure,
+  serve,
+];
 
 /** Of qemu-img, and not here. */
-const NOT_HERE = ["amend", "bench", "bitmap", "commit", "dd", "measure", "rebase"];
+const NOT_HERE = ["amend", "bench", "bitmap"];
 
 const FAILED = 1;
 
@@ -42,6 +60,7 @@ export function imgCommand(
   try {
     if (word === undefined)
       throw new ImgError("Not enough arguments\nTry 'vmexit img --help' for more information");
+    if (isTrace(word)) throw new ImgError(`${word} is not there in this version: nothing here can be traced`);
     if (isHelp(word)) {
       stdout.write(help());
       return 0;
@@ -62,6 +81,11 @@ export function imgCommand(
 /** What command lines, files and hosts do; anything else is our bug and keeps its stack. */
 function isExpected(error: unknown): error is Error {
   return [ImgError, ImageError, SystemError, AddonError].some((kind) => error instanceof kind);
+}
+
+/** Before the command -T is not a cache mode. */
+function isTrace(word: string): boolean {
+  return /^(-T|--?trace)/.test(word);
 }
 
 function isHelp(word: string): boolean {

@@ -1,7 +1,8 @@
-/** `vmexit img info`: what an image is. Source: QEMU 7.2, block/qapi.c. Not shown: names of persistent bitmaps. */
+/** `vmexit img info`: what an image is. Source: QEMU 7.2, block/qapi.c. */
 import { statSync } from "node:fs";
 import { describeImage, type ImageDescription, type Qcow2Description } from "../../block/describe.ts";
 import { resolveOtherFile } from "../../block/other-file.ts";
+import type { BitmapDescription } from "../../block/qcow2/bitmaps.ts";
 import type { VmdkDescription } from "../../block/read-only-image.ts";
 import { backingPath } from "./backing.ts";
 import { type ImgCommand, ImgError, oneFile } from "./command.ts";
@@ -12,6 +13,7 @@ import {
   OTHER_FILES,
   OUTPUT,
   open,
+  REFUSED,
   SHARED,
   whyNotOpened,
 } from "./files.ts";
@@ -39,6 +41,7 @@ const OPTIONS: readonly Option<InfoDraft>[] = [
   },
   SHARED,
   OTHER_FILES,
+  ...REFUSED,
 ];
 
 export const info: ImgCommand = {
@@ -90,6 +93,7 @@ function describeChain(top: string, draft: FileOptions): readonly ImageDescripti
 
 function textOf(image: ImageDescription): string {
   const { path, format, size, storedBytes, clusterSize, qcow2 } = image;
+  const specific = specificOf(image);
   const lines = [
     `image: ${path}`,
     `file format: ${format}`,
@@ -97,7 +101,7 @@ function textOf(image: ImageDescription): string {
     `disk size: ${storedBytes === undefined ? "unavailable" : sizeText(storedBytes)}`,
     ...(clusterSize === undefined ? [] : [`cluster_size: ${clusterSize}`]),
     ...(qcow2 === undefined ? [] : qcow2Lines(path, qcow2)),
-    ...specificLines(specificOf(image)),
+    ...(specific === undefined ? [] : ["Format specific information:", ...specificLines(specific)]),
   ];
   return `${lines.join("\n")}\n`;
 }
@@ -115,52 +119,60 @@ function qcow2Lines(path: string, qcow2: Qcow2Description): string[] {
   return lines;
 }
 
-function specificLines(specific: Specific | undefined): string[] {
-  if (specific === undefined) return [];
-  const { facts, extents = [] } = specific;
-  const lines = (facts: Facts, indent: string) =>
-    Object.entries(facts).map(([key, value]) => `${indent}${key.replaceAll("-", " ")}: ${value}`);
-  return [
-    "Format specific information:",
-    ...lines(facts, "    "),
-    ...(extents.length === 0 ? [] : ["    extents:"]),
-    ...extents.flatMap((extent, i) => [`        [${i}]:`, ...lines(extent, "            ")]),
-  ];
+/** An object's keys and values as lines; of an array, its numbers and values. */
+function specificLines(values: object, indent = "    "): string[] {
+  return Object.entries(values).flatMap(([key, value]) => {
+    const name = Array.isArray(values) ? `[${key}]` : key.replaceAll("-", " ");
+    if (typeof value !== "object") return [`${indent}${name}: ${value}`];
+    return [`${indent}${name}:`, ...specificLines(value, `${indent}    `)];
+  });
 }
 
-type Facts = Record<string, string | number | boolean>;
-interface Specific {
-  readonly facts: Facts;
-  readonly extents?: readonly Facts[];
-}
+type Facts = Record<string, unknown>;
 
 /** What only images of one format have. Keys in the order in which both forms have them. */
-function specificOf({ path, size, qcow2, vmdk }: ImageDescription): Specific | undefined {
+function specificOf({ path, size, qcow2, vmdk }: ImageDescription): Facts | undefined {
   if (vmdk !== undefined) return vmdkFacts(path, size, vmdk);
-  return qcow2 === undefined ? undefined : { facts: qcow2Facts(qcow2) };
+  return qcow2 === undefined ? undefined : qcow2Facts(qcow2);
 }
 
-function vmdkFacts(path: string, size: number, vmdk: VmdkDescription): Specific {
+function vmdkFacts(path: string, size: number, vmdk: VmdkDescription): Facts {
   const { cid, parentCid, createType, grainSize, compressed } = vmdk;
   const extent = { ...(compressed && { compressed }), "virtual-size": size, filename: path };
   return {
-    facts: { cid, "parent-cid": parentCid, "create-type": createType },
+    cid,
+    "parent-cid": parentCid,
+    "create-type": createType,
     // The kind of extent is known of those that a descriptor names, and this one is the image itself.
     extents: [{ ...extent, "cluster-size": grainSize, format: "" }],
   };
 }
 
 function qcow2Facts(qcow2: Qcow2Description): Facts {
-  const { version, compression, lazyRefcounts, refcountBits, dataFile, dataFileRaw, corrupt, extendedL2 } =
-    qcow2;
+  const {
+    version,
+    compression,
+    lazyRefcounts,
+    refcountBits,
+    dataFile,
+    dataFileRaw,
+    corrupt,
+    extendedL2,
+    bitmaps,
+  } = qcow2;
   return {
     compat: version === 2 ? "0.10" : "1.1",
     "compression-type": compression,
     ...(version === 3 && { "lazy-refcounts": lazyRefcounts }),
+    ...(bitmaps.length > 0 && { bitmaps: bitmaps.map(bitmapOf) }),
     "refcount-bits": refcountBits,
     ...(dataFile !== undefined && { "data-file": dataFile, "data-file-raw": dataFileRaw }),
     ...(version === 3 && { corrupt, "extended-l2": extendedL2 }),
   };
+}
+
+function bitmapOf({ name, granularity, inUse, auto }: BitmapDescription): unknown {
+  return { flags: [...(inUse ? ["in-use"] : []), ...(auto ? ["auto"] : [])], name, granularity };
 }
 
 function jsonOf(image: ImageDescription): unknown {
@@ -178,7 +190,7 @@ function jsonOf(image: ImageDescription): unknown {
     ...(specific !== undefined && {
       "format-specific": {
         type: format,
-        data: { ...specific.facts, ...(specific.extents !== undefined && { extents: specific.extents }) },
+        data: specific,
       },
     }),
     ...(backingFile !== undefined && {

@@ -8,6 +8,7 @@ import {
   OTHER_FILES,
   OUTPUT,
   open,
+  REFUSED,
   SHARED,
   whyNotOpened,
 } from "./files.ts";
@@ -41,6 +42,7 @@ const OPTIONS: readonly Option<MapDraft>[] = [
   },
   SHARED,
   OTHER_FILES,
+  ...REFUSED,
 ];
 
 export const map: ImgCommand = {

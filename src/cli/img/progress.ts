@@ -1,8 +1,18 @@
 /** The line that `-p` shows: "    (42.00/100%)", over and over in place. */
 import type { Writable } from "node:stream";
+import type { Option } from "./options.ts";
+import { fixed } from "./sizes.ts";
 
 /** Per cent between two updates. */
 const STEP = 2;
+
+export const PROGRESS: Option<{ progress: boolean }> = {
+  names: ["p"],
+  help: "shows how far it is",
+  set: (target) => {
+    target.progress = true;
+  },
+};
 
 export class Progress {
   readonly #stream: Writable | undefined;
@@ -19,11 +29,16 @@ export class Progress {
     const percent = part * 100;
     if (percent - this.#shown < STEP && percent < 100) return;
     this.#shown = percent;
-    this.#stream?.write(`    (${percent.toFixed(2)}/100%)\r`);
+    this.#stream?.write(`    (${fixed(percent, 2)}/100%)\r`);
   }
 
   end(): void {
     this.show(1);
+    this.leave();
+  }
+
+  /** Ends the line where it is. */
+  leave(): void {
     this.#stream?.write("\n");
   }
 }

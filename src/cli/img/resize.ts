@@ -15,6 +15,7 @@ import {
   open,
   probedRawWarning,
   QUIET,
+  REFUSED,
   whyNotOpened,
 } from "./files.ts";
 import { type Option, parseOptions } from "./options.ts";
@@ -47,6 +48,7 @@ const OPTIONS: readonly Option<ResizeDraft>[] = [
   },
   QUIET,
   OTHER_FILES,
+  ...REFUSED,
 ];
 
 export const resize: ImgCommand = {

@@ -23,11 +23,15 @@ export function parseSize(text: string, what: string): number {
   const bytes = sizeOf(text);
   if (bytes !== undefined) return bytes;
   if (/^\d+[kmgtpe]?$/i.test(text)) {
-    throw new ImgError(`Invalid ${what} specified. Must be between 0 and ${Number.MAX_SAFE_INTEGER}.`);
+    throw sizeRangeError(what, 0, Number.MAX_SAFE_INTEGER);
   }
   throw new ImgError(
     `Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for\nvmexit img: kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.`,
   );
+}
+
+export function sizeRangeError(what: string, least: number, most: number): ImgError {
+  return new ImgError(`Invalid ${what} specified. Must be between ${least} and ${most}.`);
 }
 
 /** "1.32 MiB", with three digits. */

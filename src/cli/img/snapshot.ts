@@ -1,7 +1,6 @@
 /** `vmexit img snapshot`: internal snapshots. Source: QEMU 7.2, qemu-img.c (img_snapshot). */
 import { ImageError } from "../../block/image-error.ts";
 import { Qcow2Image } from "../../block/qcow2/image.ts";
-import { findSnapshot } from "../../block/qcow2/snapshot-table.ts";
 import { applySnapshot, createSnapshot, deleteSnapshot, listSnapshots } from "../../block/qcow2/snapshots.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { type ImgCommand, ImgError, oneFile, usageError } from "./command.ts";
@@ -12,6 +11,7 @@ import {
   open,
   probedRawWarning,
   QUIET,
+  REFUSED,
   SHARED,
   whyNotOpened,
 } from "./files.ts";
@@ -48,6 +48,7 @@ const OPTIONS: readonly Option<SnapshotDraft>[] = [
   QUIET,
   SHARED,
   OTHER_FILES,
+  ...REFUSED,
 ];
 
 function choose(draft: SnapshotDraft, action: Action, name: string): void {
@@ -101,18 +102,18 @@ function change(image: Qcow2Image, action: Exclude<Action, "list">, name: string
     createSnapshot(image, name);
     return;
   }
-  requireSnapshot(image, action, name);
-  if (action === "apply") applySnapshot(image, name);
-  else deleteSnapshot(image, name);
+  const id = requireSnapshot(image, action, name);
+  if (action === "apply") applySnapshot(image, id);
+  else deleteSnapshot(image, id);
 }
 
-function requireSnapshot(image: Qcow2Image, action: "apply" | "delete", name: string): void {
+/** Returns its id. What is deleted goes by its name alone, as with qemu-img. */
+function requireSnapshot(image: Qcow2Image, action: "apply" | "delete", wanted: string): string {
   const snapshots = listSnapshots(image);
-  try {
-    findSnapshot(image.path, snapshots, name);
-  } catch {
-    throw new ImgError(
-      `Could not ${DOING[action]} '${name}': ${action === "delete" ? "snapshot not found" : "Failed to load snapshot: No such file or directory"}`,
-    );
-  }
+  const byName = snapshots.find(({ name }) => name === wanted);
+  const found = action === "delete" ? byName : (snapshots.find(({ id }) => id === wanted) ?? byName);
+  if (found !== undefined) return found.id;
+  const why =
+    action === "delete" ? "snapshot not found" : "Failed to load snapshot: No such file or directory";
+  throw new ImgError(`Could not ${DOING[action]} '${wanted}': ${why}`);
 }

@@ -1,0 +1,140 @@
+/**
+ * `vmexit img dd`: copies a part of a disk into a new image, with dd's operands.
+ *
+ * Source: QEMU 7.2, qemu-img.c (img_dd). There `count` says up to which block of
+ * the input is copied; here, as with dd(1), how many blocks are copied.
+ */
+import { copyDisk } from "../../block/copy.ts";
+import { createImage } from "../../block/create-image.ts";
+import type { WritableFormat } from "../../block/formats.ts";
+import type { OpenedImage } from "../../block/open-image.ts";
+import { type ImgCommand, ImgError, type ImgOutput } from "./command.ts";
+import {
+  type FileOptions,
+  FORMAT,
+  fileOptions,
+  OTHER_FILES,
+  open,
+  REFUSED,
+  SHARED,
+  whyNotOpened,
+  writableFormatNamed,
+} from "./files.ts";
+import { type Option, parseOptions } from "./options.ts";
+import { parseSize, sizeRangeError } from "./sizes.ts";
+
+const MAX_BLOCK = 2 ** 31 - 1;
+const SECTOR = 512;
+
+interface DdDraft extends FileOptions {
+  targetFormat: string;
+}
+
+/** What the operands say. */
+interface DdOperands {
+  input: string | undefined;
+  output: string | undefined;
+  /** Bytes. */
+  block: number;
+  /** Blocks. */
+  count: number | undefined;
+  skip: number;
+}
+
+const OPTIONS: readonly Option<DdDraft>[] = [
+  FORMAT,
+  {
+    names: ["O"],
+    argument: "FORMAT",
+    help: "of the new image: raw (default) or qcow2",
+    set: (draft, value) => {
+      draft.targetFormat = value;
+    },
+  },
+  SHARED,
+  OTHER_FILES,
+  ...REFUSED,
+];
+
+const OPERANDS: Readonly<Record<string, (operands: DdOperands, value: string) => void>> = {
+  if: (operands, value) => {
+    operands.input = value;
+  },
+  of: (operands, value) => {
+    operands.output = value;
+  },
+  bs: (operands, value) => {
+    operands.block = parseSize(value, "bs");
+    if (operands.block < 1 || operands.block > MAX_BLOCK) throw sizeRangeError("bs", 1, MAX_BLOCK);
+  },
+  count: (operands, value) => {
+    operands.count = parseSize(value, "count");
+  },
+  skip: (operands, value) => {
+    operands.skip = parseSize(value, "skip");
+  },
+};
+
+export const dd: ImgCommand = {
+  name: "dd",
+  operands: "[bs=SIZE] [count=BLOCKS] [skip=BLOCKS] if=INPUT of=OUTPUT",
+  help: "copies a part of a disk into a new image",
+  options: OPTIONS,
+  run: (argv, output) => {
+    const draft: DdDraft = { ...fileOptions(), targetFormat: "raw" };
+    const words = parseOptions(argv, OPTIONS, draft);
+    const operands: DdOperands = {
+      input: undefined,
+      output: undefined,
+      block: SECTOR,
+      count: undefined,
+      skip: 0,
+    };
+    for (const word of words) setOperand(operands, word);
+    const { input, output: target } = operands;
+    if (input === undefined || target === undefined) {
+      throw new ImgError("Must specify both input and output files");
+    }
+    const format = writableFormatNamed(
+      draft.targetFormat,
+      (meant) => new ImgError(`Unknown file format${meant}`),
+      (sentence) => new ImgError(sentence),
+    );
+    using source = open(input, draft);
+    copyPart(source, target, format, operands, output);
+    return 0;
+  },
+};
+
+function setOperand(operands: DdOperands, word: string): void {
+  const equals = word.indexOf("=");
+  const name = equals < 0 ? word : word.slice(0, equals);
+  const set = equals < 0 || !Object.hasOwn(OPERANDS, name) ? undefined : OPERANDS[name];
+  if (set === undefined) throw new ImgError(`unrecognized operand ${name}`);
+  set(operands, word.slice(equals + 1));
+}
+
+function copyPart(
+  source: OpenedImage,
+  path: string,
+  format: WritableFormat,
+  { block, count, skip }: DdOperands,
+  { stderr }: ImgOutput,
+): void {
+  const start = Math.min(skip * block, source.size);
+  if (skip * block > source.size) {
+    stderr.write(`vmexit img: ${source.path}: cannot skip to specified offset\n`);
+  }
+  const length = Math.min(source.size - start, count === undefined ? source.size : count * block);
+  try {
+    createImage(path, { format, size: Math.ceil(length / SECTOR) * SECTOR });
+  } catch (error) {
+    throw new ImgError(`${path}: error while creating output image: ${whyNotOpened(path, error, "create")}`);
+  }
+  using target = open(path, { ...fileOptions(), format }, { readOnly: false, durable: false });
+  try {
+    copyDisk(source, target, { start, length, sparse: 0 });
+  } catch (error) {
+    throw new ImgError(`error while copying to '${path}': ${whyNotOpened(path, error)}`);
+  }
+}

@@ -1,0 +1,162 @@
+/** `vmexit img measure`: how long the file of a new image will be. Source: QEMU 7.2, qemu-img.c (img_measure). */
+import type { WritableFormat } from "../../block/formats.ts";
+import { ImageError } from "../../block/image-error.ts";
+import { type Measure, type MeasureOptions, measureImage } from "../../block/measure.ts";
+import { type ImgCommand, ImgError } from "./command.ts";
+import { createOptions, parseCreation } from "./creation.ts";
+import {
+  type FileOptions,
+  FORMAT,
+  fileOptions,
+  OTHER_FILES,
+  OUTPUT,
+  open,
+  openSnapshot,
+  REFUSED,
+  SHARED,
+  whyNotOpened,
+  writableFormatNamed,
+} from "./files.ts";
+import { jsonText } from "./json.ts";
+import { type Option, parseOptions } from "./options.ts";
+import { parseSize } from "./sizes.ts";
+
+interface MeasureDraft extends FileOptions {
+  targetFormat: string;
+  creation: string[];
+  size: number | undefined;
+  snapshot: string | undefined;
+  json: boolean;
+}
+
+const OPTIONS: readonly Option<MeasureDraft>[] = [
+  FORMAT,
+  {
+    names: ["O"],
+    argument: "FORMAT",
+    help: "of the new image: raw (default) or qcow2",
+    set: (draft, value) => {
+      draft.targetFormat = value;
+    },
+  },
+  {
+    names: ["o"],
+    argument: "KEY=VALUE,…",
+    help: "how the new image would be made; create -o help lists the keys",
+    set: (draft, value) => {
+      draft.creation.push(value);
+    },
+  },
+  {
+    names: ["size"],
+    argument: "SIZE",
+    help: "of an empty disk, instead of a file that would be converted",
+    set: (draft, value) => {
+      draft.size = parseSize(value, "image size");
+    },
+  },
+  {
+    names: ["l"],
+    argument: "SNAPSHOT",
+    help: "what the disk was then: an id or name, or snapshot.id=ID,snapshot.name=NAME",
+    set: (draft, value) => {
+      draft.snapshot = value;
+    },
+  },
+  OUTPUT,
+  SHARED,
+  OTHER_FILES,
+  ...REFUSED,
+];
+
+export const measure: ImgCommand = {
+  name: "measure",
+  operands: "[--size SIZE | filename]",
+  help: "says how much storage a new image needs",
+  options: OPTIONS,
+  run: (argv, { stdout }) => {
+    const draft: MeasureDraft = {
+      ...fileOptions(),
+      targetFormat: "raw",
+      creation: [],
+      size: undefined,
+      snapshot: undefined,
+      json: false,
+    };
+    const operands = parseOptions(argv, OPTIONS, draft);
+    if (operands.length > 1) throw new ImgError("At most one filename argument is allowed.");
+    const [path] = operands;
+    if (path === undefined && (draft.format !== undefined || draft.snapshot !== undefined)) {
+      throw new ImgError("--image-opts, -f, and -l require a filename argument.");
+    }
+    if (path === undefined && draft.size === undefined) {
+      throw new ImgError("Either --size N or one filename must be specified.");
+    }
+    if (path !== undefined && draft.size !== undefined) {
+      throw new ImgError("--size N cannot be used together with a filename.");
+    }
+    const found = path === undefined ? measureSize(draft.size ?? 0, draft) : measureFile(path, draft);
+    stdout.write(draft.json ? jsonText(jsonOf(found)) : textOf(found));
+    return 0;
+  },
+};
+
+function measureSize(size: number, draft: MeasureDraft): Measure {
+  return measured(size, measureOptions(draft, targetFormat(draft), false));
+}
+
+function measureFile(path: string, draft: MeasureDraft): Measure {
+  const { snapshot } = draft;
+  using image = snapshot === undefined ? open(path, draft) : openSnapshot(path, snapshot, draft);
+  return measured(image, measureOptions(draft, targetFormat(draft), true));
+}
+
+function measured(disk: Parameters<typeof measureImage>[0], options: MeasureOptions): Measure {
+  try {
+    return measureImage(disk, options);
+  } catch (error) {
+    throw new ImgError(whyNotOpened(error instanceof ImageError ? error.path : "", error));
+  }
+}
+
+function targetFormat({ targetFormat: name }: MeasureDraft): WritableFormat {
+  return writableFormatNamed(
+    name,
+    (meant) => new ImgError(`Unknown file format '${name}'${meant}`),
+    () => new ImgError(`Block driver '${name}' does not support size measurement`),
+  );
+}
+
+/** @param holds something will be copied into the image */
+function measureOptions(draft: MeasureDraft, format: WritableFormat, holds: boolean): MeasureOptions {
+  const creation = parseCreation(
+    draft.creation,
+    format,
+    (sentence) => new ImgError(`${sentence}\nvmexit img: Invalid options for file format '${format}'`),
+  );
+  creation.set("size", "0");
+  // How much of the disk would be left to the backing file is not known.
+  const covered = holds && creation.delete("backing_file");
+  creation.delete("backing_fmt");
+  creation.delete("data_file_raw");
+  const options = createOptions(creation, format, (sentence) => new ImgError(sentence));
+  if (options.format === "raw") return { format: "raw" };
+  const { clusterSize, refcountBits, extendedL2, version, preallocation } = options;
+  return {
+    format: "qcow2",
+    full: covered || preallocation === "falloc" || preallocation === "full",
+    ...(clusterSize !== undefined && { clusterSize }),
+    ...(refcountBits !== undefined && { refcountBits }),
+    ...(extendedL2 !== undefined && { extendedL2 }),
+    ...(version !== undefined && { version }),
+  };
+}
+
+function textOf({ required, fullyAllocated, bitmaps }: Measure): string {
+  const text = `required size: ${required}\nfully allocated size: ${fullyAllocated}\n`;
+  return bitmaps === undefined ? text : `${text}bitmaps size: ${bitmaps}\n`;
+}
+
+function jsonOf({ required, fullyAllocated, bitmaps }: Measure): unknown {
+  return { ...(bitmaps !== undefined && { bitmaps }), required, "fully-allocated": fullyAllocated };
+}
