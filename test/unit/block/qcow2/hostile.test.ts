@@ -38,7 +38,7 @@ beforeAll(() => {
   const kinds: CreateOptions[] = [
     { size: 2 * MIB, clusterSize: 512 },
     { size: 2 * MIB, clusterSize: 4096, version: 2 },
-    { size: 2 * MIB, clusterSize: 16384, extendedL2: true, lazyRefcounts: true },
+    { size: 2 * MIB, clusterSize: 16384, extendedL2: true, lazyRefcounts: true, compressionType: "zstd" },
     { size: 2 * MIB, clusterSize: 1024, refcountBits: 64 },
     { size: 2 * MIB, clusterSize: 1024, refcountBits: 2, preallocation: "metadata" },
   ];
