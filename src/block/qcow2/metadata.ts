@@ -137,6 +137,20 @@ export class Metadata implements RefcountHost {
     if (lazy && !this.isDirtyImage) this.setDirty(true);
   }
 
+  /** Before counts and COPIED bits contradict each other for a while: a stop in between is mended when the image is opened. */
+  beginUnsettled(): void {
+    this.beginWriting();
+    if (this.#header.version === 3 && !this.isDirtyImage) this.setDirty(true);
+  }
+
+  /** They agree again. @throws {SystemError} */
+  settle(): void {
+    this.flush();
+    if (!this.isDirtyImage || this.#isLazy) return;
+    this.refcounts.writeBack();
+    this.setDirty(false);
+  }
+
   setDirty(dirty: boolean): void {
     const { incompatible } = this.#header;
     this.#setIncompatible(dirty ? incompatible | INCOMPAT_DIRTY : incompatible & ~INCOMPAT_DIRTY);

@@ -3,8 +3,10 @@
  * counted once more. A write to a cluster that is counted twice goes elsewhere.
  *
  * The header changes at one moment. Before it counts are only raised, after it
- * only lowered, so that a stop in between leaks clusters at worst; COPIED bits
- * may be out of date then, which `check` mends.
+ * only lowered, so that a stop in between leaks clusters at worst. Counts and the
+ * COPIED bits that repeat them cannot change at one moment: the image is marked
+ * dirty meanwhile, so that whoever opens it after a stop mends them. (Version 2
+ * has no such mark. What is out of date there does no harm, and `check` mends it.)
  *
  * Source: QEMU docs/interop/qcow2.txt, Snapshots.
  *
@@ -41,6 +43,7 @@ export function createSnapshot(image: Qcow2Image, name: string, when = new Date(
   const id = String(1 + Math.max(0, ...snapshots.map(({ id }) => Number(id)).filter(Number.isSafeInteger)));
   const { l1 } = metadata;
   checkWidth(image, l1);
+  metadata.beginUnsettled();
   const copy = allocateL1(image, l1.size);
   count(image, l1, 1);
   markCopied(image, l1);
@@ -62,6 +65,7 @@ export function createSnapshot(image: Qcow2Image, name: string, when = new Date(
       otherExtra: new Uint8Array(8), // icount, of a guest that had executed nothing
     },
   ]);
+  metadata.settle();
   return id;
 }
 
@@ -77,6 +81,7 @@ export function applySnapshot(image: Qcow2Image, wanted: string): void {
   if (snapshot.diskSize > image.size) resizeQcow2(image, snapshot.diskSize);
   const kept = PointerTable.read(metadata.file, snapshot.l1Offset, snapshot.l1Size);
   checkWidth(image, kept);
+  metadata.beginUnsettled();
   const before = metadata.l1;
   const size = Math.max(before.size, snapshot.l1Size);
   const table = new PointerTable(allocateL1(image, size), size);
@@ -88,7 +93,7 @@ export function applySnapshot(image: Qcow2Image, wanted: string): void {
   metadata.flush();
   count(image, before, -1);
   markCopied(image, table);
-  metadata.flush();
+  metadata.settle();
   if (snapshot.diskSize < image.size) resizeQcow2(image, snapshot.diskSize);
 }
 
@@ -105,6 +110,7 @@ export function deleteSnapshot(image: Qcow2Image, wanted: string): void {
   const snapshot = findSnapshot(image.path, snapshots, wanted);
   const table = PointerTable.read(metadata.file, snapshot.l1Offset, snapshot.l1Size);
   checkWidth(image, table, 0);
+  metadata.beginUnsettled();
   writeTable(
     image,
     snapshots.filter((each) => each !== snapshot),
@@ -112,7 +118,7 @@ export function deleteSnapshot(image: Qcow2Image, wanted: string): void {
   count(image, table, -1);
   metadata.free(snapshot.l1Offset / clusterSize, Math.max(1, Math.ceil(table.length / clusterSize)), false);
   markCopied(image, metadata.l1);
-  metadata.flush();
+  metadata.settle();
 }
 
 function prepare(image: Qcow2Image): readonly Snapshot[] {
