@@ -158,9 +158,10 @@ export class Metadata implements RefcountHost {
 
   /** After a repair. */
   clearCorrupt(): void {
-    if (!this.#corrupt) return;
-    this.#setIncompatible(this.#header.incompatible & ~INCOMPAT_CORRUPT);
     this.#corrupt = false;
+    const { incompatible } = this.#header;
+    // Version 2 has no such field.
+    if ((incompatible & INCOMPAT_CORRUPT) !== 0n) this.#setIncompatible(incompatible & ~INCOMPAT_CORRUPT);
   }
 
   /** Stops all writing, and marks the image so that nobody writes to it before a repair. Returns what to throw. */
@@ -235,15 +236,17 @@ export class Metadata implements RefcountHost {
     check(this.file.flush(), "fdatasync", `flushing ${this.file.path}`);
   }
 
-  /** Makes another L1 table the active one; it is in the file already. The old one is the caller's to free. */
-  switchL1(table: PointerTable): void {
-    const fields = new Uint8Array(12);
+  /** Makes another L1 table the active one, and the disk as large as it says; it is in the file already. The old one is the caller's to free. */
+  switchL1(table: PointerTable, size: number): void {
+    // size, crypt_method (none), l1_size and l1_table_offset lie one behind the other.
+    const fields = new Uint8Array(24);
     const view = new DataView(fields.buffer);
-    view.setUint32(0, table.size);
-    setUint64(view, 4, table.offset);
-    this.#writeField(L1_SIZE_AT, fields);
+    setUint64(view, 0, size);
+    view.setUint32(L1_SIZE_AT - SIZE_AT, table.size);
+    setUint64(view, L1_SIZE_AT - SIZE_AT + 4, table.offset);
+    this.#writeField(SIZE_AT, fields);
     this.#l1 = table;
-    this.#header = { ...this.#header, l1Size: table.size, l1Offset: table.offset };
+    this.#header = { ...this.#header, size, l1Size: table.size, l1Offset: table.offset };
   }
 
   setSize(size: number): void {

@@ -16,7 +16,7 @@ import { ImageError } from "../image-error.ts";
 import type { Qcow2Image } from "./image.ts";
 import { type L2Entry, L2Walk } from "./l2-walk.ts";
 import { PointerTable } from "./pointer-table.ts";
-import { allocateL1, replaceL1, resizeQcow2 } from "./resize.ts";
+import { allocateL1, replaceL1 } from "./resize.ts";
 import { encodeSnapshotTable, findSnapshot, readSnapshotTable, type Snapshot } from "./snapshot-table.ts";
 
 const MAX_NAME = 65535;
@@ -78,7 +78,6 @@ export function createSnapshot(image: Qcow2Image, name: string, when = new Date(
 export function applySnapshot(image: Qcow2Image, wanted: string): void {
   const { metadata } = image;
   const snapshot = findSnapshot(image.path, prepare(image), wanted);
-  if (snapshot.diskSize > image.size) resizeQcow2(image, snapshot.diskSize);
   const kept = PointerTable.read(metadata.file, snapshot.l1Offset, snapshot.l1Size);
   checkWidth(image, kept);
   metadata.beginUnsettled();
@@ -89,12 +88,12 @@ export function applySnapshot(image: Qcow2Image, wanted: string): void {
   count(image, kept, 1);
   // Shared from now on, and marked so before it becomes the disk: a write in place would change the snapshot.
   markCopied(image, table);
-  replaceL1(image, table);
+  // With its size: what lies behind the end of the snapshot's disk was never meant to be read.
+  replaceL1(image, table, snapshot.diskSize);
   metadata.flush();
   count(image, before, -1);
   markCopied(image, table);
   metadata.settle();
-  if (snapshot.diskSize < image.size) resizeQcow2(image, snapshot.diskSize);
 }
 
 /**

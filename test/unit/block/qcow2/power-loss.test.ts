@@ -76,6 +76,8 @@ class Run {
   readonly #draw: () => number;
   readonly #recorder: StorageRecorder;
   readonly #snapshots: Map<string, Disk>;
+  /** Bytes that the disk may get. */
+  readonly #most: number;
   #tag: number;
   #serial = 0;
 
@@ -90,6 +92,7 @@ class Run {
     this.#recorder = recorder;
     this.#snapshots = snapshots;
     this.#tag = this.#int(2 ** 31);
+    this.#most = image.size + MIB;
     this.#note("open", true);
   }
 
@@ -154,7 +157,7 @@ class Run {
   #resize(): void {
     const image = this.#image;
     if (image.header.version === 2 && image.header.snapshots > 0) return;
-    const size = Math.max(64 * KIB, Math.min(3 * MIB, image.size + (this.#int(400) - 200) * SECTOR));
+    const size = Math.max(64 * KIB, Math.min(this.#most, image.size + (this.#int(400) - 200) * SECTOR));
     resizeQcow2(image, size, "off");
     this.#note(`resize ${size}`, true);
   }
@@ -258,6 +261,7 @@ const BACKING = { backingFile: "base.raw", backingFormat: "raw" } as const;
 
 test.each<[string, Kind]>([
   ["the smallest clusters", { size: MIB, clusterSize: 512 }],
+  ["more tables than are cached", { size: 10 * MIB, clusterSize: 512, refcountBits: 8 }],
   ["narrow refcounts", { size: MIB, clusterSize: 4096, refcountBits: 1 }],
   ["clusters of 1 KiB with wide refcounts", { size: 2 * MIB, clusterSize: 1024, refcountBits: 64 }],
   ["clusters of 64 KiB", { size: 2 * MIB }],
