@@ -91,7 +91,9 @@ export class Metadata implements RefcountHost {
       slots(caches.refcounts, 2 * blocksNeeded + 64),
     );
     this.l2 = new TableCache(file, sliceBytes, slots(caches.l2, l2Needed), () => this.commit());
-    this.#corrupt = (header.incompatible & INCOMPAT_CORRUPT) !== 0n;
+    // Opened for repair, perhaps: nothing can be given out by a refcount table that is not there.
+    const counts = place.clusters > 0 && place.offset > 0 && place.offset < file.size;
+    this.#corrupt = (header.incompatible & INCOMPAT_CORRUPT) !== 0n || !counts;
   }
 
   get header(): Header {
