@@ -11,7 +11,7 @@ import { defineConfig } from "rolldown";
  */
 const common = {
   platform: "node",
-  external: ["bindings", "iced-x86"],
+  external: ["bindings", "iced-x86", "@bokuweb/zstd-wasm"],
   logLevel: "warn",
   checks: { ineffectiveDynamicImport: false },
 };

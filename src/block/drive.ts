@@ -21,6 +21,8 @@ export interface DriveImage {
   readonly readOnly: boolean;
   /** Which other files a qcow2 image may name. */
   readonly otherFiles: OtherFiles;
+  /** Bytes of an image's tables, as `openQcow2` takes it. */
+  readonly cacheBytes: number | undefined;
   /** Data goes past the host's page cache. */
   readonly direct: boolean;
   /** False: nothing waits for stable storage. */
@@ -85,11 +87,12 @@ function openDriveImage({
   format,
   readOnly,
   otherFiles,
+  cacheBytes,
   direct,
   durable,
   overlay,
 }: DriveImage): DiskImage {
-  const options = { format, otherFiles, direct, durable };
+  const options = { format, otherFiles, direct, durable, ...(cacheBytes !== undefined && { cacheBytes }) };
   if (overlay === undefined) return openImage(file, { ...options, readOnly });
   const backing = openImage(file, { ...options, readOnly: true });
   try {

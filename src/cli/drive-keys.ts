@@ -58,6 +58,22 @@ export const DRIVE_KEYS: readonly KeyRow<DriveDraft>[] = [
     },
   },
   {
+    name: "l2-cache-size",
+    values: "SIZE",
+    help: "bytes, or with K, M or G: what a qcow2 image's L2 tables may take in memory (default 32M)",
+    set: (drive, value, complain) => {
+      drive.options.cacheBytes = cacheSize("l2-cache-size", value, complain);
+    },
+  },
+  {
+    name: "cache-size",
+    values: "SIZE",
+    help: "the same together with its refcounts, which get a fifth of it (default 40M)",
+    set: (drive, value, complain) => {
+      drive.options.cacheBytes = Math.ceil((cacheSize("cache-size", value, complain) * 4) / 5);
+    },
+  },
+  {
     name: "if",
     values: "virtio|none",
     help: "virtio attaches it to the machine (default); none leaves that to a -device",
@@ -189,6 +205,12 @@ function word<T extends string>(key: string, value: string, words: readonly T[],
   throw complain(
     `${key}="${value}" is not known${didYouMean(value, words)}; it is ${words.join(", ").replace(/, ([^,]*)$/, " or $1")}`,
   );
+}
+
+function cacheSize(key: string, value: string, complain: Complain): number {
+  const bytes = /^\d{1,10}[kmg]?$/i.test(value) ? parseSize(value, key) : 0;
+  if (bytes >= 1 && bytes <= 2 ** 31) return bytes;
+  throw complain(`${key}="${value}": write a size up to 2G, such as 16M`);
 }
 
 function rate(key: string, value: string, complain: Complain): number {

@@ -24,6 +24,8 @@ export interface DriveOptions {
   readonly format?: "raw" | "qcow2" | "vmdk" | "vpc" | "vhdx" | "vdi";
   /** Which other files a qcow2 image may name: those in its own folder and below (the default), or any. */
   readonly otherFiles?: "folder" | "anywhere";
+  /** Bytes that the L2 tables of a qcow2 image may take in memory, for each image of its chain; refcounts take up to a quarter of that. Default 32 MiB. */
+  readonly cacheBytes?: number;
   readonly readOnly?: boolean;
   /** What GET_ID answers, at most 20 bytes of ASCII; by default made from the drive's number. */
   readonly serial?: string;

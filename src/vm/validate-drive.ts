@@ -12,12 +12,14 @@ import { CACHE_MODES, type CacheMode, type DriveOptions } from "./options.ts";
 
 const MAX_SERIAL_NAME = 20; // VIRTIO 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID answers 20 bytes
 const MAX_QUEUES = 64;
+const MAX_CACHE_BYTES = 2 ** 31;
 
 const DRIVE_KEYS = {
   file: "string",
   source: "object",
   format: "string",
   otherFiles: "string",
+  cacheBytes: "number",
   readOnly: "boolean",
   serial: "string",
   queues: "number",
@@ -32,7 +34,7 @@ const DRIVE_KEYS = {
   snapshot: "boolean",
 } as const;
 
-const IMAGE_ONLY = ["otherFiles", "snapshot", "aio", "detectZeroes"] as const;
+const IMAGE_ONLY = ["otherFiles", "cacheBytes", "snapshot", "aio", "detectZeroes"] as const;
 
 const LIMIT_KEYS = Object.fromEntries(THROTTLE_LIMITS.map((name) => [name, "number" as const]));
 
@@ -52,6 +54,7 @@ export interface CheckedDrive {
   readonly source: DiskSource | undefined;
   readonly format: DriveFormat | undefined;
   readonly otherFiles: "folder" | "anywhere";
+  readonly cacheBytes: number | undefined;
   readonly readOnly: boolean;
   readonly serial: string;
   readonly queues: number;
@@ -92,6 +95,10 @@ export function checkDrive(drive: DriveOptions, index: number, cpus: number): Ch
     source,
     format: drive.format === undefined ? undefined : oneOf(`${where}.format`, drive.format, DRIVE_FORMATS),
     otherFiles: oneOf(`${where}.otherFiles`, drive.otherFiles ?? "folder", ["folder", "anywhere"]),
+    cacheBytes:
+      drive.cacheBytes === undefined
+        ? undefined
+        : integer(`${where}.cacheBytes`, drive.cacheBytes, 1, MAX_CACHE_BYTES),
     readOnly: drive.readOnly ?? (source !== undefined && sourceFacts(source).readOnly),
     serial,
     queues: integer(`${where}.queues`, drive.queues ?? Math.min(cpus, MAX_QUEUES), 1, MAX_QUEUES),

@@ -23,6 +23,7 @@ export function guestDisk(image: Partial<DriveImage> & { readonly file: string }
       format: "raw",
       readOnly: false,
       otherFiles: "folder",
+      cacheBytes: undefined,
       direct: false,
       durable: true,
       engine: "io_uring",

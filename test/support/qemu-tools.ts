@@ -26,6 +26,7 @@ export interface QemuCheck {
 export function qemuCheck(path: string): QemuCheck {
   const { stdout, stderr, status } = spawnSync("qemu-img", ["check", "-f", "qcow2", "--output=json", path], {
     encoding: "utf8",
+    maxBuffer: 2 ** 26,
   });
   if (status === 1 || stdout === "") throw new Error(`qemu-img check: ${stderr}`);
   const found = JSON.parse(stdout);

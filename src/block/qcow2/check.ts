@@ -6,6 +6,8 @@
  * depends on the length of the file alone.
  *
  * Messages are those of `qemu-img check`. Source: QEMU docs/interop/qcow2.txt.
+ * As there, refcounts that are wrong are mended in place, but a refcount table or
+ * blocks that cannot be right themselves are built anew: see rebuild.ts.
  *
  * Not mended: entries that point outside the file or to no cluster boundary, and
  * a snapshot table that cannot be read.
@@ -14,12 +16,10 @@ import { ImageError } from "../image-error.ts";
 import { bitmapRuns } from "./bitmaps.ts";
 import type { Qcow2Image } from "./image.ts";
 import { L2Walk } from "./l2-walk.ts";
-import { PointerTable } from "./pointer-table.ts";
+import { OFFSET_LOW, PointerTable } from "./pointer-table.ts";
+import { rebuildRefcounts } from "./rebuild.ts";
 import { readSnapshotTable } from "./snapshot-table.ts";
-
-/** Clusters of a file that can be checked: a gigabyte of counters. */
-const MAX_CLUSTERS = 2 ** 28;
-const MAX_USES = 0xffff_ffff;
+import { UseCounts } from "./use-counts.ts";
 
 export interface CheckResult {
   /** Things that are wrong, still. */
@@ -28,6 +28,8 @@ export interface CheckResult {
   leaks: number;
   corruptionsFixed: number;
   leaksFixed: number;
+  /** Clusters whose refcount cannot be read. */
+  checkErrors: number;
   /** Clusters of the disk; of these allocated, compressed, and not behind the one before. */
   readonly totalClusters: number;
   allocatedClusters: number;
@@ -55,10 +57,16 @@ export function checkQcow2(image: Qcow2Image, { repair, report = () => {} }: Che
   if (repair !== undefined && image.readOnly)
     throw new RangeError("an image that is open read-only cannot be repaired");
   metadata.commit();
-  const check = new Check(image, report);
-  check.count();
-  check.compareRefcounts(repair);
-  check.compareCopied(repair === "all");
+  let check = new Check(image, report);
+  check.count(repair === "all");
+  check.compareRefcounts(undefined);
+  if (check.needsRebuild && repair === "all") check = rebuilt(image, check, report);
+  else if (repair !== undefined) check.mendRefcounts(repair);
+  // What is counted right by now tells what COPIED has to say, also where only leaks were mended.
+  const { corruptions, leaks, checkErrors } = check.result;
+  check.compareCopied(
+    repair === "all" || (repair === "leaks" && corruptions === 0 && leaks === 0 && checkErrors === 0),
+  );
   if (repair !== undefined) {
     metadata.refcounts.writeBack();
     metadata.barrier();
@@ -70,23 +78,41 @@ export function checkQcow2(image: Qcow2Image, { repair, report = () => {} }: Che
   return check.result;
 }
 
+/** Builds new refcounts of what was counted. Returns the check of the image as it is then. */
+function rebuilt(image: Qcow2Image, before: Check, report: (message: string) => void): Check {
+  report("Rebuilding refcount structure");
+  rebuildRefcounts(image, before.uses);
+  const after = new Check(image, report);
+  after.count(false);
+  after.compareRefcounts("leaks");
+  const { result } = after;
+  result.corruptionsFixed = Math.max(0, before.result.corruptions - result.corruptions);
+  // The clusters of the old structure leaked because of the new one: that is no mistake mended.
+  result.leaksFixed = Math.max(0, before.result.leaks - result.leaks);
+  return after;
+}
+
 /** Counts anew what lazy refcounts left uncounted. @throws {ImageError} if more than that is wrong. */
 export function repairDirty(image: Qcow2Image): void {
-  const { corruptions } = checkQcow2(image, { repair: "all" });
-  if (corruptions > 0) {
+  const { corruptions, checkErrors } = checkQcow2(image, { repair: "all" });
+  if (corruptions + checkErrors > 0) {
     throw new ImageError(image.path, "it was not closed properly, and its refcounts cannot be repaired");
   }
 }
 
 class Check {
   readonly result: CheckResult;
+  readonly uses: UseCounts;
+  /** The refcount table or its blocks cannot be mended in place. */
+  needsRebuild = false;
   readonly #image: Qcow2Image;
   readonly #report: (message: string) => void;
   readonly #clusterSize: number;
   /** Clusters of the file. */
   readonly #clusters: number;
-  readonly #uses: Uint32Array;
   readonly #external: boolean;
+  /** Things that were wrong in the tables, before refcounts were compared. */
+  #counted = 0;
 
   constructor(image: Qcow2Image, report: (message: string) => void) {
     const { clusterSize } = image.metadata.geometry;
@@ -94,19 +120,14 @@ class Check {
     this.#report = report;
     this.#clusterSize = clusterSize;
     this.#clusters = Math.ceil(image.file.size / clusterSize);
-    if (this.#clusters > MAX_CLUSTERS) {
-      throw new ImageError(
-        image.path,
-        `it has ${this.#clusters} clusters; ${MAX_CLUSTERS} are the most that can be checked`,
-      );
-    }
-    this.#uses = new Uint32Array(this.#clusters);
+    this.uses = new UseCounts(image.path, this.#clusters);
     this.#external = image.metadata.data !== image.file || image.header.dataFile !== undefined;
     this.result = {
       corruptions: 0,
       leaks: 0,
       corruptionsFixed: 0,
       leaksFixed: 0,
+      checkErrors: 0,
       totalClusters: Math.ceil(image.size / clusterSize),
       allocatedClusters: 0,
       compressedClusters: 0,
@@ -115,8 +136,8 @@ class Check {
     };
   }
 
-  /** Finds every use of every cluster. */
-  count(): void {
+  /** Finds every use of every cluster. @param mends a refcount structure that is damaged will be rebuilt */
+  count(mends: boolean): void {
     const { file, header, metadata } = this.#image;
     this.#use(0, this.#clusterSize, 1);
     this.#use(metadata.l1.offset, metadata.l1.length, 1);
@@ -131,21 +152,29 @@ class Check {
     if (bytes > 0) this.#use(header.snapshotsOffset, bytes, 1);
     bitmapRuns(file, header, (offset, length) => this.#use(offset, length, 1));
     this.#countEntries(tables, active);
-    this.#countRefcountStructure();
+    this.#countRefcountStructure(mends);
+    this.#counted = this.result.corruptions;
   }
 
-  /** Compares counts, cluster by cluster. */
+  /** Compares counts, cluster by cluster, and mends those of the kind that is asked for. */
   compareRefcounts(repair: "leaks" | "all" | undefined): void {
     const { refcounts } = this.#image.metadata;
     const { result } = this;
-    // What counts as free before the end may be in use: nothing new goes there.
-    if (repair !== undefined) refcounts.searchFrom(this.#clusters);
+    result.corruptions = this.#counted;
+    result.leaks = 0;
     for (let cluster = 0; cluster < this.#clusters; cluster++) {
+      if (!refcounts.canRead(cluster)) {
+        this.#report(`Can't get refcount for cluster ${cluster}: Input/output error`);
+        result.checkErrors++;
+        continue;
+      }
       const count = refcounts.get(cluster);
-      const uses = this.#uses[cluster];
+      const uses = this.uses.get(cluster);
       if (uses > 0 || count > 0) result.imageEndOffset = (cluster + 1) * this.#clusterSize;
       if (count === uses) continue;
-      const mends = repair === "all" || (repair === "leaks" && count > uses);
+      // A new block may be needed for it, and where something is free is not to be believed.
+      if (count === 0) this.needsRebuild = true;
+      const mends = count > 0 && (repair === "all" || (repair === "leaks" && count > uses));
       const what = mends ? "Repairing" : count < uses ? "ERROR" : "Leaked";
       this.#report(`${what} cluster ${cluster} refcount=${count} reference=${uses}`);
       if (mends) {
@@ -158,7 +187,16 @@ class Check {
         result.leaks++;
       }
     }
-    if (repair !== undefined) refcounts.searchFrom(0);
+  }
+
+  /** Mends in place what `compareRefcounts` found. @throws {ImageError} if that is not possible */
+  mendRefcounts(repair: "leaks" | "all"): void {
+    const { result } = this;
+    if (this.needsRebuild) {
+      this.#report("ERROR need to rebuild refcount structures");
+      throw new ImageError(this.#image.path, "leaks cannot be mended before the rest is: repair all");
+    }
+    if (result.corruptions > 0 || result.leaks > 0) this.compareRefcounts(repair);
   }
 
   /** COPIED says that a cluster is used once; in the active tables it has to be true. */
@@ -173,7 +211,7 @@ class Check {
     };
     for (let index = 0; index < l1.size; index++) {
       const table = l1.pointer(index);
-      if (table === 0 || !this.#isCluster(table)) continue;
+      if (table === 0 || !this.#isCluster(table) || !refcounts.canRead(table / this.#clusterSize)) continue;
       const count = refcounts.get(table / this.#clusterSize);
       if ((count === 1) !== l1.isCopied(index)) {
         differ(`L2 cluster: l1_index=${index} l1_entry=`, entryText(l1, index), count);
@@ -182,8 +220,9 @@ class Check {
       let changed = false;
       walk.each(table, (entry) => {
         if (entry.isCompressed) return;
-        if (!this.#external && !this.#isCluster(entry.offset)) return;
-        const uses = this.#external ? 1 : refcounts.get(entry.offset / this.#clusterSize);
+        const cluster = entry.offset / this.#clusterSize;
+        if (!this.#external && (!this.#isCluster(entry.offset) || !refcounts.canRead(cluster))) return;
+        const uses = this.#external ? 1 : refcounts.get(cluster);
         if ((uses === 1) === entry.isCopied) return;
         differ("data cluster: l2_entry=", entry.text, uses);
         walk.mark(entry.index, uses === 1);
@@ -248,17 +287,33 @@ class Check {
     }
   }
 
-  #countRefcountStructure(): void {
+  /** Last of all: what lies on a refcount block is counted by now. */
+  #countRefcountStructure(mends: boolean): void {
     const { table, tableClusters } = this.#image.metadata.refcounts;
+    const damaged = (message: string) => {
+      this.#wrong(message);
+      this.needsRebuild = true;
+    };
     this.#use(table.offset, tableClusters * this.#clusterSize, 1);
+    const first = table.offset / this.#clusterSize;
+    for (let cluster = first; cluster < first + tableClusters; cluster++) {
+      const uses = this.uses.get(cluster);
+      if (uses > 1) damaged(`ERROR refcount table refcount=${uses}`);
+    }
     for (let index = 0; index < table.size; index++) {
-      const block = table.pointer(index);
-      if (block === 0) continue;
-      if (!this.#isCluster(block)) {
-        this.#wrong(`ERROR refcount block ${index} is outside image`);
-        throw new ImageError(this.#image.path, `refcount block ${index} lies at offset ${block}`);
+      const low = table.low(index);
+      const block = table.high(index) * 2 ** 32 + ((low & OFFSET_LOW) >>> 0);
+      if ((low & ~OFFSET_LOW) !== 0) {
+        damaged(`ERROR refcount table entry ${index} has reserved bits set`);
+      } else if (block % this.#clusterSize !== 0) {
+        damaged(`ERROR refcount block ${index} is not cluster aligned; refcount table entry corrupted`);
+      } else if (!this.#isCluster(block)) {
+        damaged(`${mends ? "Repairing" : "ERROR"} refcount block ${index} is outside image`);
+      } else if (block !== 0) {
+        this.#use(block, this.#clusterSize, 1);
+        const uses = this.uses.get(block / this.#clusterSize);
+        if (uses !== 1) damaged(`ERROR refcount block ${index} refcount=${uses}`);
       }
-      this.#use(block, this.#clusterSize, 1);
     }
   }
 
@@ -273,7 +328,7 @@ class Check {
         );
         return;
       }
-      this.#uses[cluster] = Math.min(MAX_USES, this.#uses[cluster] + times);
+      this.uses.add(cluster, times);
     }
   }
 

@@ -27,10 +27,10 @@ export class CompressedWriter {
    */
   write(cluster: number, bytes: Uint8Array): boolean {
     const { metadata, map, inflated } = this.#layers;
-    if (metadata.data !== metadata.file || metadata.header.compression !== "zlib") {
+    if (metadata.data !== metadata.file) {
       throw new ImageError(metadata.file.path, "clusters of this image cannot be compressed");
     }
-    const packed = compress(bytes);
+    const packed = compress(bytes, metadata.header.compression);
     if (packed === undefined) return false;
     metadata.beginCounting();
     const offset = this.#place(packed.length);

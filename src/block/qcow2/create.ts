@@ -17,11 +17,12 @@ import type { OtherFiles } from "../other-file.ts";
 import {
   AUTOCLEAR_DATA_FILE_RAW,
   COMPAT_LAZY_REFCOUNTS,
+  INCOMPAT_COMPRESSION,
   INCOMPAT_DATA_FILE,
   INCOMPAT_EXTENDED_L2,
 } from "./features.ts";
 import { geometryOf, MAX_CLUSTER_BITS, MIN_CLUSTER_BITS, MIN_EXTENDED_CLUSTER_BITS } from "./geometry.ts";
-import { encodeHeader, type Header } from "./header.ts";
+import { type CompressionType, encodeHeader, type Header } from "./header.ts";
 import type { Qcow2Image } from "./image.ts";
 import { openQcow2 } from "./open.ts";
 import type { Preallocation } from "./preallocate.ts";
@@ -39,6 +40,8 @@ export interface CreateOptions {
   readonly refcountBits?: number;
   readonly lazyRefcounts?: boolean;
   readonly extendedL2?: boolean;
+  /** What `writeCompressed` makes. Default zlib, which every version of the format knows. */
+  readonly compressionType?: CompressionType;
   /** A path as the image will name it: relative to the image's own folder, unless absolute. */
   readonly backingFile?: string;
   /** Required with a backing file. */
@@ -88,6 +91,7 @@ function headerFor(path: string, options: CreateOptions): Header {
     refcountBits = 16,
     lazyRefcounts = false,
     extendedL2 = false,
+    compressionType = "zlib",
   } = options;
   const { backingFile, backingFormat, dataFile, dataFileRaw = false } = options;
   const refuse = (why: string): never => {
@@ -105,6 +109,7 @@ function headerFor(path: string, options: CreateOptions): Header {
     if (refcountBits !== 16) refuse("refcounts of another width than 16 bits need version 3 (compat=1.1)");
     if (lazyRefcounts) refuse("lazy refcounts need version 3 (compat=1.1)");
     if (extendedL2) refuse("extended L2 entries need version 3 (compat=1.1)");
+    if (compressionType !== "zlib") refuse("zstd needs version 3 (compat=1.1)");
     if (dataFile !== undefined) refuse("an external data file needs version 3 (compat=1.1)");
   }
   if (extendedL2 && clusterBits < MIN_EXTENDED_CLUSTER_BITS) {
@@ -127,11 +132,13 @@ function headerFor(path: string, options: CreateOptions): Header {
     snapshots: 0,
     snapshotsOffset: 0,
     incompatible:
-      (dataFile === undefined ? 0n : INCOMPAT_DATA_FILE) | (extendedL2 ? INCOMPAT_EXTENDED_L2 : 0n),
+      (dataFile === undefined ? 0n : INCOMPAT_DATA_FILE) |
+      (extendedL2 ? INCOMPAT_EXTENDED_L2 : 0n) |
+      (compressionType === "zstd" ? INCOMPAT_COMPRESSION : 0n),
     compatible: lazyRefcounts ? COMPAT_LAZY_REFCOUNTS : 0n,
     autoclear: dataFileRaw ? AUTOCLEAR_DATA_FILE_RAW : 0n,
     refcountOrder,
-    compression: "zlib",
+    compression: compressionType,
     backingFile,
     backingFormat,
     dataFile,

@@ -89,9 +89,10 @@ export interface Header {
  *
  * @param head the first bytes of the file: one cluster, or all of a shorter file
  * @param fileSize bytes
+ * @param forRepair a refcount table that cannot be where the header says is as good as none
  * @throws {ImageError} for anything that is not an image this version can use.
  */
-export function parseHeader(path: string, head: Uint8Array, fileSize: number): Header {
+export function parseHeader(path: string, head: Uint8Array, fileSize: number, forRepair = false): Header {
   const refuse = (why: string): never => {
     throw new ImageError(path, why);
   };
@@ -145,14 +146,8 @@ export function parseHeader(path: string, head: Uint8Array, fileSize: number): H
   };
   const l1Size = view.getUint32(L1_SIZE_AT);
   const l1Offset = table("an L1 table", 40, l1Size * 8, MAX_L1_BYTES);
-  const refcountTableClusters = view.getUint32(56);
-  if (refcountTableClusters === 0) refuse("it has no refcount table");
-  const refcountTableBytes = refcountTableClusters * clusterSize;
-  if (refcountTableBytes > MAX_REFCOUNT_TABLE_BYTES) {
-    refuse(`a refcount table of ${refcountTableBytes} bytes; ${MAX_REFCOUNT_TABLE_BYTES} are the most`);
-  }
-  // The last cluster of a table need not be whole in the file.
-  const refcountTableOffset = table("a refcount table", REFCOUNT_TABLE_OFFSET_AT, 8, 8);
+  const refcounts = refcountTable(view, clusterSize, fileSize);
+  if (refcounts.wrong !== undefined && !forRepair) refuse(refcounts.wrong);
   const snapshots = view.getUint32(NB_SNAPSHOTS_AT);
   if (snapshots > MAX_SNAPSHOTS) refuse(`${snapshots} snapshots; ${MAX_SNAPSHOTS} are the most`);
   const snapshotsOffset = table("a snapshot table", 64, snapshots === 0 ? 0 : 1, 1);
@@ -171,8 +166,8 @@ export function parseHeader(path: string, head: Uint8Array, fileSize: number): H
     size: size - (size % 512),
     l1Size,
     l1Offset,
-    refcountTableOffset,
-    refcountTableClusters,
+    refcountTableOffset: refcounts.offset,
+    refcountTableClusters: refcounts.clusters,
     snapshots,
     snapshotsOffset,
     incompatible,
@@ -189,6 +184,28 @@ export function parseHeader(path: string, head: Uint8Array, fileSize: number): H
       .filter(([type]) => !KNOWN_EXTENSIONS.has(type))
       .map(([type, data]) => ({ type, data })),
   };
+}
+
+/** Where the refcount table is. What is `wrong` can be mended, as all of it can be counted anew. */
+function refcountTable(
+  view: DataView,
+  clusterSize: number,
+  fileSize: number,
+): { readonly offset: number; readonly clusters: number; readonly wrong?: string } {
+  const offset = getUint64(view, REFCOUNT_TABLE_OFFSET_AT);
+  const clusters = view.getUint32(REFCOUNT_TABLE_OFFSET_AT + 8);
+  const bytes = clusters * clusterSize;
+  const nowhere = { offset: 0, clusters: 0 };
+  if (clusters === 0) return { ...nowhere, wrong: "it has no refcount table" };
+  if (bytes > MAX_REFCOUNT_TABLE_BYTES) {
+    const wrong = `a refcount table of ${bytes} bytes; ${MAX_REFCOUNT_TABLE_BYTES} are the most`;
+    return { ...nowhere, wrong };
+  }
+  const wrong = `a refcount table at offset ${offset}, where there can be none`;
+  if (offset % clusterSize !== 0 || offset >= MAX_OFFSET) return { ...nowhere, wrong };
+  // The last cluster of a table need not be whole in the file.
+  const fits = offset !== 0 && offset + 8 <= fileSize;
+  return { offset, clusters, ...(!fits && { wrong }) };
 }
 
 const KNOWN_EXTENSIONS = new Set([

@@ -93,7 +93,9 @@ export class Metadata implements RefcountHost {
       slots(caches.refcounts, 2 * blocksNeeded + 64),
     );
     this.l2 = new TableCache(file, sliceBytes, slots(caches.l2, l2Needed), () => this.commit());
-    this.#corrupt = (header.incompatible & INCOMPAT_CORRUPT) !== 0n;
+    // Opened for repair, perhaps: nothing can be given out by a refcount table that is not there.
+    const counts = place.clusters > 0 && place.offset > 0 && place.offset < file.size;
+    this.#corrupt = (header.incompatible & INCOMPAT_CORRUPT) !== 0n || !counts;
   }
 
   get header(): Header {
@@ -139,6 +141,20 @@ export class Metadata implements RefcountHost {
     if (lazy && !this.isDirtyImage) this.setDirty(true);
   }
 
+  /** Before counts and COPIED bits contradict each other for a while: a stop in between is mended when the image is opened. */
+  beginUnsettled(): void {
+    this.beginWriting();
+    if (this.#header.version === 3 && !this.isDirtyImage) this.setDirty(true);
+  }
+
+  /** They agree again. @throws {SystemError} */
+  settle(): void {
+    this.flush();
+    if (!this.isDirtyImage || this.#isLazy) return;
+    this.refcounts.writeBack();
+    this.setDirty(false);
+  }
+
   setDirty(dirty: boolean): void {
     const { incompatible } = this.#header;
     this.#setIncompatible(dirty ? incompatible | INCOMPAT_DIRTY : incompatible & ~INCOMPAT_DIRTY);
@@ -146,9 +162,10 @@ export class Metadata implements RefcountHost {
 
   /** After a repair. */
   clearCorrupt(): void {
-    if (!this.#corrupt) return;
-    this.#setIncompatible(this.#header.incompatible & ~INCOMPAT_CORRUPT);
     this.#corrupt = false;
+    const { incompatible } = this.#header;
+    // Version 2 has no such field.
+    if ((incompatible & INCOMPAT_CORRUPT) !== 0n) this.#setIncompatible(incompatible & ~INCOMPAT_CORRUPT);
   }
 
   /** Stops all writing, and marks the image so that nobody writes to it before a repair. Returns what to throw. */
@@ -223,15 +240,17 @@ export class Metadata implements RefcountHost {
     check(this.file.flush(), "fdatasync", `flushing ${this.file.path}`);
   }
 
-  /** Makes another L1 table the active one; it is in the file already. The old one is the caller's to free. */
-  switchL1(table: PointerTable): void {
-    const fields = new Uint8Array(12);
+  /** Makes another L1 table the active one, and the disk as large as it says; it is in the file already. The old one is the caller's to free. */
+  switchL1(table: PointerTable, size: number): void {
+    // size, crypt_method (none), l1_size and l1_table_offset lie one behind the other.
+    const fields = new Uint8Array(24);
     const view = new DataView(fields.buffer);
-    view.setUint32(0, table.size);
-    setUint64(view, 4, table.offset);
-    this.#writeField(L1_SIZE_AT, fields);
+    setUint64(view, 0, size);
+    view.setUint32(L1_SIZE_AT - SIZE_AT, table.size);
+    setUint64(view, L1_SIZE_AT - SIZE_AT + 4, table.offset);
+    this.#writeField(SIZE_AT, fields);
     this.#l1 = table;
-    this.#header = { ...this.#header, l1Size: table.size, l1Offset: table.offset };
+    this.#header = { ...this.#header, size, l1Size: table.size, l1Offset: table.offset };
   }
 
   setSize(size: number): void {

@@ -44,7 +44,7 @@ export interface Qcow2Options {
   readonly direct?: boolean;
   /** False: does not care who else uses the image; for reading only. */
   readonly lock?: boolean;
-  /** False: an image that was not closed properly is opened as it is, for `checkQcow2` to look at. */
+  /** False: an image that was not closed properly, or has no usable refcounts, is opened as it is, for `checkQcow2` to look at. */
   readonly repair?: boolean;
   /** Id or name of a snapshot: the disk is what it was then, read-only. */
   readonly snapshot?: string;
@@ -91,14 +91,14 @@ export function openQcow2(path: string, options: Qcow2Options = {}): Qcow2Image 
 }
 
 /** Reads the header of an image, without looking at anything else. @throws as `openQcow2` */
-export function readQcow2Header(file: HostFile): Header {
+export function readQcow2Header(file: HostFile, forRepair = false): Header {
   const { size } = file;
   const peek = new Uint8Array(24);
   file.read(peek, 0);
   const clusterBits = new DataView(peek.buffer).getUint32(20);
   const head = new Uint8Array(2 ** Math.min(21, Math.max(9, clusterBits)));
   const got = file.read(head, 0);
-  return parseHeader(file.path, head.subarray(0, got), size);
+  return parseHeader(file.path, head.subarray(0, got), size, forRepair);
 }
 
 /** True if a file begins as qcow2 images do. */
@@ -122,7 +122,7 @@ function openIn(
   try {
     enter(chain, path);
     if (options.lock) lockImage(file, "format");
-    const now = readQcow2Header(file);
+    const now = readQcow2Header(file, !options.repair);
     const header = snapshot === undefined ? now : headerOfSnapshot(file, now, snapshot);
     if (!mayName && (header.backingFile !== undefined || (header.incompatible & INCOMPAT_DATA_FILE) !== 0n)) {
       throw new ImageError(

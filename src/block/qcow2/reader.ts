@@ -4,11 +4,10 @@
  */
 
 import type { DiskImage } from "../image.ts";
-import { ImageError } from "../image-error.ts";
 import { clear, fill, type IoMemory } from "../io-memory.ts";
 import { IovCursor } from "../iov-cursor.ts";
 import { type ClusterMap, COMPRESSED, DATA, UNALLOCATED } from "./cluster-map.ts";
-import { type InflatedClusters, inflate } from "./compressed.ts";
+import { decompress, type InflatedClusters } from "./compressed.ts";
 import type { Metadata } from "./metadata.ts";
 
 /** What an image consists of. */
@@ -102,15 +101,9 @@ export class Reader {
     const offset = map.compressedOffset;
     const kept = inflated.get(offset);
     if (kept !== undefined) return kept;
-    if (header.compression !== "zlib") {
-      throw new ImageError(
-        file.path,
-        "its clusters are compressed with zstd, which is not supported; convert it with `qemu-img convert -O qcow2`",
-      );
-    }
     const data = new Uint8Array(map.compressedLength);
     const got = file.read(data, offset);
-    const cluster = inflate(file.path, data.subarray(0, got), geometry.clusterSize);
+    const cluster = decompress(file.path, data.subarray(0, got), geometry.clusterSize, header.compression);
     inflated.add(offset, cluster);
     return cluster;
   }

@@ -17,6 +17,8 @@ import { TableCache } from "./table-cache.ts";
 
 /** Clusters that one search looks at before it goes to the end of the file; freed ones before it are left alone. */
 const SEARCH_LIMIT = 2 ** 20;
+/** Of the high word of a block's offset: above it an offset would not be exact. */
+const HIGH_LIMIT = 0x1f_ffff;
 
 /** What the refcounts ask of the image that they count for. */
 export interface RefcountHost {
@@ -124,11 +126,10 @@ export class Refcounts {
         `cluster ${cluster} cannot be used ${count} times with refcounts of ${2 ** this.#geometry.refcountOrder} bits`,
       );
     }
-    let start = this.#find(cluster);
+    const start = this.#find(cluster);
     if (start < 0) {
       if (count === 0) return;
-      this.#makeBlockFor(cluster);
-      start = this.#find(cluster);
+      throw new ImageError(this.#file.path, `no refcount block counts cluster ${cluster}, which is in use`);
     }
     const index = cluster % this.#entriesPerSlice;
     setRefcount(this.#cache.view, start, index, this.#geometry.refcountOrder, count);
@@ -176,9 +177,21 @@ export class Refcounts {
     return true;
   }
 
-  /** Looks for free clusters from here on: those before are not to be believed. */
-  searchFrom(cluster: number): void {
-    this.#hint = cluster;
+  /** True if what is said to count a cluster can be a refcount block at all. */
+  canRead(cluster: number): boolean {
+    const index = Math.floor(cluster / this.#geometry.refcountEntries);
+    if (index >= this.#table.size) return true;
+    return (
+      this.#table.high(index) <= HIGH_LIMIT && this.#table.pointer(index) % this.#geometry.clusterSize === 0
+    );
+  }
+
+  /** Counts by another table from now on. It and its blocks are in the file. @throws {SystemError} */
+  replaceTable(table: PointerTable, clusters: number): void {
+    this.#cache.dropAll();
+    this.#switchTo(table, clusters);
+    this.#hint = 0;
+    this.#used(this.end);
   }
 
   /** Brings changes to the file: blocks, then the table that points to them. @throws {SystemError} */
@@ -235,18 +248,6 @@ export class Refcounts {
     return false;
   }
 
-  /** For a cluster that is in use although no block describes it: a damaged image under repair. */
-  #makeBlockFor(cluster: number): void {
-    const index = Math.floor(cluster / this.#geometry.refcountEntries);
-    if (index >= this.#table.size) this.#growTable(index + 1);
-    if (this.#table.pointer(index) !== 0) return;
-    const place = this.#firstFree();
-    if (this.#table.pointer(index) !== 0) return; // it was made on the way
-    this.#writeZeros(place * this.#geometry.clusterSize, 1);
-    this.#take(place, 1);
-    this.#addBlock(index, place);
-  }
-
   #addBlock(index: number, cluster: number): void {
     const { clusterSize } = this.#geometry;
     this.#cache.drop(cluster * clusterSize, clusterSize);
@@ -296,18 +297,23 @@ export class Refcounts {
       grown.set(old.size + block, at, false);
     }
     grown.writeTo(this.#file, tableAt);
+    const before = { first: old.offset / clusterSize, count: this.#tableClusters };
+    this.#switchTo(grown, clusters);
+    this.#used(first + blocks + clusters);
+    this.lower(before.first, before.count);
+  }
+
+  /** Makes the header point to another table, which is in the file. */
+  #switchTo(table: PointerTable, clusters: number): void {
     this.#host.barrier();
     const fields = new Uint8Array(12);
     const view = new DataView(fields.buffer);
-    setUint64(view, 0, tableAt);
+    setUint64(view, 0, table.offset);
     view.setUint32(8, clusters);
     this.#file.write(fields, REFCOUNT_TABLE_OFFSET_AT);
     this.#host.barrier();
-    const before = { first: old.offset / clusterSize, count: this.#tableClusters };
-    this.#table = grown;
+    this.#table = table;
     this.#tableClusters = clusters;
-    this.#used(first + blocks + clusters);
-    this.lower(before.first, before.count);
   }
 
   #writeZeros(offset: number, clusters: number): void {
@@ -321,7 +327,7 @@ export class Refcounts {
     if (index >= this.#table.size) return -1;
     const block = this.#table.pointer(index);
     if (block === 0) return -1;
-    if (block % clusterSize !== 0 || this.#table.high(index) > 0x1f_ffff) {
+    if (block % clusterSize !== 0 || this.#table.high(index) > HIGH_LIMIT) {
       throw new ImageError(this.#file.path, `refcount block ${index} lies at offset ${block}`);
     }
     const slice = Math.floor((cluster - index * refcountEntries) / this.#entriesPerSlice);

@@ -71,14 +71,14 @@ export function allocateL1(image: Qcow2Image, entries: number): number {
   );
 }
 
-/** Writes an L1 table where there is room for it, makes it the active one, and frees the old one's room. */
-export function replaceL1(image: Qcow2Image, table: PointerTable): void {
+/** Writes an L1 table where there is room for it, makes it the active one, of a disk of `size` bytes, and frees the old one's room. */
+export function replaceL1(image: Qcow2Image, table: PointerTable, size = image.size): void {
   const { metadata } = image;
   const { clusterSize } = metadata.geometry;
   const old = metadata.l1;
   metadata.commit();
   table.writeTo(metadata.file, table.offset);
-  metadata.switchL1(table);
+  metadata.switchL1(table, size);
   if (old.size > 0) metadata.free(old.offset / clusterSize, Math.ceil(old.length / clusterSize), false);
 }
 

@@ -3,8 +3,10 @@
  * counted once more. A write to a cluster that is counted twice goes elsewhere.
  *
  * The header changes at one moment. Before it counts are only raised, after it
- * only lowered, so that a stop in between leaks clusters at worst; COPIED bits
- * may be out of date then, which `check` mends.
+ * only lowered, so that a stop in between leaks clusters at worst. Counts and the
+ * COPIED bits that repeat them cannot change at one moment: the image is marked
+ * dirty meanwhile, so that whoever opens it after a stop mends them. (Version 2
+ * has no such mark. What is out of date there does no harm, and `check` mends it.)
  *
  * Source: QEMU docs/interop/qcow2.txt, Snapshots.
  *
@@ -14,7 +16,7 @@ import { ImageError } from "../image-error.ts";
 import type { Qcow2Image } from "./image.ts";
 import { type L2Entry, L2Walk } from "./l2-walk.ts";
 import { PointerTable } from "./pointer-table.ts";
-import { allocateL1, replaceL1, resizeQcow2 } from "./resize.ts";
+import { allocateL1, replaceL1 } from "./resize.ts";
 import { encodeSnapshotTable, findSnapshot, readSnapshotTable, type Snapshot } from "./snapshot-table.ts";
 
 const MAX_NAME = 65535;
@@ -41,6 +43,7 @@ export function createSnapshot(image: Qcow2Image, name: string, when = new Date(
   const id = String(1 + Math.max(0, ...snapshots.map(({ id }) => Number(id)).filter(Number.isSafeInteger)));
   const { l1 } = metadata;
   checkWidth(image, l1);
+  metadata.beginUnsettled();
   const copy = allocateL1(image, l1.size);
   count(image, l1, 1);
   markCopied(image, l1);
@@ -62,6 +65,7 @@ export function createSnapshot(image: Qcow2Image, name: string, when = new Date(
       otherExtra: new Uint8Array(8), // icount, of a guest that had executed nothing
     },
   ]);
+  metadata.settle();
   return id;
 }
 
@@ -74,9 +78,9 @@ export function createSnapshot(image: Qcow2Image, name: string, when = new Date(
 export function applySnapshot(image: Qcow2Image, wanted: string): void {
   const { metadata } = image;
   const snapshot = findSnapshot(image.path, prepare(image), wanted);
-  if (snapshot.diskSize > image.size) resizeQcow2(image, snapshot.diskSize);
   const kept = PointerTable.read(metadata.file, snapshot.l1Offset, snapshot.l1Size);
   checkWidth(image, kept);
+  metadata.beginUnsettled();
   const before = metadata.l1;
   const size = Math.max(before.size, snapshot.l1Size);
   const table = new PointerTable(allocateL1(image, size), size);
@@ -84,12 +88,12 @@ export function applySnapshot(image: Qcow2Image, wanted: string): void {
   count(image, kept, 1);
   // Shared from now on, and marked so before it becomes the disk: a write in place would change the snapshot.
   markCopied(image, table);
-  replaceL1(image, table);
+  // With its size: what lies behind the end of the snapshot's disk was never meant to be read.
+  replaceL1(image, table, snapshot.diskSize);
   metadata.flush();
   count(image, before, -1);
   markCopied(image, table);
-  metadata.flush();
-  if (snapshot.diskSize < image.size) resizeQcow2(image, snapshot.diskSize);
+  metadata.settle();
 }
 
 /**
@@ -105,6 +109,7 @@ export function deleteSnapshot(image: Qcow2Image, wanted: string): void {
   const snapshot = findSnapshot(image.path, snapshots, wanted);
   const table = PointerTable.read(metadata.file, snapshot.l1Offset, snapshot.l1Size);
   checkWidth(image, table, 0);
+  metadata.beginUnsettled();
   writeTable(
     image,
     snapshots.filter((each) => each !== snapshot),
@@ -112,7 +117,7 @@ export function deleteSnapshot(image: Qcow2Image, wanted: string): void {
   count(image, table, -1);
   metadata.free(snapshot.l1Offset / clusterSize, Math.max(1, Math.ceil(table.length / clusterSize)), false);
   markCopied(image, metadata.l1);
-  metadata.flush();
+  metadata.settle();
 }
 
 function prepare(image: Qcow2Image): readonly Snapshot[] {

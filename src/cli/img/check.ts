@@ -84,6 +84,7 @@ export const check: ImgCommand = {
     }
     if (json) stdout.write(jsonText(jsonOf(path, image.format, result, fixed)));
     else if (!quiet) stdout.write(textOf(result));
+    if (result.checkErrors > 0) throw new ImgError("Check failed", NOT_CHECKED);
     return result.corruptions > 0 ? CORRUPT : result.leaks > 0 ? LEAKS : 0;
   },
 };
@@ -112,6 +113,7 @@ function checkTables(
     leaks: 0,
     corruptionsFixed: 0,
     leaksFixed: 0,
+    checkErrors: 0,
     totalClusters: 0,
     allocatedClusters: 0,
     compressedClusters: 0,
@@ -135,15 +137,16 @@ Double checking the fixed image now...
 }
 
 function textOf(result: CheckResult): string {
-  const { corruptions, leaks, totalClusters, allocatedClusters, imageEndOffset } = result;
+  const { corruptions, leaks, checkErrors, totalClusters, allocatedClusters, imageEndOffset } = result;
   let text = "";
-  if (corruptions === 0 && leaks === 0) text += "No errors were found on the image.\n";
+  if (corruptions === 0 && leaks === 0 && checkErrors === 0) text += "No errors were found on the image.\n";
   if (corruptions > 0) {
     text += `\n${corruptions} errors were found on the image.\nData may be corrupted, or further writes to the image may corrupt it.\n`;
   }
   if (leaks > 0) {
     text += `\n${leaks} leaked clusters were found on the image.\nThis means waste of disk space, but no harm to data.\n`;
   }
+  if (checkErrors > 0) text += `\n${checkErrors} internal errors have occurred during the check.\n`;
   if (totalClusters > 0 && allocatedClusters > 0) {
     const share = (part: number, whole: number) => `${fixed((part * 100) / whole, 2)}%`;
     const fragmented = share(result.fragmentedClusters, allocatedClusters);
@@ -161,7 +164,7 @@ function jsonOf(path: string, format: string, result: CheckResult, fixed: typeof
     ...unlessZero("total-clusters", result.totalClusters),
     ...unlessZero("corruptions", result.corruptions),
     ...unlessZero("corruptions-fixed", fixed.corruptions),
-    "check-errors": 0,
+    "check-errors": result.checkErrors,
     ...unlessZero("leaks", result.leaks),
     ...unlessZero("leaks-fixed", fixed.leaks),
     ...unlessZero("fragmented-clusters", result.fragmentedClusters),

@@ -3,8 +3,7 @@
  * "Formatting …" that repeats it.
  *
  * Source: QEMU 7.2, block/qcow2.c (qcow2_create_opts), block/raw-format.c;
- * `qemu-img create -o help`. Not known: encryption, and compression_type=zstd,
- * for which this version has no coder.
+ * `qemu-img create -o help`. Not known: encryption.
  */
 import type { CreateImageOptions } from "../../block/create-image.ts";
 import { IMAGE_FORMATS, type WritableFormat } from "../../block/formats.ts";
@@ -198,8 +197,7 @@ export function createOptions(
   }
   if (version === 2) refuseForVersion2(creation, refcountBits, fail);
   const compression = creation.get("compression_type") ?? "zlib";
-  if (compression === "zstd") throw fail("This version writes zlib only: compression_type=zlib");
-  if (compression !== "zlib")
+  if (compression !== "zlib" && compression !== "zstd")
     throw fail(`Parameter 'compression-type' does not accept value '${compression}'`);
   if (backingFile !== undefined && preallocation !== "off" && !isOn("extended_l2")) {
     throw fail("Backing file and preallocation can only be used at the same time if extended_l2 is on");
@@ -213,6 +211,7 @@ export function createOptions(
     clusterSize: Number(creation.get("cluster_size") ?? 65536),
     lazyRefcounts: isOn("lazy_refcounts"),
     extendedL2: isOn("extended_l2"),
+    compressionType: compression,
     dataFileRaw: isOn("data_file_raw"),
     ...(backingFile !== undefined && { backingFile }),
     ...(backingFormat !== undefined && {

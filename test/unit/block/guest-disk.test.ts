@@ -228,6 +228,7 @@ test("what a drive is can be known without RAM", () => {
     format: "raw",
     readOnly: true,
     otherFiles: "folder",
+    cacheBytes: undefined,
     direct: false,
     durable: true,
     engine: "threads",

@@ -200,6 +200,13 @@ test("an option given twice counts as typed last", () => {
   expect(request("-m", "1G", "-m", "256").vm.memory).toBe("256M");
 });
 
+test("a qcow2 drive's caches have QEMU's names: L2 tables alone, or four parts of five for them", () => {
+  const bytes = (key: string) => request("-drive", `file=a,format=qcow2,${key}`).vm.drives?.[0].cacheBytes;
+  expect(bytes("l2-cache-size=1M")).toBe(2 ** 20);
+  expect(bytes("cache-size=1280k")).toBe(2 ** 20);
+  expect(bytes("readonly=on")).toBe(undefined);
+});
+
 test("the kernel's command line may be empty or look like an option", () => {
   expect(request("-append", "").vm.cmdline).toBe("");
   expect(request("-append", "-stats").vm.cmdline).toBe("-stats");
@@ -215,6 +222,8 @@ test.each<[string, string]>([
     'format="qcow" is not known (did you mean "qcow2"?); it is raw, qcow2, vmdk, vpc, vhdx or vdi',
   ],
   ["-drive file=a,format=qcow2,other-files=all", "write folder or anywhere"],
+  ["-drive file=a,l2-cache-size=much", 'l2-cache-size="much": write a size up to 2G, such as 16M'],
+  ["-drive file=a,cache-size=3G", 'cache-size="3G": write a size up to 2G, such as 16M'],
   ["-drive file=a,if=ide", 'if="ide": this machine has virtio disks only; use if=virtio'],
   ["-drive file=a,cache=writebak", 'cache="writebak" is not known (did you mean "writeback"?)'],
   ["-drive file=a,rerror=enospc", 'rerror="enospc" is not known; it is report, ignore or stop'],

@@ -61,6 +61,7 @@ class Trial {
       ...(version === 3 && {
         refcountBits: this.#one([1, 2, 4, 8, 16, 32, 64]),
         lazyRefcounts: this.#chance(0.3),
+        compressionType: this.#one(["zlib", "zstd"]),
       }),
       ...(dataFile !== undefined && { dataFile, dataFileRaw: raw }),
       ...(backing && { backingFile: backing.name, backingFormat: backing.format }),

@@ -38,7 +38,7 @@ beforeAll(() => {
   const kinds: CreateOptions[] = [
     { size: 2 * MIB, clusterSize: 512 },
     { size: 2 * MIB, clusterSize: 4096, version: 2 },
-    { size: 2 * MIB, clusterSize: 16384, extendedL2: true, lazyRefcounts: true },
+    { size: 2 * MIB, clusterSize: 16384, extendedL2: true, lazyRefcounts: true, compressionType: "zstd" },
     { size: 2 * MIB, clusterSize: 1024, refcountBits: 64 },
     { size: 2 * MIB, clusterSize: 1024, refcountBits: 2, preallocation: "metadata" },
   ];
@@ -122,6 +122,11 @@ function use(path: string): void {
   }
 }
 
+function mend(path: string): void {
+  using image = openQcow2(path, { durable: false, repair: false });
+  tolerate(() => void checkQcow2(image, { repair: "all" }));
+}
+
 test("every spoiled image is used or refused, and the host is none the worse", { timeout: 600_000 }, () => {
   const seeds = [...FOUND, ...Array.from({ length: LAST - FIRST + 1 }, (_, i) => FIRST + i)];
   for (const seed of seeds) {
@@ -131,6 +136,7 @@ test("every spoiled image is used or refused, and the host is none the worse", {
     const start = performance.now();
     try {
       tolerate(() => use(path));
+      tolerate(() => mend(path));
     } catch (error) {
       throw new Error(`seed ${seed}`, { cause: error });
     }

@@ -126,17 +126,6 @@ test("an encrypted image is refused with a sentence", () => {
   expect(() => openQcow2(path)).toThrow("it is encrypted, which is not supported");
 });
 
-test("clusters that are compressed with zstd are refused with a sentence", () => {
-  const path = freshPath();
-  const raw = freshPath("disk.raw");
-  writeFileSync(raw, Buffer.alloc(MIB, "zstd "));
-  qemuImg("convert", "-c", "-O", "qcow2", "-o", "compression_type=zstd", raw, path);
-  using image = openQcow2(path);
-  expect(() => readDisk(image, new Uint8Array(512), 0)).toThrow(
-    "compressed with zstd, which is not supported",
-  );
-});
-
 test("an image that was not closed after lazy refcounts is counted anew", () => {
   const path = freshPath();
   createQcow2(path, { size: MIB, lazyRefcounts: true });

@@ -30,6 +30,8 @@ function gallery(folder: string): void {
   create("-f", "raw", "empty.raw", "0");
   writeFileSync(join(folder, "odd.raw"), Buffer.alloc(1000, 1));
   execFileSync("qemu-img", ["convert", "-c", "-O", "qcow2", "base.qcow2", "packed.qcow2"], { cwd: folder });
+  const zstd = "convert -c -O qcow2 -o compression_type=zstd base.qcow2 zpacked.qcow2";
+  execFileSync("qemu-img", zstd.split(" "), { cwd: folder });
   create("-f", "qcow2", "snaps.qcow2", "3M");
   for (const name of ["one", "two words that are longer than the column"]) {
     execFileSync("qemu-img", ["snapshot", "-c", name, "snaps.qcow2"], { cwd: folder });
@@ -69,6 +71,7 @@ const IMAGES = [
     "orphan",
     "onraw",
     "packed",
+    "zpacked",
     "snaps",
     "leak",
     "bad",
@@ -199,6 +202,7 @@ const WRITING = [
   "create -q -f qcow2 f.qcow2 1M",
   "create -f qcow2 -o lazy_refcounts=on,refcount_bits=8,cluster_size=4k -o extended_l2=off g.qcow2 1M",
   "create -f qcow2 -o extended_l2=on,cluster_size=128k,compression_type=zlib h.qcow2 1.5G",
+  "create -f qcow2 -o compression_type=zstd,preallocation=off hz.qcow2 1M",
   "create -f qcow2 -o data_file=i.data,data_file_raw=on i.qcow2 1M",
   "create -f qcow2 -o data_file=i2.data i2.qcow2 1M",
   "create -f qcow2 -o preallocation=falloc j.qcow2 3M",
@@ -215,6 +219,8 @@ const WRITING = [
   "convert -O raw over.qcow2 cb.raw",
   "convert -f raw -O qcow2 flat.raw cc.qcow2",
   "convert -c -O qcow2 over.qcow2 cd.qcow2",
+  "convert -c -O qcow2 -o compression_type=zstd over.qcow2 cz.qcow2",
+  "convert -O qcow2 zpacked.qcow2 czz.qcow2",
   "convert -c -O qcow2 -o cluster_size=4k,compat=0.10 sub.qcow2 ce.qcow2",
   "convert -O qcow2 -B base.qcow2 -F qcow2 over.qcow2 cf.qcow2",
   "convert -O qcow2 -o backing_file=base.qcow2,backing_fmt=qcow2 over.qcow2 cg.qcow2",
