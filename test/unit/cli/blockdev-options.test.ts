@@ -19,9 +19,9 @@ function drive(text: string) {
 test("an image and its file in one option are the drive that -drive makes of them", () => {
   const node =
     "driver=qcow2,node-name=d0,file.driver=file,file.filename=a,,b.qcow2,file.aio=threads,cache.direct=on,discard=unmap," +
-    "detect-zeroes=unmap,read-only=on,other-files=anywhere";
+    "detect-zeroes=unmap,read-only=on,other-files=anywhere,l2-cache-size=1M";
   const same =
-    "file=a,,b.qcow2,format=qcow2,aio=threads,cache=none,discard=unmap,detect-zeroes=unmap,readonly=on,other-files=anywhere";
+    "file=a,,b.qcow2,format=qcow2,aio=threads,cache=none,discard=unmap,detect-zeroes=unmap,readonly=on,other-files=anywhere,l2-cache-size=1M";
   expect(drive(node)).toEqual(drives("-drive", same)[0]);
 });
 
