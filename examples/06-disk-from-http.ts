@@ -6,14 +6,18 @@
  * asked for, so that an image of gigabytes is there at once; what is written
  * goes to an overlay in memory, and is gone when the program ends.
  *
- * Here both are served to NBD clients, which needs no KVM:
+ *     npm run example -- 06-disk-from-http [URL]
  *
- *   npx tsc -b && node build/tools/examples/06-disk-from-http.js [URL]
- *   qemu-io -f raw -c "read -v 0 64" nbd://127.0.0.1:…
+ * boots a guest whose root disk is in a Buffer (/dev/vda), and whose second disk
+ * is the HTTP server's (/dev/vdb). The same disks for NBD clients, without KVM:
  *
- * As a guest's drive, it is `createVm({ drives: [{ source: disk }] })`.
+ *     node build/tools/examples/06-disk-from-http.js --serve [URL]
+ *     qemu-io -f raw -c "read -v 0 64" nbd://127.0.0.1:…
  */
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { join } from "node:path";
+import { createVm } from "vmexit";
 import { type DiskSource, serveNbd } from "vmexit/block";
 
 const BLOCK = 64 * 1024; // what a write makes ours at once
@@ -151,15 +155,50 @@ async function ownServer(): Promise<string> {
     response.writeHead(first === undefined ? 200 : 206, lengths).end(bytes);
   });
   await new Promise<void>((resolve) => server.listen(0, "localhost", resolve));
+  server.unref();
   const address = server.address();
   return `http://localhost:${typeof address === "object" ? address?.port : ""}/`;
 }
 
-const disks = {
-  http: await HttpDisk.open(process.argv[2] ?? (await ownServer())),
-  buffer: new BufferDisk(Buffer.alloc(2 ** 20)),
-};
-for (const [name, disk] of Object.entries(disks)) {
-  const { uri } = await serveNbd(disk);
-  console.log(`${name}: ${disk.size} bytes at ${uri}`);
+/** Gives the disks to NBD clients, until Ctrl-C. */
+async function serve(disks: Record<string, DiskSource>): Promise<void> {
+  for (const [name, disk] of Object.entries(disks)) {
+    const { uri } = await serveNbd(disk);
+    console.log(`${name}: ${disk.size} bytes at ${uri}`);
+  }
 }
+
+/** What the guest does as root, before it powers off. */
+const SCRIPT = `
+df -h /
+echo "vdb: $(head -c 32 /dev/vdb)"
+printf 'Now it has what a guest wrote.  ' | dd of=/dev/vdb bs=32 conv=notrunc,fsync 2>/dev/null
+echo 3 > /proc/sys/vm/drop_caches
+echo "vdb: $(head -c 64 /dev/vdb)"
+`;
+
+/** Boots the guest of docs/guest.md from a disk in memory. */
+async function boot(folder: string, http: DiskSource): Promise<void> {
+  const root = new BufferDisk(await readFile(join(folder, "root.img")));
+  await using vm = await createVm({
+    memory: "256M",
+    kernel: join(folder, "vmlinuz"),
+    initrd: join(folder, "initrd.img"),
+    cmdline: `console=ttyS0 root=/dev/vda quiet vmexit.run=${Buffer.from(SCRIPT).toString("base64")}`,
+    drives: [{ source: root }, { source: http }],
+  });
+  vm.on("error", (error) => console.error(error.message));
+  vm.serial.pipe(process.stdout);
+  await vm.start();
+  const { reason } = await vm.exited;
+  console.log(`\n${vm.name}: ${reason}`);
+  console.table(vm.stats().drives);
+}
+
+const args = process.argv.slice(2);
+const wantsServers = args[0] === "--serve";
+const http = await HttpDisk.open(args[wantsServers ? 1 : 0] ?? (await ownServer()));
+const folder = process.env.VMEXIT_GUEST_DIR;
+if (wantsServers) await serve({ http, buffer: new BufferDisk(Buffer.alloc(2 ** 20)) });
+else if (folder !== undefined) await boot(folder, http);
+else throw new Error("say where the guest is: VMEXIT_GUEST_DIR=$(lab/guest/build)");

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { guestFolder, hostKvm, inLab, main, root, run, setUp } from "./setup.mjs";
 
 /** Examples that boot a whole kernel. */
-const BOOT_LINUX = ["02-boot-linux", "05-boot-cirros"];
+const BOOT_LINUX = ["02-boot-linux", "05-boot-cirros", "06-disk-from-http"];
 
 await main("example", async ([name, ...args]) => {
   const names = readdirSync(join(root, "examples"))

@@ -95,7 +95,7 @@ async function run(out: Out, guest: Guest, file: string): Promise<void> {
     ["virtio-ring", "the guest and src/virtio/split-queue.ts", "three tables in guest memory: no exits"],
     [
       "back-end",
-      "src/virtio/blk.ts, src/block/raw.ts",
+      "src/virtio/blk.ts, src/block/raw-disk.ts",
       `${drive.requests} request, ${drive.bytesRead} bytes read from a file`,
     ],
   ]);

@@ -45,7 +45,7 @@ export interface DiskSource {
    * everything is data.
    */
   extentAt?(offset: number, length: number): SourceExtent | Promise<SourceExtent>;
-  /** Called once, when nothing is in flight. */
+  /** Called once; nothing is asked for afterwards. Of a guest that was stopped, requests may still be in flight. */
   close?(): void | Promise<void>;
 }
 

@@ -1,5 +1,6 @@
 /**
  * The keys of `-drive`: what each does to the drive that is being described.
+ * Those that `-blockdev` and `-device` have too come from here.
  *
  * Source: QEMU 7.2, qemu-options.hx (-drive, -blockdev); the names under
  * `throttling.` and their older spellings are those of its docs/throttle.txt.
@@ -29,11 +30,27 @@ const LIMITS: readonly (readonly [string, string, (typeof THROTTLE_LIMITS)[numbe
   ["throttling.bps-write", "bps_wr", "bpsWrite", "the same, of writes"],
 ];
 
+/** What is lost with an image that fails for want of room can wait until there is some: as QEMU does it. */
+export const DRIVE_DEFAULTS: DriveDraft["options"] = { werror: "enospc" };
+
+export const RERROR_KEY = wordKey(
+  "rerror",
+  ["report", "ignore", "stop"],
+  "what becomes of reads that fail (default: report)",
+  "rerror",
+);
+export const WERROR_KEY = wordKey(
+  "werror",
+  ERROR_POLICIES,
+  "what becomes of writes that fail (default: enospc)",
+  "werror",
+);
+
 export const DRIVE_KEYS: readonly KeyRow<DriveDraft>[] = [
   {
     name: "file",
     values: "PATH",
-    help: "a file or a block device; required",
+    help: "a file, a block device, or an NBD export (nbd://HOST/EXPORT); required",
     set: (drive, value) => {
       drive.file = value;
     },
@@ -128,13 +145,8 @@ export const DRIVE_KEYS: readonly KeyRow<DriveDraft>[] = [
     },
   },
   wordKey("detect-zeroes", DETECT_ZEROES, "makes holes of writes of zeros (default: off)", "detectZeroes"),
-  wordKey(
-    "rerror",
-    ["report", "ignore", "stop"],
-    "what becomes of reads that fail (default: report)",
-    "rerror",
-  ),
-  wordKey("werror", ERROR_POLICIES, "what becomes of writes that fail (default: enospc)", "werror"),
+  RERROR_KEY,
+  WERROR_KEY,
   ...LIMITS.map(
     ([name, alias, limit, help]): KeyRow<DriveDraft> => ({
       name,
@@ -188,7 +200,7 @@ function wordKey<K extends keyof DriveDraft["options"]>(
   words: readonly (DriveDraft["options"][K] & string)[],
   help: string,
   option: K,
-): KeyRow<DriveDraft> {
+): KeyRow<Pick<DriveDraft, "options">> {
   return {
     name,
     values: words.join("|"),
@@ -199,7 +211,12 @@ function wordKey<K extends keyof DriveDraft["options"]>(
   };
 }
 
-function word<T extends string>(key: string, value: string, words: readonly T[], complain: Complain): T {
+export function word<T extends string>(
+  key: string,
+  value: string,
+  words: readonly T[],
+  complain: Complain,
+): T {
   const found = words.find((each) => each === value);
   if (found !== undefined) return found;
   throw complain(

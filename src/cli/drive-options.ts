@@ -2,18 +2,18 @@
  * `-drive` and `-device`.
  *
  * Two ways lead to a disk, as with QEMU: `-drive if=virtio,…` alone, or
- * `-drive if=none,id=ID,…` with `-device virtio-blk-device,drive=ID`.
+ * `-drive if=none,id=ID,…` with `-device virtio-blk-device,drive=ID`. In place of
+ * the latter's -drive may stand a `-blockdev`: see blockdev-options.ts.
  *
  * Source: QEMU 7.2, qemu-options.hx (-drive, -device) and docs/system/i386/microvm.rst.
  */
-import { DRIVE_KEYS, serialNumber } from "./drive-keys.ts";
+import { DRIVE_DEFAULTS, DRIVE_KEYS, RERROR_KEY, serialNumber, WERROR_KEY } from "./drive-keys.ts";
 import type { Complain, KeyRow } from "./key-values.ts";
-import { count, didYouMean, onOff, setKeys, setPairs, splitKeyValues } from "./key-values.ts";
+import { count, didYouMean, keyLines, onOff, setKeys, setPairs, splitKeyValues } from "./key-values.ts";
 import type { Draft, DriveDraft } from "./run-request.ts";
 
 export function addDrive(draft: Draft, value: string, typed: string, complain: Complain): void {
-  // What is lost with an image that fails for want of room can wait until there is some: as QEMU does it.
-  const drive: DriveDraft = { typed, attach: true, options: { werror: "enospc" } };
+  const drive: DriveDraft = { typed, attach: true, options: { ...DRIVE_DEFAULTS } };
   setKeys(value, DRIVE_KEYS, drive, complain);
   draft.drives.push(drive);
 }
@@ -35,12 +35,12 @@ const ID_KEY: DeviceKind["keys"][number] = {
 const DEVICES: readonly DeviceKind[] = [
   {
     names: ["virtio-blk-device", "virtio-blk"],
-    help: "attaches a -drive with if=none",
+    help: "attaches a -drive with if=none, or a -blockdev",
     keys: [
       {
         name: "drive",
         values: "ID",
-        help: "the id of the -drive; required",
+        help: "the id of the -drive, or the node-name of the -blockdev; required",
         set: (device, value) => {
           device.drive = value;
         },
@@ -61,12 +61,22 @@ const DEVICES: readonly DeviceKind[] = [
           device.options.queues = count("num-queues", value, complain);
         },
       },
-      {
+      orAuto({
         name: "write-cache",
         values: "on|off",
         help: "off: each write is on stable storage when it completes",
         set: (device, value, complain) => {
           device.options.writeCache = onOff("write-cache", value, complain);
+        },
+      }),
+      orAuto(RERROR_KEY),
+      orAuto(WERROR_KEY),
+      {
+        name: "bootindex",
+        values: "N",
+        help: "accepted; changes nothing, as there is no firmware that would ask",
+        set: (_device, value, complain) => {
+          if (!/^-?[0-9]{1,9}$/.test(value)) throw complain(`bootindex="${value}" is not a number`);
         },
       },
       ID_KEY,
@@ -119,13 +129,7 @@ export function deviceHelp(): string {
   return `Devices:\n${lines.join("\n")}\n`;
 }
 
-export const DRIVE_KEY_LINES = keyLines(DRIVE_KEYS, "");
-
-function keyLines<T>(keys: readonly KeyRow<T>[], indent: string): string[] {
-  const shown = keys.map((key) => [key.name, ...(key.aliases ?? [])].join("|").concat(`=${key.values}`));
-  const width = Math.max(...shown.map((text) => text.length));
-  return keys.map((key, index) => `${indent}${shown[index].padEnd(width)}  ${key.help}`);
-}
+export const DRIVE_KEY_LINES = keyLines(DRIVE_KEYS);
 
 function refusal(name: string): string {
   if (/^(virtio-(blk|rng))-(pci|ccw)/.test(name)) {
@@ -136,6 +140,17 @@ function refusal(name: string): string {
   }
   const names = DEVICES.flatMap((kind) => kind.names);
   return `unknown device "${name}"${didYouMean(name, names)}; -device help lists the devices`;
+}
+
+/** A key for which `auto` is: as the drive says. */
+function orAuto(key: DeviceKind["keys"][number]): DeviceKind["keys"][number] {
+  return {
+    ...key,
+    values: `${key.values}|auto`,
+    set: (device, value, complain) => {
+      if (value !== "auto") key.set(device, value, complain);
+    },
+  };
 }
 
 /** A key that may only say what is so. */

@@ -40,6 +40,14 @@ export interface KeyRow<T> {
   set(target: T, value: string, complain: Complain): void;
 }
 
+/** Lines of `--help`: what may be written, and what it does. Rows without help are not shown. */
+export function keyLines<T>(rows: readonly KeyRow<T>[], indent = ""): string[] {
+  const shown = rows.filter(({ help }) => help !== "");
+  const left = shown.map((row) => [row.name, ...(row.aliases ?? [])].join("|").concat(`=${row.values}`));
+  const width = Math.max(...left.map((text) => text.length));
+  return shown.map(({ help }, index) => `${indent}${left[index].padEnd(width)}  ${help}`);
+}
+
 export interface KeyValue {
   readonly key: string;
   readonly value: string;

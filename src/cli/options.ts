@@ -10,6 +10,7 @@
  */
 import { OptionError } from "../base/errors.ts";
 import { MIB, parseSize } from "../base/units.ts";
+import { addBlockdev, BLOCKDEV_LINES } from "./blockdev-options.ts";
 import { addDevice, addDrive, DRIVE_KEY_LINES } from "./drive-options.ts";
 import { GDB_OPTIONS } from "./gdb-options.ts";
 import type { Complain, KeyRow } from "./key-values.ts";
@@ -196,6 +197,14 @@ export const OPTIONS: readonly OptionRow[] = [
     help: "a disk; may be repeated. A comma in a value is written twice. Keys:",
     details: DRIVE_KEY_LINES,
     apply: addDrive,
+  },
+  {
+    names: ["blockdev"],
+    argument: "driver=NAME,node-name=NODE[,KEY=VALUE…]",
+    example: "-blockdev driver=file,filename=disk.img,node-name=d0",
+    help: "describes a disk that a -device attaches; the same as JSON will do. Drivers and keys:",
+    details: BLOCKDEV_LINES,
+    apply: addBlockdev,
   },
   {
     names: ["snapshot"],

@@ -37,7 +37,6 @@ const REFUSED: ReadonlyMap<string, string> = new Map(
     object:
       "not needed here: virtio-rng-device takes the host's random numbers, and -memory-backing names the memory",
     chardev: "name the place at -serial itself: stdio, file:PATH, pty or none",
-    blockdev: "not known; use -drive",
     numa: "this version gives all memory to one node",
     daemonize:
       "not known; start it in the background with your shell or service manager, and -serial file:PATH",

@@ -41,11 +41,24 @@ export interface DriveDraft {
   options: { -readonly [K in keyof Omit<DriveOptions, "file">]: DriveOptions[K] };
 }
 
+/** What a -blockdev described: a disk, or the file that another one describes as an image. */
+export interface BlockNode extends DriveDraft {
+  /** Where its bytes are. */
+  storage: "file" | "nbd";
+  /** They are an image of a format other than raw. */
+  isImage: boolean;
+  /** cache.direct and cache.no-flush; `options.cache` is made of both. */
+  direct: boolean;
+  noFlush: boolean;
+}
+
 export interface Draft {
   vm: { -readonly [K in keyof Omit<VmOptions, "kernel" | "drives">]: VmOptions[K] };
   kernel?: string;
   /** In the order in which the guest sees them, once finished. */
   drives: DriveDraft[];
+  /** Every node that has a name; none is attached but by a -device. */
+  nodes: BlockNode[];
   /** Drives that `-device virtio-blk-device,drive=ID` asked for, by id, and what it said of them. */
   blockDevices: { readonly typed: string; drive?: string; options: DriveDraft["options"] }[];
   serials: Chardev[];
@@ -66,6 +79,7 @@ export function emptyDraft(): Draft {
   return {
     vm: {},
     drives: [],
+    nodes: [],
     blockDevices: [],
     serials: [],
     startStopped: false,
@@ -117,21 +131,29 @@ function defaultSerial(draft: Draft): Chardev {
 
 /** Drives with if=virtio in the order given, then those that a -device attaches, in the order of the -device options. */
 function finishDrives(draft: Draft): DriveOptions[] {
-  const ids = new Set<string>();
-  for (const { typed, file, id } of draft.drives) {
+  const described = new Map<string, DriveDraft>();
+  for (const drive of [...draft.drives, ...draft.nodes]) {
+    const { typed, file, id } = drive;
     if (file === undefined) throw new OptionError(`${typed}: the file is missing: file=PATH`);
     if (id === undefined) continue;
-    if (ids.has(id)) throw new OptionError(`${typed}: another drive has the id "${id}"`);
-    ids.add(id);
+    if (described.has(id)) throw new OptionError(`${typed}: another drive has the id "${id}"`);
+    described.set(id, drive);
   }
-  const ordered = draft.drives.filter((drive) => drive.attach);
+  const attached = new Set(draft.drives.filter((drive) => drive.attach));
+  const ordered = [...attached];
   for (const { typed, drive: id, options } of draft.blockDevices) {
     if (id === undefined) throw new OptionError(`${typed}: the drive is missing: drive=ID`);
-    const drive = draft.drives.find((drive) => drive.id === id);
-    if (drive === undefined) throw new OptionError(`${typed}: there is no -drive with id=${id}`);
-    if (ordered.includes(drive)) {
-      throw new OptionError(`${typed}: the drive "${id}" is attached already; give it if=none`);
+    const drive = described.get(id);
+    if (drive === undefined) {
+      throw new OptionError(
+        `${typed}: there is no -drive with id=${id}, nor a -blockdev with node-name=${id}`,
+      );
     }
+    if (attached.has(drive)) {
+      const mend = drive.attach ? "; give it if=none" : "";
+      throw new OptionError(`${typed}: the drive "${id}" is attached already${mend}`);
+    }
+    attached.add(drive);
     ordered.push({ ...drive, options: { ...drive.options, ...options } });
   }
   const all = draft.snapshot ? { snapshot: true } : {};

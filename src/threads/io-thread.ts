@@ -51,7 +51,7 @@ export function runIoThread(
     if (storage.kind === "program") {
       const ask = (tag: number, request: ProgramRequest) =>
         post({ kind: "disk", drive: index, tag, request });
-      return new ProgramDisk(storage.program, control, ask);
+      return new ProgramDisk(storage.program, storage.discards, control, ask);
     }
     const note = (message: string) => report({ device: name, code: "NOTE", message });
     return openDrive(storage.image, { ram, memory, tags: spec.drives[index].queues * QUEUE_SIZE, note });

@@ -99,18 +99,28 @@ export class ProgramDisk implements BlockBackend {
   readonly #results: ResultRing;
   readonly #ask: (tag: number, request: ProgramRequest) => void;
   readonly #control: Control;
+  readonly #discards: boolean;
   #underWay = 0;
   /** Pairs that were taken from the ring by `drain`, and not yet by `take`. */
   readonly #over: { tag: number; result: number }[] = [];
 
-  /** @param ask sends a request to the program's thread */
-  constructor(data: ProgramDiskData, control: Control, ask: (tag: number, request: ProgramRequest) => void) {
+  /**
+   * @param discards false: the program hears of no discards
+   * @param ask sends a request to the program's thread
+   */
+  constructor(
+    data: ProgramDiskData,
+    discards: boolean,
+    control: Control,
+    ask: (tag: number, request: ProgramRequest) => void,
+  ) {
     this.size = data.size;
     this.readOnly = data.readOnly;
     this.blockSize = data.blockSize;
     this.event = EventFd.attach(data.event);
     this.#results = new ResultRing(data.results);
     this.#control = control;
+    this.#discards = discards;
     this.#ask = ask;
   }
 
@@ -134,11 +144,11 @@ export class ProgramDisk implements BlockBackend {
   }
 
   discard(offset: number, length: number, tag: number): number {
-    return this.#begin(tag, { kind: "discard", offset, length });
+    return this.#discards ? this.#begin(tag, { kind: "discard", offset, length }) : 0;
   }
 
   writeZeroes(offset: number, length: number, mayUnmap: boolean, tag: number): number {
-    return this.#begin(tag, { kind: "zero", offset, length, mayUnmap });
+    return this.#begin(tag, { kind: "zero", offset, length, mayUnmap: mayUnmap && this.#discards });
   }
 
   submit(): void {} // each is sent when it begins

@@ -48,7 +48,12 @@ export interface IoRole {
 export interface IoDrive {
   readonly storage:
     | { readonly kind: "image"; readonly image: DriveImage }
-    | { readonly kind: "program"; readonly program: ProgramDiskData };
+    | {
+        readonly kind: "program";
+        readonly program: ProgramDiskData;
+        /** Discarded ranges are given back. */
+        readonly discards: boolean;
+      };
   readonly rerror: ErrorPolicy;
   readonly werror: ErrorPolicy;
   readonly throttling: ThrottleLimits | undefined;

@@ -64,12 +64,12 @@ export class Drives {
       source === undefined ? undefined : plug(n, source, options.queues * QUEUE_SIZE),
     );
     const served = this.#drives.map((drive, n): IoDrive => {
-      const { rerror, werror, throttling } = drive.options;
+      const { rerror, werror, throttling, discards } = drive.options;
       const program = ports[n]?.data;
       const storage =
         program === undefined
           ? ({ kind: "image", image: imageOf(drive) } as const)
-          : ({ kind: "program", program } as const);
+          : ({ kind: "program", program, discards } as const);
       return { storage, rerror, werror, throttling };
     });
     return { served, ports };

@@ -11,7 +11,8 @@ const EIO = -5;
 const ENOSPC = -28;
 
 /** Both ends, on one thread: what the io thread asks is answered while the test awaits. */
-function rig(source: DiskSource, ramBytes = 8 * MIB) {
+function rig(source: DiskSource, { discards = true } = {}) {
+  const ramBytes = 8 * MIB;
   const ram = new SharedArrayBuffer(ramBytes);
   const memory = new GuestMemory({ size: ramBytes, map: (_, length) => shared(ram, length) }, [
     { address: 0, size: ramBytes, offset: 0 },
@@ -19,7 +20,7 @@ function rig(source: DiskSource, ramBytes = 8 * MIB) {
   const control = new Control(new Int32Array(new SharedArrayBuffer(4 * CONTROL_WORDS)));
   const failures: string[] = [];
   const port = new ProgramDiskPort(source, sourceFacts(source), memory, 16, (why) => void failures.push(why));
-  const disk = new ProgramDisk(port.data, control, (tag, request) => port.ask(tag, request));
+  const disk = new ProgramDisk(port.data, discards, control, (tag, request) => port.ask(tag, request));
   /** Waits until the source has nothing to do, and takes what is over. */
   const over = async () => {
     await port.idle();
@@ -103,6 +104,20 @@ test("a stable write is flushed before it is over; what a source cannot is done 
     [3, 0],
   ]);
   expect(source.bytes.subarray(1023, 3073).reduce((sum, byte) => sum + byte, 0)).toBe(2);
+});
+
+test("with discard=ignore the program hears of no discards, and gives no storage back for zeros", async () => {
+  const heard: string[] = [];
+  const source: DiskSource = {
+    ...bufferDisk(),
+    discard: () => void heard.push("discard"),
+    writeZeroes: (_offset, _length, mayUnmap) => void heard.push(`zeroes ${mayUnmap}`),
+  };
+  const { disk, over } = rig(source, { discards: false });
+  expect(disk.discard(0, 512, 1)).toBe(0);
+  disk.writeZeroes(0, 512, true, 2);
+  expect(await over()).toEqual([[2, 0]]);
+  expect(heard).toEqual(["zeroes false"]);
 });
 
 test("what a source throws is an error of that kind for the guest, and is told to the program", async () => {

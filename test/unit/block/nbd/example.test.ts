@@ -9,7 +9,7 @@ const EXAMPLE = fileURLToPath(
 );
 
 test("a disk from an HTTP server is read where it is asked for, and written over in memory; so is one in a Buffer", async () => {
-  const program = spawn(process.execPath, [EXAMPLE], { stdio: ["ignore", "pipe", "inherit"] });
+  const program = spawn(process.execPath, [EXAMPLE, "--serve"], { stdio: ["ignore", "pipe", "inherit"] });
   try {
     let said = "";
     for await (const text of program.stdout) {
