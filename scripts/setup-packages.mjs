@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
-/** @typedef {"build" | "guest" | "lab" | "test" | "check"} Purpose */
+/** @typedef {"build" | "guest" | "lab" | "image" | "test" | "check"} Purpose */
 
 /** @type {ReadonlyArray<{ name: string, command: string, purpose: Purpose }>} */
 export const PACKAGES = [
@@ -30,7 +30,7 @@ export const PACKAGES = [
   { name: "libnbd-bin", command: "nbdcopy", purpose: "test" },
   { name: "nbdkit", command: "nbdkit", purpose: "test" },
   { name: "openssl", command: "openssl", purpose: "test" },
-  { name: "qemu-utils", command: "qemu-img", purpose: "test" },
+  { name: "qemu-utils", command: "qemu-img", purpose: "image" },
   { name: "clang-format", command: "clang-format", purpose: "check" },
 ];
 
