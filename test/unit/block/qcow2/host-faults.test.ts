@@ -3,15 +3,17 @@
  * half way. Whoever asked is told, what else is stored stays, and QEMU finds the
  * image whole. A failure names its seed.
  */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, expect, test } from "vitest";
+import { copyDisk } from "../../../../src/block/copy.ts";
 import { readDisk, writeDisk } from "../../../../src/block/image.ts";
 import { checkQcow2 } from "../../../../src/block/qcow2/check.ts";
 import { type CreateOptions, createQcow2 } from "../../../../src/block/qcow2/create.ts";
 import type { Qcow2Image } from "../../../../src/block/qcow2/image.ts";
 import { openQcow2 } from "../../../../src/block/qcow2/open.ts";
+import { RawDisk } from "../../../../src/block/raw-disk.ts";
 import { SystemError } from "../../../../src/sys/errors.ts";
 import { HostFile } from "../../../../src/sys/file.ts";
 import { qemuCheck, qemuContents } from "../../../support/qemu-tools.ts";
@@ -167,4 +169,46 @@ test.each<[string, CreateOptions]>([
     mended.close();
     rmSync(path);
   }
+});
+
+test("a file that gets shorter has lost data: reads there fail, others do not, and nobody takes it for zeros", () => {
+  const path = join(folder, "shorter.qcow2");
+  createQcow2(path, { size: 8 * MIB });
+  {
+    using image = openQcow2(path);
+    writeDisk(image, new Uint8Array(MIB).fill(1), 0);
+    writeDisk(image, new Uint8Array(512).fill(2), 2 * MIB); // the file ends within this cluster
+  }
+  using image = openQcow2(path);
+  const cluster = new Uint8Array(65536);
+  readDisk(image, cluster, 2 * MIB);
+  expect(cluster).toEqual(new Uint8Array(65536).fill(2, 0, 512));
+  const { offset = 0 } = image.extentAt(MIB - 65536);
+  truncateSync(path, offset);
+  const bytes = new Uint8Array(4096);
+  readDisk(image, bytes, 0);
+  expect(bytes).toEqual(new Uint8Array(4096).fill(1));
+  for (const at of [MIB - 4096, 2 * MIB]) expect(() => readDisk(image, bytes, at)).toThrow("EIO");
+  // A request that begins before the end of what is left fails as a whole.
+  expect(() => readDisk(image, new Uint8Array(MIB), 0)).toThrow("EIO");
+  createQcow2(join(folder, "copy.qcow2"), { size: 8 * MIB });
+  using copy = openQcow2(join(folder, "copy.qcow2"));
+  expect(() => copyDisk(image, copy)).toThrow("EIO");
+  // What is written again is there again.
+  writeDisk(image, new Uint8Array(65536).fill(3), 2 * MIB);
+  readDisk(image, cluster, 2 * MIB);
+  expect(cluster).toEqual(new Uint8Array(65536).fill(3));
+});
+
+test("a raw file that gets shorter has lost data, and a last sector that was never whole has not", () => {
+  const path = join(folder, "shorter.raw");
+  writeFileSync(path, Buffer.alloc(MIB + 100, 1));
+  using disk = RawDisk.open(path);
+  const sector = new Uint8Array(512);
+  readDisk(disk, sector, MIB);
+  expect(sector).toEqual(new Uint8Array(512).fill(1, 0, 100));
+  truncateSync(path, MIB);
+  expect(() => readDisk(disk, sector, MIB)).toThrow("EIO");
+  readDisk(disk, sector, MIB - 512);
+  expect(sector).toEqual(new Uint8Array(512).fill(1));
 });
