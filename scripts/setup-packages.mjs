@@ -26,6 +26,8 @@ export const PACKAGES = [
   { name: "qemu-system-x86", command: "qemu-system-x86_64", purpose: "lab" },
   { name: "acpica-tools", command: "iasl", purpose: "test" },
   { name: "chromium", command: "chromium", purpose: "test" },
+  { name: "dmsetup", command: "dmsetup", purpose: "test" },
+  { name: "fio", command: "fio", purpose: "test" },
   { name: "gdb", command: "gdb", purpose: "test" },
   { name: "libnbd-bin", command: "nbdcopy", purpose: "test" },
   { name: "nbdkit", command: "nbdkit", purpose: "test" },
