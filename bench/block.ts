@@ -13,7 +13,7 @@
 import { execFileSync } from "node:child_process";
 import { openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { createImage, openImage } from "vmexit/block";
+import { createImage, openImage, readDisk, writeDisk } from "vmexit/block";
 import { scratchFolder } from "./support/guest.ts";
 import { median, Results } from "./support/results.ts";
 
@@ -140,13 +140,11 @@ function withImage(job: Job, format: Format, use: (path: string) => number): num
 /** Seconds that the library takes. */
 function library(job: Job, format: Format, path: string): number {
   using image = openImage(path, { format, readOnly: !job.write });
-  const memory = new Uint8Array(job.block).fill(0x5a);
-  const data = { io: memory, window: (at: number, length: number) => memory.subarray(at, at + length) };
-  const pair = Float64Array.of(0, job.block);
+  const bytes = new Uint8Array(job.block).fill(0x5a);
   const start = performance.now();
   for (let i = 0, at = 0; i < job.count; i++, at = (at + job.step) % DISK) {
-    const moved = job.write ? image.writev(data, pair, 0, 1, at, false) : image.readv(data, pair, 0, 1, at);
-    if (moved !== job.block) throw new Error(`${path}: a request at ${at} ended with ${moved}`);
+    if (job.write) writeDisk(image, bytes, at);
+    else readDisk(image, bytes, at);
   }
   return (performance.now() - start) / 1000;
 }
