@@ -2,8 +2,8 @@
  * The reading half of a copy: pieces of a disk, the next one on its way while the
  * caller writes the last.
  *
- * What lies in a file as it is gets read ahead, in a thread of the host: io_uring
- * would copy from the page cache before it returns. The rest (compressed clusters,
+ * What lies in a file as it is gets read ahead, in a thread of the host, also from
+ * the page cache: copying from there is half of the work. The rest (compressed clusters,
  * formats that do not say where) is read when its turn comes.
  */
 import { AsyncIo } from "../sys/async-io.ts";
@@ -22,7 +22,7 @@ export interface Piece {
 export class CopySource implements Disposable {
   readonly #read: (bytes: Buffer, at: number) => void;
   readonly #most: number;
-  readonly #io = AsyncIo.open("threads", 1);
+  readonly #io = AsyncIo.open("threads", 1, { eager: false });
   /** Two buffers: what the caller has, and what is being read. Private memory gets huge pages on most hosts. */
   readonly #ram: GuestRam;
   readonly #buffers: readonly Buffer[];

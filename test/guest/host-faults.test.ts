@@ -7,6 +7,7 @@
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { createQcow2 } from "../../dist/block/qcow2/create.js";
 import { runScript, Scratch } from "../support/guest.ts";
@@ -20,6 +21,12 @@ function root(command: string, ...args: string[]): string {
   return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }).trim();
 }
 
+function smallFileSystem(folder: string, size: string): Disposable & { readonly folder: string } {
+  mkdirSync(folder);
+  root("mount", "-t", "tmpfs", "-o", `size=${size}`, "tmpfs", folder);
+  return { folder, [Symbol.dispose]: () => void root("umount", folder) };
+}
+
 /** Shell functions: `put LETTER MIB` writes a mebibyte of one letter, `is LETTER MIB` reads it again. */
 const LETTERS = `
 put() { dd if=/dev/zero bs=64k count=16 2>/dev/null | tr '\\0' "$1" | dd of=/dev/vda bs=64k seek=$(($2*16)) count=16 iflag=fullblock oflag=direct conv=fsync,notrunc 2>/dev/null && echo "$1 is stored" || echo "$1 is refused"; }
@@ -30,11 +37,8 @@ test.skipIf(!inLab)(
   "a file system that is full: what fits is stored, and room that is made is used",
   async () => {
     using scratch = new Scratch();
-    const small = scratch.path("small");
-    mkdirSync(small);
-    root("mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", small);
-    onTestFinished(() => void root("umount", small));
-    const file = `${small}/disk.qcow2`;
+    using small = smallFileSystem(scratch.path("small"), "4M");
+    const file = join(small.folder, "disk.qcow2");
     createQcow2(file, { size: 64 * MIB });
     const drives = [{ file, format: "qcow2" as const }];
     const { output, errors, stats } = await runScript(
@@ -49,7 +53,9 @@ test.skipIf(!inLab)(
     expect(output).toMatch(/^e is refused$/m);
     expect(output).toMatch(/a is there\n[\s\S]*b is there\n[\s\S]*f is stored\n[\s\S]*f is there\n/);
     expect(output).toMatch(/g is stored\n[\s\S]*g is there\n$/);
-    expect(errors).toContainEqual(expect.objectContaining({ code: "ENOSPC", device: "virtio-blk0" }));
+    expect(errors).toContainEqual(
+      expect.objectContaining({ device: "virtio-blk0", message: expect.stringContaining("ENOSPC") }),
+    );
     expect(stats.drives[0].errors).toBeGreaterThan(0);
     expect(qemuCheck(file)).toMatchObject({ corruptions: 0, errors: 0 });
     const disk = qemuContents(file);
