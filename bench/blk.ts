@@ -1,19 +1,23 @@
 /**
- * How fast a guest reads and writes its disk: 4 KiB random reads at depth 1 and
- * 32, and 128 KiB reads and writes one after the other; and what that costs the
- * host's CPUs.
+ * How fast a guest reads and writes its disk, and what that costs the host's CPUs:
+ * small requests at random and large ones in sequence, on raw and qcow2 images,
+ * through the host's page cache and past it.
  *
- *   npm run bench -- blk [--json FILE]
+ *   npm run bench -- blk [--json FILE] [FILTER...]
  *
- * Against QEMU's pc with virtio-blk-pci and io_uring. The disk is a raw file in
- * memory, through the page cache in both monitors, so that their own work is what
- * is measured. The load is the program guest/blk-load.cc, the same in both guests.
- * They take turns; the one that waits is in HLT.
+ * Only rows whose name (`raw-direct-randread-32`, see support/blk-matrix.ts) contains
+ * each FILTER. Against QEMU's pc with virtio-blk-pci in four ways, aio=threads and
+ * io_uring, each with and without an iothread; the best of them is the peer, row by
+ * row. The load is the program guest/blk-load.cc, the same in all guests. The images
+ * are in memory, filled, and each guest has its own. They take turns; those that wait
+ * are in HLT.
  */
 import { execFileSync } from "node:child_process";
-import { openSync, writeSync } from "node:fs";
+import { closeSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { choosePieces, type Disk, type Load, type Piece } from "./support/blk-matrix.ts";
+import { directFolder } from "./support/direct-folder.ts";
 import {
   bootArguments,
   findGuest,
@@ -23,21 +27,15 @@ import {
   withProgram,
 } from "./support/guest.ts";
 import { kvmRuns } from "./support/kvm-counters.ts";
-import { qemu, vmexit } from "./support/monitor.ts";
+import { type Monitor, qemu, vmexit } from "./support/monitor.ts";
 import { monitorCpuSeconds } from "./support/process.ts";
-import { Results } from "./support/results.ts";
+import { amount, median, Results, table } from "./support/results.ts";
 
-const ROUNDS = Number(process.env.VMEXIT_BENCH_ROUNDS ?? 5);
-const SECONDS = 3;
+const ROUNDS = Number(process.env.VMEXIT_BENCH_ROUNDS ?? 3);
+const SECONDS = 2;
+const WARM_UP_SECONDS = 1;
 const MIB = 2 ** 20;
-const DISK_MIB = 256;
-
-const JOBS = [
-  { what: "4 KiB random reads, depth 1", mode: "randread", block: 4096, depth: 1 },
-  { what: "4 KiB random reads, depth 32", mode: "randread", block: 4096, depth: 32 },
-  { what: "128 KiB reads in sequence, depth 8", mode: "read", block: 131_072, depth: 8 },
-  { what: "128 KiB writes in sequence, depth 8", mode: "write", block: 131_072, depth: 8 },
-] as const;
+const DISK_MIB = 128;
 
 interface Sample {
   readonly perSecond: number;
@@ -47,52 +45,104 @@ interface Sample {
   readonly runs: number;
 }
 
-const folder = scratchFolder();
-const guest = findGuest();
-const initrd = withProgram(guest.initrd, compileLoad(), "blk-load", folder);
-const boot = bootArguments(guest.vmlinux, initrd, obey);
-const ours = new ObedientGuest(
-  vmexit("-M", "microvm", ...boot, "-drive", `file=${disk("ours")},format=raw,if=virtio`),
-);
-const peer = new ObedientGuest(
-  qemu(
-    "pc",
-    ...["-M", "pc", "-display", "none", ...boot],
-    ...["-drive", `file=${disk("peer")},format=raw,if=none,id=disk,aio=io_uring,cache=writeback`],
-    ...["-device", "virtio-blk-pci,drive=disk"],
-  ),
-);
+class Contestant {
+  readonly name: string;
+  readonly guest: ObedientGuest;
+  samples: Sample[] = [];
 
-const results = new Results();
-for (const job of JOBS) {
-  const samples: { ours: Sample[]; peer: Sample[] } = { ours: [], peer: [] };
-  for (let round = 0; round <= ROUNDS; round++) {
-    const our = await load(ours, job);
-    const their = await load(peer, job);
-    if (round === 0) continue; // warm-up
-    samples.ours.push(our);
-    samples.peer.push(their);
+  constructor(name: string, monitor: Monitor) {
+    this.name = name;
+    this.guest = new ObedientGuest(monitor);
   }
-  const pair = (value: (sample: Sample) => number) => ({
-    ours: samples.ours.map(value),
-    peer: samples.peer.map(value),
-    peerName: `${peer.monitor.name}, io_uring`,
-  });
-  const small = job.block < MIB / 10;
-  const rate = pair(({ perSecond }) => (small ? perSecond : (perSecond * job.block) / MIB));
-  results.add(job.what, small ? "IOPS" : "MiB/s", rate, { better: "higher", goal: 1 });
-  const cpu = pair(({ cpu }) => cpu);
-  results.add(`${job.what}: the monitor's CPU per million`, "s", cpu);
-  const runs = pair(({ runs }) => runs);
-  if (runs.ours.every(Number.isFinite)) results.add(`${job.what}: exits to user space`, "per request", runs);
+
+  value(of: (sample: Sample) => number): number[] {
+    return this.samples.map(of);
+  }
 }
-await Promise.all([ours.stop(), peer.stop()]);
-console.log(`blk: medians of ${ROUNDS} rounds of ${SECONDS} s; a raw file of ${DISK_MIB} MiB in memory`);
+
+const { pieces, list } = chosen(process.argv.slice(2));
+if (pieces.length === 0) {
+  console.error("blk: no row has such a name; see bench/support/blk-matrix.ts");
+  process.exit(2);
+}
+if (list) {
+  console.log(pieces.map(({ disk }) => disk.name).join("\n"));
+  process.exit(0);
+}
+
+const scratch = scratchFolder();
+const filled = filledDisk();
+const found = findGuest();
+const initrd = withProgram(found.initrd, compileLoad(), "blk-load", scratch);
+const boot = bootArguments(found.vmlinux, initrd, obey);
+const results = new Results();
+const details = [["", "monitor", "rate", "unit", "CPU s per million", "exits per request"]];
+for (const piece of pieces) await measure(piece);
+console.log(`blk: medians of ${ROUNDS} rounds of ${SECONDS} s; images of ${DISK_MIB} MiB in memory\n`);
+process.stdout.write(`${table(details)}\n`);
 results.finish();
 
-async function load(guest: ObedientGuest, job: (typeof JOBS)[number]): Promise<Sample> {
+/** What the command line asks for. */
+function chosen(argv: readonly string[]): { pieces: Piece[]; list: boolean } {
+  const filters: string[] = [];
+  let [only, list] = ["", false];
+  for (let i = 0; i < argv.length; i++) {
+    if (argv[i] === "--json") i++;
+    else if (argv[i] === "--piece") only = argv[++i];
+    else if (argv[i] === "--pieces") list = true;
+    else filters.push(argv[i]);
+  }
+  return { pieces: choosePieces(filters).filter(({ disk }) => only === "" || disk.name === only), list };
+}
+
+async function measure({ disk, loads }: Piece): Promise<void> {
+  const folder = disk.cache === "none" ? directFolder() : scratchFolder();
+  const all = contestants(disk, folder);
+  const [ours, ...peers] = all;
+  try {
+    for (const load of loads) {
+      for (const each of all) {
+        each.samples = [];
+        await run(each, load, WARM_UP_SECONDS);
+      }
+      for (let round = 0; round < ROUNDS; round++) {
+        for (let i = 0; i < all.length; i++) {
+          const each = all[(round + i) % all.length];
+          each.samples.push(await run(each, load, SECONDS));
+        }
+      }
+      report(`${disk.what}: ${load.what}`, load, ours, peers);
+    }
+  } finally {
+    await Promise.all(all.map(({ guest }) => guest.stop()));
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function contestants(disk: Disk, folder: string): Contestant[] {
+  const { format, cache } = disk;
+  const drive = (name: string, aio: string) =>
+    `file=${image(folder, name, disk)},format=${format},cache=${cache},aio=${aio}`;
+  const ours = vmexit("-M", "microvm", ...boot, "-drive", `${drive("ours", "io_uring")},if=virtio`);
+  const peers = ["threads", "io_uring"].flatMap((aio) =>
+    [false, true].map((iothread) => {
+      const name = `QEMU, ${aio}${iothread ? ", iothread" : ""}`;
+      const monitor = qemu(
+        "pc",
+        ...["-M", "pc", "-display", "none", ...boot],
+        ...(iothread ? ["-object", "iothread,id=thread"] : []),
+        ...["-drive", `${drive(`${aio}-${iothread}`, aio)},if=none,id=disk`],
+        ...["-device", `virtio-blk-pci,drive=disk${iothread ? ",iothread=thread" : ""}`],
+      );
+      return new Contestant(name, monitor);
+    }),
+  );
+  return [new Contestant("vmexit", ours), ...peers];
+}
+
+async function run({ guest }: Contestant, load: Load, seconds: number): Promise<Sample> {
   const at: { cpu: number; runs: number }[] = [];
-  const line = `blk-load /dev/vda ${job.mode} ${job.block} ${job.depth} ${SECONDS}`;
+  const line = `blk-load /dev/vda ${load.mode} ${load.block} ${load.depth} ${seconds}`;
   const { ms, printed } = await guest.time(line, (pid) => {
     at.push({ cpu: monitorCpuSeconds(pid), runs: kvmRuns(pid) });
   });
@@ -106,18 +156,60 @@ async function load(guest: ObedientGuest, job: (typeof JOBS)[number]): Promise<S
   };
 }
 
-/** A disk without holes. */
-function disk(name: string): string {
-  const file = join(folder, `${name}.img`);
+/** Three rows, each against the peer that is best in it; and everybody's numbers. */
+function report(what: string, load: Load, ours: Contestant, peers: readonly Contestant[]): void {
+  const small = load.block < MIB / 10;
+  const [unit, scale] = small ? ["IOPS", 1] : ["MiB/s", load.block / MIB];
+  const add = (
+    row: string,
+    unit: string,
+    of: (sample: Sample) => number,
+    better: "higher" | "lower",
+    goal?: number,
+  ) => {
+    const sign = better === "higher" ? 1 : -1;
+    const rank = (each: Contestant) => sign * median(each.value(of));
+    const best = peers.reduce((a, b) => (rank(b) > rank(a) ? b : a));
+    const samples = { ours: ours.value(of), peer: best.value(of), peerName: best.name };
+    results.add(row, unit, samples, { better, ...(goal !== undefined && { goal }) });
+  };
+  add(what, unit, ({ perSecond }) => perSecond * scale, "higher", 1);
+  add(`${what}: the monitor's CPU per million`, "s", ({ cpu }) => cpu, "lower", 1);
+  const counted = [ours, ...peers].every((each) => each.samples.every(({ runs }) => Number.isFinite(runs)));
+  if (counted) add(`${what}: exits to user space`, "per request", ({ runs }) => runs, "lower");
+  for (const each of [ours, ...peers]) {
+    const numbers = [
+      ({ perSecond }: Sample) => perSecond * scale,
+      ({ cpu }: Sample) => cpu,
+      ({ runs }: Sample) => runs,
+    ];
+    const [rate, cpu, runs] = numbers.map((of) => amount(median(each.value(of))));
+    details.push([each === ours ? what : "", each.name, rate, unit, cpu, runs]);
+  }
+  console.error(`blk: ${what}: done`);
+}
+
+/** An image without holes, copied past the page cache if it is to be used so: a RAM disk and a page cache both take memory. */
+function image(folder: string, name: string, { format, cache }: Disk): string {
+  const file = join(folder, `${name}.${format}`);
+  const how = ["-f", "raw", "-O", format, "-S", "0", "-t", cache];
+  execFileSync("qemu-img", ["convert", ...how, filled, file]);
+  return file;
+}
+
+/** The contents of all images. */
+function filledDisk(): string {
+  const file = join(scratch, "filled.raw");
   const fd = openSync(file, "w");
   const chunk = Buffer.alloc(MIB, 0xa5);
   for (let i = 0; i < DISK_MIB; i++) writeSync(fd, chunk);
+  closeSync(fd);
   return file;
 }
 
 function compileLoad(): string {
   const source = fileURLToPath(new URL("../../../bench/guest/blk-load.cc", import.meta.url));
-  const program = join(folder, "blk-load");
+  const program = join(scratch, "blk-load");
   execFileSync("g++", ["-std=c++20", "-O2", "-static", "-o", program, source], { stdio: "inherit" });
   return program;
 }

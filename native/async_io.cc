@@ -15,8 +15,9 @@ constexpr uint32_t kMaxPause = 63;
 
 }  // namespace
 
-AsyncState::AsyncState(std::shared_ptr<EventFdState> event, uint32_t depth)
-    : event_(std::move(event)), requests_(depth) {
+AsyncState::AsyncState(std::shared_ptr<EventFdState> event, uint32_t depth,
+                       bool eager)
+    : event_(std::move(event)), eager_(eager), requests_(depth) {
   free_.reserve(depth);
   for (AsyncRequest& request : requests_) free_.push_back(&request);
 }
@@ -28,7 +29,8 @@ AsyncState::~AsyncState() {
   }
 }
 
-bool AsyncState::Looks() {
+bool AsyncState::Looks(bool in_memory) {
+  if (!eager_ || in_memory) return eager_;
   if (pausing_ == 0) return true;
   pausing_--;
   return false;
@@ -67,20 +69,23 @@ Napi::Function AsyncIo::Define(Napi::Env env) {
                         });
 }
 
-// create(kind, depth, event): `depth` requests at a time; the event rings when
-// some end by themselves. -EPERM or -ENOSYS where io_uring may not be used.
+// create(kind, depth, event, eager): `depth` requests at a time; the event
+// rings when some end by themselves. If eager, what the page cache holds is
+// moved when it is asked for. -EPERM or -ENOSYS where io_uring may not be used.
 Napi::Value AsyncIo::Create(const Napi::CallbackInfo& info) {
   uint32_t kind = 0;
   uint32_t depth = 0;
   EventFd* const event = ReadObject<EventFd>(info, 2);
+  const Napi::Value eager = info[3];
   if (!ReadUint32(info, 0, &kind) || kind > kThreads ||
       !ReadUint32(info, 1, &depth) || depth == 0 || depth > kMaxDepth ||
-      event == nullptr) {
+      event == nullptr || !eager.IsBoolean()) {
     return Result(info, -EINVAL);
   }
   if (state_) return Result(info, -EBUSY);
   if (!event->state()) return Result(info, -EBADF);
-  auto state = std::make_shared<AsyncState>(event->state(), depth);
+  auto state = std::make_shared<AsyncState>(event->state(), depth,
+                                            eager.As<Napi::Boolean>());
   const int fd = event->state()->fd.get();
   const int failed = kind == kUring
                          ? OpenUringEngine(depth, fd, &state->engine)
@@ -136,7 +141,7 @@ int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
   request->result = 0;
   const bool in_memory = request->file->in_memory;
   const bool looks =
-      !request->file->direct && !dsync && (in_memory || state_->Looks());
+      !request->file->direct && !dsync && state_->Looks(in_memory);
   if (looks) {
     const Transfer transfer = {request->file->fd.get(), write, 0};
     const int64_t moved =

@@ -22,12 +22,13 @@ namespace vmexit {
 // to the memory that they name.
 class AsyncState {
  public:
-  AsyncState(std::shared_ptr<EventFdState> event, uint32_t depth);
+  AsyncState(std::shared_ptr<EventFdState> event, uint32_t depth, bool eager);
   ~AsyncState();
 
-  // Whether to look for a transfer's data in the page cache before it is begun.
-  // Each time that it is not there, the next looks are fewer.
-  bool Looks();
+  // Whether to look for a transfer's data in the page cache before it is begun:
+  // if eager. Each time that it is not there, the next looks are fewer. A file
+  // in memory always has it.
+  bool Looks(bool in_memory);
   void Looked(bool found);
 
   // Over every call: handles of several threads may name this.
@@ -41,6 +42,7 @@ class AsyncState {
 
  private:
   const std::shared_ptr<EventFdState> event_;
+  const bool eager_;
   std::vector<AsyncRequest> requests_;
   std::vector<AsyncRequest*> free_;
   uint32_t pause_ = 0;    // transfers that are not looked for after a miss

@@ -6,7 +6,8 @@
 //
 // Source: io_uring_setup(2), io_uring_enter(2), io_uring_register(2),
 // <linux/io_uring.h>. Needs IORING_FEAT_SINGLE_MMAP and _SUBMIT_STABLE
-// (Linux 5.5); without them, as where io_uring is not permitted, -errno.
+// (Linux 5.5), and for IORING_CQ_EVENTFD_DISABLED Linux 5.8; without them, as
+// where io_uring is not permitted, -errno.
 
 #include <linux/io_uring.h>
 #include <sys/mman.h>
@@ -51,6 +52,7 @@ class UringEngine : public AsyncEngine {
         sq_size_(params.sq_entries),
         cq_head_(Word(params.cq_off.head)),
         cq_tail_(Word(params.cq_off.tail)),
+        cq_flags_(Word(params.cq_off.flags)),
         cq_mask_(*Word(params.cq_off.ring_mask)),
         completions_(reinterpret_cast<const io_uring_cqe*>(
             rings_.data() + params.cq_off.cqes)) {
@@ -60,35 +62,33 @@ class UringEngine : public AsyncEngine {
 
   void Begin(AsyncRequest* request) override { waiting_.push_back(request); }
 
+  // What ends while it is submitted does not ring: whoever submitted looks.
   int Submit() override {
-    for (;;) {
-      Fill();
-      const uint32_t ready = *sq_tail_ - Acquire(sq_head_);
-      if (ready == 0) return 0;
-      const int result = Enter(ring_.get(), ready, 0, 0);
-      if (result == -EINTR) continue;
-      // Out of resources for now: what is under way will give some back.
-      if (result == -EAGAIN || result == -EBUSY) return 0;
-      if (result < 0) return result;
-      if (waiting_.empty()) return 0;
-    }
+    Ring(false);
+    const int result = SubmitAll();
+    Ring(true);
+    return result;
   }
 
+  // Finds all that is over: what came back short is submitted again, and may be
+  // over at once, when nothing rings.
   AsyncRequest* Next() override {
     for (;;) {
-      const uint32_t head = *cq_head_;
-      if (head == Acquire(cq_tail_)) break;
-      const io_uring_cqe& completion = completions_[head & cq_mask_];
-      auto* const request =
-          reinterpret_cast<AsyncRequest*>(completion.user_data);
-      const int result = completion.res;
-      Release(cq_head_, head + 1);
-      if (Take(request, result)) return request;
-      waiting_.push_back(request);
+      while (*cq_head_ != Acquire(cq_tail_)) {
+        const uint32_t head = *cq_head_;
+        const io_uring_cqe& completion = completions_[head & cq_mask_];
+        auto* const request =
+            reinterpret_cast<AsyncRequest*>(completion.user_data);
+        const int result = completion.res;
+        Release(cq_head_, head + 1);
+        if (Take(request, result)) return request;
+        waiting_.push_back(request);
+      }
+      if (waiting_.empty() && *sq_tail_ == Acquire(sq_head_)) return nullptr;
+      // With no room for it in the kernel, what is under way rings later.
+      Submit();
+      if (*cq_head_ == Acquire(cq_tail_)) return nullptr;
     }
-    // What came back short goes on at once: nobody else would begin it.
-    if (!waiting_.empty()) Submit();
-    return nullptr;
   }
 
   int Wait() override {
@@ -105,6 +105,28 @@ class UringEngine : public AsyncEngine {
   }
 
  private:
+  int SubmitAll() {
+    for (;;) {
+      Fill();
+      const uint32_t ready = *sq_tail_ - Acquire(sq_head_);
+      if (ready == 0) return 0;
+      const int result = Enter(ring_.get(), ready, 0, 0);
+      if (result == -EINTR) continue;
+      // Out of resources for now: what is under way will give some back.
+      if (result == -EAGAIN || result == -EBUSY) return 0;
+      if (result < 0) return result;
+      if (waiting_.empty()) return 0;
+    }
+  }
+
+  void Ring(bool on) {
+    // Seen before the ring is looked at again: what ended until now is found
+    // there.
+    __atomic_store_n(cq_flags_, on ? 0 : IORING_CQ_EVENTFD_DISABLED,
+                     __ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  }
+
   uint32_t* Word(uint32_t offset) const {
     return reinterpret_cast<uint32_t*>(rings_.data() + offset);
   }
@@ -173,6 +195,7 @@ class UringEngine : public AsyncEngine {
   const uint32_t sq_size_;
   uint32_t* const cq_head_;
   const uint32_t* const cq_tail_;
+  uint32_t* const cq_flags_;
   const uint32_t cq_mask_;
   const io_uring_cqe* const completions_;
   // Taken, and not in the ring yet.
@@ -194,15 +217,17 @@ int OpenUringEngine(uint32_t depth, int event,
                     std::unique_ptr<AsyncEngine>* engine) {
   io_uring_params params = {};
   // The completion ring has room for every request, so none gets lost.
-  params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
-  params.cq_entries = 2 * depth;
   constexpr uint32_t kBatch = 128;
+  params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+  params.cq_entries = std::max(2 * depth, kBatch);
   const long result = ::syscall(__NR_io_uring_setup, kBatch, &params);
   if (result < 0) return -errno;
   Fd ring(static_cast<int>(result));
   constexpr uint32_t kNeeded =
       IORING_FEAT_SINGLE_MMAP | IORING_FEAT_SUBMIT_STABLE;
-  if ((params.features & kNeeded) != kNeeded) return -ENOSYS;
+  if ((params.features & kNeeded) != kNeeded || params.cq_off.flags == 0) {
+    return -ENOSYS;
+  }
 
   const size_t rings_size =
       std::max(params.sq_off.array + params.sq_entries * sizeof(uint32_t),
@@ -214,10 +239,10 @@ int OpenUringEngine(uint32_t depth, int event,
            params.sq_entries * sizeof(io_uring_sqe), &entries)) {
     return -errno;
   }
-  // Rung only for what did not end while it was submitted: the thread that
-  // submitted looks at the rest itself.
-  if (::syscall(__NR_io_uring_register, ring.get(),
-                IORING_REGISTER_EVENTFD_ASYNC, &event, 1) < 0) {
+  // Not _EVENTFD_ASYNC, which rings for what io_uring's own threads end, and
+  // not for what an interrupt does: O_DIRECT.
+  if (::syscall(__NR_io_uring_register, ring.get(), IORING_REGISTER_EVENTFD,
+                &event, 1) < 0) {
     return -errno;
   }
   *engine = std::make_unique<UringEngine>(std::move(ring), std::move(rings),

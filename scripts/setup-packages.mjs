@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
-/** @typedef {"build" | "guest" | "lab" | "test" | "check"} Purpose */
+/** @typedef {"build" | "guest" | "lab" | "image" | "test" | "check"} Purpose */
 
 /** @type {ReadonlyArray<{ name: string, command: string, purpose: Purpose }>} */
 export const PACKAGES = [
@@ -26,11 +26,13 @@ export const PACKAGES = [
   { name: "qemu-system-x86", command: "qemu-system-x86_64", purpose: "lab" },
   { name: "acpica-tools", command: "iasl", purpose: "test" },
   { name: "chromium", command: "chromium", purpose: "test" },
+  { name: "dmsetup", command: "dmsetup", purpose: "test" },
+  { name: "fio", command: "fio", purpose: "test" },
   { name: "gdb", command: "gdb", purpose: "test" },
   { name: "libnbd-bin", command: "nbdcopy", purpose: "test" },
   { name: "nbdkit", command: "nbdkit", purpose: "test" },
   { name: "openssl", command: "openssl", purpose: "test" },
-  { name: "qemu-utils", command: "qemu-img", purpose: "test" },
+  { name: "qemu-utils", command: "qemu-img", purpose: "image" },
   { name: "clang-format", command: "clang-format", purpose: "check" },
 ];
 

@@ -105,7 +105,7 @@ await main("test", async (args) => {
   const { opens, hardware } = hostKvm();
   const lab = args.includes("--lab");
   const inLabHere = { unit: false, kvm: lab || !opens, guest: lab || !hardware };
-  setUp(["guest", "lab", "test"], ".");
+  setUp(["guest", "lab", "image", "test"], ".");
   process.env.VMEXIT_GUEST_DIR ??= guestFolder();
 
   const results = mkdtempSync(join(tmpdir(), "vmexit-test-"));

@@ -1,4 +1,4 @@
-// blk-load DEVICE read|write|randread BLOCK DEPTH SECONDS
+// blk-load DEVICE read|write|randread|randwrite BLOCK DEPTH SECONDS
 //
 // Runs in the guest of bench/blk: keeps DEPTH requests of BLOCK bytes on the
 // way to a disk for so many seconds, past the page cache. Prints <start>, then
@@ -49,11 +49,12 @@ uint64_t Next() {
 int main(int argc, char** argv) {
   if (argc != 6) {
     fprintf(stderr,
-            "usage: blk-load DEVICE read|write|randread BLOCK DEPTH SECONDS\n");
+            "usage: blk-load DEVICE read|write|randread|randwrite BLOCK DEPTH "
+            "SECONDS\n");
     return 2;
   }
-  const bool writes = strcmp(argv[2], "write") == 0;
-  const bool random = strcmp(argv[2], "randread") == 0;
+  const bool random = strncmp(argv[2], "rand", 4) == 0;
+  const bool writes = strcmp(argv[2] + (random ? 4 : 0), "write") == 0;
   const uint64_t block = strtoull(argv[3], nullptr, 10);
   const int depth = atoi(argv[4]);
   const double seconds = atof(argv[5]);

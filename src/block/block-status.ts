@@ -4,12 +4,19 @@
  *
  * Source: QEMU include/block/block-common.h, BDRV_BLOCK_*.
  */
+import type { HostFile } from "../sys/file.ts";
 import { UNALLOCATED } from "./block-map.ts";
 import type { DiskImage } from "./image.ts";
 import { Qcow2Image } from "./qcow2/image.ts";
 import { RawDisk } from "./raw-disk.ts";
 import { ReadOnlyImage } from "./read-only-image.ts";
 import { RemoteDisk } from "./remote-disk.ts";
+
+export interface Place {
+  readonly path: string;
+  readonly offset: number;
+  readonly file?: HostFile;
+}
 
 /** A run of a disk that is stored in one way. Offsets and lengths are bytes. */
 export interface BlockStatus {
@@ -22,8 +29,8 @@ export interface BlockStatus {
   readonly zero: boolean;
   /** Bytes are stored for it, of whatever value. */
   readonly data: boolean;
-  /** Where it lies, unless nowhere or compressed. */
-  readonly place: { readonly path: string; readonly offset: number } | undefined;
+  /** Where it lies, unless nowhere or compressed; with the file itself if that can be read there. */
+  readonly place: Place | undefined;
 }
 
 /**
@@ -55,6 +62,15 @@ export function layerStatus(image: DiskImage, start: number, most: number, depth
   return { start, length: most, depth, allocated: true, zero: false, data: true, place: undefined };
 }
 
+/** The rest of a run, from `start` on. */
+export function statusFrom(status: BlockStatus, start: number): BlockStatus {
+  const skipped = start - status.start;
+  if (skipped === 0) return status;
+  const { length, place } = status;
+  const moved = place && { ...place, offset: place.offset + skipped };
+  return { ...status, start, length: length - skipped, place: moved };
+}
+
 export function backingOf(image: DiskImage): DiskImage | undefined {
   return image instanceof Qcow2Image ? image.backing : undefined;
 }
@@ -75,7 +91,7 @@ function qcow2Status(image: Qcow2Image, start: number, most: number, depth: numb
     };
   }
   const { data } = image.metadata;
-  const place = offset === undefined ? undefined : { path: data.path, offset };
+  const place = offset === undefined ? undefined : { path: data.path, offset, file: data };
   const status = {
     start,
     length,
@@ -102,7 +118,7 @@ function rawStatus({ file, path, size }: RawDisk, start: number, most: number, d
     allocated: true,
     zero: hole,
     data: !hole,
-    place: { path, offset: start },
+    place: { path, offset: start, file },
   };
 }
 
@@ -117,7 +133,7 @@ function readOnlyStatus(image: ReadOnlyImage, start: number, most: number, depth
     allocated: host !== UNALLOCATED,
     zero: !isStored,
     data: isStored,
-    place: isStored && !isPacked ? { path, offset: host } : undefined,
+    place: isStored && !isPacked ? { path, offset: host, file } : undefined,
   };
   if (!image.parts.isSparselyStored || !isStored) return status;
   const written = holeOrData(file.nextData(host), () => file.nextHole(host), host, length);

@@ -1,11 +1,13 @@
 /**
  * Copies a disk to another, leaving out what holds nothing but zeros.
  *
- * Extents are read and written a few clusters at a time; what the source says is
- * zero is not even read. The rest is searched for zeros in granules.
+ * Extents are read and written a few clusters at a time, and the next of them read
+ * while one is written; what the source says is zero is not even read. The rest is
+ * searched for zeros in granules.
  */
 import { check, SystemError } from "../sys/errors.ts";
-import { type BlockStatus, blockStatus, layerStatus } from "./block-status.ts";
+import { type BlockStatus, blockStatus, layerStatus, statusFrom } from "./block-status.ts";
+import { CopySource, type Piece } from "./copy-source.ts";
 import { type DiskImage, readDisk, writeDisk } from "./image.ts";
 import { ImageError } from "./image-error.ts";
 import { Qcow2Image } from "./qcow2/image.ts";
@@ -60,6 +62,8 @@ class Copy {
   /** Bytes that are looked at together for zeros. */
   readonly #granule: number;
   readonly #buffer = Buffer.alloc(CHUNK);
+  /** The last that was asked for. */
+  #status: BlockStatus | undefined;
 
   constructor(source: DiskImage, target: DiskImage, options: CopyOptions) {
     this.#source = source;
@@ -76,34 +80,57 @@ class Copy {
 
   run(): void {
     const { compressed, progress } = this.#options;
+    if (!compressed) {
+      this.#copyExtents();
+      return;
+    }
     for (let at = this.#start; at < this.#end; ) {
-      at = compressed ? this.#compressChunk(at) : this.#copyExtent(at, this.#statusAt(at));
+      at = this.#compressChunk(at);
       progress?.(at - this.#start);
     }
   }
 
-  #statusAt(at: number): BlockStatus {
-    const most = this.#end - at;
-    const { sharedBytes, above } = this.#options;
-    return sharedBytes === undefined
-      ? blockStatus(this.#source, at, most, above)
-      : layerStatus(this.#source, at, most);
+  /** The next piece is read while one is written. */
+  #copyExtents(): void {
+    const { progress } = this.#options;
+    using source = new CopySource((bytes, at) => this.#read(bytes, at), CHUNK);
+    let next: Piece | undefined;
+    for (let piece = this.#nextPiece(this.#start); piece !== undefined; piece = next) {
+      const bytes = source.read(piece);
+      next = this.#nextPiece(piece.start + piece.length);
+      if (next !== undefined) source.prepare(next);
+      this.#write(piece.start, bytes);
+      progress?.(piece.start + piece.length - this.#start);
+    }
+    progress?.(this.#end - this.#start);
   }
 
-  /** Returns where the next extent begins, or where to go on in this one. */
-  #copyExtent(at: number, status: BlockStatus): number {
-    if (status.zero && this.#options.sparse !== 0) {
-      this.#zeros(at, status.length);
-      return at + status.length;
+  /** How the source is stored from `at` on. One answer serves for all of its run: to find the next hole takes a host a while. */
+  #statusAt(at: number): BlockStatus {
+    if (this.#status === undefined || this.#status.start + this.#status.length <= at) {
+      const most = this.#end - at;
+      const { sharedBytes, above } = this.#options;
+      this.#status =
+        sharedBytes === undefined
+          ? blockStatus(this.#source, at, most, above)
+          : layerStatus(this.#source, at, most);
     }
-    if (!status.allocated && !status.zero) return at + status.length;
-    // Ends at a granule of the target, so that runs of zeros do not fall apart.
-    const place = this.#base + at;
-    const length = Math.min(status.length, CHUNK - (place % this.#granule));
-    const bytes = this.#buffer.subarray(0, length);
-    this.#read(bytes, at);
-    this.#write(at, bytes);
-    return at + length;
+    return statusFrom(this.#status, at);
+  }
+
+  /** The data from `at` on that is to be copied next. Zeros before it are cleared, and the rest passed over. */
+  #nextPiece(at: number): Piece | undefined {
+    for (let start = at; start < this.#end; ) {
+      const status = this.#statusAt(start);
+      if (status.zero && this.#options.sparse !== 0) this.#zeros(start, status.length);
+      else if (status.allocated || status.zero) {
+        // Ends at a granule of the target, so that runs of zeros do not fall apart.
+        const length = Math.min(status.length, CHUNK - ((this.#base + start) % this.#granule));
+        return { start, length, place: status.zero ? undefined : status.place };
+      }
+      start += status.length;
+    }
+    return undefined;
   }
 
   #read(bytes: Buffer, at: number): void {
@@ -144,7 +171,8 @@ class Copy {
   }
 
   #isZero(at: number, bytes: Buffer, from: number): boolean {
-    return isZero(bytes.subarray(from, this.#granuleEnd(at, bytes, from)));
+    // Most data says in its first byte that it is no zeros.
+    return bytes[from] === 0 && isZero(bytes.subarray(from, this.#granuleEnd(at, bytes, from)));
   }
 
   #zeros(at: number, length: number): void {

@@ -33,12 +33,14 @@ export class AsyncIo {
 
   /**
    * @param depth requests that may be under way at a time
+   * @param eager true (the default): what the page cache holds is moved when it is asked for. False:
+   *   nothing is; for who wants to do something else meanwhile
    * @throws {SystemError} EPERM or ENOSYS where io_uring is not to be had; ENOMEM
    */
-  static open(engine: AsyncEngine, depth: number): AsyncIo {
+  static open(engine: AsyncEngine, depth: number, { eager = true } = {}): AsyncIo {
     const event = EventFd.create();
     const handle = new native.AsyncIo();
-    const result = handle.create(ASYNC_ENGINES.indexOf(engine), depth, event.native);
+    const result = handle.create(ASYNC_ENGINES.indexOf(engine), depth, event.native, eager);
     if (result < 0) event.close();
     check(result, engine === "io_uring" ? "io_uring_setup" : "create threads", "preparing disk I/O");
     return new AsyncIo(handle, event);

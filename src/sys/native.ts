@@ -59,7 +59,7 @@ export interface NativeFileIo extends NativeHandle {
 }
 
 export interface NativeAsyncIo extends NativeHandle {
-  create(kind: number, depth: number, event: NativeEventFd): number;
+  create(kind: number, depth: number, event: NativeEventFd, eager: boolean): number;
   read(
     tag: number,
     file: NativeFileIo,

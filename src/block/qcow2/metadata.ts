@@ -129,8 +129,11 @@ export class Metadata implements RefcountHost {
     const { header } = this;
     // Dirty bitmaps are not kept here: without their bit everybody knows that they miss our changes.
     const autoclear = header.autoclear & AUTOCLEAR_DATA_FILE_RAW;
-    if (autoclear !== header.autoclear) this.#setFeatures(AUTOCLEAR_AT, autoclear);
-    this.#header = { ...header, autoclear };
+    if (autoclear !== header.autoclear) {
+      this.#setFeatures(AUTOCLEAR_AT, autoclear, () => {
+        this.#header = { ...header, autoclear };
+      });
+    }
     this.#writing = true;
   }
 
@@ -248,16 +251,18 @@ export class Metadata implements RefcountHost {
     setUint64(view, 0, size);
     view.setUint32(L1_SIZE_AT - SIZE_AT, table.size);
     setUint64(view, L1_SIZE_AT - SIZE_AT + 4, table.offset);
-    this.#writeField(SIZE_AT, fields);
-    this.#l1 = table;
-    this.#header = { ...this.#header, size, l1Size: table.size, l1Offset: table.offset };
+    this.#writeField(SIZE_AT, fields, () => {
+      this.#l1 = table;
+      this.#header = { ...this.#header, size, l1Size: table.size, l1Offset: table.offset };
+    });
   }
 
   setSize(size: number): void {
     const field = new Uint8Array(8);
     setUint64(new DataView(field.buffer), 0, size);
-    this.#writeField(SIZE_AT, field);
-    this.#header = { ...this.#header, size };
+    this.#writeField(SIZE_AT, field, () => {
+      this.#header = { ...this.#header, size };
+    });
   }
 
   /** Says whether the image could name this backing file. @throws {ImageError} if not */
@@ -294,9 +299,10 @@ export class Metadata implements RefcountHost {
     const view = new DataView(fields.buffer);
     view.setUint32(0, count);
     setUint64(view, 4, offset);
-    this.#writeField(NB_SNAPSHOTS_AT, fields);
-    this.#header = { ...this.#header, snapshots: count, snapshotsOffset: offset };
-    this.#snapshotBytes = bytes;
+    this.#writeField(NB_SNAPSHOTS_AT, fields, () => {
+      this.#header = { ...this.#header, snapshots: count, snapshotsOffset: offset };
+      this.#snapshotBytes = bytes;
+    });
   }
 
   get #isLazy(): boolean {
@@ -321,20 +327,25 @@ export class Metadata implements RefcountHost {
   }
 
   #setIncompatible(incompatible: bigint): void {
-    this.#setFeatures(INCOMPATIBLE_AT, incompatible);
-    this.#header = { ...this.#header, incompatible };
+    this.#setFeatures(INCOMPATIBLE_AT, incompatible, () => {
+      this.#header = { ...this.#header, incompatible };
+    });
   }
 
-  #setFeatures(at: number, bits: bigint): void {
+  #setFeatures(at: number, bits: bigint, adopt: () => void): void {
     const field = new Uint8Array(8);
     new DataView(field.buffer).setBigUint64(0, bits);
-    this.#writeField(at, field);
+    this.#writeField(at, field, adopt);
   }
 
-  /** Fields of the header lie in one sector, which storage writes whole. */
-  #writeField(at: number, bytes: Uint8Array): void {
+  /**
+   * Fields of the header lie in one sector, which storage writes whole.
+   * @param adopt takes over what the file says now, whether or not it reaches stable storage
+   */
+  #writeField(at: number, bytes: Uint8Array, adopt: () => void): void {
     this.barrier();
     this.file.write(bytes, at);
+    adopt();
     this.barrier();
   }
 }

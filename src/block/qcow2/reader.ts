@@ -3,6 +3,7 @@
  * the data file, from nowhere, from compressed data or from the backing file.
  */
 
+import { EIO } from "../backend.ts";
 import type { DiskImage } from "../image.ts";
 import { clear, fill, type IoMemory } from "../io-memory.ts";
 import { IovCursor } from "../iov-cursor.ts";
@@ -40,8 +41,10 @@ export class Reader {
         cursor.take(length);
         const got = memory.readv(data, cursor.parts, 0, cursor.count, map.host);
         if (got < 0) return got;
-        // The last cluster of a file need not be whole.
-        if (got < length) this.#clearFrom(memory, got);
+        if (got < length) {
+          if (this.#isLost(map.host + length)) return EIO;
+          this.#clearFrom(memory, got);
+        }
       } else if (kind === COMPRESSED) {
         cursor.take(length);
         const start = at % this.#layers.metadata.geometry.clusterSize;
@@ -67,6 +70,12 @@ export class Reader {
       done += length;
     }
     return wanted;
+  }
+
+  /** The last cluster of a file need not be whole. If the one before offset `behind` is not there at all, the file got shorter. */
+  #isLost(behind: number): boolean {
+    const { geometry, data } = this.#layers.metadata;
+    return data.size <= Math.floor((behind - 1) / geometry.clusterSize) * geometry.clusterSize;
   }
 
   /** True if a range reads as zeros for a reason that needs no look at data. */

@@ -241,10 +241,12 @@ export class Refcounts {
       throw new ImageError(this.#file.path, `cluster ${cluster} counts as free, but holds ${metadata}`);
     }
     if (this.#table.pointer(index) !== 0) return true;
-    // No block says that all of its clusters are free: the block goes into the first, and counts itself.
-    this.#writeZeros(cluster * clusterSize, 1);
+    // No block says that all of its clusters are free: the block goes into the first, and counts itself
+    // from the start, so that nothing can fail once the table points to it.
+    const block = new Uint8Array(clusterSize);
+    setRefcount(new DataView(block.buffer), 0, cluster % refcountEntries, this.#geometry.refcountOrder, 1);
+    this.#file.write(block, cluster * clusterSize);
     this.#addBlock(index, cluster);
-    this.set(cluster, 1);
     return false;
   }
 
@@ -298,8 +300,8 @@ export class Refcounts {
     }
     grown.writeTo(this.#file, tableAt);
     const before = { first: old.offset / clusterSize, count: this.#tableClusters };
-    this.#switchTo(grown, clusters);
     this.#used(first + blocks + clusters);
+    this.#switchTo(grown, clusters);
     this.lower(before.first, before.count);
   }
 
@@ -311,13 +313,10 @@ export class Refcounts {
     setUint64(view, 0, table.offset);
     view.setUint32(8, clusters);
     this.#file.write(fields, REFCOUNT_TABLE_OFFSET_AT);
-    this.#host.barrier();
+    // The file says so now; what fails from here on only leaks the old one.
     this.#table = table;
     this.#tableClusters = clusters;
-  }
-
-  #writeZeros(offset: number, clusters: number): void {
-    this.#file.write(new Uint8Array(clusters * this.#geometry.clusterSize), offset);
+    this.#host.barrier();
   }
 
   /** Where in the cache's view the slice with this cluster's count starts; -1 if no block describes it. */

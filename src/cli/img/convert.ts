@@ -2,8 +2,8 @@
  * `vmexit img convert`: copies disks into a new image of any format.
  *
  * Source: QEMU 7.2, qemu-img.c (img_convert). Options for how QEMU does it (-m,
- * -W, -C, -t, -T) are accepted and have no effect: extents of 2 MiB are moved,
- * one after the other, through the host's page cache.
+ * -W, -C, -t, -T) are accepted and have no effect: pieces of 2 MiB are moved
+ * through the host's page cache, the next one read while one is written.
  */
 import { copyDisk } from "../../block/copy.ts";
 import { createImage } from "../../block/create-image.ts";
