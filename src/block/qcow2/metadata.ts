@@ -205,6 +205,7 @@ export class Metadata implements RefcountHost {
     if (!this.#isLazy) this.refcounts.writeBack();
     if (this.l2.isDirty || this.#l1.isDirty) {
       this.barrier();
+      this.#lengthenFile();
       this.l2.writeBackAll();
       if (this.#l1.isDirty) {
         this.barrier();
@@ -303,6 +304,16 @@ export class Metadata implements RefcountHost {
       this.#header = { ...this.#header, snapshots: count, snapshotsOffset: offset };
       this.#snapshotBytes = bytes;
     });
+  }
+
+  /**
+   * To where clusters were given out. A write that was begun and then failed may have
+   * left its cluster behind the end of the file, where no table may point.
+   */
+  #lengthenFile(): void {
+    const { clusterSize } = this.geometry;
+    const end = this.refcounts.end * clusterSize;
+    if (this.data === this.file && this.file.size <= end - clusterSize) this.file.truncate(end);
   }
 
   get #isLazy(): boolean {

@@ -3,10 +3,11 @@
  * half way. Whoever asked is told, what else is stored stays, and QEMU finds the
  * image whole. A failure names its seed.
  */
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { copyFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, expect, test } from "vitest";
+import { afterAll, afterEach, expect, onTestFinished, test } from "vitest";
 import { copyDisk } from "../../../../src/block/copy.ts";
 import { readDisk, writeDisk } from "../../../../src/block/image.ts";
 import { checkQcow2 } from "../../../../src/block/qcow2/check.ts";
@@ -16,6 +17,7 @@ import { openQcow2 } from "../../../../src/block/qcow2/open.ts";
 import { RawDisk } from "../../../../src/block/raw-disk.ts";
 import { SystemError } from "../../../../src/sys/errors.ts";
 import { HostFile } from "../../../../src/sys/file.ts";
+import { guestDisk } from "../../../support/guest-disk.ts";
 import { qemuCheck, qemuContents } from "../../../support/qemu-tools.ts";
 import { random } from "../../../support/random.ts";
 
@@ -212,3 +214,31 @@ test("a raw file that gets shorter has lost data, and a last sector that was nev
   readDisk(disk, sector, MIB - 512);
   expect(sector).toEqual(new Uint8Array(512).fill(1));
 });
+
+test.each(["io_uring", "threads"] as const)(
+  "a guest's write that fails after it was begun leaves no table that points behind the file: %s",
+  (engine) => {
+    const file = join(folder, `begun-${engine}.qcow2`);
+    createQcow2(file, { size: 16 * MIB });
+    const { memory, disk, read, write, flush } = guestDisk({ file, format: "qcow2", engine });
+    memory.write(0, new Uint8Array(65536).fill(1));
+    const limit = (bytes: string) => execFileSync("prlimit", ["--pid", `${process.pid}`, `--fsize=${bytes}`]);
+    limit(`${MIB}:`);
+    onTestFinished(() => void limit("unlimited:"));
+    const results = Array.from({ length: 20 }, (_, i) => write(i * 65536, 0, 65536));
+    limit("unlimited:");
+    const stored = results.filter((result) => result === 65536).length;
+    expect(stored).toBeGreaterThan(8);
+    expect(results).toEqual([...new Array(stored).fill(65536), ...new Array(20 - stored).fill(-27)]); // EFBIG
+    expect(flush()).toBe(0);
+    copyFileSync(file, `${file}.copy`); // the image itself is locked
+    expect(qemuCheck(`${file}.copy`)).toMatchObject({ corruptions: 0, errors: 0 });
+    for (let i = 0; i < 20; i++) expect(read(i * 65536, 65536, 65536)).toBe(65536);
+    expect(write(19 * 65536, 0, 65536)).toBe(65536);
+    disk.close();
+    expect(qemuCheck(file)).toMatchObject({ corruptions: 0, leaks: 0, errors: 0 });
+    const expected = Buffer.alloc(16 * MIB);
+    expected.fill(1, 0, stored * 65536).fill(1, 19 * 65536, 20 * 65536);
+    expect(Buffer.compare(qemuContents(file), expected)).toBe(0);
+  },
+);
