@@ -95,7 +95,8 @@ async function openDrive(options: CheckedDrive, n: number): Promise<Drive> {
   }
   if (format === undefined) refuseOtherFormats(file, `drives[${n}].file`);
   if (!snapshot) return { options };
-  return { options, overlay: new TemporaryOverlay(describeDrive(imageOf({ options })).size) };
+  const base = imageOf({ options: { ...options, readOnly: true } }); // as it will be used
+  return { options, overlay: new TemporaryOverlay(describeDrive(base).size) };
 }
 
 /** How long a guest's requests wait for a server that went away to come back. */

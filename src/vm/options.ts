@@ -19,7 +19,7 @@ export interface DriveOptions {
   readonly source?: DiskSource;
   /**
    * How the disk is stored in the file. Without it "raw", and then the file must not look like
-   * another format. All but raw and qcow2 need `readOnly`.
+   * another format. All but raw and qcow2 need `readOnly` or `snapshot`.
    */
   readonly format?: "raw" | "qcow2" | "vmdk" | "vpc" | "vhdx" | "vdi";
   /** Which other files a qcow2 image may name: those in its own folder and below (the default), or any. */
