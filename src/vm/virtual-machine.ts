@@ -114,6 +114,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   /** Stats of the power cycles before this one. */
   #before: Omit<VmStats, "serials"> | undefined;
   #resolveExited: (ending: Ending) => void = () => {};
+  /** Settles when stop() was called. */
+  readonly #stopping: Promise<unknown>;
+  #stop: (value?: unknown) => void = () => {};
   /** One change of state at a time: each waits for the one before. */
   #turn: Promise<unknown> = Promise.resolve();
   #panic: string | undefined;
@@ -125,6 +128,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.name = options.name;
     this.exited = new Promise((resolve) => {
       this.#resolveExited = resolve;
+    });
+    this.#stopping = new Promise((resolve) => {
+      this.#stop = resolve;
     });
     this.#images = drives;
     this.#cycle = new PowerCycle(options, drives, this.#listener());
@@ -236,7 +242,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   /** Pulls the plug. What the guest had not flushed is lost. Does nothing if it has ended. */
   stop(): Promise<void> {
-    // Before its turn: what it would wait for may wait for a handler of the program's that never answers.
+    // Before its turn: what it would wait for may wait for a handler or a disk of the program's that never answers.
+    this.#stop();
     if (this.#state !== "exited") this.#cycle.cut();
     return this.#inTurn(async () => {
       if (this.#state !== "exited") await this.#finish({ reason: "stopped" });
@@ -334,7 +341,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   async #startOver(paused = false): Promise<void> {
     await this.#endCycle();
-    await this.#cycle.disksIdle(); // a late write of the guest that was must not meet one of the next
+    // A late write of the guest that was must not meet one of the next.
+    const idle = await Promise.race([this.#cycle.disksIdle(), this.#stopping.then(() => "stopped")]);
+    if (idle === "stopped") return; // by stop(), whose turn is next
     const done = this.stats();
     this.#panic = undefined;
     try {
