@@ -1,0 +1,105 @@
+// What kernels for virtio-mmio devices have in common: a Multiboot 1 header, COM1,
+// the registers of the first device, and one queue of it. They run with interrupts
+// masked, and poll.
+//
+// Source: VIRTIO 1.2, 3.1.1, 2.7 and 4.2.2; Multiboot Specification 0.6.96.
+//
+// QUEUE_SIZE is to be defined before this is included.
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define WINDOW 0xfeb00000
+#define WINDOW_WORDS 1024
+#define REGISTER(offset) (*(volatile u32 *)(WINDOW + (offset)))
+#define DEVICE_FEATURES REGISTER(0x10)
+#define DEVICE_FEATURES_SEL REGISTER(0x14)
+#define DRIVER_FEATURES REGISTER(0x20)
+#define DRIVER_FEATURES_SEL REGISTER(0x24)
+#define QUEUE_SEL REGISTER(0x30)
+#define QUEUE_NUM REGISTER(0x38)
+#define QUEUE_READY REGISTER(0x44)
+#define QUEUE_NOTIFY REGISTER(0x50)
+#define INTERRUPT_STATUS REGISTER(0x60)
+#define INTERRUPT_ACK REGISTER(0x64)
+#define STATUS REGISTER(0x70)
+#define QUEUE_DESC REGISTER(0x80)
+#define QUEUE_DRIVER REGISTER(0x90)
+#define QUEUE_DEVICE REGISTER(0xa0)
+
+#define NEEDS_RESET 64
+#define DESC_F_NEXT 1
+#define DESC_F_WRITE 2
+
+#define COM1 0x3f8
+#define DEBUG_EXIT 0xf4
+
+// The header comes first in .text, which comes first in the file.
+__asm__(
+    ".text\n"
+    ".balign 4\n"
+    "  .long 0x1BADB002, 3, -(0x1BADB002 + 3)\n"
+    ".globl _start\n"
+    "_start:\n"
+    "  mov $stack_end, %esp\n"
+    "  pushl %ebx\n"
+    "  call kernel_main\n"
+    "  hlt\n");
+
+char stack[4096] __attribute__((aligned(16)));
+__asm__(".globl stack_end\nstack_end = stack + 4096\n");
+
+static struct {
+  u64 address;
+  u32 length;
+  u16 flags, next;
+} descriptors[QUEUE_SIZE] __attribute__((aligned(16)));
+static volatile struct {
+  u16 flags, index, ring[QUEUE_SIZE];
+} available __attribute__((aligned(4)));
+static volatile struct {
+  u16 flags, index;
+  struct {
+    u32 id, length;
+  } ring[QUEUE_SIZE];
+} used __attribute__((aligned(4)));
+
+static void out8(u16 port, u8 value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
+
+static void print(const char *text) {
+  while (*text) out8(COM1, *text++);
+}
+
+static void print_hex(u32 value, int digits) {
+  for (int digit = digits - 1; digit >= 0; digit--) out8(COM1, "0123456789abcdef"[(value >> (4 * digit)) & 15]);
+}
+
+static void print_word(const char *name, u32 value) {
+  print(name);
+  print_hex(value, 8);
+  print("\n");
+}
+
+/** Makes the device ready, with VERSION_1 and those of the first 32 features that it has. */
+static void bring_up(u32 queue, u32 features) {
+  STATUS = 0;
+  STATUS = 1;
+  STATUS = 3;
+  if (features) {
+    DEVICE_FEATURES_SEL = 0;
+    DRIVER_FEATURES_SEL = 0;
+    DRIVER_FEATURES = features & DEVICE_FEATURES;
+  }
+  DRIVER_FEATURES_SEL = 1;
+  DRIVER_FEATURES = 1;  // VERSION_1
+  STATUS = 11;
+  QUEUE_SEL = 0;
+  QUEUE_NUM = QUEUE_SIZE;
+  QUEUE_DESC = queue;
+  QUEUE_DRIVER = (u32)&available;
+  QUEUE_DEVICE = (u32)&used;
+  QUEUE_READY = 1;
+  STATUS = 15;
+}
