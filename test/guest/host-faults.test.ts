@@ -5,27 +5,16 @@
  *
  * In the lab only: these need root, and change the host.
  */
-import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { createQcow2 } from "../../dist/block/qcow2/create.js";
 import { runScript, Scratch } from "../support/guest.ts";
+import { inLab, root, smallFileSystem } from "../support/lab-host.ts";
 import { qemuCheck, qemuContents } from "../support/qemu-tools.ts";
 
 const MIB = 2 ** 20;
 const SECTORS = MIB / 512;
-const inLab = process.env.VMEXIT_LAB !== undefined;
-
-function root(command: string, ...args: string[]): string {
-  return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }).trim();
-}
-
-function smallFileSystem(folder: string, size: string): Disposable & { readonly folder: string } {
-  mkdirSync(folder);
-  root("mount", "-t", "tmpfs", "-o", `size=${size}`, "tmpfs", folder);
-  return { folder, [Symbol.dispose]: () => void root("umount", folder) };
-}
 
 /** Shell functions: `put LETTER MIB` writes a mebibyte of one letter, `is LETTER MIB` reads it again. */
 const LETTERS = `

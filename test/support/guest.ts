@@ -5,6 +5,7 @@
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import {
   createVm,
   type Ending,
@@ -77,24 +78,80 @@ export interface Ran {
   readonly stats: VmStats;
 }
 
+/** A script for a command line: one that is too long for it unpacks itself. */
+function encode(script: string): string {
+  const code = Buffer.from(script).toString("base64");
+  if (code.length <= LONG_SCRIPT) return code;
+  const packed = gzipSync(script, { level: 9 }).toString("base64");
+  return Buffer.from(`echo ${packed}|base64 -d|gunzip >/run/unpacked;. /run/unpacked`).toString("base64");
+}
+
+/** Characters; a kernel's command line has 2047. */
+const LONG_SCRIPT = 1800;
+
+/**
+ * A guest that runs a shell script in place of a login and powers off, with a test
+ * at its side: the script asks for things by printing, and waits with `read`.
+ */
+export class ScriptGuest implements AsyncDisposable {
+  readonly vm: VirtualMachine;
+  readonly errors: VmError[] = [];
+  readonly #printed: { readonly text: string };
+  readonly #drained: Promise<unknown>;
+
+  private constructor(vm: VirtualMachine) {
+    this.vm = vm;
+    this.#printed = transcript(vm);
+    this.#drained = new Promise((resolve) => vm.serial.once("end", resolve));
+    vm.on("error", (error) => this.errors.push(error));
+  }
+
+  static async start(script: string, options: Partial<VmOptions> = {}): Promise<ScriptGuest> {
+    const cmdline = `${options.cmdline ?? ""} vmexit.run=${encode(script)}`;
+    const guest = new ScriptGuest(await createVm(linux({ ...options, cmdline })));
+    await guest.vm.start();
+    return guest;
+  }
+
+  /** Waits until the script has printed this, after what was waited for before. */
+  async says(text: string | RegExp): Promise<void> {
+    await this.vm.serial.waitFor(text, { timeoutMs: BOOT_MS });
+  }
+
+  /** Waits for the machine to pause the next time. */
+  async paused(): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.vm.once("paused", () => resolve());
+      void this.vm.exited.then(() => reject(new Error(`it ended, and never paused: ${this.#printed.text}`)));
+    });
+  }
+
+  /** Lets a script go on that waits in `read`. */
+  goOn(): void {
+    this.vm.serial.write("\n");
+  }
+
+  /** Waits for its end. */
+  async end(): Promise<Ran> {
+    const timer = setTimeout(() => void this.vm.stop(), BOOT_MS);
+    const ending = await this.vm.exited;
+    clearTimeout(timer);
+    await this.#drained;
+    const { text } = this.#printed;
+    const found = /vmexit: init\n([\s\S]*)vmexit: status (\d+)/.exec(text);
+    const [, output = text, status = "-1"] = found ?? [];
+    return { output, status: Number(status), ending, errors: this.errors, stats: this.vm.stats() };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.vm.stop();
+  }
+}
+
 /** Boots a guest that runs a shell script in place of a login and powers off. */
 export async function runScript(script: string, options: Partial<VmOptions> = {}): Promise<Ran> {
-  const code = Buffer.from(script).toString("base64");
-  await using vm = await createVm(
-    linux({ ...options, cmdline: `${options.cmdline ?? ""} vmexit.run=${code}` }),
-  );
-  const printed = transcript(vm);
-  const errors: VmError[] = [];
-  vm.on("error", (error) => errors.push(error));
-  const ended = new Promise((resolve) => vm.serial.once("end", resolve));
-  const timer = setTimeout(() => void vm.stop(), BOOT_MS);
-  await vm.start();
-  const ending = await vm.exited;
-  clearTimeout(timer);
-  await ended;
-  const found = /vmexit: init\n([\s\S]*)vmexit: status (\d+)/.exec(printed.text);
-  const [, output = printed.text, status = "-1"] = found ?? [];
-  return { output, status: Number(status), ending, errors, stats: vm.stats() };
+  await using guest = await ScriptGuest.start(script, options);
+  return await guest.end();
 }
 
 /** A guest at its shell, reached by logging in on the console. */
