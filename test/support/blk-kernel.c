@@ -8,6 +8,7 @@
 //   f                    flushes
 //   c                    tells the capacity in sectors, and whether it was said to have changed
 //   q                    ends the machine
+//   x FIRST              changes the disk for ever; see change_for_ever
 //
 // A block has 4096 bytes and is a request of its own; all of a command are offered
 // at once. Answered is the status of each, and after a read what the block is full
@@ -36,18 +37,20 @@
 #define BLOCK 4096
 #define BLOCK_SECTORS (BLOCK / 512)
 #define MOST 16  // blocks of one command
+#define REQUESTS (MOST + 1)
 #define DESCRIPTORS 3
+#define BATCHES_PER_FLUSH 4
 
 static struct {
   u32 type, reserved;
   u64 sector;
-} headers[MOST];
+} headers[REQUESTS];
 static struct {
   u64 sector;
   u32 sectors, flags;
-} segments[MOST];
-static volatile u8 statuses[MOST];
-static u8 blocks[MOST][BLOCK];
+} segments[REQUESTS];
+static volatile u8 statuses[REQUESTS];
+static u8 blocks[MOST][BLOCK] __attribute__((aligned(4)));
 
 static u8 in8(u16 port) {
   u8 value;
@@ -55,12 +58,16 @@ static u8 in8(u16 port) {
   return value;
 }
 
+static char read_byte(void) {
+  while (!(in8(COM1 + 5) & LSR_DR)) {
+  }
+  return in8(COM1);
+}
+
 static void read_line(char *line, int size) {
   int length = 0;
   for (;;) {
-    while (!(in8(COM1 + 5) & LSR_DR)) {
-    }
-    char byte = in8(COM1);
+    char byte = read_byte();
     if (byte == '\n') break;
     if (length < size - 1) line[length++] = byte;
   }
@@ -120,6 +127,15 @@ static void print_contents(const u8 *block) {
   else print("??");
 }
 
+/** Gives the device the first so many requests, and waits until it has done them. */
+static void submit(u32 count) {
+  __asm__ volatile("" : : : "memory");
+  available.index += count;
+  QUEUE_NOTIFY = 0;
+  while (used.index != available.index) {
+  }
+}
+
 static void carry_out(u32 type, const char *arguments) {
   u32 sector = number(&arguments);
   u32 count = type == BLK_T_FLUSH ? 1 : number(&arguments);
@@ -129,11 +145,7 @@ static void carry_out(u32 type, const char *arguments) {
     if (type == BLK_T_OUT) fill(blocks[n], byte);
     offer(n, type, sector + n * BLOCK_SECTORS);
   }
-  __asm__ volatile("" : : : "memory");
-  available.index += count;
-  QUEUE_NOTIFY = 0;
-  while (used.index != available.index) {
-  }
+  submit(count);
   for (u32 n = 0; n < count; n++) {
     if (n > 0) print(" ");
     print_hex(statuses[n], 1);
@@ -146,6 +158,58 @@ static void print_capacity(void) {
   u32 changed = INTERRUPT_STATUS & CONFIG_CHANGED;
   if (changed) INTERRUPT_ACK = CONFIG_CHANGED;
   print_word(changed ? "changed " : "same ", CAPACITY_LOW);
+}
+
+/** As one instruction: a KVM in software is slow with loops. */
+static void fill_words(void *at, u32 word) {
+  u32 count = BLOCK / 4;
+  __asm__ volatile("cld; rep stosl" : "+D"(at), "+c"(count) : "a"(word) : "memory");
+}
+
+/** Which change is made where looks random, but follows from its number: MurmurHash3's finalizer. */
+static u32 scatter(u32 number) {
+  number = (number ^ (number >> 16)) * 0x85ebca6b;
+  number = (number ^ (number >> 13)) * 0xc2b2ae35;
+  return number ^ (number >> 16);
+}
+
+/** Offers change `number`, which has a block that no other of its batch has. disk-changes.ts knows the same rule. */
+static void offer_change(u32 n, u32 number, u32 groups) {
+  u32 bits = scatter(number);
+  u32 sector = (bits % groups * MOST + n) * BLOCK_SECTORS;
+  switch (bits >> 29) {
+    case 0:
+      offer(n, BLK_T_WRITE_ZEROES, sector);
+      break;
+    case 1:
+      offer(n, BLK_T_DISCARD, sector);
+      break;
+    default:
+      fill_words(blocks[n], number);
+      offer(n, BLK_T_OUT, sector);
+  }
+}
+
+/**
+ * Makes changes with the numbers from `first` on, MOST at a time. With every few of these batches
+ * comes a flush, at the same time as them, so that it covers those before. Then this says
+ * "flushed", the number of the first change that it does not cover, and waits for a byte: whoever
+ * sends some ahead knows how many changes may have begun since.
+ */
+static void change_for_ever(u32 first) {
+  u32 groups = CAPACITY_LOW / (MOST * BLOCK_SECTORS);
+  for (u32 batch = 0;; batch++, first += MOST) {
+    u32 flushes = batch % BATCHES_PER_FLUSH == BATCHES_PER_FLUSH - 1;
+    for (u32 n = 0; n < MOST; n++) offer_change(n, first + n, groups);
+    if (flushes) offer(MOST, BLK_T_FLUSH, 0);
+    submit(MOST + flushes);
+    for (u32 n = 0; n < MOST + flushes; n++) {
+      if (statuses[n]) print_word("failed ", first + n);
+    }
+    if (!flushes) continue;
+    print_word("flushed ", first);
+    read_byte();
+  }
 }
 
 void kernel_main(void) {
@@ -173,6 +237,11 @@ void kernel_main(void) {
       case 'c':
         print_capacity();
         break;
+      case 'x': {
+        const char *first = line + 1;
+        change_for_ever(number(&first));
+        break;
+      }
       case 'q':
         out8(DEBUG_EXIT, 0);
     }
