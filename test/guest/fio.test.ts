@@ -6,7 +6,7 @@
  * What happens to an image while its guest writes (snapshots, another size) belongs
  * here too: between `start` of a guest that runs VERIFIED and its end.
  */
-import { statSync, writeFileSync } from "node:fs";
+import { rmSync, statSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type CreateOptions, createQcow2 } from "../../dist/block/qcow2/create.js";
 import { BOOT_MS, runScript, Scratch } from "../support/guest.ts";
@@ -14,7 +14,7 @@ import { qemuCheck } from "../support/qemu-tools.ts";
 import { makeToolsDisk } from "../support/tools-disk.ts";
 
 const MIB = 2 ** 20;
-const CPUS = 4;
+const CPUS = 2;
 /** Bytes that each of fio's jobs has for itself, one job a CPU. */
 const PART = 4 * MIB;
 const SIZE = 128 * MIB;
@@ -38,6 +38,7 @@ const MIXED =
 
 function withImage(name: string, options: CreateOptions) {
   const file = scratch.path(`${name}.qcow2`);
+  rmSync(file, { force: true }); // of a guest that the lab's emulator reset
   createQcow2(file, options);
   return {
     file,

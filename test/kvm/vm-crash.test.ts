@@ -28,7 +28,7 @@ const AHEAD = 2;
 const UNLOCK_MS = 10_000;
 
 /** Crashes, of all images together. VMEXIT_CRASH_ROUNDS asks for more. */
-const ROUNDS = Number(process.env.VMEXIT_CRASH_ROUNDS ?? 40);
+const ROUNDS = Number(process.env.VMEXIT_CRASH_ROUNDS ?? 20);
 
 /** Crashes of an image before the next one takes its place. */
 const ROUNDS_PER_IMAGE = 3;
