@@ -20,6 +20,7 @@ export class ProgramDiskPort {
   readonly #results: ResultRing;
   readonly #event: EventFd;
   readonly #underWay = new Set<Promise<void>>();
+  #failures = 0;
   #closed = false;
 
   /**
@@ -67,8 +68,12 @@ export class ProgramDiskPort {
       result = await this.#carryOut(request);
     } catch (error) {
       result = errnoOf(error);
-      const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
-      this.#failed(`${request.kind} of the program's own disk threw: ${why}`);
+      // The 1st, 2nd, 4th, 8th …: a guest must not be able to flood the program.
+      const count = ++this.#failures;
+      if ((count & (count - 1)) === 0) {
+        const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
+        this.#failed(`${request.kind} of the program's own disk threw: ${why}`);
+      }
     }
     if (this.#closed) return;
     this.#results.put(tag, result);

@@ -138,6 +138,16 @@ test("what a source throws is an error of that kind for the guest, and is told t
   expect(failures[0]).toContain("read of the program's own disk threw: Error: the cable was pulled");
 });
 
+test("a guest cannot flood the program with what its disk throws", async () => {
+  const source: DiskSource = { size: 4096, read: () => Promise.reject(new Error("no")) };
+  const { disk, over, failures } = rig(source);
+  for (let round = 0; round < 20; round++) {
+    disk.readv(Float64Array.of(0, 512), 0, 1, 0, 1);
+    expect(await over()).toEqual([[1, EIO]]);
+  }
+  expect(failures).toHaveLength(5); // the 1st, 2nd, 4th, 8th and 16th
+});
+
 test("requests end in the order in which the program answers them", async () => {
   const waiting: (() => void)[] = [];
   const source: DiskSource = {
