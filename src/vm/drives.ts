@@ -51,10 +51,11 @@ export class Drives {
   get disks(): BlkDisk[] {
     return this.#drives.map((drive) => {
       const { serial, queues, writeCache, readOnly } = drive.options;
-      const facts = drive.source === undefined ? describeDrive(imageOf(drive)) : sourceFacts(drive.source);
-      const { size, blockSize } = facts;
-      const refuses = drive.source !== undefined && sourceFacts(drive.source).readOnly;
-      return { size, blockSize, readOnly: readOnly || refuses, serial, queues, writeCache };
+      if (drive.source === undefined) {
+        return { ...describeDrive(imageOf(drive)), readOnly, serial, queues, writeCache };
+      }
+      const facts = sourceFacts(drive.source);
+      return { ...facts, readOnly: readOnly || facts.readOnly, serial, queues, writeCache };
     });
   }
 
