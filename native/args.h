@@ -44,9 +44,9 @@ inline bool ToInteger(double number, uint64_t max, uint64_t* out) {
 
 inline bool ReadUint64(const Napi::CallbackInfo& info, size_t index,
                        uint64_t max, uint64_t* out) {
-  const Napi::Value value = info[index];
-  if (!value.IsNumber()) return false;
-  return ToInteger(value.As<Napi::Number>().DoubleValue(), max, out);
+  double number = 0;  // fails for whatever is no number
+  return napi_get_value_double(info.Env(), info[index], &number) == napi_ok &&
+         ToInteger(number, max, out);
 }
 
 inline bool ReadUint64(const Napi::CallbackInfo& info, size_t index,
@@ -75,12 +75,10 @@ struct Span {
 template <typename T>
 inline bool ReadArray(const Napi::CallbackInfo& info, size_t index,
                       napi_typedarray_type wanted, Span<T>* out) {
-  const Napi::Value value = info[index];
-  if (!value.IsTypedArray()) return false;
   napi_typedarray_type type = wanted;
   size_t length = 0;
-  void* data = nullptr;
-  if (napi_get_typedarray_info(info.Env(), value, &type, &length, &data,
+  void* data = nullptr;  // fails for whatever is no typed array
+  if (napi_get_typedarray_info(info.Env(), info[index], &type, &length, &data,
                                nullptr, nullptr) != napi_ok) {
     return false;
   }

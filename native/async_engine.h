@@ -13,20 +13,18 @@
 #include <vector>
 
 #include "file_io.h"
-#include "guest_ram.h"
 
 namespace vmexit {
 
-// A transfer or flush that was begun. Holds on to what it uses, so that closing
-// a file or unmapping guest RAM waits for the kernel.
+// A transfer or flush that was begun. What it uses is held by its AsyncState,
+// which goes only when nothing is under way.
 struct AsyncRequest {
   enum class Kind { kRead, kWrite, kFlush };
 
   uint32_t tag = 0;  // the caller's name for it
   Kind kind = Kind::kRead;
   bool dsync = false;
-  std::shared_ptr<FileState> file;
-  std::shared_ptr<RamState> ram;
+  const FileState* file = nullptr;
   std::vector<iovec> parts;
   size_t next = 0;      // parts that are moved
   uint64_t offset = 0;  // of the first byte that is not

@@ -15,9 +15,13 @@ constexpr uint32_t kMaxPause = 63;
 
 }  // namespace
 
-AsyncState::AsyncState(std::shared_ptr<EventFdState> event, uint32_t depth,
+AsyncState::AsyncState(std::shared_ptr<EventFdState> event,
+                       std::shared_ptr<RamState> ram, uint32_t depth,
                        bool eager)
-    : event_(std::move(event)), eager_(eager), requests_(depth) {
+    : event_(std::move(event)),
+      ram_(std::move(ram)),
+      eager_(eager),
+      requests_(depth) {
   free_.reserve(depth);
   for (AsyncRequest& request : requests_) free_.push_back(&request);
 }
@@ -41,6 +45,17 @@ void AsyncState::Looked(bool found) {
   pausing_ = pause_;
 }
 
+uint32_t AsyncState::AddFile(const std::shared_ptr<FileState>& file) {
+  const auto found = std::find(files_.begin(), files_.end(), file);
+  const auto number = static_cast<uint32_t>(found - files_.begin());
+  if (found == files_.end()) files_.push_back(file);
+  return number;
+}
+
+const FileState* AsyncState::File(uint32_t number) const {
+  return number < files_.size() ? files_[number].get() : nullptr;
+}
+
 AsyncRequest* AsyncState::Take() {
   if (free_.empty()) return nullptr;
   AsyncRequest* const request = free_.back();
@@ -50,41 +65,44 @@ AsyncRequest* AsyncState::Take() {
 }
 
 void AsyncState::GiveBack(AsyncRequest* request) {
-  request->file.reset();
-  request->ram.reset();
   free_.push_back(request);
   under_way--;
 }
 
 Napi::Function AsyncIo::Define(Napi::Env env) {
-  return Handle::Define(env, "AsyncIo",
-                        {
-                            InstanceMethod<&AsyncIo::Create>("create"),
-                            InstanceMethod<&AsyncIo::Read>("read"),
-                            InstanceMethod<&AsyncIo::Write>("write"),
-                            InstanceMethod<&AsyncIo::Flush>("flush"),
-                            InstanceMethod<&AsyncIo::Submit>("submit"),
-                            InstanceMethod<&AsyncIo::Reap>("reap"),
-                            InstanceMethod<&AsyncIo::Wait>("wait"),
-                        });
+  return Handle::Define(
+      env, "AsyncIo",
+      {
+          InstanceMethod<&AsyncIo::Create>("create"),
+          InstanceMethod<&AsyncIo::AddFile>("addFile"),
+          InstanceMethod<&AsyncIo::Read>("read"),
+          InstanceMethod<&AsyncIo::Write>("write"),
+          InstanceMethod<&AsyncIo::WriteThrough>("writeThrough"),
+          InstanceMethod<&AsyncIo::Flush>("flush"),
+          InstanceMethod<&AsyncIo::Submit>("submit"),
+          InstanceMethod<&AsyncIo::Reap>("reap"),
+          InstanceMethod<&AsyncIo::Wait>("wait"),
+      });
 }
 
-// create(kind, depth, event, eager): `depth` requests at a time; the event
-// rings when some end by themselves. If eager, what the page cache holds is
-// moved when it is asked for. -EPERM or -ENOSYS where io_uring may not be used.
+// create(kind, depth, event, eager, ram): `depth` requests at a time, between
+// files and `ram`; the event rings when some end by themselves. If eager, what
+// the page cache holds is moved when it is asked for. -EPERM or -ENOSYS where
+// io_uring may not be used.
 Napi::Value AsyncIo::Create(const Napi::CallbackInfo& info) {
   uint32_t kind = 0;
   uint32_t depth = 0;
   EventFd* const event = ReadObject<EventFd>(info, 2);
   const Napi::Value eager = info[3];
+  GuestRam* const ram = ReadObject<GuestRam>(info, 4);
   if (!ReadUint32(info, 0, &kind) || kind > kThreads ||
       !ReadUint32(info, 1, &depth) || depth == 0 || depth > kMaxDepth ||
-      event == nullptr || !eager.IsBoolean()) {
+      event == nullptr || !eager.IsBoolean() || ram == nullptr) {
     return Result(info, -EINVAL);
   }
   if (state_) return Result(info, -EBUSY);
-  if (!event->state()) return Result(info, -EBADF);
-  auto state = std::make_shared<AsyncState>(event->state(), depth,
+  if (!event->state() || !ram->state()) return Result(info, -EBADF);
+  auto state = std::make_shared<AsyncState>(event->state(), ram->state(), depth,
                                             eager.As<Napi::Boolean>());
   const int fd = event->state()->fd.get();
   const int failed = kind == kUring
@@ -95,33 +113,44 @@ Napi::Value AsyncIo::Create(const Napi::CallbackInfo& info) {
   return Result(info, 0);
 }
 
-// The work of read and write: (tag, file, ram, pairs, first, count, offset).
-// Returns 0, or how many bytes moved if that was all: then it is over, and will
-// not be reaped. What the page cache holds is a copy, and a system call of its
-// own is the cheapest way to get it; only what has to wait for a device is
-// worth a request. -EAGAIN if as many as there may be are under way; -EFAULT if
-// a pair is not all within the memory.
+// addFile(file): the number by which requests name it, the same each time. It
+// stays open until this closes.
+Napi::Value AsyncIo::AddFile(const Napi::CallbackInfo& info) {
+  FileIo* const file = ReadObject<FileIo>(info, 0);
+  if (file == nullptr) return Result(info, -EINVAL);
+  if (!state_ || !file->state()) return Result(info, -EBADF);
+  const std::lock_guard lock(state_->mutex);
+  return Result(info, state_->AddFile(file->state()));
+}
+
+// The work of read and write: (tag, file, pairs, first, count, offset), `file`
+// a number from addFile. Returns 0, or how many bytes moved if that was all:
+// then it is over, and will not be reaped. What the page cache holds is a copy,
+// and a system call of its own is the cheapest way to get it; only what has to
+// wait for a device is worth a request. -EAGAIN if as many as there may be are
+// under way; -EFAULT if a pair is not all within the memory.
 int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
                                bool dsync) {
   uint32_t tag = 0;
-  FileIo* const file = ReadObject<FileIo>(info, 1);
-  GuestRam* const ram = ReadObject<GuestRam>(info, 2);
+  uint32_t number = 0;
   Span<double> pairs;
   uint64_t first = 0;
   uint64_t count = 0;
   uint64_t offset = 0;
-  if (!ReadUint32(info, 0, &tag) || file == nullptr || ram == nullptr ||
-      !ReadDoubles(info, 3, &pairs) || !ReadUint64(info, 4, &first) ||
-      !ReadUint64(info, 5, &count) || !ReadUint64(info, 6, &offset)) {
+  if (!ReadUint32(info, 0, &tag) || !ReadUint32(info, 1, &number) ||
+      !ReadDoubles(info, 2, &pairs) || !ReadUint64(info, 3, &first) ||
+      !ReadUint64(info, 4, &count) || !ReadUint64(info, 5, &offset)) {
     return -EINVAL;
   }
   const uint64_t available = pairs.length / 2;
   if (first > available || count > available - first) return -EINVAL;
-  if (!state_ || !file->state() || !ram->state()) return -EBADF;
+  if (!state_) return -EBADF;
   const std::lock_guard lock(state_->mutex);
+  const FileState* const file = state_->File(number);
+  if (file == nullptr) return -EBADF;
   AsyncRequest* const request = state_->Take();
   if (request == nullptr) return -EAGAIN;
-  const Mapping& mapping = ram->state()->mapping;
+  const Mapping& mapping = state_->memory();
   size_t bytes = 0;
   request->parts.resize(count);
   if (!FillParts({mapping.data(), mapping.size()}, pairs.data + 2 * first,
@@ -133,17 +162,15 @@ int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
   request->kind =
       write ? AsyncRequest::Kind::kWrite : AsyncRequest::Kind::kRead;
   request->dsync = dsync;
-  request->file = file->state();
-  request->ram = ram->state();
+  request->file = file;
   request->next = 0;
   request->offset = offset;
   request->left = bytes;
   request->result = 0;
-  const bool in_memory = request->file->in_memory;
-  const bool looks =
-      !request->file->direct && !dsync && state_->Looks(in_memory);
+  const bool in_memory = file->in_memory;
+  const bool looks = !file->direct && !dsync && state_->Looks(in_memory);
   if (looks) {
-    const Transfer transfer = {request->file->fd.get(), write, 0};
+    const Transfer transfer = {file->fd.get(), write, 0};
     const int64_t moved =
         TransferNow(transfer, request->parts.data(), count, offset, in_memory);
     if (!in_memory) state_->Looked(moved > 0);
@@ -164,33 +191,38 @@ int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
   return 0;
 }
 
-// read(tag, file, ram, pairs, first, count, offset): as FileIo.preadv, but see
+// read(tag, file, pairs, first, count, offset): as FileIo.preadv, but see
 // above.
 Napi::Value AsyncIo::Read(const Napi::CallbackInfo& info) {
   return Result(info, BeginTransfer(info, false, false));
 }
 
-// write(tag, file, ram, pairs, first, count, offset, dsync): as FileIo.pwritev.
+// write(tag, file, pairs, first, count, offset): as FileIo.pwritev.
 Napi::Value AsyncIo::Write(const Napi::CallbackInfo& info) {
-  const Napi::Value dsync = info[7];
-  if (!dsync.IsBoolean()) return Result(info, -EINVAL);
-  return Result(info, BeginTransfer(info, true, dsync.As<Napi::Boolean>()));
+  return Result(info, BeginTransfer(info, true, false));
+}
+
+// writeThrough(…): as write, and over when it is on stable storage.
+Napi::Value AsyncIo::WriteThrough(const Napi::CallbackInfo& info) {
+  return Result(info, BeginTransfer(info, true, true));
 }
 
 // flush(tag, file): as FileIo.fdatasync, for what was over before.
 Napi::Value AsyncIo::Flush(const Napi::CallbackInfo& info) {
   uint32_t tag = 0;
-  FileIo* const file = ReadObject<FileIo>(info, 1);
-  if (!ReadUint32(info, 0, &tag) || file == nullptr) {
+  uint32_t number = 0;
+  if (!ReadUint32(info, 0, &tag) || !ReadUint32(info, 1, &number)) {
     return Result(info, -EINVAL);
   }
-  if (!state_ || !file->state()) return Result(info, -EBADF);
+  if (!state_) return Result(info, -EBADF);
   const std::lock_guard lock(state_->mutex);
+  const FileState* const file = state_->File(number);
+  if (file == nullptr) return Result(info, -EBADF);
   AsyncRequest* const request = state_->Take();
   if (request == nullptr) return Result(info, -EAGAIN);
   request->tag = tag;
   request->kind = AsyncRequest::Kind::kFlush;
-  request->file = file->state();
+  request->file = file;
   request->result = 0;
   state_->engine->Begin(request);
   return Result(info, 0);

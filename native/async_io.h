@@ -14,15 +14,18 @@
 
 #include "async_engine.h"
 #include "event_io.h"
+#include "guest_ram.h"
 #include "handle.h"
 
 namespace vmexit {
 
-// Owns the requests. Destroyed only when none is under way: the kernel writes
-// to the memory that they name.
+// Owns the requests, and holds the files and the memory that they name, so that
+// a request names them by a number. Destroyed only when none is under way: the
+// kernel writes to that memory.
 class AsyncState {
  public:
-  AsyncState(std::shared_ptr<EventFdState> event, uint32_t depth, bool eager);
+  AsyncState(std::shared_ptr<EventFdState> event, std::shared_ptr<RamState> ram,
+             uint32_t depth, bool eager);
   ~AsyncState();
 
   // Whether to look for a transfer's data in the page cache before it is begun:
@@ -36,12 +39,20 @@ class AsyncState {
   std::unique_ptr<AsyncEngine> engine;
   size_t under_way = 0;
 
+  const Mapping& memory() const { return ram_->mapping; }
+  // The number by which requests name a file.
+  uint32_t AddFile(const std::shared_ptr<FileState>& file);
+  // Null if no file has the number.
+  const FileState* File(uint32_t number) const;
+
   // An empty request, or null if `depth` are under way.
   AsyncRequest* Take();
   void GiveBack(AsyncRequest* request);
 
  private:
   const std::shared_ptr<EventFdState> event_;
+  const std::shared_ptr<RamState> ram_;
+  std::vector<std::shared_ptr<FileState>> files_;
   const bool eager_;
   std::vector<AsyncRequest> requests_;
   std::vector<AsyncRequest*> free_;
@@ -63,8 +74,10 @@ class AsyncIo : public Handle<AsyncIo, AsyncState> {
 
  private:
   Napi::Value Create(const Napi::CallbackInfo& info);
+  Napi::Value AddFile(const Napi::CallbackInfo& info);
   Napi::Value Read(const Napi::CallbackInfo& info);
   Napi::Value Write(const Napi::CallbackInfo& info);
+  Napi::Value WriteThrough(const Napi::CallbackInfo& info);
   Napi::Value Flush(const Napi::CallbackInfo& info);
   Napi::Value Submit(const Napi::CallbackInfo& info);
   Napi::Value Reap(const Napi::CallbackInfo& info);

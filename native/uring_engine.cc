@@ -20,6 +20,7 @@
 #include <deque>
 
 #include "async_engine.h"
+#include "mapping.h"
 #include "transfer.h"
 
 namespace vmexit {

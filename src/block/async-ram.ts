@@ -80,7 +80,7 @@ export class AsyncRam implements IoMemory {
       return file.readv(this.#ram, iov, first, count, fileOffset);
     }
     for (;;) {
-      const begun = this.#io.read(this.#tag, handle, this.#ram, iov, first, count, fileOffset);
+      const begun = this.#io.read(this.#tag, handle, iov, first, count, fileOffset);
       if (begun !== EAGAIN) return this.#count(begun, length);
       this.#makeRoom();
     }
@@ -101,7 +101,7 @@ export class AsyncRam implements IoMemory {
     }
     const length = bytesOf(iov, first, count);
     for (;;) {
-      const begun = this.#io.write(this.#tag, handle, this.#ram, iov, first, count, fileOffset, dsync);
+      const begun = this.#io.write(this.#tag, handle, iov, first, count, fileOffset, dsync);
       if (begun !== EAGAIN) return this.#count(begun, length);
       this.#makeRoom();
     }

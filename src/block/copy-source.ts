@@ -22,7 +22,7 @@ export interface Piece {
 export class CopySource implements Disposable {
   readonly #read: (bytes: Buffer, at: number) => void;
   readonly #most: number;
-  readonly #io = AsyncIo.open("threads", 1, { eager: false });
+  readonly #io: AsyncIo;
   /** Two buffers: what the caller has, and what is being read. Private memory gets huge pages on most hosts. */
   readonly #ram: GuestRam;
   readonly #buffers: readonly Buffer[];
@@ -35,6 +35,7 @@ export class CopySource implements Disposable {
     this.#read = read;
     this.#most = most;
     this.#ram = GuestRam.create(2 * most, { backing: "anonymous" });
+    this.#io = AsyncIo.open("threads", this.#ram, 1, { eager: false });
     this.#buffers = [0, most].map((at) => Buffer.from(this.#ram.map(at, most)));
   }
 
@@ -44,7 +45,7 @@ export class CopySource implements Disposable {
     const pair = Float64Array.of((1 - this.#turn) * this.#most, length);
     const handle = place?.file?.transferHandle(pair, 0, 1, place.offset);
     if (place === undefined || handle === undefined) return;
-    if (this.#io.read(0, handle, this.#ram, pair, 0, 1, place.offset) < 0) return;
+    if (this.#io.read(0, handle, pair, 0, 1, place.offset) < 0) return;
     this.#io.submit();
     this.#ahead = piece;
   }

@@ -63,7 +63,7 @@ export function openDrive(drive: DriveImage, host: DriveHost): GuestDisk {
   const { engine, discards, detectZeroes } = drive;
   const image = openDriveImage(drive);
   try {
-    const io = openAsyncIo(engine, Math.min(MAX_DEPTH, host.tags), host.note);
+    const io = openAsyncIo(engine, host.ram, Math.min(MAX_DEPTH, host.tags), host.note);
     const ram = new AsyncRam(io, host.ram, host.memory, host.tags);
     return new GuestDisk(image, io, ram, { discards, detectZeroes });
   } catch (error) {
@@ -103,12 +103,17 @@ function openDriveImage({
   }
 }
 
-function openAsyncIo(engine: AsyncEngine, depth: number, note: (message: string) => void): AsyncIo {
+function openAsyncIo(
+  engine: AsyncEngine,
+  ram: GuestRam,
+  depth: number,
+  note: (message: string) => void,
+): AsyncIo {
   try {
-    return AsyncIo.open(engine, depth);
+    return AsyncIo.open(engine, ram, depth);
   } catch (error) {
     if (engine === "threads" || !(error instanceof SystemError)) throw error;
     note(`io_uring cannot be used here (${error.code}); threads do its work`);
-    return AsyncIo.open("threads", depth);
+    return AsyncIo.open("threads", ram, depth);
   }
 }

@@ -25,6 +25,10 @@ export class AsyncIo {
   /** and their results: bytes moved, fewer than asked for only at the end of the file; or -errno. */
   readonly results = new Float64Array(BATCH);
   readonly #native: NativeAsyncIo;
+  /** By handle: its number to the addon. Most requests are for the same file as the last. */
+  readonly #files = new Map<NativeFileIo, number>();
+  #lastFile: NativeFileIo | undefined;
+  #lastNumber = 0;
 
   private constructor(handle: NativeAsyncIo, event: EventFd) {
     this.#native = handle;
@@ -32,15 +36,16 @@ export class AsyncIo {
   }
 
   /**
+   * @param ram where transfers move from and to
    * @param depth requests that may be under way at a time
    * @param eager true (the default): what the page cache holds is moved when it is asked for. False:
    *   nothing is; for who wants to do something else meanwhile
    * @throws {SystemError} EPERM or ENOSYS where io_uring is not to be had; ENOMEM
    */
-  static open(engine: AsyncEngine, depth: number, { eager = true } = {}): AsyncIo {
+  static open(engine: AsyncEngine, ram: GuestRam, depth: number, { eager = true } = {}): AsyncIo {
     const event = EventFd.create();
     const handle = new native.AsyncIo();
-    const result = handle.create(ASYNC_ENGINES.indexOf(engine), depth, event.native, eager);
+    const result = handle.create(ASYNC_ENGINES.indexOf(engine), depth, event.native, eager, ram.native);
     if (result < 0) event.close();
     check(result, engine === "io_uring" ? "io_uring_setup" : "create threads", "preparing disk I/O");
     return new AsyncIo(handle, event);
@@ -49,7 +54,7 @@ export class AsyncIo {
   /**
    * Begins to fill pieces of RAM from a file; as HostFile.readv.
    *
-   * @param file from HostFile.transferHandle
+   * @param file from HostFile.transferHandle; stays open until this is closed
    * @returns 0; or the number of bytes if all of them moved at once, because no
    *   device was needed: then `reap` does not give it. -EAGAIN if as many requests as
    *   there may be are under way; or -errno
@@ -57,32 +62,33 @@ export class AsyncIo {
   read(
     tag: number,
     file: NativeFileIo,
-    ram: GuestRam,
     iov: Float64Array,
     first: number,
     count: number,
     offset: number,
   ): number {
-    return this.#native.read(tag, file, ram.native, iov, first, count, offset);
+    return this.#native.read(tag, this.#numberOf(file), iov, first, count, offset);
   }
 
   /** The other way; as HostFile.writev. */
   write(
     tag: number,
     file: NativeFileIo,
-    ram: GuestRam,
     iov: Float64Array,
     first: number,
     count: number,
     offset: number,
     dsync: boolean,
   ): number {
-    return this.#native.write(tag, file, ram.native, iov, first, count, offset, dsync);
+    const number = this.#numberOf(file);
+    return dsync
+      ? this.#native.writeThrough(tag, number, iov, first, count, offset)
+      : this.#native.write(tag, number, iov, first, count, offset);
   }
 
   /** Begins to put on stable storage what is over now. */
   flush(tag: number, file: HostFile): number {
-    return this.#native.flush(tag, file.native);
+    return this.#native.flush(tag, this.#numberOf(file.native));
   }
 
   /** Hands what was begun to the kernel, in one system call. @throws {SystemError} */
@@ -108,5 +114,18 @@ export class AsyncIo {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #numberOf(file: NativeFileIo): number {
+    if (file !== this.#lastFile) {
+      let number = this.#files.get(file);
+      if (number === undefined) {
+        number = check(this.#native.addFile(file), "addFile", "preparing a file for disk I/O");
+        this.#files.set(file, number);
+      }
+      this.#lastFile = file;
+      this.#lastNumber = number;
+    }
+    return this.#lastNumber;
   }
 }

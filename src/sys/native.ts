@@ -59,27 +59,19 @@ export interface NativeFileIo extends NativeHandle {
 }
 
 export interface NativeAsyncIo extends NativeHandle {
-  create(kind: number, depth: number, event: NativeEventFd, eager: boolean): number;
-  read(
+  create(kind: number, depth: number, event: NativeEventFd, eager: boolean, ram: NativeGuestRam): number;
+  addFile(file: NativeFileIo): number;
+  read(tag: number, file: number, pairs: Float64Array, first: number, count: number, offset: number): number;
+  write(tag: number, file: number, pairs: Float64Array, first: number, count: number, offset: number): number;
+  writeThrough(
     tag: number,
-    file: NativeFileIo,
-    ram: NativeGuestRam,
+    file: number,
     pairs: Float64Array,
     first: number,
     count: number,
     offset: number,
   ): number;
-  write(
-    tag: number,
-    file: NativeFileIo,
-    ram: NativeGuestRam,
-    pairs: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-    dsync: boolean,
-  ): number;
-  flush(tag: number, file: NativeFileIo): number;
+  flush(tag: number, file: number): number;
   submit(): number;
   reap(tags: Uint32Array, results: Float64Array): number;
   wait(): number;
@@ -133,6 +125,7 @@ export interface NativeKvmVm extends NativeHandle {
   createIrqchip(): number;
   createPit2(flags: number): number;
   irqLine(gsi: number, level: number): number;
+  pulseIrqLine(gsi: number): number;
   irqfd(event: NativeEventFd, gsi: number, flags: number, resample?: NativeEventFd): number;
   ioeventfd(
     event: NativeEventFd,

@@ -26,7 +26,7 @@ class Requests implements Disposable {
   readonly #rung = new Uint32Array(1);
 
   constructor(engine: (typeof ASYNC_ENGINES)[number]) {
-    this.io = AsyncIo.open(engine, 16, { eager: false });
+    this.io = AsyncIo.open(engine, this.ram, 16, { eager: false });
     this.#epoll.add(this.io.event, 1);
   }
 
@@ -60,7 +60,7 @@ test.each(ASYNC_ENGINES)("%s: a read that the end of the file cuts short is over
   using requests = new Requests(engine);
   using file = HostFile.open(path, { readOnly: true });
   for (let round = 0; round < 20; round++) {
-    requests.io.read(0, file.native, requests.ram, pair(64 * KIB), 0, 1, MIB - 4 * KIB);
+    requests.io.read(0, file.native, pair(64 * KIB), 0, 1, MIB - 4 * KIB);
     expect(requests.results(1)).toEqual([4 * KIB]);
   }
 });
@@ -80,8 +80,8 @@ test.each(ASYNC_ENGINES)("%s: requests past the page cache ring when they end", 
     if (handle === undefined) throw new Error("this is aligned");
     for (let i = 0; i < 4; i++) {
       const at = i * 256 * KIB;
-      if (round % 2 === 0) requests.io.read(i, handle, requests.ram, pair(256 * KIB), 0, 1, at);
-      else requests.io.write(i, handle, requests.ram, pair(256 * KIB), 0, 1, at, false);
+      if (round % 2 === 0) requests.io.read(i, handle, pair(256 * KIB), 0, 1, at);
+      else requests.io.write(i, handle, pair(256 * KIB), 0, 1, at, false);
     }
     expect(requests.results(4)).toEqual(new Array(4).fill(256 * KIB));
   }
@@ -97,7 +97,7 @@ test.each(ASYNC_ENGINES)("%s: a write that the host refuses half way is over, wi
   limit(`${128 * KIB}:`);
   onTestFinished(() => void limit("unlimited:"));
   for (let round = 0; round < 5; round++) {
-    requests.io.write(0, file.native, requests.ram, pair(64 * KIB), 0, 1, 96 * KIB, false);
+    requests.io.write(0, file.native, pair(64 * KIB), 0, 1, 96 * KIB, false);
     expect(requests.results(1)).toEqual([-27]); // EFBIG
   }
 });

@@ -26,7 +26,7 @@ function rig() {
   writeFileSync(path, Buffer.alloc(DISK_BYTES, 0x33));
   const ram = GuestRam.create(MAPPING_BYTES);
   const memory = new TestMemory(ram);
-  const io = AsyncIo.open("io_uring", 64);
+  const io = AsyncIo.open("io_uring", ram, 64);
   const async = new AsyncRam(io, ram, memory, QUEUE_SIZE);
   const backend = new GuestDisk(RawDisk.open(path), io, async, { discards: true, detectZeroes: "off" });
   const disk = { size: backend.size, blockSize: backend.blockSize, readOnly: false, serial: "", queues: 1 };
