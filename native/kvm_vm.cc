@@ -37,6 +37,7 @@ Napi::Function KvmVm::Define(Napi::Env env) {
           InstanceMethod<&KvmVm::CreateIrqchip>("createIrqchip"),
           InstanceMethod<&KvmVm::CreatePit2>("createPit2"),
           InstanceMethod<&KvmVm::IrqLine>("irqLine"),
+          InstanceMethod<&KvmVm::PulseIrqLine>("pulseIrqLine"),
           InstanceMethod<&KvmVm::Irqfd>("irqfd"),
           InstanceMethod<&KvmVm::Ioeventfd>("ioeventfd"),
           InstanceMethod<&KvmVm::SetGsiRouting>("setGsiRouting"),
@@ -186,6 +187,21 @@ Napi::Value KvmVm::IrqLine(const Napi::CallbackInfo& info) {
   }
   if (!state_) return Result(info, -EBADF);
   return Result(info, Sys(::ioctl(state_->fd.get(), KVM_IRQ_LINE, &line)));
+}
+
+// pulseIrqLine(gsi): up and down again, which an edge-triggered input takes for
+// one interrupt.
+Napi::Value KvmVm::PulseIrqLine(const Napi::CallbackInfo& info) {
+  kvm_irq_level line = {};
+  if (!ReadUint32(info, 0, &line.irq)) return Result(info, -EINVAL);
+  if (!state_) return Result(info, -EBADF);
+  for (const uint32_t level : {1, 0}) {
+    line.level = level;
+    if (::ioctl(state_->fd.get(), KVM_IRQ_LINE, &line) < 0) {
+      return Result(info, -errno);
+    }
+  }
+  return Result(info, 0);
 }
 
 // irqfd(event, gsi, flags, resample): `resample` is an EventFd where the flags

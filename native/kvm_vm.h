@@ -51,6 +51,7 @@ class KvmVm : public Handle<KvmVm, VmState> {
   Napi::Value CreateIrqchip(const Napi::CallbackInfo& info);
   Napi::Value CreatePit2(const Napi::CallbackInfo& info);
   Napi::Value IrqLine(const Napi::CallbackInfo& info);
+  Napi::Value PulseIrqLine(const Napi::CallbackInfo& info);
   Napi::Value Irqfd(const Napi::CallbackInfo& info);
   Napi::Value Ioeventfd(const Napi::CallbackInfo& info);
   Napi::Value SetGsiRouting(const Napi::CallbackInfo& info);

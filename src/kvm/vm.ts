@@ -172,6 +172,15 @@ export class Vm {
   }
 
   /**
+   * One interrupt at an edge-triggered input. From any thread, which itself delivers it: an irqfd
+   * that ends at an interrupt controller's pin leaves that to a thread of the kernel's.
+   */
+  pulseIrqLine(gsi: number): void {
+    const result = this.#native.pulseIrqLine(gsi);
+    if (result < 0) check(result, "ioctl(KVM_IRQ_LINE)", `pulsing interrupt line ${gsi}`);
+  }
+
+  /**
    * Interrupts the guest whenever the event rings.
    *
    * @param resample rings when the guest has handled a level-triggered interrupt

@@ -9,9 +9,10 @@ import type { BlockBackend } from "../block/backend.ts";
 import { openDrive } from "../block/drive.ts";
 import { Throttle } from "../block/throttle.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
+import { Vm } from "../kvm/vm.ts";
 import { hostClock } from "../machine/clock.ts";
 import type { Host } from "../machine/host.ts";
-import { assembleMicrovm, virtioDevices } from "../machine/microvm.ts";
+import { assembleMicrovm, virtioDevices, virtioPlace } from "../machine/microvm.ts";
 import { unplugged } from "../machine/unplugged.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { Epoll, EventFd } from "../sys/event.ts";
@@ -21,6 +22,7 @@ import type { DeviceReport } from "../virtio/device.ts";
 import { QueueRunner } from "../virtio/queue-runner.ts";
 import { Acknowledgements } from "./acknowledgements.ts";
 import { blocks } from "./blocks.ts";
+import { BusyPoll, LOOKS } from "./busy-poll.ts";
 import { carryOut } from "./drive-orders.ts";
 import { ProgramDisk, type ProgramRequest } from "./program-disk.ts";
 import { attachRegisterPages } from "./register-pages.ts";
@@ -28,6 +30,9 @@ import type { DriveOrder, IoRole, Message, ThreadData } from "./shared.ts";
 
 /** epoll tag of the wake-up event. Doorbells count from 0, and disks follow them. */
 const WAKE = 0xffff_ffff;
+
+/** Times that `BusyPoll` may find something before epoll is asked as well. */
+const MOST_FINDS = 16;
 
 /** @param take the next order that was sent, if one is there */
 export function runIoThread(
@@ -42,7 +47,7 @@ export function runIoThread(
   const ram = GuestRam.attach(data.ram);
   const memory = new GuestMemory(ram, spec.ram);
   const report = (what: DeviceReport) => post({ kind: "report", ...what });
-  const interrupts = data.interrupts.map((token) => EventFd.attach(token));
+  const vm = Vm.attach(data.vm);
   const acknowledged = role.acknowledgements.map((token) => EventFd.attach(token));
   const disks: BlockBackend[] = [];
 
@@ -60,7 +65,7 @@ export function runIoThread(
   const host: Host = {
     ...unplugged,
     clock: hostClock,
-    interrupt: (slot) => ({ pulse: () => interrupts[slot].signal() }),
+    interrupt: (slot) => ({ pulse: () => vm.pulseIrqLine(virtioPlace(slot).irq) }),
     registerPage: attachRegisterPages(data.registerPages),
     acknowledged: (slot) => acknowledged[slot] && { take: () => acknowledged[slot].take() > 0 },
     disk: (index, name) => {
@@ -102,7 +107,10 @@ export function runIoThread(
 
   /** Queues that may have work in them: 1 at a doorbell's tag. */
   const due = new Uint8Array(bells.length);
+  /** Queues whose drivers were asked not to ring. */
+  const silent = new Uint8Array(bells.length);
   const tags = new Uint32Array(bells.length + disks.length + 1);
+  const busyPoll = new BusyPoll();
   const obey = () => {
     for (let order = take(); order !== undefined; order = take()) {
       const { drive } = order;
@@ -124,31 +132,74 @@ export function runIoThread(
 
   function serveUntilParked(): void {
     let sleepMs = 0; // -1: until something rings
+    let served = 0;
+    let finds = 0;
     while (control.running) {
-      const count = epoll.wait(tags, acknowledgements.sleepMs(sleepMs));
-      acknowledgements.afterSleep(count === 0 && sleepMs !== 0);
-      let woken = false;
-      for (let i = 0; i < count; i++) {
-        if (tags[i] === WAKE) woken = true;
-        else if (tags[i] < bells.length) due[tags[i]] = 1;
-        else runners[tags[i] - bells.length].poll();
-      }
-      if (woken) {
-        due.fill(1); // a doorbell that arrived as an exit does not say which queue
-        obey();
+      if (sleepMs !== 0 && finds < MOST_FINDS && busyPoll.worthwhile(served) && found()) {
+        finds++;
+      } else {
+        finds = 0;
+        if (arm()) sleepMs = 0;
+        look(sleepMs);
       }
       let settled = false;
       for (const runner of runners) if (runner.settleEpoch()) settled = true;
       if (settled) control.announceSettled();
       sleepMs = -1;
+      served = 0;
       for (let tag = 0; tag < due.length; tag++) {
         if (due[tag] === 0) continue;
         const { runner, queue } = bells[tag];
         const waitMs = runner.serve(queue);
+        served += runner.served;
+        silent[tag] = 1;
         // One that may go on later is asked after every sleep, whatever ends it.
         due[tag] = waitMs === Number.POSITIVE_INFINITY ? 0 : 1;
         if (due[tag] === 1) sleepMs = sleepMs < 0 ? Math.ceil(waitMs) : Math.min(sleepMs, Math.ceil(waitMs));
       }
     }
+  }
+
+  /** Sleeps until something rings, or looks whether something has. */
+  function look(sleepMs: number): void {
+    const count = epoll.wait(tags, acknowledgements.sleepMs(sleepMs));
+    acknowledgements.afterSleep(count === 0 && sleepMs !== 0);
+    let woken = false;
+    for (let i = 0; i < count; i++) {
+      if (tags[i] === WAKE) woken = true;
+      else if (tags[i] < bells.length) due[tags[i]] = 1;
+      else runners[tags[i] - bells.length].poll();
+    }
+    if (woken) {
+      due.fill(1); // a doorbell that arrived as an exit does not say which queue
+      obey();
+    }
+  }
+
+  /** Looks at the queues whose drivers do not ring. True if one has offered something. */
+  function found(): boolean {
+    for (let i = 0; i < LOOKS; i++) {
+      for (let tag = 0; tag < silent.length; tag++) {
+        if (silent[tag] === 0 || due[tag] === 1 || !bells[tag].runner.hasMore(bells[tag].queue)) continue;
+        due[tag] = 1;
+        busyPoll.looked(true);
+        return true;
+      }
+    }
+    busyPoll.looked(false);
+    return false;
+  }
+
+  /** Asks drivers to ring for what they offer next. True if one has offered something meanwhile. */
+  function arm(): boolean {
+    let offered = false;
+    for (let tag = 0; tag < silent.length; tag++) {
+      if (silent[tag] === 0 || due[tag] === 1) continue;
+      silent[tag] = 0;
+      if (!bells[tag].runner.arm(bells[tag].queue)) continue;
+      due[tag] = 1;
+      offered = true;
+    }
+    return offered;
   }
 }

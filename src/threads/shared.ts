@@ -20,8 +20,6 @@ export interface ThreadData {
   readonly ram: number;
   /** Wakes the io thread. */
   readonly ioWake: number;
-  /** By virtio device: the event that KVM turns into its interrupt. */
-  readonly interrupts: readonly number[];
   /** See register-pages.ts; undefined where KVM has no read-only memory. */
   readonly registerPages: number | undefined;
   readonly role: Role;

@@ -10,6 +10,7 @@ import type { DriveIrq } from "../bus/irq.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { type Clock, hostClock } from "../machine/clock.ts";
 import type { Host } from "../machine/host.ts";
+import { virtioPlace } from "../machine/microvm.ts";
 import type { EventFd } from "../sys/event.ts";
 import type { Blocks } from "./blocks.ts";
 import { type Control, END, PARK } from "./control.ts";
@@ -23,8 +24,6 @@ export interface VcpuWires {
   readonly index: number;
   readonly vm: Vm;
   readonly blocks: Blocks;
-  /** By virtio device. */
-  readonly interrupts: readonly EventFd[];
   /** Wakes the io thread. */
   readonly ioWake: EventFd | undefined;
   readonly registerPage: (slot: number) => Uint32Array | undefined;
@@ -63,7 +62,7 @@ export class VcpuHost implements Host {
   }
 
   interrupt(slot: number): IrqPulse {
-    return { pulse: () => this.#wires.interrupts[slot].signal() };
+    return { pulse: () => this.#wires.vm.pulseIrqLine(virtioPlace(slot).irq) };
   }
 
   notify(_slot: number): Signal {

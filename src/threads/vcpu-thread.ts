@@ -38,7 +38,6 @@ export function runVcpuThread(
     index: role.index,
     vm,
     blocks: shared,
-    interrupts: data.interrupts.map((token) => EventFd.attach(token)),
     ioWake: EventFd.attach(data.ioWake),
     registerPage: attachRegisterPages(data.registerPages),
     post,

@@ -25,6 +25,8 @@ import { type QueueConfig, type QueueCursor, SplitQueue } from "./split-queue.ts
 
 /** Requests served from one queue before the io thread looks at others. */
 const BATCH = 64;
+/** Of a batch, the driver hears after the first request and then after so many, to work while the rest is served. */
+const TELL = 16;
 
 /** Written by the io thread under the device's lock; whoever waits for a reset compares it with the transport's. */
 export const QueueRunnerState = layout("virtio-queue-runner", 1, { epoch: "u32" });
@@ -68,13 +70,18 @@ export class QueueRunner {
     return this.#queues.length;
   }
 
+  /** Requests that the last call of `serve` took. */
+  served = 0;
+
   /**
    * A doorbell rang: serves up to a batch of requests. Returns after how many ms
-   * there may be more, for which no doorbell will ring: 0 asks for `settleEpoch`
-   * and this again, after the others; Infinity means that one will.
+   * there may be more: 0 asks for `settleEpoch` and this again, after the others;
+   * Infinity means that the driver has offered no more. No doorbell will ring for
+   * what it offers next before `arm` asks for it.
    */
   serve(index: number): number {
     const { transport, state } = this.#parts;
+    this.served = 0;
     if (transport.epoch !== state.epoch) return 0;
     try {
       const queue = this.#queues[index] ?? this.#open(index);
@@ -87,6 +94,19 @@ export class QueueRunner {
       this.#giveUp(error);
       return Number.POSITIVE_INFINITY;
     }
+  }
+
+  /** Whether the driver has offered something in a queue: a look that costs next to nothing. */
+  hasMore(index: number): boolean {
+    return this.#queues[index]?.hasMore === true;
+  }
+
+  /**
+   * Asks the driver to ring for what it offers next in a queue that `serve` left. True
+   * if it has offered something meanwhile, for which nothing will ring: serve again.
+   */
+  arm(index: number): boolean {
+    return this.#queues[index]?.armDoorbell() === true;
   }
 
   /** Gives back what the device has finished, and interrupts the driver if it wants to know. */
@@ -168,14 +188,16 @@ export class QueueRunner {
         queue.reload(chain, held[0]);
         held.shift();
       } else if (!queue.pop(chain)) {
-        if (!queue.armDoorbell()) return Number.POSITIVE_INFINITY;
-        queue.silenceDoorbell();
-        continue;
+        return Number.POSITIVE_INFINITY;
       }
+      this.served++;
       const head = chain.head;
       const written = device.serve(index, chain);
       if (written === HOLD) held.unshift(head);
-      else if (written !== PENDING) queue.push(head, written);
+      else if (written !== PENDING) {
+        queue.push(head, written);
+        if (this.served % TELL === 1) this.#interruptIfWanted(queue);
+      }
       // The driver is waiting in a reset: what it has offered no longer counts.
       if (transport.epoch !== state.epoch) break;
     }

@@ -165,7 +165,12 @@ export class SplitQueue {
     if (!this.#eventIndex) Atomics.store(this.#used, FLAGS_U16, USED_F_NO_NOTIFY);
   }
 
-  /** Asks the driver to ring for the next request. True if it has offered one meanwhile: look again. */
+  /** Whether the driver has offered something that was not popped; of any index, right or wrong. */
+  get hasMore(): boolean {
+    return Atomics.load(this.#avail, IDX_U16) !== this.#cursor.nextAvail;
+  }
+
+  /** Asks the driver to ring for the next request. True if it has offered something meanwhile: look again. */
   armDoorbell(): boolean {
     const next = this.#cursor.nextAvail;
     if (this.#eventIndex) {
@@ -173,7 +178,7 @@ export class SplitQueue {
     } else {
       Atomics.store(this.#used, FLAGS_U16, 0);
     }
-    return this.#offered(next) !== 0;
+    return this.hasMore;
   }
 
   /** How many requests wait. @throws {BrokenQueue} if there are more than the ring can hold. */

@@ -34,8 +34,6 @@ export class Board {
   readonly vcpus: readonly Vcpu[];
   /** Wakes the io thread. */
   readonly ioWake: EventFd;
-  /** By virtio device. */
-  readonly interrupts: readonly EventFd[];
   /** By virtio device and queue. */
   readonly doorbells: EventFd[][] = [];
   /** What the guest reads of its virtio devices without an exit. */
@@ -65,11 +63,6 @@ export class Board {
       this.memory = new GuestMemory(this.ram, spec.ram);
       this.vcpus = Array.from({ length: spec.cpus }, (_, id) => this.#keep(this.vm.createVcpu(id)));
       this.ioWake = this.#keep(EventFd.create());
-      this.interrupts = Array.from({ length: virtioDevices(spec) }, (_, slot) => {
-        const event = this.#keep(EventFd.create());
-        this.vm.irqfd(event, virtioPlace(slot).irq);
-        return event;
-      });
       this.registerPages = this.#showRegisters(spec);
       this.counters(); // opens them: once a vCPU runs, its own can no longer be
     } catch (error) {

@@ -15,7 +15,7 @@ import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
 import { addressMap } from "../machine/address-map.ts";
 import type { Plugged } from "../machine/machine.ts";
 import { ramRegions } from "../machine/memory-map.ts";
-import { assembleMicrovm, type Microvm, stateBytes, virtioDevices } from "../machine/microvm.ts";
+import { assembleMicrovm, type Microvm, stateBytes, virtioDevices, virtioPlace } from "../machine/microvm.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import { unplugged } from "../machine/unplugged.ts";
 import { type Blocks, blocks, blocksBytes } from "../threads/blocks.ts";
@@ -111,7 +111,7 @@ export class PowerCycle {
       const host = {
         ...unplugged,
         driveIrq: (gsi: number, level: boolean) => board.vm.irqLine(gsi, level),
-        interrupt: (slot: number) => ({ pulse: () => board.interrupts[slot].signal() }),
+        interrupt: (slot: number) => ({ pulse: () => board.vm.pulseIrqLine(virtioPlace(slot).irq) }),
         registerPage: (slot: number) => board.registerPages && registerPage(board.registerPages, slot),
       };
       this.#microvm = assembleMicrovm(spec, new Arena(state), host, { ports: nobody, memory: nobody });
@@ -257,7 +257,6 @@ export class PowerCycle {
       vm: board.vm.token,
       ram: board.ram.token,
       ioWake: board.ioWake.token,
-      interrupts: board.interrupts.map((event) => event.token),
       registerPages: board.registerPages?.token,
       role,
     });

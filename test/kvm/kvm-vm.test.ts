@@ -181,7 +181,7 @@ const WAIT_FOR_IRQ5 = [
 ];
 const HANDLER = [0xb0, 0x5a, 0xe6, 0x80]; // mov al, 0x5a; out 0x80, al
 
-test.each(["a line", "an event"])("%s interrupts the guest", (how) => {
+test.each(["a line", "a pulse", "an event"])("%s interrupts the guest", (how) => {
   using guest = tinyGuest(WAIT_FOR_IRQ5, { irqchip: true });
   using event = EventFd.create();
   const { vm, memory, cpu } = guest;
@@ -191,6 +191,8 @@ test.each(["a line", "an event"])("%s interrupts the guest", (how) => {
   expect(cpu.exit.io.port).toBe(0x81);
   if (how === "a line") {
     vm.irqLine(5, true);
+  } else if (how === "a pulse") {
+    vm.pulseIrqLine(5);
   } else {
     vm.irqfd(event, 5);
     event.signal();

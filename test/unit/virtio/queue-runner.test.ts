@@ -13,10 +13,14 @@ class Echo implements VirtioDevice {
   readonly deviceId = 42;
   readonly featuresLow = 0;
   readonly featuresHigh = 0;
-  readonly queueSizes = [16, 16];
+  readonly queueSizes: readonly number[];
   readonly log: string[] = [];
   poll: NonNullable<VirtioDevice["poll"]> = () => {};
   onServe = (_queue: number, chain: Chain): number => chain.readableBytes;
+
+  constructor(queueSize = 16) {
+    this.queueSizes = [queueSize, 16];
+  }
 
   readonly configSize = 0;
   readConfig = () => 0;
@@ -36,8 +40,8 @@ class Echo implements VirtioDevice {
 
 const NO_EVENT_IDX = { low: spec.F_EVENT_IDX_LOW, high: 0 };
 
-function rig() {
-  const device = new Echo();
+function rig(queueSize?: number) {
+  const device = new Echo(queueSize);
   const memory = new TestMemory();
   const plugged = new Plugged(device, memory);
   const bringUp = plugged.bringUp.bind(plugged);
@@ -72,16 +76,36 @@ test("the device is told once that the driver is ready", () => {
   expect(device.log).toEqual(["activate"]);
 });
 
-test("one interrupt for a batch", () => {
-  for (const without of [NO_EVENT_IDX, { low: 0, high: 0 }]) {
-    const { plugged, bringUp } = rig();
-    const queue = bringUp(8, without);
-    for (let i = 0; i < 5; i++) queue.add(ONE_BYTE);
-    expect(plugged.runner.serve(0)).toBe(Number.POSITIVE_INFINITY);
-    expect(queue.used().length).toBe(5);
-    expect(plugged.interrupts).toBe(1);
-    expect(plugged.read(spec.INTERRUPT_STATUS)).toBe(spec.INT_USED_BUFFER);
-  }
+test("of a batch the driver hears after the first request, each 16th after it and the last", () => {
+  const { plugged, bringUp, device } = rig(64);
+  const queue = bringUp(64, NO_EVENT_IDX);
+  const heard: number[] = [];
+  let served = 0;
+  device.onServe = () => {
+    heard[served++] = plugged.interrupts;
+    return 0;
+  };
+  for (let i = 0; i < 40; i++) queue.add(ONE_BYTE);
+  expect(plugged.runner.serve(0)).toBe(Number.POSITIVE_INFINITY);
+  expect(plugged.runner.served).toBe(40);
+  expect(queue.used().length).toBe(40);
+  expect(heard.map((count, i) => [i, count]).filter(([i, count]) => count !== heard[i - 1])).toEqual([
+    [0, 0],
+    [1, 1],
+    [17, 2],
+    [33, 3],
+  ]);
+  expect(plugged.interrupts).toBe(4);
+  expect(plugged.read(spec.INTERRUPT_STATUS)).toBe(spec.INT_USED_BUFFER);
+});
+
+test("one interrupt for a batch, if the driver with the event index has not looked meanwhile", () => {
+  const { plugged, bringUp } = rig(64);
+  const queue = bringUp(64);
+  for (let i = 0; i < 40; i++) queue.add(ONE_BYTE);
+  plugged.runner.serve(0);
+  expect(queue.used().length).toBe(40);
+  expect(plugged.interrupts).toBe(1);
 });
 
 test("no interrupt for a driver that is looking anyway", () => {
@@ -94,18 +118,38 @@ test("no interrupt for a driver that is looking anyway", () => {
   expect(plugged.interrupts).toBe(0);
 });
 
-test("a request offered in the last moment, without a doorbell, is served", () => {
+test.each([
+  ["flags", NO_EVENT_IDX],
+  ["the event index", undefined],
+])("a request offered while the doorbell is silent, by %s, is found", (_, without) => {
   const { plugged, bringUp, device } = rig();
-  const queue = bringUp(8, NO_EVENT_IDX);
+  const { runner } = plugged;
+  const queue = bringUp(8, without);
   let late = 3;
   device.onServe = () => {
-    if (late-- > 0) queue.add(ONE_BYTE); // while the doorbell is silent
+    if (late-- > 0) queue.add(ONE_BYTE);
     return 0;
   };
   queue.add(ONE_BYTE);
-  plugged.runner.serve(0);
+  runner.serve(0);
   expect(queue.used().length).toBe(4);
-  expect(queue.noNotify).toBe(false);
+  const silent = () => (without === NO_EVENT_IDX ? queue.noNotify : queue.availEvent !== queue.availIndex);
+  expect(silent()).toBe(true);
+  expect(runner.hasMore(0)).toBe(false);
+
+  queue.add(ONE_BYTE);
+  expect(runner.hasMore(0)).toBe(true);
+  expect(runner.arm(0)).toBe(true); // nothing rings for it: it has to be served
+  runner.serve(0);
+  expect(queue.used().length).toBe(1);
+  expect(runner.arm(0)).toBe(false);
+  expect(silent()).toBe(false);
+});
+
+test("a queue that is not open has nothing more, and cannot be armed", () => {
+  const { plugged } = rig();
+  expect(plugged.runner.hasMore(0)).toBe(false);
+  expect(plugged.runner.arm(0)).toBe(false);
 });
 
 test("a driver that never stops offering does not keep the io thread from other queues", () => {
@@ -116,9 +160,11 @@ test("a driver that never stops offering does not keep the io thread from other 
     return 0;
   };
   queue.add(ONE_BYTE);
-  expect(plugged.runner.serve(0)).toBe(0);
-  expect(plugged.runner.serve(0)).toBe(0);
-  expect(plugged.interrupts).toBe(2);
+  for (const batches of [1, 2]) {
+    expect(plugged.runner.serve(0)).toBe(0);
+    expect(plugged.runner.served).toBe(64);
+    expect(plugged.interrupts).toBe(5 * batches);
+  }
 });
 
 test("the io thread stops in the middle of a batch when the driver resets the device", () => {
@@ -132,7 +178,7 @@ test("the io thread stops in the middle of a batch when the driver resets the de
   for (let i = 0; i < 5; i++) queue.add(ONE_BYTE);
   expect(plugged.runner.serve(0)).toBe(0);
   expect(served).toBe(2);
-  expect(plugged.interrupts).toBe(0); // the reset device stays quiet
+  expect(plugged.interrupts).toBe(1); // for the first request; the reset device stays quiet
   expect(plugged.runner.serve(0)).toBe(0); // nothing before the epoch is settled
   expect(plugged.runner.settleEpoch()).toBe(true);
   expect(plugged.runner.serve(0)).toBe(Number.POSITIVE_INFINITY);
