@@ -25,8 +25,11 @@ import { type QueueConfig, type QueueCursor, SplitQueue } from "./split-queue.ts
 
 /** Requests served from one queue before the io thread looks at others. */
 const BATCH = 64;
-/** Of a batch, the driver hears after the first request and then after so many, to work while the rest is served. */
-const TELL = 16;
+/**
+ * The back end gets to work after so many requests are begun, while the next ones are. Of what is given back in a
+ * turn, the driver hears after the first and then after so many, and works meanwhile too.
+ */
+const SLICE = 16;
 
 /** Written by the io thread under the device's lock; whoever waits for a reset compares it with the transport's. */
 export const QueueRunnerState = layout("virtio-queue-runner", 1, { epoch: "u32" });
@@ -53,6 +56,8 @@ export class QueueRunner {
   /** By queue: heads of requests that are to be served again, first ones first. */
   readonly #held: number[][];
   readonly #complete: Complete;
+  /** Requests given back since the last turn began. */
+  #given = 0;
   #active = false;
 
   constructor(parts: QueueRunnerParts) {
@@ -62,7 +67,7 @@ export class QueueRunner {
     this.#held = parts.configs.map(() => []);
     this.#complete = (index, head, written) => {
       if (written === HOLD) this.#held[index].push(head);
-      else this.#queues[index]?.push(head, written);
+      else this.#giveBack(this.#queues[index], head, written);
     };
   }
 
@@ -82,12 +87,13 @@ export class QueueRunner {
   serve(index: number): number {
     const { transport, state } = this.#parts;
     this.served = 0;
+    this.#given = 0;
     if (transport.epoch !== state.epoch) return 0;
     try {
       const queue = this.#queues[index] ?? this.#open(index);
       if (queue === undefined) return Number.POSITIVE_INFINITY;
       const more = this.#serveBatch(queue, index);
-      this.poll();
+      this.#finish();
       return more;
     } catch (error) {
       if (!(error instanceof BrokenQueue)) throw error;
@@ -111,6 +117,11 @@ export class QueueRunner {
 
   /** Gives back what the device has finished, and interrupts the driver if it wants to know. */
   poll(): void {
+    this.#given = 0;
+    this.#finish();
+  }
+
+  #finish(): void {
     if (!this.#active) return;
     this.#parts.device.poll?.(this.#complete);
     for (const queue of this.#queues) if (queue !== undefined) this.#interruptIfWanted(queue);
@@ -180,6 +191,7 @@ export class QueueRunner {
     const { device, transport, state } = this.#parts;
     const chain = this.#chain;
     const held = this.#held[index];
+    let begun = 0;
     queue.silenceDoorbell();
     for (let left = BATCH; left > 0; left--) {
       const wait = device.waitMs ?? 0;
@@ -194,14 +206,18 @@ export class QueueRunner {
       const head = chain.head;
       const written = device.serve(index, chain);
       if (written === HOLD) held.unshift(head);
-      else if (written !== PENDING) {
-        queue.push(head, written);
-        if (this.served % TELL === 1) this.#interruptIfWanted(queue);
-      }
+      else if (written !== PENDING) this.#giveBack(queue, head, written);
+      else if (++begun % SLICE === 0) this.#finish();
       // The driver is waiting in a reset: what it has offered no longer counts.
       if (transport.epoch !== state.epoch) break;
     }
     return 0;
+  }
+
+  #giveBack(queue: SplitQueue | undefined, head: number, written: number): void {
+    if (queue === undefined) return;
+    queue.push(head, written);
+    if (this.#given++ % SLICE === 0) this.#interruptIfWanted(queue);
   }
 
   #interruptIfWanted(queue: SplitQueue): void {
