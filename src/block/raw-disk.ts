@@ -8,6 +8,7 @@
 import { HostFile } from "../sys/file.ts";
 import { EIO, EOPNOTSUPP } from "./backend.ts";
 import type { DiskImage } from "./image.ts";
+import { ImageError } from "./image-error.ts";
 import { BufferMemory, bytesOf, clear, type IoMemory } from "./io-memory.ts";
 import { IovCursor } from "./iov-cursor.ts";
 
@@ -109,10 +110,18 @@ export class RawDisk implements DiskImage {
     return 0;
   }
 
-  /** Gives the disk another size, in bytes. @throws {SystemError} */
+  /**
+   * Gives the disk another size, in bytes. A block device has the size that it has: here
+   * is only noted that it is another one now.
+   * @throws {SystemError | ImageError}
+   */
   resize(size: number): void {
     if (!this.file.isBlockDevice) this.file.truncate(size);
-    this.#fileSize = this.file.size;
+    const now = this.file.size;
+    if (this.file.isBlockDevice && now !== size) {
+      throw new ImageError(this.path, `a device of ${now} bytes cannot be made ${size} bytes long`);
+    }
+    this.#fileSize = now;
   }
 
   close(): void {

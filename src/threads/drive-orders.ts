@@ -29,7 +29,10 @@ export function carryOut(
       return {
         kind: "answer",
         id,
-        failure: { code: "EIMAGE", message: "the program's own disk is no image" },
+        failure: {
+          code: "EIMAGE",
+          message: "only a disk in an image can be changed, not one of the program's own or of a server",
+        },
       };
     }
     disk.drain();

@@ -108,6 +108,10 @@ function setSize(image: OpenedImage, size: number, preallocation: Preallocation)
   } else if (image instanceof RemoteDisk) {
     throw new ImgError("Image format driver does not support resize");
   } else {
+    if (image.file.isBlockDevice) {
+      if (size !== image.size) throw new ImgError("Cannot resize device files");
+      return;
+    }
     if (preallocation === "metadata") throw new ImgError("Unsupported preallocation mode: metadata");
     lengthenRaw(image.file, size, preallocation);
   }
