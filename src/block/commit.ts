@@ -22,6 +22,8 @@ export interface CommitOptions {
   readonly base?: DiskImage;
   /** True: the image keeps what it holds. So it does with a base further down: it could not do without. */
   readonly keep?: boolean;
+  /** As `copyDisk` takes it. */
+  readonly rate?: number | undefined;
   /** Is told how many bytes of the disk are done. */
   readonly progress?: (done: number) => void;
 }
@@ -34,12 +36,16 @@ export interface CommitOptions {
  * @throws {SystemError}
  */
 export function commitImage(image: Qcow2Image, options: CommitOptions = {}): void {
-  const { base = image.backing, progress } = options;
+  const { base = image.backing, rate, progress } = options;
   if (base === undefined) throw new ImageError(image.path, "Image does not have a backing file");
   if (!isBelow(image, base)) throw new ImageError(image.path, `${base.path} is not below it`);
   if (base.readOnly) throw new ImageError(base.path, "it is open for reading only");
   if (base.size < image.size) lengthen(base, image.size);
-  copyDisk(image, base, { above: base, ...(progress !== undefined && { progress }) });
+  copyDisk(image, base, {
+    above: base,
+    ...(rate !== undefined && { rate }),
+    ...(progress !== undefined && { progress }),
+  });
   check(base.flush(), "fdatasync", `flushing ${base.path}`);
   if (options.keep !== true && base === image.backing) emptyQcow2(image);
 }

@@ -3,8 +3,9 @@
  * caller writes the last.
  *
  * What lies in a file as it is gets read ahead, in a thread of the host, also from
- * the page cache: copying from there is half of the work. The rest (compressed clusters,
- * formats that do not say where) is read when its turn comes.
+ * the page cache: copying from there is half of the work. A disk behind a network is told what
+ * comes next. The rest (compressed clusters, formats that do not say where) is read when its turn
+ * comes.
  */
 import { AsyncIo } from "../sys/async-io.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
@@ -19,8 +20,16 @@ export interface Piece {
   readonly place: Place | undefined;
 }
 
+/** Where pieces are read from. */
+export interface PieceReader {
+  /** Fills bytes from a place of the disk. @throws {SystemError | ImageError} */
+  read(bytes: Buffer, at: number): void;
+  /** As DiskImage.prefetch. */
+  prefetch(at: number, length: number): void;
+}
+
 export class CopySource implements Disposable {
-  readonly #read: (bytes: Buffer, at: number) => void;
+  readonly #reader: PieceReader;
   readonly #most: number;
   readonly #io: AsyncIo;
   /** Two buffers: what the caller has, and what is being read. Private memory gets huge pages on most hosts. */
@@ -30,9 +39,9 @@ export class CopySource implements Disposable {
   /** What is being read into the buffer whose turn is next. */
   #ahead: Piece | undefined;
 
-  /** @param read fills bytes from a place of the disk; @param most bytes of a piece, a multiple of 4096 */
-  constructor(read: (bytes: Buffer, at: number) => void, most: number) {
-    this.#read = read;
+  /** @param most bytes of a piece, a multiple of 4096 */
+  constructor(reader: PieceReader, most: number) {
+    this.#reader = reader;
     this.#most = most;
     this.#ram = GuestRam.create(2 * most, { backing: "anonymous" });
     this.#io = AsyncIo.open("threads", this.#ram, 1, { eager: false });
@@ -41,7 +50,8 @@ export class CopySource implements Disposable {
 
   /** Begins to read the piece that `read` is asked for next, if that can be. */
   prepare(piece: Piece): void {
-    const { place, length } = piece;
+    const { place, start, length } = piece;
+    if (place?.file === undefined) this.#reader.prefetch(start, length);
     const pair = Float64Array.of((1 - this.#turn) * this.#most, length);
     const handle = place?.file?.transferHandle(pair, 0, 1, place.offset);
     if (place === undefined || handle === undefined) return;
@@ -57,7 +67,7 @@ export class CopySource implements Disposable {
     this.#turn = 1 - this.#turn;
     const bytes = this.#buffers[this.#turn].subarray(0, piece.length);
     // What failed, or is not all there, is for the image to judge: the end of a file, or lost data.
-    if (ahead !== piece || got < piece.length) this.#read(bytes, piece.start);
+    if (ahead !== piece || got < piece.length) this.#reader.read(bytes, piece.start);
     return bytes;
   }
 

@@ -10,6 +10,7 @@ import { type BlockStatus, blockStatus, layerStatus, statusFrom } from "./block-
 import { CopySource, type Piece } from "./copy-source.ts";
 import { type DiskImage, readDisk, writeDisk } from "./image.ts";
 import { ImageError } from "./image-error.ts";
+import { Pace } from "./pace.ts";
 import { Qcow2Image } from "./qcow2/image.ts";
 
 /** Bytes moved at once; no cluster is larger. */
@@ -39,6 +40,8 @@ export interface CopyOptions {
    * first such sector ends the copy.
    */
   readonly unreadable?: (offset: number, error: Error) => void;
+  /** Bytes of data a second that are copied at most. */
+  readonly rate?: number;
   /** Is told how many bytes are done. */
   readonly progress?: (done: number) => void;
 }
@@ -64,6 +67,7 @@ class Copy {
   readonly #buffer = Buffer.alloc(CHUNK);
   /** The last that was asked for. */
   #status: BlockStatus | undefined;
+  readonly #pace: Pace | undefined;
 
   constructor(source: DiskImage, target: DiskImage, options: CopyOptions) {
     this.#source = source;
@@ -76,9 +80,11 @@ class Copy {
     // A part of a cluster costs as much as all of it, and more where the rest has to be cleared.
     const unit = target instanceof Qcow2Image ? target.metadata.geometry.unitSize : 512;
     this.#granule = Math.min(CHUNK, Math.max(unit, options.sparse ?? 4096));
+    this.#pace = options.rate === undefined ? undefined : new Pace(options.rate);
   }
 
   run(): void {
+    using _ = this.#pace;
     const { compressed, progress } = this.#options;
     if (!compressed) {
       this.#copyExtents();
@@ -93,13 +99,16 @@ class Copy {
   /** The next piece is read while one is written. */
   #copyExtents(): void {
     const { progress } = this.#options;
-    using source = new CopySource((bytes, at) => this.#read(bytes, at), CHUNK);
+    const read = (bytes: Buffer, at: number) => this.#read(bytes, at);
+    const prefetch = (at: number, length: number) => this.#source.prefetch?.(at, length);
+    using source = new CopySource({ read, prefetch }, CHUNK);
     let next: Piece | undefined;
     for (let piece = this.#nextPiece(this.#start); piece !== undefined; piece = next) {
       const bytes = source.read(piece);
       next = this.#nextPiece(piece.start + piece.length);
       if (next !== undefined) source.prepare(next);
       this.#write(piece.start, bytes);
+      this.#pace?.moved(bytes.length);
       progress?.(piece.start + piece.length - this.#start);
     }
     progress?.(this.#end - this.#start);
@@ -206,6 +215,7 @@ class Copy {
     this.#read(bytes.subarray(0, length), at);
     if (this.#options.sparse !== 0 && isZero(bytes)) this.#zeros(at, length);
     else target.writeCompressed(bytes, start);
+    this.#pace?.moved(length);
     return at + length;
   }
 }

@@ -32,6 +32,8 @@ export interface DiskImage {
   flush(): number;
   discard(offset: number, length: number): number;
   writeZeroes(offset: number, length: number, mayUnmap: boolean): number;
+  /** A hint: this is read next, in one piece. A disk behind a network begins to fetch it. */
+  prefetch?(offset: number, length: number): void;
   /** The file whose flush is all that `flush` would do now. Undefined: there is more to it. */
   fileToFlush?(): HostFile | undefined;
   /** For transfers that are only begun when `writev` returns: `settle` waits for them. Called where their order matters. */

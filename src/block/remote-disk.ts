@@ -3,7 +3,7 @@
  * the connection, and the caller sleeps until it has answered.
  *
  * One request is under way at a time, of at most CALL_BYTES, which pass through
- * memory that both threads see. The thread (remote-thread.ts) knows NBD; the
+ * memory that both threads see, and beside it what `prefetch` was told of. The thread (remote-thread.ts) knows NBD; the
  * rest of the library sees a raw image.
  */
 import { SHARE_ENV, Worker } from "node:worker_threads";
@@ -35,9 +35,9 @@ export class CallMemory {
 
 const HEADER_BYTES = 64;
 
-/** What the thread is asked. Data goes into, or comes from, the shared memory. */
+/** What the thread is asked. Data goes into, or comes from, the shared memory. All but "prefetch" is answered. */
 export interface RemoteCall {
-  readonly kind: "read" | "write" | "flush" | "discard" | "writeZeroes" | "extentAt" | "close";
+  readonly kind: "prefetch" | "read" | "write" | "flush" | "discard" | "writeZeroes" | "extentAt" | "close";
   readonly offset: number;
   readonly length: number;
   readonly mayUnmap: boolean;
@@ -123,6 +123,12 @@ export class RemoteDisk implements DiskImage {
     });
     const result = dsync && done >= 0 ? this.flush() : 0;
     return result < 0 ? result : done;
+  }
+
+  prefetch(offset: number, length: number): void {
+    if (this.#closed || length > CALL_BYTES) return;
+    const call: RemoteCall = { kind: "prefetch", offset, length, mayUnmap: false };
+    this.#worker.postMessage(call);
   }
 
   flush(): number {

@@ -25,6 +25,8 @@ const port = parentPort;
 const { buffer, name }: RemoteStart = workerData;
 const memory = new CallMemory(buffer);
 const { answer, numbers, data } = memory;
+/** What is read before it is asked for. */
+let ahead: { offset: number; bytes: Uint8Array; done: Promise<boolean> } | undefined;
 
 process.once("exit", () => answer.end(EIO));
 
@@ -40,6 +42,10 @@ async function start(): Promise<void> {
   numbers[BLOCK_SIZE] = blockSize;
   numbers[READ_ONLY] = readOnly ? 1 : 0;
   port.on("message", (call: RemoteCall) => {
+    if (call.kind === "prefetch") {
+      prefetch(disk, call);
+      return;
+    }
     perform(disk, call).then(
       () => answer.give(0),
       (error: unknown) => answer.give(errnoOf(error)),
@@ -48,9 +54,31 @@ async function start(): Promise<void> {
   answer.give(0);
 }
 
+function prefetch(disk: NbdDisk, { offset, length }: RemoteCall): void {
+  const bytes = new Uint8Array(length);
+  const done = disk.read(offset, [bytes]).then(
+    () => true,
+    () => false, // whoever asks for it hears of it
+  );
+  ahead = { offset, bytes, done };
+}
+
+/** Answers a read from what was fetched before. False if that was something else. */
+async function takeAhead(offset: number, length: number): Promise<boolean> {
+  const fetched = ahead;
+  ahead = undefined;
+  if (fetched?.offset !== offset || fetched.bytes.length !== length || !(await fetched.done)) return false;
+  data.set(fetched.bytes);
+  return true;
+}
+
 async function perform(disk: NbdDisk, { kind, offset, length, mayUnmap }: RemoteCall): Promise<void> {
+  if (kind !== "read" && kind !== "extentAt") ahead = undefined; // it may be another disk now
   switch (kind) {
+    case "prefetch":
+      return;
     case "read":
+      if (await takeAhead(offset, length)) return;
       return disk.read(offset, [data.subarray(0, length)]);
     case "write":
       return disk.write(offset, [data.subarray(0, length)]);

@@ -66,10 +66,8 @@ const COMMANDS: readonly Command[] = [
     name: "version",
     help: "prints the version",
     run: async () => {
-      const { readFile } = await import("node:fs/promises");
-      const text = await readFile(new URL("../../package.json", import.meta.url), "utf8");
-      const { version }: { version: string } = JSON.parse(text);
-      process.stdout.write(`vmexit ${version}\n`);
+      const { packageVersion } = await import("./version.ts");
+      process.stdout.write(`vmexit ${packageVersion()}\n`);
       return 0;
     },
   },

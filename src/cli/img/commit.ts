@@ -25,6 +25,7 @@ import { PROGRESS, Progress } from "./progress.ts";
 interface CommitDraft extends FileOptions {
   base: string | undefined;
   keep: boolean;
+  rate: number | undefined;
   progress: boolean;
 }
 
@@ -60,7 +61,13 @@ export const commit: ImgCommand = {
   help: "writes what an image holds to its backing file, and empties the image",
   options: OPTIONS,
   run: (argv, output) => {
-    const draft: CommitDraft = { ...fileOptions(), base: undefined, keep: false, progress: false };
+    const draft: CommitDraft = {
+      ...fileOptions(),
+      base: undefined,
+      keep: false,
+      rate: undefined,
+      progress: false,
+    };
     commitFile(oneFile(parseOptions(argv, OPTIONS, draft)), draft, output);
     return 0;
   },
@@ -80,7 +87,12 @@ function commitFile(path: string, draft: CommitDraft, { stdout, stderr }: ImgOut
   }
   const progress = new Progress(draft.progress && !draft.quiet ? stdout : undefined);
   try {
-    commitImage(image, { base, keep: draft.keep, progress: (done) => progress.show(done / image.size) });
+    commitImage(image, {
+      base,
+      keep: draft.keep,
+      rate: draft.rate,
+      progress: (done) => progress.show(done / image.size),
+    });
   } catch (error) {
     throw new ImgError(`Could not commit '${path}': ${whyNotOpened(path, error)}`);
   }

@@ -51,6 +51,7 @@ interface ConvertDraft extends FileOptions {
   offload: boolean;
   salvage: boolean;
   bitmaps: boolean;
+  rate: number | undefined;
   skipBrokenBitmaps: boolean;
   snapshot: string | undefined;
 }
@@ -216,6 +217,7 @@ export const convert: ImgCommand = {
       offload: false,
       salvage: false,
       bitmaps: false,
+      rate: undefined,
       skipBrokenBitmaps: false,
       snapshot: undefined,
     };
@@ -321,6 +323,7 @@ function convertTo(
             );
           },
         }),
+        ...(draft.rate !== undefined && { rate: draft.rate }),
         progress: (done) => progress.show((from + done) / total),
       });
       base += source.size;

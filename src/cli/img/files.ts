@@ -90,14 +90,12 @@ export function cacheOption(letter: string, kind: string, status = 1): Option<un
 }
 
 /** A limit of 0 is none. */
-export const RATE_LIMIT: Option<unknown> = {
+export const RATE_LIMIT: Option<{ rate: number | undefined }> = {
   names: ["r"],
   argument: "RATE",
-  help: "is not there: 0 (no limit) is all that is accepted",
-  set: (_target, value) => {
-    if (parseSize(value, "rate limit") !== 0) {
-      throw new ImgError("This version has no rate limit (-r); `ionice` or a control group can slow it down");
-    }
+  help: "bytes of data a second that are copied at most, as in 20M",
+  set: (draft, value) => {
+    draft.rate = parseSize(value, "rate limit") || undefined;
   },
 };
 

@@ -7,6 +7,7 @@ import { ImageError } from "../../block/image-error.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { AddonError } from "../../sys/native.ts";
 import { didYouMean } from "../key-values.ts";
+import { packageVersion } from "../version.ts";
 import { check } from "./check.ts";
 import { type ImgCommand, ImgError } from "./command.ts";
 import { commit } from "./commit.ts";
@@ -65,6 +66,10 @@ export function imgCommand(
       stdout.write(help());
       return 0;
     }
+    if (isVersion(word)) {
+      stdout.write(`vmexit img version ${packageVersion()}\n`);
+      return 0;
+    }
     const command = COMMANDS.find(({ name }) => name === word);
     if (command === undefined) throw unknown(word);
     if (asksForHelp(rest)) {
@@ -92,6 +97,10 @@ function isHelp(word: string): boolean {
   return /^(-h|--?help)$/.test(word);
 }
 
+function isVersion(word: string): boolean {
+  return /^(-V|--?version)$/.test(word);
+}
+
 /** Not where the word is somebody's value. */
 function asksForHelp(words: readonly string[]): boolean {
   return words.length === 1 && isHelp(words[0]);
@@ -109,7 +118,7 @@ function help(): string {
   const lines = COMMANDS.map(({ name, help }) => `  ${name.padEnd(8)} ${help}\n`).join("");
   return `Usage: vmexit img COMMAND [OPTION]… FILE…
 
-Disk images, raw and qcow2, with qemu-img's options and output.
+Disk images with qemu-img's options and output: raw and qcow2; VMDK, VHD, VHDX and VDI to be read.
 
 Commands:
 ${lines}

@@ -108,3 +108,21 @@ test("an image that somebody uses is not overwritten", () => {
   expect(() => createImage(path, { format: "raw", size: 512 })).toThrow(/another program is using it/);
   expect(image instanceof Qcow2Image && checkQcow2(image).corruptions).toBe(0);
 });
+
+test("a copy keeps to its rate, and holes cost nothing", () => {
+  const size = 64 * 2 ** 20;
+  const [from, to] = ["paced.raw", "paced.qcow2"].map((name) => join(folder, name));
+  createImage(from, { format: "raw", size });
+  createImage(to, { format: "qcow2", size });
+  using source = openImage(from, { format: "raw" });
+  const data = Buffer.alloc(4 * 2 ** 20, 7);
+  writeDisk(source, data, 32 * 2 ** 20);
+  using target = openImage(to, { format: "qcow2" });
+  const start = performance.now();
+  copyDisk(source, target, { rate: 16 * 2 ** 20 });
+  // Never sooner: 4 MiB at 16 MiB/s. All 64 MiB would be 4 s.
+  expect(performance.now() - start).toBeGreaterThanOrEqual(245);
+  const copied = Buffer.alloc(data.length);
+  readDisk(target, copied, 32 * 2 ** 20);
+  expect(copied.equals(data)).toBe(true);
+});

@@ -130,8 +130,8 @@ test.each([
   ["commit --image-opts x", /--image-opts is not there/],
   ["rebase --object x y", /--object is not there/],
   ["convert --target-image-opts -n base.qcow2 x", /--target-image-opts is not there.*-O/],
-  ["convert -r 1M base.qcow2 x", /no rate limit/],
-  ["commit -r 1M over.qcow2", /no rate limit/],
+  ["convert -r fast base.qcow2 x", /rate limit/],
+  ["commit -r -1 over.qcow2", /rate limit/],
   ["convert --bitmaps -O qcow2 bitmaps.qcow2 x", /bitmaps\.qcow2 has dirty bitmaps.*without --bitmaps/],
   ["create -f qcow2 -o encryption=on x 1M", /cannot encrypt/],
   ["create -f qcow2 -o encrypt.format=luks x 1M", /cannot encrypt/],
@@ -152,4 +152,11 @@ test("what a disk with subclusters is given by resize --preallocation reads as z
   run("resize --preallocation=metadata f.qcow2 4M");
   qemuIo(join(vmexit, "f.qcow2"), ["read -P 1 0 64k", "read -P 0 64k 4032k"]);
   expect(theirs(vmexit, ["check", "f.qcow2"]).status).toBe(0);
+});
+
+test("--version says which vmexit this is", () => {
+  const { version }: { version: string } = JSON.parse(readFileSync("package.json", "utf8"));
+  for (const word of ["--version", "-V"]) {
+    expect(ours(pair.vmexit, [word])).toMatchObject({ stdout: `qemu-img version ${version}\n`, status: 0 });
+  }
 });

@@ -1,0 +1,31 @@
+/** Holds a copy to a rate: whoever shares the disk has something of it too. */
+import { Epoll } from "../sys/event.ts";
+
+/** The longest sleep at a time, ms. */
+const NAP = 1000;
+
+export class Pace {
+  readonly #rate: number;
+  readonly #nothing = new Epoll();
+  readonly #tags = new Uint32Array(1);
+  readonly #since = performance.now();
+  #moved = 0;
+
+  /** @param rate bytes a second, above 0 */
+  constructor(rate: number) {
+    this.#rate = rate;
+  }
+
+  /** `bytes` more have been moved: sleeps until that many may have been. */
+  moved(bytes: number): void {
+    this.#moved += bytes;
+    const until = this.#since + (this.#moved / this.#rate) * 1000;
+    for (let rest = until - performance.now(); rest > 0; rest = until - performance.now()) {
+      this.#nothing.wait(this.#tags, Math.ceil(Math.min(rest, NAP)));
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#nothing.close();
+  }
+}
