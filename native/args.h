@@ -15,7 +15,6 @@
 #include <napi.h>
 
 #include <cerrno>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -36,9 +35,13 @@ inline int64_t Sys(int64_t result) { return result < 0 ? -errno : result; }
 
 // Converts a number without undefined behaviour, whatever it is.
 inline bool ToInteger(double number, uint64_t max, uint64_t* out) {
-  if (!(number >= 0 && number <= static_cast<double>(max))) return false;
-  if (number != std::floor(number)) return false;
-  *out = static_cast<uint64_t>(number);
+  if (!(number >= 0 && number <= static_cast<double>(kMaxInteger))) {
+    return false;
+  }
+  const auto integer = static_cast<int64_t>(number);
+  if (static_cast<double>(integer) != number) return false;
+  if (static_cast<uint64_t>(integer) > max) return false;
+  *out = static_cast<uint64_t>(integer);
   return true;
 }
 

@@ -76,7 +76,9 @@ export class GuestMemory {
   getUint64(offset: number): number {
     const data = this.#data[chunkOf(offset)];
     const at = placeIn(offset);
-    return data.getUint32(at, true) + data.getUint32(at + 4, true) * 2 ** 32;
+    const low = data.getUint32(at, true);
+    const high = data.getUint32(at + 4, true);
+    return high === 0 ? low : low + high * 2 ** 32; // integers are cheaper, and most values are small
   }
 
   setUint8(offset: number, value: number): void {
