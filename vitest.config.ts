@@ -3,6 +3,13 @@ import { defineConfig } from "vitest/config";
 /** Tests of the built package load it as a program does: by Node, not by the test runner's transform. */
 const server = { deps: { external: [/\/dist\//] } };
 
+// scripts/sanitize: the processes that tests run in begin with the sanitizers' libraries. The test runner does
+// not, nor does what tests start: many a program never ends with them.
+const { VMEXIT_PRELOAD } = process.env;
+if (VMEXIT_PRELOAD !== undefined) process.env.LD_PRELOAD = VMEXIT_PRELOAD;
+const execArgv =
+  VMEXIT_PRELOAD === undefined ? [] : ["--import", "data:text/javascript,delete process.env.LD_PRELOAD"];
+
 /**
  * Three tiers, by what they need: unit (nothing), kvm (any /dev/kvm), guest
  * (hardware KVM, or the lab). scripts/test.mjs decides where each one runs.
@@ -10,10 +17,11 @@ const server = { deps: { external: [/\/dist\//] } };
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/architecture.test.ts"] } },
+      { test: { name: "unit", execArgv, include: ["test/unit/**/*.test.ts", "test/architecture.test.ts"] } },
       {
         test: {
           name: "kvm",
+          execArgv,
           include: ["test/kvm/**/*.test.ts"],
           testTimeout: 60_000,
           fileParallelism: false,
