@@ -40,6 +40,9 @@ void Release(uint32_t* word, uint32_t value) {
   __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 
+// Bytes of one transfer without a vector; the kernel moves no more at once.
+constexpr size_t kMaxLength = size_t{1} << 30;
+
 class UringEngine : public AsyncEngine {
  public:
   UringEngine(Fd ring, Mapping rings, Mapping entries,
@@ -157,13 +160,20 @@ class UringEngine : public AsyncEngine {
       return;
     }
     const bool write = request.kind == AsyncRequest::Kind::kWrite;
-    entry->opcode = write ? IORING_OP_WRITEV : IORING_OP_READV;
     entry->off = request.offset;
-    entry->addr =
-        reinterpret_cast<uint64_t>(request.parts.data() + request.next);
-    entry->len = static_cast<uint32_t>(
-        std::min(request.parts.size() - request.next, kMaxParts));
     entry->rw_flags = request.dsync ? RWF_DSYNC : 0;
+    const iovec* const parts = request.parts.data() + request.next;
+    const size_t count = request.parts.size() - request.next;
+    if (count == 1 && parts->iov_len <= kMaxLength) {
+      // Most are, and the kernel has no vector to copy.
+      entry->opcode = write ? IORING_OP_WRITE : IORING_OP_READ;
+      entry->addr = reinterpret_cast<uint64_t>(parts->iov_base);
+      entry->len = static_cast<uint32_t>(parts->iov_len);
+      return;
+    }
+    entry->opcode = write ? IORING_OP_WRITEV : IORING_OP_READV;
+    entry->addr = reinterpret_cast<uint64_t>(parts);
+    entry->len = static_cast<uint32_t>(std::min(count, kMaxParts));
   }
 
   // Notes what the kernel says of a request. False if it has to go on.
