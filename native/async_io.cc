@@ -45,11 +45,9 @@ void AsyncState::Looked(bool found) {
   pausing_ = pause_;
 }
 
-uint32_t AsyncState::AddFile(const std::shared_ptr<FileState>& file) {
-  const auto found = std::find(files_.begin(), files_.end(), file);
-  const auto number = static_cast<uint32_t>(found - files_.begin());
-  if (found == files_.end()) files_.push_back(file);
-  return number;
+uint32_t AsyncState::AddFile(std::shared_ptr<FileState> file) {
+  files_.push_back(std::move(file));
+  return static_cast<uint32_t>(files_.size() - 1);
 }
 
 const FileState* AsyncState::File(uint32_t number) const {
@@ -113,8 +111,8 @@ Napi::Value AsyncIo::Create(const Napi::CallbackInfo& info) {
   return Result(info, 0);
 }
 
-// addFile(file): the number by which requests name it, the same each time. It
-// stays open until this closes.
+// addFile(file): a number by which requests name it. It stays open until this
+// closes.
 Napi::Value AsyncIo::AddFile(const Napi::CallbackInfo& info) {
   FileIo* const file = ReadObject<FileIo>(info, 0);
   if (file == nullptr) return Result(info, -EINVAL);

@@ -40,8 +40,8 @@ class AsyncState {
   size_t under_way = 0;
 
   const Mapping& memory() const { return ram_->mapping; }
-  // The number by which requests name a file.
-  uint32_t AddFile(const std::shared_ptr<FileState>& file);
+  // A number by which requests name a file.
+  uint32_t AddFile(std::shared_ptr<FileState> file);
   // Null if no file has the number.
   const FileState* File(uint32_t number) const;
 

@@ -43,7 +43,7 @@ export function commitImage(image: Qcow2Image, options: CommitOptions = {}): voi
   if (base.size < image.size) lengthen(base, image.size);
   copyDisk(image, base, {
     above: base,
-    ...(rate !== undefined && { rate }),
+    rate,
     ...(progress !== undefined && { progress }),
   });
   check(base.flush(), "fdatasync", `flushing ${base.path}`);

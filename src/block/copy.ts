@@ -41,7 +41,7 @@ export interface CopyOptions {
    */
   readonly unreadable?: (offset: number, error: Error) => void;
   /** Bytes of data a second that are copied at most. */
-  readonly rate?: number;
+  readonly rate?: number | undefined;
   /** Is told how many bytes are done. */
   readonly progress?: (done: number) => void;
 }

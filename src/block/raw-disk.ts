@@ -116,12 +116,12 @@ export class RawDisk implements DiskImage {
    * @throws {SystemError | ImageError}
    */
   resize(size: number): void {
-    if (!this.file.isBlockDevice) this.file.truncate(size);
-    const now = this.file.size;
-    if (this.file.isBlockDevice && now !== size) {
-      throw new ImageError(this.path, `a device of ${now} bytes cannot be made ${size} bytes long`);
+    const { file } = this;
+    if (!file.isBlockDevice) file.truncate(size);
+    else if (file.size !== size) {
+      throw new ImageError(this.path, `a device of ${file.size} bytes cannot be made ${size} bytes long`);
     }
-    this.#fileSize = now;
+    this.#fileSize = size;
   }
 
   close(): void {

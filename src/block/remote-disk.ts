@@ -3,8 +3,8 @@
  * the connection, and the caller sleeps until it has answered.
  *
  * One request is under way at a time, of at most CALL_BYTES, which pass through
- * memory that both threads see, and beside it what `prefetch` was told of. The thread (remote-thread.ts) knows NBD; the
- * rest of the library sees a raw image.
+ * memory that both threads see, and beside it what `prefetch` was told of. The
+ * thread (remote-thread.ts) knows NBD; the rest of the library sees a raw image.
  */
 import { SHARE_ENV, Worker } from "node:worker_threads";
 import { Answer } from "../base/answer.ts";

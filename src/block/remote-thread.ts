@@ -72,11 +72,10 @@ async function takeAhead(offset: number, length: number): Promise<boolean> {
   return true;
 }
 
+/** Whatever is answered: all but "prefetch". */
 async function perform(disk: NbdDisk, { kind, offset, length, mayUnmap }: RemoteCall): Promise<void> {
   if (kind !== "read" && kind !== "extentAt") ahead = undefined; // it may be another disk now
   switch (kind) {
-    case "prefetch":
-      return;
     case "read":
       if (await takeAhead(offset, length)) return;
       return disk.read(offset, [data.subarray(0, length)]);

@@ -12,7 +12,7 @@ import { MAX_WINDOWS } from "../bus/address-space.ts";
 import { Vm } from "../kvm/vm.ts";
 import { hostClock } from "../machine/clock.ts";
 import type { Host } from "../machine/host.ts";
-import { assembleMicrovm, virtioDevices, virtioPlace } from "../machine/microvm.ts";
+import { assembleMicrovm, virtioDevices } from "../machine/microvm.ts";
 import { unplugged } from "../machine/unplugged.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { Epoll, EventFd } from "../sys/event.ts";
@@ -27,6 +27,7 @@ import { carryOut } from "./drive-orders.ts";
 import { ProgramDisk, type ProgramRequest } from "./program-disk.ts";
 import { attachRegisterPages } from "./register-pages.ts";
 import type { DriveOrder, IoRole, Message, ThreadData } from "./shared.ts";
+import { virtioInterrupt } from "./virtio-interrupt.ts";
 
 /** epoll tag of the wake-up event. Doorbells count from 0, and disks follow them. */
 const WAKE = 0xffff_ffff;
@@ -65,7 +66,7 @@ export function runIoThread(
   const host: Host = {
     ...unplugged,
     clock: hostClock,
-    interrupt: (slot) => ({ pulse: () => vm.pulseIrqLine(virtioPlace(slot).irq) }),
+    interrupt: (slot) => virtioInterrupt(vm, slot),
     registerPage: attachRegisterPages(data.registerPages),
     acknowledged: (slot) => acknowledged[slot] && { take: () => acknowledged[slot].take() > 0 },
     disk: (index, name) => {

@@ -10,12 +10,12 @@ import type { DriveIrq } from "../bus/irq.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { type Clock, hostClock } from "../machine/clock.ts";
 import type { Host } from "../machine/host.ts";
-import { virtioPlace } from "../machine/microvm.ts";
 import type { EventFd } from "../sys/event.ts";
 import type { Blocks } from "./blocks.ts";
 import { type Control, END, PARK } from "./control.ts";
 import { OwnDevice } from "./mailbox.ts";
 import type { Ending, Message } from "./shared.ts";
+import { virtioInterrupt } from "./virtio-interrupt.ts";
 
 /** How often a vCPU that waits for a lagging reader looks whether the machine is ending. */
 const ROOM_CHECK_MS = 50;
@@ -62,7 +62,7 @@ export class VcpuHost implements Host {
   }
 
   interrupt(slot: number): IrqPulse {
-    return { pulse: () => this.#wires.vm.pulseIrqLine(virtioPlace(slot).irq) };
+    return virtioInterrupt(this.#wires.vm, slot);
   }
 
   notify(_slot: number): Signal {

@@ -14,6 +14,7 @@
  *
  * Source: VIRTIO 1.2, 5.2.6 (Device Operation).
  */
+import { isTold } from "../base/seldom.ts";
 import { type BlockBackend, EINPROGRESS, ENOSPC, EOPNOTSUPP, hostError } from "../block/backend.ts";
 import type { Throttle } from "../block/throttle.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
@@ -350,7 +351,7 @@ export class BlkRequests {
   #report(tag: number, failure: number, outcome: ErrorPolicy): void {
     const count = ++this.#hostErrors;
     // Of a stop, the first request says it for all that were under way.
-    if (outcome === "stop" ? this.#stopped : (count & (count - 1)) !== 0) return;
+    if (outcome === "stop" ? this.#stopped : !isTold(count)) return;
     const { name, report } = this.#host;
     const length = this.#length[tag];
     const where = length === 0 ? "" : ` ${length} bytes at ${this.#offset[tag]}`;

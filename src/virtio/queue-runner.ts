@@ -49,6 +49,8 @@ export interface QueueRunnerParts {
 }
 
 export class QueueRunner {
+  /** Requests that the last call of `serve` took. */
+  served = 0;
   readonly #parts: QueueRunnerParts;
   readonly #chain: Chain;
   /** A queue is open from its first doorbell on. */
@@ -74,9 +76,6 @@ export class QueueRunner {
   get queues(): number {
     return this.#queues.length;
   }
-
-  /** Requests that the last call of `serve` took. */
-  served = 0;
 
   /**
    * A doorbell rang: serves up to a batch of requests. Returns after how many ms

@@ -15,7 +15,7 @@ import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
 import { addressMap } from "../machine/address-map.ts";
 import type { Plugged } from "../machine/machine.ts";
 import { ramRegions } from "../machine/memory-map.ts";
-import { assembleMicrovm, type Microvm, stateBytes, virtioDevices, virtioPlace } from "../machine/microvm.ts";
+import { assembleMicrovm, type Microvm, stateBytes, virtioDevices } from "../machine/microvm.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import { unplugged } from "../machine/unplugged.ts";
 import { type Blocks, blocks, blocksBytes } from "../threads/blocks.ts";
@@ -31,6 +31,7 @@ import type {
   ThreadData,
 } from "../threads/shared.ts";
 import { type Member, ThreadGroup } from "../threads/thread-group.ts";
+import { virtioInterrupt } from "../threads/virtio-interrupt.ts";
 import type { MapRange } from "../trace/format.ts";
 import { Board } from "./board.ts";
 import type { Drives } from "./drives.ts";
@@ -111,7 +112,7 @@ export class PowerCycle {
       const host = {
         ...unplugged,
         driveIrq: (gsi: number, level: boolean) => board.vm.irqLine(gsi, level),
-        interrupt: (slot: number) => ({ pulse: () => board.vm.pulseIrqLine(virtioPlace(slot).irq) }),
+        interrupt: (slot: number) => virtioInterrupt(board.vm, slot),
         registerPage: (slot: number) => board.registerPages && registerPage(board.registerPages, slot),
       };
       this.#microvm = assembleMicrovm(spec, new Arena(state), host, { ports: nobody, memory: nobody });

@@ -2,6 +2,7 @@
  * The program's own disks, on the program's thread: asks a source what the io
  * thread passes on, over the guest's own memory, and answers.
  */
+import { isTold } from "../base/seldom.ts";
 import { type DiskSource, errnoOf, type SourceFacts } from "../block/disk-source.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
@@ -68,9 +69,7 @@ export class ProgramDiskPort {
       result = await this.#carryOut(request);
     } catch (error) {
       result = errnoOf(error);
-      // The 1st, 2nd, 4th, 8th …: a guest must not be able to flood the program.
-      const count = ++this.#failures;
-      if ((count & (count - 1)) === 0) {
+      if (isTold(++this.#failures)) {
         const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
         this.#failed(`${request.kind} of the program's own disk threw: ${why}`);
       }

@@ -323,7 +323,7 @@ function convertTo(
             );
           },
         }),
-        ...(draft.rate !== undefined && { rate: draft.rate }),
+        rate: draft.rate,
         progress: (done) => progress.show((from + done) / total),
       });
       base += source.size;
