@@ -23,7 +23,17 @@ export class BusyPoll {
   /** Sleeps before which nobody looks, after one in vain, */
   #pause = 0;
   /** and how many of them are to come. */
-  #pausing = 0;
+  #pausing: number;
+
+  /** @param first sleeps after requests before which nobody looks yet: a driver has to show that it goes on asking */
+  constructor(first = 0) {
+    this.#pausing = first;
+  }
+
+  /** Whether there may be a look before the next sleep, and drivers need not ring until then. */
+  get ready(): boolean {
+    return this.#pausing === 0;
+  }
 
   /** Whether to look before this sleep. @param served requests since the last one */
   worthwhile(served: number): boolean {

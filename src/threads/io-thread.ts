@@ -32,6 +32,8 @@ import { virtioInterrupt } from "./virtio-interrupt.ts";
 /** epoll tag of the wake-up event. Doorbells count from 0, and disks follow them. */
 const WAKE = 0xffff_ffff;
 
+/** So many sleeps come first: a program that asks a disk once or twice finds it as it always is, with its doorbell armed. */
+const FIRST_SLEEPS = 16;
 /** Times that `BusyPoll` may find something before epoll is asked as well. */
 const MOST_FINDS = 16;
 
@@ -111,7 +113,7 @@ export function runIoThread(
   /** Queues whose drivers were asked not to ring. */
   const silent = new Uint8Array(bells.length);
   const tags = new Uint32Array(bells.length + disks.length + 1);
-  const busyPoll = new BusyPoll();
+  const busyPoll = new BusyPoll(FIRST_SLEEPS);
   const obey = () => {
     for (let order = take(); order !== undefined; order = take()) {
       const { drive } = order;
@@ -124,6 +126,7 @@ export function runIoThread(
     due.fill(1);
     for (const runner of runners) runner.resume();
     serveUntilParked();
+    arm(); // whoever looks at a machine that stands still finds no doorbell silent for a look that was cut short
     for (const runner of runners) runner.quiesce();
     control.park();
     post({ kind: "parked" });
@@ -148,12 +151,13 @@ export function runIoThread(
       if (settled) control.announceSettled();
       sleepMs = -1;
       served = 0;
+      const mayLook = busyPoll.ready;
       for (let tag = 0; tag < due.length; tag++) {
         if (due[tag] === 0) continue;
         const { runner, queue } = bells[tag];
-        const waitMs = runner.serve(queue);
+        const waitMs = runner.serve(queue, !mayLook);
         served += runner.served;
-        silent[tag] = 1;
+        silent[tag] = mayLook ? 1 : 0;
         // One that may go on later is asked after every sleep, whatever ends it.
         due[tag] = waitMs === Number.POSITIVE_INFINITY ? 0 : 1;
         if (due[tag] === 1) sleepMs = sleepMs < 0 ? Math.ceil(waitMs) : Math.min(sleepMs, Math.ceil(waitMs));

@@ -81,9 +81,9 @@ export class QueueRunner {
    * A doorbell rang: serves up to a batch of requests. Returns after how many ms
    * there may be more: 0 asks for `settleEpoch` and this again, after the others;
    * Infinity means that the driver has offered no more. No doorbell will ring for
-   * what it offers next before `arm` asks for it.
+   * what it offers next before `arm` asks for it, or this has with `armed`.
    */
-  serve(index: number): number {
+  serve(index: number, armed = false): number {
     const { transport, state } = this.#parts;
     this.served = 0;
     this.#given = 0;
@@ -91,7 +91,7 @@ export class QueueRunner {
     try {
       const queue = this.#queues[index] ?? this.#open(index);
       if (queue === undefined) return Number.POSITIVE_INFINITY;
-      const more = this.#serveBatch(queue, index);
+      const more = this.#serveBatch(queue, index, armed);
       this.#finish();
       return more;
     } catch (error) {
@@ -186,7 +186,7 @@ export class QueueRunner {
     }
   }
 
-  #serveBatch(queue: SplitQueue, index: number): number {
+  #serveBatch(queue: SplitQueue, index: number, armed: boolean): number {
     const { device, transport, state } = this.#parts;
     const chain = this.#chain;
     const held = this.#held[index];
@@ -199,7 +199,9 @@ export class QueueRunner {
         queue.reload(chain, held[0]);
         held.shift();
       } else if (!queue.pop(chain)) {
-        return Number.POSITIVE_INFINITY;
+        if (!armed || !queue.armDoorbell()) return Number.POSITIVE_INFINITY;
+        queue.silenceDoorbell();
+        continue;
       }
       this.served++;
       const head = chain.head;

@@ -30,3 +30,15 @@ test("looks in vain become few, and one that finds something brings them back", 
   poll.looked(false);
   expect(pause()).toBe(1);
 });
+
+test("a driver has to show first that it goes on asking", () => {
+  const poll = new BusyPoll(3);
+  expect([1, 0, 9, 1, 1, 1].map((served) => poll.worthwhile(served))).toEqual([
+    false,
+    false,
+    false,
+    false,
+    false,
+    true,
+  ]);
+});

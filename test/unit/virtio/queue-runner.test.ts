@@ -146,6 +146,20 @@ test.each([
   expect(silent()).toBe(false);
 });
 
+test("a queue that is to be left armed is, and a request offered in the last moment is served", () => {
+  const { plugged, bringUp, device } = rig();
+  const queue = bringUp(8, NO_EVENT_IDX);
+  let late = 3;
+  device.onServe = () => {
+    if (late-- > 0) queue.add(ONE_BYTE); // while the doorbell is silent
+    return 0;
+  };
+  queue.add(ONE_BYTE);
+  expect(plugged.runner.serve(0, true)).toBe(Number.POSITIVE_INFINITY);
+  expect(queue.used().length).toBe(4);
+  expect(queue.noNotify).toBe(false);
+});
+
 test("a queue that is not open has nothing more, and cannot be armed", () => {
   const { plugged } = rig();
   expect(plugged.runner.hasMore(0)).toBe(false);
