@@ -34,6 +34,7 @@ Napi::Function KvmVm::Define(Napi::Env env) {
           InstanceMethod<&KvmVm::SetIdentityMapAddr>("setIdentityMapAddr"),
           InstanceMethod<&KvmVm::SetUserMemoryRegion>("setUserMemoryRegion"),
           InstanceMethod<&KvmVm::GetDirtyLog>("getDirtyLog"),
+          InstanceMethod<&KvmVm::ClearDirtyLog>("clearDirtyLog"),
           InstanceMethod<&KvmVm::CreateIrqchip>("createIrqchip"),
           InstanceMethod<&KvmVm::CreatePit2>("createPit2"),
           InstanceMethod<&KvmVm::IrqLine>("irqLine"),
@@ -164,6 +165,26 @@ Napi::Value KvmVm::GetDirtyLog(const Napi::CallbackInfo& info) {
   if (bitmap.length < (pages + 63) / 64 * 8) return Result(info, -EINVAL);
   log.dirty_bitmap = bitmap.data;
   return Result(info, Sys(::ioctl(state_->fd.get(), KVM_GET_DIRTY_LOG, &log)));
+}
+
+// clearDirtyLog(slot, bitmap, firstPage, pages): protects the pages whose bits
+// are set again. The kernel refuses a range that the slot does not have.
+Napi::Value KvmVm::ClearDirtyLog(const Napi::CallbackInfo& info) {
+  kvm_clear_dirty_log log = {};
+  Span<uint8_t> bitmap;
+  uint64_t first = 0;
+  if (!ReadUint32(info, 0, &log.slot) || !ReadBytes(info, 1, &bitmap) ||
+      !ReadUint64(info, 2, &first) || !ReadUint32(info, 3, &log.num_pages)) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_) return Result(info, -EBADF);
+  // In 64 bits: the sum must not wrap around.
+  const uint64_t words = (uint64_t{log.num_pages} + 63) / 64;
+  if (bitmap.length < words * 8) return Result(info, -EINVAL);
+  log.first_page = first;
+  log.dirty_bitmap = bitmap.data;
+  return Result(info,
+                Sys(::ioctl(state_->fd.get(), KVM_CLEAR_DIRTY_LOG, &log)));
 }
 
 Napi::Value KvmVm::CreateIrqchip(const Napi::CallbackInfo& info) {

@@ -48,6 +48,7 @@ class KvmVm : public Handle<KvmVm, VmState> {
   Napi::Value SetIdentityMapAddr(const Napi::CallbackInfo& info);
   Napi::Value SetUserMemoryRegion(const Napi::CallbackInfo& info);
   Napi::Value GetDirtyLog(const Napi::CallbackInfo& info);
+  Napi::Value ClearDirtyLog(const Napi::CallbackInfo& info);
   Napi::Value CreateIrqchip(const Napi::CallbackInfo& info);
   Napi::Value CreatePit2(const Napi::CallbackInfo& info);
   Napi::Value IrqLine(const Napi::CallbackInfo& info);

@@ -155,6 +155,22 @@ export class Vm {
     check(result, "ioctl(KVM_GET_DIRTY_LOG)", `asking which pages of slot ${slot} changed`);
   }
 
+  /**
+   * Logs writes to these pages again. Needed only after
+   * `enableCap("MANUAL_DIRTY_LOG_PROTECT2", 1)`: `getDirtyLog` then leaves the log as it is, and a
+   * reader can take a large slot in pieces.
+   *
+   * @param bitmap    of the pages from `firstPage` on, as `getDirtyLog` fills it
+   * @param firstPage a multiple of 64
+   * @param pages     a multiple of 64, or up to the end of the slot
+   * @throws {KvmError} EINVAL for a range that the slot does not have; ENOENT as for `getDirtyLog`.
+   * @see api.rst, 4.117 KVM_CLEAR_DIRTY_LOG
+   */
+  clearDirtyLog(slot: number, bitmap: Uint8Array, firstPage: number, pages: number): void {
+    const result = this.#native.clearDirtyLog(slot, bitmap, firstPage, pages);
+    check(result, "ioctl(KVM_CLEAR_DIRTY_LOG)", `clearing the log of ${pages} pages of slot ${slot}`);
+  }
+
   /** PIC, IOAPIC, and a local APIC in every vCPU made from now on. @see api.rst, 4.24 KVM_CREATE_IRQCHIP */
   createIrqchip(): void {
     check(this.#native.createIrqchip(), "ioctl(KVM_CREATE_IRQCHIP)", "making the interrupt controllers");

@@ -122,6 +122,7 @@ export interface NativeKvmVm extends NativeHandle {
     size: number,
   ): number;
   getDirtyLog(slot: number, bitmap: Uint8Array): number;
+  clearDirtyLog(slot: number, bitmap: Uint8Array, firstPage: number, pages: number): number;
   createIrqchip(): number;
   createPit2(flags: number): number;
   irqLine(gsi: number, level: number): number;

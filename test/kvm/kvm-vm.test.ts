@@ -112,6 +112,41 @@ test("pages that a guest writes are in the dirty log, once", () => {
   expect([...bitmap]).toEqual(Array(8).fill(0));
 });
 
+test("with manual protection, the dirty log stays until its pages are cleared", () => {
+  using guest = tinyGuest([0xc6, 0x06, 0x05, 0x30, 0x01, HLT, 0xeb, 0xf8]); // mov byte [0x3005], 1; hlt; again
+  const { vm, ram, cpu } = guest;
+  if ((vm.checkExtension("MANUAL_DIRTY_LOG_PROTECT2") & 1) === 0) return;
+  vm.enableCap("MANUAL_DIRTY_LOG_PROTECT2", 1);
+  vm.setUserMemoryRegion({ slot: 0, address: 0, ram, logDirtyPages: true });
+  const bitmap = new Uint8Array(8);
+  const page3 = () => {
+    vm.getDirtyLog(0, bitmap);
+    return bitmap[0] & (1 << 3);
+  };
+  cpu.run();
+  expect([page3(), page3()]).toEqual([1 << 3, 1 << 3]);
+  vm.clearDirtyLog(0, bitmap, 0, ram.size / 4096);
+  expect(page3()).toBe(0);
+  cpu.run();
+  expect(page3()).toBe(1 << 3);
+  expect(() => vm.clearDirtyLog(0, bitmap, 0, 64)).toThrow(expect.objectContaining({ code: "EINVAL" }));
+});
+
+test("a slot that moves is memory at its new address only", () => {
+  using guest = tinyGuest([0xa0, 0x00, 0x00, HLT]); // mov al, [ds:0]
+  using more = GuestRam.create(4096);
+  new Uint8Array(more.map(0, 1))[0] = 0x42;
+  guest.vm.setUserMemoryRegion({ slot: 1, address: 0x20000, ram: more });
+  guest.vm.setUserMemoryRegion({ slot: 1, address: 0x30000, ram: more });
+  expect(guest.vm.memorySlots[1]).toMatchObject({ slot: 1, guestPhysAddr: 0x30000, memorySize: 4096 });
+  guest.cpu.changeSregs({ ds: { base: 0x30000, selector: 0x3000 } });
+  expect(guest.cpu.run()).toBe(KVM_EXIT_HLT);
+  expect(guest.cpu.getRegs().rax & 0xffn).toBe(0x42n);
+  guest.cpu.changeSregs({ ds: { base: 0x20000, selector: 0x2000 } });
+  guest.cpu.changeRegs({ rip: BigInt(CODE) });
+  expect(guest.cpu.run()).toBe(KVM_EXIT_MMIO);
+});
+
 test("a write to read-only memory is an exit, a read is not", () => {
   // mov al, [0xf000]; mov [0xf000], al — in a slot of its own behind ds
   using guest = tinyGuest([0xa0, 0x00, 0x00, 0xa2, 0x01, 0x00, HLT]);
@@ -196,6 +231,8 @@ test.each(["a line", "a pulse", "an event"])("%s interrupts the guest", (how) =>
   } else {
     vm.irqfd(event, 5);
     event.signal();
+    vm.removeIrqfd(event, 5);
+    vm.irqfd(event, 5); // EBUSY if it were still assigned
   }
   expect(exitName(cpu.run())).toBe("IO");
   expect([cpu.exit.io.port, cpu.exit.io.get(0)]).toEqual([0x80, 0x5a]);
