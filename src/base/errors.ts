@@ -4,6 +4,12 @@ export class OptionError extends Error {
   readonly code = "EOPTION";
 }
 
+/** ` (did you mean "format"?)`, to stand behind a complaint about `word`; nothing if no candidate is close. */
+export function didYouMean(word: string, candidates: Iterable<string>, prefix = ""): string {
+  const meant = nearest(word, candidates);
+  return meant === undefined ? "" : ` (did you mean "${prefix}${meant}"?)`;
+}
+
 /**
  * The candidate that `word` was probably meant to be, for "did you mean";
  * undefined if none is close. Case is ignored.

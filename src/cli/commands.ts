@@ -1,8 +1,8 @@
 /** The subcommands, and what to say when there is none of that name. */
+import { didYouMean } from "../base/errors.ts";
 import { endProcess, onEndingSignal } from "./end-process.ts";
-import { exitStatusHelp, USAGE } from "./exit-status.ts";
-import { didYouMean } from "./key-values.ts";
-import { type Outcome, run } from "./run.ts";
+import { exitStatusHelp, type Outcome, USAGE } from "./exit-status.ts";
+import { run } from "./run/run.ts";
 
 interface Command {
   readonly name: string;
@@ -37,13 +37,13 @@ const COMMANDS: readonly Command[] = [
     name: "probe",
     help: "says what this machine can do, and how to mend what it cannot; --json for programs",
     run: async (argv) =>
-      (await import("./probe-command.ts")).probeCommand(argv, process.stdout, process.stderr),
+      (await import("./probe/command.ts")).probeCommand(argv, process.stdout, process.stderr),
   },
   {
     name: "demo",
     help: "shows entries and exits of tiny guests; alone, lists the demos",
     run: async (argv) => {
-      const { demoCommand, packagedDemos } = await import("./demo-command.ts");
+      const { demoCommand, packagedDemos } = await import("./demo/demo.ts");
       return demoCommand(argv, packagedDemos, process.stdout, process.stderr);
     },
   },
@@ -51,7 +51,7 @@ const COMMANDS: readonly Command[] = [
     name: "trace",
     help: "looks at a trace that run wrote; vmexit trace --help",
     run: async (argv) =>
-      (await import("./trace-command.ts")).traceCommand(argv, process.stdout, process.stderr),
+      (await import("./trace/trace.ts")).traceCommand(argv, process.stdout, process.stderr),
   },
   {
     name: "help",
@@ -66,7 +66,7 @@ const COMMANDS: readonly Command[] = [
     name: "version",
     help: "prints the version",
     run: async () => {
-      const { packageVersion } = await import("./version.ts");
+      const { packageVersion } = await import("./package.ts");
       process.stdout.write(`vmexit ${packageVersion()}\n`);
       return 0;
     },

@@ -1,11 +1,8 @@
 /** How this process ends and what may ask it to. */
-import type { Outcome } from "./run.ts";
+import type { EndingSignal, Outcome } from "./exit-status.ts";
 
-/** Signals whose default action is to end a process, and that people and service managers send. */
-const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 } as const;
+const NUMBERS: Readonly<Record<EndingSignal, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
 const ENDING_SIGNALS = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"] as const;
-
-export type EndingSignal = keyof typeof NUMBERS;
 
 /** Calls `listener` at the first ending signal; a second one ends the process at once. */
 export function onEndingSignal(listener: (signal: EndingSignal) => void): void {

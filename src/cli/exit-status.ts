@@ -6,6 +6,12 @@
  */
 import type { Ending } from "../threads/shared.ts";
 
+/** Signals that end a process by default and that people and service managers send. */
+export type EndingSignal = "SIGHUP" | "SIGINT" | "SIGQUIT" | "SIGTERM";
+
+/** An exit status, or the signal that the process dies of. */
+export type Outcome = number | EndingSignal;
+
 export interface ExitStatusRow {
   /** As printed by help. */
   readonly status: string;

@@ -7,7 +7,7 @@
  *
  * Source: QEMU 7.2, docs/system/qemu-block-drivers and qemu-options.hx.
  */
-import { nearest, OptionError } from "../base/errors.ts";
+import { didYouMean, OptionError } from "../base/errors.ts";
 
 /** Makes the error for what was typed: `-drive file=a,fromat=b: ` and the sentence. */
 export type Complain = (sentence: string) => OptionError;
@@ -17,16 +17,6 @@ const QUOTED_LENGTH = 200;
 export function complainAbout(typed: string): Complain {
   const quoted = typed.length > QUOTED_LENGTH ? `${typed.slice(0, QUOTED_LENGTH)}…` : typed;
   return (sentence) => new OptionError(`${quoted}: ${sentence}`);
-}
-
-/** ` (did you mean "format"?)`, or nothing. */
-export function didYouMean(word: string, candidates: readonly string[], prefix = ""): string {
-  // Nobody means a word of quite another length: that also bounds the work on absurd input.
-  const meant = nearest(
-    word,
-    candidates.filter((candidate) => Math.abs(candidate.length - word.length) <= 2),
-  );
-  return meant === undefined ? "" : ` (did you mean "${prefix}${meant}"?)`;
 }
 
 /** One key of an option: a row of `--help` and what it does to `target`. */

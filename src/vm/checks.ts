@@ -1,5 +1,5 @@
 /** Checks of values that a program gave, with errors that quote what was given and say what would do. */
-import { nearest, OptionError } from "../base/errors.ts";
+import { didYouMean, OptionError } from "../base/errors.ts";
 
 export type Kind = "string" | "size" | "number" | "bytes" | "array" | "boolean" | "function" | "object";
 
@@ -10,10 +10,7 @@ export function checkKeys(where: string, value: object, keys: Readonly<Record<st
   for (const [key, given] of Object.entries(value)) {
     const kind = Object.hasOwn(keys, key) ? keys[key] : undefined;
     if (kind === undefined) {
-      const near = nearest(key, Object.keys(keys));
-      throw new OptionError(
-        `${where}: unknown option "${key}"${near === undefined ? "" : ` (did you mean "${near}"?)`}`,
-      );
+      throw new OptionError(`${where}: unknown option "${key}"${didYouMean(key, Object.keys(keys))}`);
     }
     if (given !== undefined && !isKind(given, kind)) {
       throw new OptionError(`${where}.${key}: ${describe(given)} is not ${KIND_NAMES[kind]}`);
@@ -65,7 +62,6 @@ export function integer(what: string, value: number, least: number, most: number
 export function oneOf<const T extends string>(what: string, value: string, known: readonly T[]): T {
   const found = known.find((word) => word === value);
   if (found !== undefined) return found;
-  const near = nearest(value, known);
-  const advice = near === undefined ? `known: ${known.join(", ")}` : `did you mean "${near}"?`;
-  throw new OptionError(`${what}: unknown value "${value}" (${advice})`);
+  const advice = didYouMean(value, known) || ` (known: ${known.join(", ")})`;
+  throw new OptionError(`${what}: unknown value "${value}"${advice}`);
 }

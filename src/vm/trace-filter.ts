@@ -1,5 +1,5 @@
 /** Which exits a trace holds, and what it holds besides. */
-import { nearest, OptionError } from "../base/errors.ts";
+import { didYouMean, OptionError } from "../base/errors.ts";
 import { exitNames } from "../kvm/exit.ts";
 import type { ExitRecord, MapRange } from "../trace/format.ts";
 
@@ -34,7 +34,7 @@ const UNCLAIMED = "unclaimed";
 /** @throws {OptionError} that names what cannot be, and what would do. */
 export function checkFilter(filter: TraceFilter, map: readonly MapRange[], vcpus: number): CheckedFilter {
   for (const key of Object.keys(filter)) {
-    if (!KEYS.includes(key)) throw new OptionError(`trace: unknown key "${key}"${meant(key, KEYS)}`);
+    if (!KEYS.includes(key)) throw new OptionError(`trace: unknown key "${key}"${didYouMean(key, KEYS)}`);
   }
   const reasons = words("reasons", filter.reasons, exitNames);
   const owners = new Set(map.filter(({ what }) => what === "device").map(({ name }) => name));
@@ -90,7 +90,7 @@ function words(
   for (const word of all ?? []) {
     if (known.includes(word)) continue;
     const what = key === "reasons" ? "reason" : "device";
-    const advice = meant(String(word), known);
+    const advice = didYouMean(String(word), known);
     throw new OptionError(
       `trace.${key}: there is no ${what} "${String(word)}"${advice === "" ? `; there are ${known.join(", ")}` : advice}`,
     );
@@ -109,9 +109,4 @@ function isWhole(value: unknown, most: number): value is number {
 
 function isIn(ranges: readonly (readonly [number, number])[], port: number | undefined): boolean {
   return port !== undefined && ranges.some(([first, last]) => port >= first && port <= last);
-}
-
-function meant(word: string, known: readonly string[]): string {
-  const near = nearest(word, known);
-  return near === undefined ? "" : ` (did you mean "${near}"?)`;
 }

@@ -1,8 +1,9 @@
 /** The backing file of a new image, as the command line names it. */
+
 import { dirname, isAbsolute, join, resolve } from "node:path";
+import { didYouMean } from "../../base/errors.ts";
 import { IMAGE_FORMATS } from "../../block/formats.ts";
 import { openImage, probeFormat } from "../../block/open-image.ts";
-import { didYouMean } from "../key-values.ts";
 import { ImgError } from "./command.ts";
 import type { Creation } from "./creation.ts";
 import { type FileOptions, whyNotOpened } from "./files.ts";

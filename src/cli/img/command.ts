@@ -1,6 +1,5 @@
 /** What a sub-command of `vmexit img` is, and how it says that something is wrong. */
 import type { Writable } from "node:stream";
-import type { Option } from "./options.ts";
 
 /** Where a sub-command prints. */
 export interface ImgOutput {
@@ -10,13 +9,22 @@ export interface ImgOutput {
   readonly onSignal?: (listener: () => void) => void;
 }
 
+/** What help shows of an option. */
+export interface OptionHelp {
+  /** Without dashes: a letter, a word, or both. */
+  readonly names: readonly string[];
+  /** The value's name; an option without one takes no value. */
+  readonly argument?: string;
+  readonly help: string;
+}
+
 export interface ImgCommand {
   readonly name: string;
   /** Its operands, as in "filename [size]". */
   readonly operands: string;
   readonly help: string;
   /** Rows for `--help`. */
-  readonly options: readonly Pick<Option<never>, "names" | "argument" | "help">[];
+  readonly options: readonly OptionHelp[];
   /** Returns the exit status; a promise of it where there is somebody to wait for. @throws {ImgError} */
   run(argv: readonly string[], output: ImgOutput): number | Promise<number>;
 }

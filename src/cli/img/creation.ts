@@ -5,10 +5,11 @@
  * Source: QEMU 7.2, block/qcow2.c (qcow2_create_opts), block/raw-format.c;
  * `qemu-img create -o help`. Not known: encryption.
  */
+import { didYouMean } from "../../base/errors.ts";
 import type { CreateImageOptions } from "../../block/create-image.ts";
 import { IMAGE_FORMATS, type WritableFormat } from "../../block/formats.ts";
 import type { Preallocation } from "../../block/qcow2/preallocate.ts";
-import { didYouMean, splitKeyValues } from "../key-values.ts";
+import { splitKeyValues } from "../key-values.ts";
 import type { ImgError } from "./command.ts";
 import { sizeOf } from "./sizes.ts";
 

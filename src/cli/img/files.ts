@@ -4,6 +4,7 @@
  *
  * Source: QEMU 7.2, qemu-img.c.
  */
+import { didYouMean } from "../../base/errors.ts";
 import {
   IMAGE_FORMATS,
   type ImageFormat,
@@ -18,7 +19,7 @@ import type { Qcow2Options } from "../../block/qcow2/open.ts";
 import type { Snapshot } from "../../block/qcow2/snapshot-table.ts";
 import { listSnapshots } from "../../block/qcow2/snapshots.ts";
 import { SystemError } from "../../sys/errors.ts";
-import { didYouMean, splitKeyValues } from "../key-values.ts";
+import { splitKeyValues } from "../key-values.ts";
 import { ImgError } from "./command.ts";
 import type { Option } from "./options.ts";
 import { parseSize } from "./sizes.ts";

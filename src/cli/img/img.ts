@@ -2,12 +2,13 @@
  * `vmexit img`: what qemu-img does with disk images, with its options and its
  * output. docs/img.md says what differs.
  */
+
 import type { Writable } from "node:stream";
+import { didYouMean } from "../../base/errors.ts";
 import { ImageError } from "../../block/image-error.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { AddonError } from "../../sys/native.ts";
-import { didYouMean } from "../key-values.ts";
-import { packageVersion } from "../version.ts";
+import { packageVersion } from "../package.ts";
 import { check } from "./check.ts";
 import { type ImgCommand, ImgError } from "./command.ts";
 import { commit } from "./commit.ts";

@@ -3,15 +3,10 @@
  * qemu-img: `-f qcow2`, `-fqcow2`, `-pq`, `--output=json`, `--output json`,
  * `--out=json`; before, between and behind the operands, up to `--`.
  */
-import { didYouMean } from "../key-values.ts";
-import { type ImgError, usageError } from "./command.ts";
+import { didYouMean } from "../../base/errors.ts";
+import { type ImgError, type OptionHelp, usageError } from "./command.ts";
 
-export interface Option<T> {
-  /** Without dashes: a letter, a word, or both. */
-  readonly names: readonly string[];
-  /** What follows it, as help shows it; an option without takes no value. */
-  readonly argument?: string;
-  readonly help: string;
+export interface Option<T> extends OptionHelp {
   /** @throws {ImgError} for a value that makes no sense */
   set(target: T, value: string): void;
 }
@@ -86,7 +81,7 @@ function shortOptions<T>(
   }
 }
 
-function unknown(shown: string, typed: string, options: readonly Pick<Option<never>, "names">[]): ImgError {
+function unknown(shown: string, typed: string, options: readonly OptionHelp[]): ImgError {
   const longs = options.flatMap(({ names }) => names.filter((name) => name.length > 1));
   return usageError(`unrecognized option '${shown}'${didYouMean(typed.replace(/^-+/, ""), longs, "--")}`);
 }
@@ -96,7 +91,7 @@ function missing(option: string): ImgError {
 }
 
 /** Lines of help. */
-export function optionLines(options: readonly Pick<Option<never>, "names" | "argument" | "help">[]): string {
+export function optionLines(options: readonly OptionHelp[]): string {
   const shown = options.map(({ names, argument }) => {
     const words = names.map((name) => (name.length === 1 ? `-${name}` : `--${name}`)).join(", ");
     return argument === undefined ? words : `${words} ${argument}`;

@@ -5,17 +5,18 @@
  * Source: QEMU 7.2, qemu-options.hx (-drive, -blockdev); the names under
  * `throttling.` and their older spellings are those of its docs/throttle.txt.
  */
-import { parseSize } from "../base/units.ts";
-import { DRIVE_FORMATS } from "../block/drive.ts";
-import { READ_ONLY_FORMATS, WRITABLE_FORMATS } from "../block/formats.ts";
-import { DETECT_ZEROES } from "../block/guest-disk.ts";
-import type { THROTTLE_LIMITS } from "../block/throttle.ts";
-import { ASYNC_ENGINES } from "../sys/async-io.ts";
-import { ERROR_POLICIES } from "../virtio/blk-requests.ts";
-import { CACHE_MODES } from "../vm/options.ts";
-import type { Complain, KeyRow } from "./key-values.ts";
-import { didYouMean, onOff } from "./key-values.ts";
-import type { DriveDraft } from "./run-request.ts";
+import { didYouMean } from "../../base/errors.ts";
+import { parseSize } from "../../base/units.ts";
+import { DRIVE_FORMATS } from "../../block/drive.ts";
+import { READ_ONLY_FORMATS, WRITABLE_FORMATS } from "../../block/formats.ts";
+import { DETECT_ZEROES } from "../../block/guest-disk.ts";
+import type { THROTTLE_LIMITS } from "../../block/throttle.ts";
+import { ASYNC_ENGINES } from "../../sys/async-io.ts";
+import { ERROR_POLICIES } from "../../virtio/blk-requests.ts";
+import { CACHE_MODES } from "../../vm/options.ts";
+import type { Complain, KeyRow } from "../key-values.ts";
+import { onOff } from "../key-values.ts";
+import type { DriveDraft } from "./request.ts";
 
 /** What -drive's if= may name elsewhere, and why it has no meaning here. */
 const OTHER_INTERFACES = ["ide", "scsi", "sd", "mtd", "floppy", "pflash", "xen"];

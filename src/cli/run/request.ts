@@ -3,10 +3,10 @@
  * does around it. Options fill a draft; `finish` checks what only the whole
  * command line can tell.
  */
-import { OptionError } from "../base/errors.ts";
-import type { GdbPlace } from "../gdb/server.ts";
-import type { DriveOptions, VmOptions } from "../vm/options.ts";
-import type { TraceFile } from "./trace-options.ts";
+import { OptionError } from "../../base/errors.ts";
+import type { GdbPlace } from "../../gdb/server.ts";
+import type { DriveOptions, VmOptions } from "../../vm/options.ts";
+import type { TraceFilter } from "../../vm/trace-filter.ts";
 
 /** Where the bytes of a serial port go. */
 export type Chardev =
@@ -14,6 +14,13 @@ export type Chardev =
   | { readonly kind: "file"; readonly path: string }
   | { readonly kind: "pty" }
   | { readonly kind: "none" };
+
+/** A file that exits are written to. */
+export interface TraceFile {
+  /** NDJSON; a name that ends in .json gets the Chrome trace format. */
+  readonly path: string;
+  readonly filter: TraceFilter;
+}
 
 export interface RunRequest {
   readonly vm: VmOptions;

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import type { KvmAnswers, KvmRefusal, ProbeHost } from "../../../src/cli/probe.ts";
-import { probe } from "../../../src/cli/probe.ts";
-import { CAPABILITIES } from "../../../src/cli/probe-capabilities.ts";
-import { probeText } from "../../../src/cli/probe-text.ts";
+import { CAPABILITIES } from "../../../../src/cli/probe/capabilities.ts";
+import type { KvmAnswers, KvmRefusal, ProbeHost } from "../../../../src/cli/probe/probe.ts";
+import { probe } from "../../../../src/cli/probe/probe.ts";
+import { probeText } from "../../../../src/cli/probe/text.ts";
 
 const INTEL = "vendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Core(TM) i7\nflags\t\t: fpu vme vmx ept\n";
 const AMD = "vendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\nflags\t\t: fpu vme svm npt\n";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { EscapeFilter, KEYS_HELP } from "../../../src/cli/escape-filter.ts";
+import { EscapeFilter, KEYS_HELP } from "../../../../src/cli/run/escape-filter.ts";
 
 function type(...chunks: string[]) {
   const filter = new EscapeFilter();

@@ -3,9 +3,9 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type RecordSource, TraceFileWriter } from "../../../src/cli/trace-file.ts";
-import type { TraceRecord } from "../../../src/trace/format.ts";
-import { type ReadRecord, readTrace } from "../../../src/trace/read.ts";
+import { type RecordSource, TraceFileWriter } from "../../../../src/cli/run/trace-file.ts";
+import type { TraceRecord } from "../../../../src/trace/format.ts";
+import { type ReadRecord, readTrace } from "../../../../src/trace/read.ts";
 
 let folder: string;
 beforeAll(async () => {

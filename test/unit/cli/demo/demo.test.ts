@@ -1,6 +1,6 @@
 import { Writable } from "node:stream";
 import { expect, test } from "vitest";
-import { type DemoShelf, demoCommand } from "../../../src/cli/demo-command.ts";
+import { type DemoShelf, demoCommand } from "../../../../src/cli/demo/demo.ts";
 
 const shelf: DemoShelf = {
   list: async () => [

@@ -21,7 +21,7 @@ import {
   KVM_CAP_VCPU_EVENTS,
   KVM_CAP_XCRS,
   KVM_CAP_XSAVE,
-} from "../kvm/abi.ts";
+} from "../../kvm/abi.ts";
 
 export interface Capability {
   readonly name: string;

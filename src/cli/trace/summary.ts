@@ -1,12 +1,12 @@
 /** `vmexit trace summary FILE [-symbols FILE] [-json]`: a trace in numbers. */
-import { BootError } from "../boot/plan.ts";
-import { readTrace, TraceError } from "../trace/read.ts";
-import { summarize } from "../trace/summary.ts";
-import { summaryText } from "../trace/summary-text.ts";
-import { readSymbols } from "../trace/symbols.ts";
-import { FAILED, OK, USAGE } from "./exit-status.ts";
-import { didYouMean } from "./key-values.ts";
-import type { TraceOutput } from "./trace-command.ts";
+import { didYouMean } from "../../base/errors.ts";
+import { BootError } from "../../boot/plan.ts";
+import { readTrace, TraceError } from "../../trace/read.ts";
+import { summarize } from "../../trace/summary.ts";
+import { summaryText } from "../../trace/summary-text.ts";
+import { readSymbols } from "../../trace/symbols.ts";
+import { FAILED, OK, USAGE } from "../exit-status.ts";
+import type { TraceOutput } from "./output.ts";
 
 const HELP = `Usage: vmexit trace summary FILE [OPTION]…
 

@@ -6,35 +6,20 @@
  * pure function: it opens no file and prints nothing.
  *
  * Source: QEMU 7.2, qemu-options.hx. An option of QEMU's that has no meaning
- * for this machine is answered by src/cli/qemu-options.ts.
+ * for this machine is answered by src/cli/run/qemu-options.ts.
  */
-import { OptionError } from "../base/errors.ts";
-import { MIB, parseSize } from "../base/units.ts";
+import { didYouMean, OptionError } from "../../base/errors.ts";
+import { MIB, parseSize } from "../../base/units.ts";
+import type { Complain, KeyRow } from "../key-values.ts";
+import { complainAbout, count, onOff, setKeys } from "../key-values.ts";
 import { addBlockdev, BLOCKDEV_LINES } from "./blockdev-options.ts";
 import { addDevice, addDrive, DRIVE_KEY_LINES } from "./drive-options.ts";
 import { GDB_OPTIONS } from "./gdb-options.ts";
-import type { Complain, KeyRow } from "./key-values.ts";
-import { complainAbout, count, didYouMean, onOff, setKeys } from "./key-values.ts";
+import type { OptionRow } from "./option-row.ts";
 import { refuseQemuOption } from "./qemu-options.ts";
-import type { Chardev, Draft, RunRequest } from "./run-request.ts";
-import { emptyDraft, finish } from "./run-request.ts";
+import type { Chardev, Draft, RunRequest } from "./request.ts";
+import { emptyDraft, finish } from "./request.ts";
 import { addTrace, TRACE_KEY_LINES } from "./trace-options.ts";
-
-/** One option. */
-export interface OptionRow {
-  /** Without dashes; the first is the one that help shows. */
-  readonly names: readonly string[];
-  /** What follows it, as shown by help; an option without takes no value. */
-  readonly argument?: string;
-  /** A value that would do, for the message when there is none. */
-  readonly example?: string;
-  readonly help: string;
-  /** Any text is a value, nothing and the name of an option too. */
-  readonly anyText?: true;
-  /** More lines of help. */
-  readonly details?: readonly string[];
-  apply(draft: Draft, value: string, typed: string, complain: Complain): void;
-}
 
 /** What the command line asks for: a text, or a machine. */
 export type RunCommand =

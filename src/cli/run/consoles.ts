@@ -7,7 +7,7 @@ import { open } from "node:fs/promises";
 import type { Readable, Writable } from "node:stream";
 import type { Receiver } from "./keyboard.ts";
 import type { PtyEnd } from "./pty-console.ts";
-import type { Chardev } from "./run-request.ts";
+import type { Chardev } from "./request.ts";
 
 /** An opened place. */
 export interface Place {

@@ -5,9 +5,9 @@
  * Source: Linux Documentation/virt/kvm/api.rst, 4.1 KVM_GET_API_VERSION and 4.4
  * KVM_CHECK_EXTENSION; proc(5); Documentation/admin-guide/mm/transhuge.rst.
  */
-import { KVM_API_VERSION, KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS } from "../kvm/abi.ts";
-import type { Capability } from "./probe-capabilities.ts";
-import { CAPABILITIES } from "./probe-capabilities.ts";
+import { KVM_API_VERSION, KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS } from "../../kvm/abi.ts";
+import type { Capability } from "./capabilities.ts";
+import { CAPABILITIES } from "./capabilities.ts";
 
 /** What a probe may look at. */
 export interface ProbeHost {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { OptionError } from "../../../src/base/errors.ts";
-import { parseRun } from "../../../src/cli/options.ts";
-import { checkDrive } from "../../../src/vm/validate-drive.ts";
+import { OptionError } from "../../../../src/base/errors.ts";
+import { parseRun } from "../../../../src/cli/run/options.ts";
+import { checkDrive } from "../../../../src/vm/validate-drive.ts";
 
 /** The drives of a machine that these words describe. */
 function drives(...argv: string[]) {

@@ -2,8 +2,8 @@ import { EventEmitter, once } from "node:events";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { afterEach, expect, test, vi } from "vitest";
-import { PtyConsole } from "../../../src/cli/pty-console.ts";
-import { Pty } from "../../../src/sys/pty.ts";
+import { PtyConsole } from "../../../../src/cli/run/pty-console.ts";
+import { Pty } from "../../../../src/sys/pty.ts";
 
 /** A guest's serial port that takes what it is sent. */
 class FakePort extends EventEmitter {

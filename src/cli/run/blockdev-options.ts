@@ -11,12 +11,13 @@
  * Source: QEMU 7.2, qemu-options.hx (-blockdev) and qapi/block-core.json
  * (BlockdevOptions).
  */
-import { IMAGE_FORMATS, READ_ONLY_FORMATS } from "../block/formats.ts";
-import { isNbdName } from "../block/nbd/address.ts";
+import { didYouMean } from "../../base/errors.ts";
+import { IMAGE_FORMATS, READ_ONLY_FORMATS } from "../../block/formats.ts";
+import { isNbdName } from "../../block/nbd/address.ts";
+import type { Complain, KeyRow, KeyValue } from "../key-values.ts";
+import { keyLines, onOff, setPairs, splitKeyValues } from "../key-values.ts";
 import { DRIVE_DEFAULTS, DRIVE_KEYS, word } from "./drive-keys.ts";
-import type { Complain, KeyRow, KeyValue } from "./key-values.ts";
-import { didYouMean, keyLines, onOff, setPairs, splitKeyValues } from "./key-values.ts";
-import type { BlockNode, Draft } from "./run-request.ts";
+import type { BlockNode, Draft } from "./request.ts";
 
 /** Nodes on top of each other in one -blockdev, and levels of its JSON. */
 const MAX_DEPTH = 4;

@@ -1,11 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
-import { OptionError } from "../../../src/base/errors.ts";
-import { parseSize } from "../../../src/base/units.ts";
-import { deviceHelp } from "../../../src/cli/drive-options.ts";
-import { KEYS_HELP } from "../../../src/cli/escape-filter.ts";
-import { OPTIONS, parseRun, runHelp } from "../../../src/cli/options.ts";
-import type { RunRequest } from "../../../src/cli/run-request.ts";
+import { OptionError } from "../../../../src/base/errors.ts";
+import { parseSize } from "../../../../src/base/units.ts";
+import { deviceHelp } from "../../../../src/cli/run/drive-options.ts";
+import { KEYS_HELP } from "../../../../src/cli/run/escape-filter.ts";
+import { OPTIONS, parseRun, runHelp } from "../../../../src/cli/run/options.ts";
+import type { RunRequest } from "../../../../src/cli/run/request.ts";
 
 function request(...argv: string[]): RunRequest {
   const command = parseRun(["-kernel", "K", ...argv]);
@@ -359,14 +359,14 @@ test("any words at all either make a machine or are refused as options", () => {
 });
 
 test("the manual shows help as it is printed", async () => {
-  const manual = await readFile(new URL("../../../docs/cli.md", import.meta.url), "utf8");
+  const manual = await readFile(new URL("../../../../docs/cli.md", import.meta.url), "utf8");
   expect(manual).toContain(runHelp());
   expect(manual).toContain(deviceHelp());
   for (const line of KEYS_HELP.trim().split("\n")) expect(manual).toContain(line);
 });
 
 test("the manual's lines are accepted as printed", async () => {
-  const manual = await readFile(new URL("../../../docs/cli.md", import.meta.url), "utf8");
+  const manual = await readFile(new URL("../../../../docs/cli.md", import.meta.url), "utf8");
   const lines = manual.replaceAll("\\\n", " ").match(/^vmexit run .*$/gm) ?? [];
   expect(lines.length).toBeGreaterThanOrEqual(3);
   for (const line of lines) {

@@ -5,8 +5,8 @@
  */
 import { open } from "node:fs/promises";
 import type { Writable } from "node:stream";
-import { ChromeTrace } from "../trace/chrome.ts";
-import { encodeRecord, type TraceRecord } from "../trace/format.ts";
+import { ChromeTrace } from "../../trace/chrome.ts";
+import { encodeRecord, type TraceRecord } from "../../trace/format.ts";
 
 /** What a VirtualMachine's trace() gives. */
 export interface RecordSource extends AsyncIterable<TraceRecord> {

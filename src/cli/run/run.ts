@@ -7,19 +7,19 @@
  * written before the process ends.
  */
 import type { Duplex, Readable } from "node:stream";
-import { OptionError } from "../base/errors.ts";
-import type { GdbPlace } from "../gdb/server.ts";
-import type { Ending } from "../threads/shared.ts";
-import type { UnclaimedAccess, VmOptions } from "../vm/options.ts";
-import type { TraceFilter } from "../vm/trace-filter.ts";
+import { OptionError } from "../../base/errors.ts";
+import type { GdbPlace } from "../../gdb/server.ts";
+import type { Ending } from "../../threads/shared.ts";
+import type { UnclaimedAccess, VmOptions } from "../../vm/options.ts";
+import type { TraceFilter } from "../../vm/trace-filter.ts";
+import type { EndingSignal, Outcome } from "../exit-status.ts";
+import { FAILED, OK, OUTPUT_CLOSED, STOPPED, statusOf, USAGE } from "../exit-status.ts";
 import type { PlaceHost } from "./consoles.ts";
 import { connectOutput, openPlace } from "./consoles.ts";
-import type { EndingSignal } from "./end-process.ts";
-import { FAILED, OK, OUTPUT_CLOSED, STOPPED, statusOf, USAGE } from "./exit-status.ts";
 import type { Input } from "./keyboard.ts";
 import { Keyboard } from "./keyboard.ts";
 import { parseRun } from "./options.ts";
-import type { RunRequest } from "./run-request.ts";
+import type { RunRequest } from "./request.ts";
 import { statsText } from "./stats-text.ts";
 import type { RecordSource, TraceFileWriter } from "./trace-file.ts";
 
@@ -46,9 +46,6 @@ export interface RunHost extends PlaceHost {
   /** Calls back at the first signal that asks the process to end. */
   onSignal(listener: (signal: EndingSignal) => void): void;
 }
-
-/** An exit status, or the signal that the process is to die of. */
-export type Outcome = number | EndingSignal;
 
 /** Reports of a machine that are printed; a guest must not be able to fill a log with them. */
 const REPORT_LIMIT = 100;

@@ -1,9 +1,10 @@
 /** `vmexit trace report FILE -o FILE`: a trace in pictures. */
-import { DEFAULT_STEPS, MAX_STEPS, type StepRange } from "../report/step-range.ts";
-import { TraceError } from "../trace/read.ts";
-import { FAILED, OK, USAGE } from "./exit-status.ts";
-import { didYouMean } from "./key-values.ts";
-import type { TraceOutput } from "./trace-command.ts";
+import { didYouMean } from "../../base/errors.ts";
+import { DEFAULT_STEPS, MAX_STEPS, type StepRange } from "../../report/step-range.ts";
+import { TraceError } from "../../trace/read.ts";
+import { FAILED, OK, USAGE } from "../exit-status.ts";
+import { built } from "../package.ts";
+import type { TraceOutput } from "./output.ts";
 
 const HELP = `Usage: vmexit trace report FILE -o REPORT [OPTION]…
 
@@ -38,9 +39,8 @@ export async function traceReport(argv: readonly string[], { stdout, stderr }: T
   }
   const { file, output, range } = request;
   try {
-    const { writeReport } = await import("../report/write-report.ts");
-    // The same folder for the compiled modules and for their bundle.
-    const { exits, cut } = await writeReport(file, output, range, new URL("../bundle/", import.meta.url));
+    const { writeReport } = await import("../../report/write-report.ts");
+    const { exits, cut } = await writeReport(file, output, range, built("bundle/"));
     stdout.write(`${output}: ${exits} ${exits === 1 ? "exit" : "exits"}\n`);
     if (cut !== undefined) complain(cut);
     return OK;

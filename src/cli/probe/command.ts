@@ -1,12 +1,13 @@
 /** `vmexit probe [--json]`: looks at the machine that it runs on. */
+
 import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
 import { userInfo } from "node:os";
 import type { Writable } from "node:stream";
-import { FAILED, OK, USAGE } from "./exit-status.ts";
-import { didYouMean } from "./key-values.ts";
+import { didYouMean } from "../../base/errors.ts";
+import { FAILED, OK, USAGE } from "../exit-status.ts";
 import type { KvmAnswers, KvmRefusal, ProbeHost } from "./probe.ts";
 import { probe } from "./probe.ts";
-import { probeText } from "./probe-text.ts";
+import { probeText } from "./text.ts";
 
 const HELP = `Usage: vmexit probe [--json]
 
@@ -56,7 +57,7 @@ async function thisMachine(): Promise<ProbeHost> {
 async function askKvm(): Promise<KvmAnswers | KvmRefusal> {
   try {
     closeSync(openSync("/dev/kvm", "r+"));
-    const { Kvm } = await import("../kvm/system.ts");
+    const { Kvm } = await import("../../kvm/system.ts");
     const kvm = Kvm.open();
     return { opened: true, apiVersion: kvm.apiVersion, extension: (number) => kvm.checkExtension(number) };
   } catch (error) {

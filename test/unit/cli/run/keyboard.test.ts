@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
 import { expect, test } from "vitest";
-import { Keyboard } from "../../../src/cli/keyboard.ts";
+import { Keyboard } from "../../../../src/cli/run/keyboard.ts";
 
 /** Standard input on a terminal, or on a pipe. */
 class FakeInput extends EventEmitter {

@@ -1,15 +1,8 @@
 /** `-trace`: what `vmexit run` writes down of what happens in its guest. */
-import type { TraceFilter } from "../vm/trace-filter.ts";
-import type { Complain, KeyRow } from "./key-values.ts";
-import { count, didYouMean, onOff, setKeys } from "./key-values.ts";
-import type { Draft } from "./run-request.ts";
-
-/** A file that exits are written to. */
-export interface TraceFile {
-  /** NDJSON; a name that ends in .json gets the Chrome trace format. */
-  readonly path: string;
-  readonly filter: TraceFilter;
-}
+import { didYouMean } from "../../base/errors.ts";
+import type { Complain, KeyRow } from "../key-values.ts";
+import { count, onOff, setKeys } from "../key-values.ts";
+import type { Draft } from "./request.ts";
 
 interface TraceDraft {
   unclaimed: boolean;

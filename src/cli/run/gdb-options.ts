@@ -5,9 +5,10 @@
  * address of the machine, this one listens on the loopback unless a host is
  * given: whoever connects owns the guest.
  */
-import type { GdbPlace } from "../gdb/server.ts";
-import { type Complain, didYouMean } from "./key-values.ts";
-import type { OptionRow } from "./options.ts";
+import { didYouMean } from "../../base/errors.ts";
+import type { GdbPlace } from "../../gdb/server.ts";
+import type { Complain } from "../key-values.ts";
+import type { OptionRow } from "./option-row.ts";
 
 export const GDB_OPTIONS: readonly OptionRow[] = [
   {

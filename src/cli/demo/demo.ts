@@ -4,9 +4,11 @@
  * The demos are programs that use the package as any other does
  * (examples/demos/); they are compiled to dist/demos/ and loaded from there.
  */
+
 import type { Writable } from "node:stream";
-import { FAILED, OK, OUTPUT_CLOSED, USAGE } from "./exit-status.ts";
-import { didYouMean } from "./key-values.ts";
+import { didYouMean } from "../../base/errors.ts";
+import { FAILED, OK, OUTPUT_CLOSED, USAGE } from "../exit-status.ts";
+import { built } from "../package.ts";
 
 /** What the list tells of a demo. */
 interface DemoEntry {
@@ -86,7 +88,6 @@ export const packagedDemos: DemoShelf = {
   },
 };
 
-/** dist/demos/ stands beside dist/bundle/ and dist/cli/. */
 function compiled(name: string): URL {
-  return new URL(`../demos/${name}.js`, import.meta.url);
+  return built(`demos/${name}.js`);
 }

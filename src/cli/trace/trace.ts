@@ -1,13 +1,9 @@
 /** `vmexit trace`: what can be done with a trace file. */
-import type { Writable } from "node:stream";
-import { OK, USAGE } from "./exit-status.ts";
-import { didYouMean } from "./key-values.ts";
 
-/** Where a trace command prints. */
-export interface TraceOutput {
-  readonly stdout: Writable;
-  readonly stderr: Writable;
-}
+import type { Writable } from "node:stream";
+import { didYouMean } from "../../base/errors.ts";
+import { OK, USAGE } from "../exit-status.ts";
+import type { TraceOutput } from "./output.ts";
 
 interface TraceCommand {
   readonly name: string;
@@ -19,12 +15,12 @@ const COMMANDS: readonly TraceCommand[] = [
   {
     name: "summary",
     help: "counts and times by reason and device; busiest ports and code",
-    run: async (argv, output) => (await import("./trace-summary.ts")).traceSummary(argv, output),
+    run: async (argv, output) => (await import("./summary.ts")).traceSummary(argv, output),
   },
   {
     name: "report",
     help: "pictures, in one HTML file for a browser: -o report.html",
-    run: async (argv, output) => (await import("./trace-report.ts")).traceReport(argv, output),
+    run: async (argv, output) => (await import("./report.ts")).traceReport(argv, output),
   },
 ];
 

@@ -7,10 +7,11 @@
  *
  * Source: QEMU 7.2, qemu-options.hx (-drive, -device) and docs/system/i386/microvm.rst.
  */
+import { didYouMean } from "../../base/errors.ts";
+import type { Complain, KeyRow } from "../key-values.ts";
+import { count, keyLines, onOff, setKeys, setPairs, splitKeyValues } from "../key-values.ts";
 import { DRIVE_DEFAULTS, DRIVE_KEYS, RERROR_KEY, serialNumber, WERROR_KEY } from "./drive-keys.ts";
-import type { Complain, KeyRow } from "./key-values.ts";
-import { count, didYouMean, keyLines, onOff, setKeys, setPairs, splitKeyValues } from "./key-values.ts";
-import type { Draft, DriveDraft } from "./run-request.ts";
+import type { Draft, DriveDraft } from "./request.ts";
 
 export function addDrive(draft: Draft, value: string, typed: string, complain: Complain): void {
   const drive: DriveDraft = { typed, attach: true, options: { ...DRIVE_DEFAULTS } };
