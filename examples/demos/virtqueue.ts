@@ -89,13 +89,17 @@ async function run(out: Out, guest: Guest, file: string): Promise<void> {
     ["front-end driver", "the guest", "knows disks: header, data, status"],
     [
       "virtio",
-      "the guest and src/virtio/mmio.ts",
+      "the guest and src/virtio/transport/mmio.ts",
       `agree by ${stats.devices["virtio-blk0"]} stores to registers, all of them exits`,
     ],
-    ["virtio-ring", "the guest and src/virtio/split-queue.ts", "three tables in guest memory: no exits"],
+    [
+      "virtio-ring",
+      "the guest and src/virtio/queue/split-queue.ts",
+      "three tables in guest memory: no exits",
+    ],
     [
       "back-end",
-      "src/virtio/blk.ts, src/block/raw-disk.ts",
+      "src/virtio/blk/blk.ts, src/block/raw-disk.ts",
       `${drive.requests} request, ${drive.bytesRead} bytes read from a file`,
     ],
   ]);

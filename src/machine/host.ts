@@ -5,7 +5,7 @@
 
 import type { AfterWrite, ByteSink, IoDevice, IrqPulse, Latch, PowerSwitch, Signal } from "../bus/io.ts";
 import type { DriveIrq } from "../bus/irq.ts";
-import type { BlkHost } from "../virtio/blk-requests.ts";
+import type { BlkHost } from "../virtio/blk/blk-requests.ts";
 import type { RngHost } from "../virtio/rng.ts";
 
 export interface Clock {

@@ -15,17 +15,17 @@ import { DEBUG_EXIT_PORTS, DebugExit } from "../devices/debug-exit.ts";
 import { I8042, I8042_COMMAND, I8042_DATA, I8042State } from "../devices/i8042.ts";
 import { POST_CODE_PORTS, PostCode, PostCodeState } from "../devices/post-code.ts";
 import { UART16550_PORTS, Uart16550, Uart16550State } from "../devices/uart16550.ts";
-import { VirtioBlk, VirtioBlkState } from "../virtio/blk.ts";
+import { VirtioBlk, VirtioBlkState } from "../virtio/blk/blk.ts";
 import type { VirtioDevice } from "../virtio/device.ts";
-import { VirtioMmio, VirtioMmioState } from "../virtio/mmio.ts";
-import { QueueRunnerState } from "../virtio/queue-runner.ts";
-import { VirtioRng } from "../virtio/rng.ts";
+import { QueueRunnerState } from "../virtio/queue/queue-runner.ts";
 import {
   type QueueConfig,
   QueueConfigState,
   type QueueCursor,
   QueueCursorState,
-} from "../virtio/split-queue.ts";
+} from "../virtio/queue/split-queue.ts";
+import { VirtioRng } from "../virtio/rng.ts";
+import { VirtioMmio, VirtioMmioState } from "../virtio/transport/mmio.ts";
 import { DEBUG_CONSOLE, type Host } from "./host.ts";
 import { type AccessCounts, Machine, type Plugged } from "./machine.ts";
 import * as map from "./memory-map.ts";

@@ -4,7 +4,7 @@
  * optional and nothing refers to the host.
  */
 import type { RamRegion } from "../memory/guest-memory.ts";
-import type { BlkDisk } from "../virtio/blk.ts";
+import type { BlkDisk } from "../virtio/blk/blk.ts";
 
 /** A device that the program provides: its registers are served on the program's own thread. */
 export interface OwnDeviceSpec {

@@ -10,7 +10,7 @@
  * Why no interrupt is lost by that: VirtioMmio.collectAcknowledgement.
  */
 import type { Lock } from "../base/lock.ts";
-import type { VirtioMmio } from "../virtio/mmio.ts";
+import type { VirtioMmio } from "../virtio/transport/mmio.ts";
 
 /** The first look after an interrupt, and the longest wait between two while the driver does not acknowledge. */
 const SOON_MS = 10;

@@ -12,8 +12,8 @@ import type { Snapshot } from "../block/qcow2/snapshot-table.ts";
 import { createSnapshot, deleteSnapshot, listSnapshots } from "../block/qcow2/snapshots.ts";
 import { RawDisk } from "../block/raw-disk.ts";
 import { SystemError } from "../sys/errors.ts";
-import type { VirtioBlk } from "../virtio/blk.ts";
-import type { QueueRunner } from "../virtio/queue-runner.ts";
+import type { VirtioBlk } from "../virtio/blk/blk.ts";
+import type { QueueRunner } from "../virtio/queue/queue-runner.ts";
 import type { DriveOrder, Message } from "./shared.ts";
 
 /** Obeys, and returns what to answer: a failure becomes part of it. */

@@ -6,7 +6,7 @@ import type { DriveImage } from "../block/drive.ts";
 import type { Snapshot } from "../block/qcow2/snapshot-table.ts";
 import type { ThrottleLimits } from "../block/throttle.ts";
 import type { MachineSpec } from "../machine/spec.ts";
-import type { ErrorPolicy } from "../virtio/blk-requests.ts";
+import type { ErrorPolicy } from "../virtio/blk/blk-requests.ts";
 import type { ProgramDiskData, ProgramRequest } from "./program-disk.ts";
 
 /** Everything a thread needs to make its own copy of the machine. Numbers named after handles are tokens. */

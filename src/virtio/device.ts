@@ -11,7 +11,7 @@
  * Source: VIRTIO 1.2, 2 (Basic Facilities of a Virtio Device) and 3.1.1.
  */
 import type { AccessSize } from "../bus/io.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./queue/chain.ts";
 
 /** What `serve` returns when the answer comes later, through `poll` or `drain`. */
 export const PENDING = -1;

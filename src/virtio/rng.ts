@@ -6,8 +6,8 @@
  * configuration.
  */
 import type { GuestMemory } from "../memory/guest-memory.ts";
-import { BrokenQueue, type Chain } from "./chain.ts";
 import type { VirtioDevice } from "./device.ts";
+import { BrokenQueue, type Chain } from "./queue/chain.ts";
 import { DEVICE_ID_ENTROPY } from "./spec.ts";
 
 const QUEUE_SIZE = 64;

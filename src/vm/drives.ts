@@ -11,7 +11,7 @@ import { isNbdName } from "../block/nbd/address.ts";
 import { probeFormat } from "../block/open-image.ts";
 import { TemporaryOverlay } from "../block/temporary-overlay.ts";
 import type { IoDrive } from "../threads/shared.ts";
-import { type BlkDisk, QUEUE_SIZE } from "../virtio/blk.ts";
+import { type BlkDisk, QUEUE_SIZE } from "../virtio/blk/blk.ts";
 import type { ProgramDiskPort } from "./program-disks.ts";
 import type { CheckedDrive } from "./validate-drive.ts";
 

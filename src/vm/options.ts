@@ -5,7 +5,7 @@ import type { DiskSource } from "../block/disk-source.ts";
 import type { DetectZeroes } from "../block/guest-disk.ts";
 import type { ThrottleLimits } from "../block/throttle.ts";
 import type { AsyncEngine } from "../sys/async-io.ts";
-import type { ErrorPolicy } from "../virtio/blk-requests.ts";
+import type { ErrorPolicy } from "../virtio/blk/blk-requests.ts";
 
 /** How a disk uses the host's page cache, and what its writes promise, as QEMU's cache=. */
 export const CACHE_MODES = ["writeback", "none", "writethrough", "directsync", "unsafe"] as const;

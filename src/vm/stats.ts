@@ -15,7 +15,7 @@ import {
   BLK_ERRORS,
   BLK_FLUSHES,
   BLK_REQUESTS,
-} from "../virtio/blk-requests.ts";
+} from "../virtio/blk/blk-requests.ts";
 
 export interface DriveStats {
   readonly requests: number;

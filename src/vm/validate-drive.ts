@@ -6,7 +6,7 @@ import { DETECT_ZEROES, type DetectZeroes } from "../block/guest-disk.ts";
 import { isNbdName } from "../block/nbd/address.ts";
 import { THROTTLE_LIMITS, type ThrottleLimits } from "../block/throttle.ts";
 import { ASYNC_ENGINES, type AsyncEngine } from "../sys/async-io.ts";
-import { ERROR_POLICIES, type ErrorPolicy } from "../virtio/blk-requests.ts";
+import { ERROR_POLICIES, type ErrorPolicy } from "../virtio/blk/blk-requests.ts";
 import { checkKeys, integer, oneOf } from "./checks.ts";
 import { CACHE_MODES, type CacheMode, type DriveOptions } from "./options.ts";
 

@@ -1,6 +1,6 @@
 /** What virtio-blk's io side is plugged into, in tests. */
 import type { BlockBackend } from "../../src/block/backend.ts";
-import { BLK_COUNTERS, type BlkHost } from "../../src/virtio/blk-requests.ts";
+import { BLK_COUNTERS, type BlkHost } from "../../src/virtio/blk/blk-requests.ts";
 import type { TestMemory } from "./virtio-driver.ts";
 
 /** Errors are reported to the guest, and nothing is throttled, unless `parts` says otherwise. */

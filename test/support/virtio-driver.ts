@@ -7,10 +7,10 @@ import { Lock } from "../../src/base/lock.ts";
 import { Guarded } from "../../src/bus/guarded.ts";
 import { GuestMemory, type RamSource } from "../../src/memory/guest-memory.ts";
 import type { DeviceReport, VirtioDevice } from "../../src/virtio/device.ts";
-import { type MmioWiring, VirtioMmio, VirtioMmioState } from "../../src/virtio/mmio.ts";
-import { QueueRunner, QueueRunnerState } from "../../src/virtio/queue-runner.ts";
+import { QueueRunner, QueueRunnerState } from "../../src/virtio/queue/queue-runner.ts";
+import { QueueConfigState, QueueCursorState } from "../../src/virtio/queue/split-queue.ts";
 import * as spec from "../../src/virtio/spec.ts";
-import { QueueConfigState, QueueCursorState } from "../../src/virtio/split-queue.ts";
+import { type MmioWiring, VirtioMmio, VirtioMmioState } from "../../src/virtio/transport/mmio.ts";
 
 /** Guest-physical address and size of test RAM. The mapping is larger, and what is around RAM must stay untouched. */
 export const RAM = 0x10_0000;

@@ -12,7 +12,7 @@ import { READ_ONLY_FORMATS, WRITABLE_FORMATS } from "../../block/formats.ts";
 import { DETECT_ZEROES } from "../../block/guest-disk.ts";
 import type { THROTTLE_LIMITS } from "../../block/throttle.ts";
 import { ASYNC_ENGINES } from "../../sys/async-io.ts";
-import { ERROR_POLICIES } from "../../virtio/blk-requests.ts";
+import { ERROR_POLICIES } from "../../virtio/blk/blk-requests.ts";
 import { CACHE_MODES } from "../../vm/options.ts";
 import type { Complain, KeyRow } from "../key-values.ts";
 import { onOff } from "../key-values.ts";

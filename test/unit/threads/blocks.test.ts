@@ -3,7 +3,7 @@ import { MAX_WINDOWS } from "../../../src/bus/address-space.ts";
 import { VIRTIO_IRQS } from "../../../src/machine/memory-map.ts";
 import { type Blocks, blocks, blocksBytes, EXIT_REASONS } from "../../../src/threads/blocks.ts";
 import { END, RUN } from "../../../src/threads/control.ts";
-import { BLK_COUNTERS } from "../../../src/virtio/blk-requests.ts";
+import { BLK_COUNTERS } from "../../../src/virtio/blk/blk-requests.ts";
 import { MAX_CPUS } from "../../../src/vm/validate.ts";
 
 function twice(cpus: number, virtio: number): [Blocks, Blocks] {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { AddressSpace } from "../../../src/bus/address-space.ts";
 import { blocks, blocksBytes } from "../../../src/threads/blocks.ts";
-import { BLK_BYTES_READ, BLK_ERRORS, BLK_REQUESTS } from "../../../src/virtio/blk-requests.ts";
+import { BLK_BYTES_READ, BLK_ERRORS, BLK_REQUESTS } from "../../../src/virtio/blk/blk-requests.ts";
 import { addStats, countStats } from "../../../src/vm/stats.ts";
 
 const IO = 2; // KVM_EXIT_IO

@@ -9,10 +9,9 @@
  * Source: VIRTIO 1.2, 2.7.10 (Available Buffer Notifications), 2.1.2
  * (DEVICE_NEEDS_RESET), 2.4 (Device Reset).
  */
-import { layout } from "../base/layout.ts";
-import type { Lock } from "../base/lock.ts";
-import type { GuestMemory } from "../memory/guest-memory.ts";
-import { BrokenQueue, Chain } from "./chain.ts";
+import { layout } from "../../base/layout.ts";
+import type { Lock } from "../../base/lock.ts";
+import type { GuestMemory } from "../../memory/guest-memory.ts";
 import {
   type Complete,
   HOLD,
@@ -20,7 +19,8 @@ import {
   type ReportDevice,
   type VirtioDevice,
   type VirtioTransport,
-} from "./device.ts";
+} from "../device.ts";
+import { BrokenQueue, Chain } from "./chain.ts";
 import { type QueueConfig, type QueueCursor, SplitQueue } from "./split-queue.ts";
 
 /** Requests served from one queue before the io thread looks at others. */

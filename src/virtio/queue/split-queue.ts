@@ -16,9 +16,8 @@
  * queue that the device offers, not only as the queue that the driver chose,
  * because Linux sizes requests by the device and may shrink the queue later.
  */
-import { layout } from "../base/layout.ts";
-import type { GuestMemory } from "../memory/guest-memory.ts";
-import { BrokenQueue, type Chain } from "./chain.ts";
+import { layout } from "../../base/layout.ts";
+import type { GuestMemory } from "../../memory/guest-memory.ts";
 import {
   AVAIL_ALIGNMENT,
   AVAIL_F_NO_INTERRUPT,
@@ -31,7 +30,8 @@ import {
   F_INDIRECT_DESC_LOW,
   USED_ALIGNMENT,
   USED_F_NO_NOTIFY,
-} from "./spec.ts";
+} from "../spec.ts";
+import { BrokenQueue, type Chain } from "./chain.ts";
 
 /** Where the driver put a queue. Written by vCPU threads, under the device's lock. */
 export const QueueConfigState = layout("virtqueue-config", 1, {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { Throttle } from "../../../src/block/throttle.ts";
-import { type BlkDisk, VirtioBlk, VirtioBlkState } from "../../../src/virtio/blk.ts";
+import { Throttle } from "../../../../src/block/throttle.ts";
+import { type BlkDisk, VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";
 import {
   BLK_BYTES_READ,
   BLK_BYTES_WRITTEN,
@@ -9,11 +9,11 @@ import {
   BLK_FLUSHES,
   BLK_REQUESTS,
   type BlkHost,
-} from "../../../src/virtio/blk-requests.ts";
-import { CONFIG, DEVICE_FEATURES, DEVICE_FEATURES_SEL } from "../../../src/virtio/spec.ts";
-import { blkHost } from "../../support/blk-host.ts";
-import { MemoryDisk } from "../../support/memory-disk.ts";
-import { type Buffer, blank, Plugged, RAM, TestMemory } from "../../support/virtio-driver.ts";
+} from "../../../../src/virtio/blk/blk-requests.ts";
+import { CONFIG, DEVICE_FEATURES, DEVICE_FEATURES_SEL } from "../../../../src/virtio/spec.ts";
+import { blkHost } from "../../../support/blk-host.ts";
+import { MemoryDisk } from "../../../support/memory-disk.ts";
+import { type Buffer, blank, Plugged, RAM, TestMemory } from "../../../support/virtio-driver.ts";
 
 const IN = 0;
 const OUT = 1;

@@ -1,15 +1,20 @@
 import { expect, test } from "vitest";
-import { BrokenQueue, Chain } from "../../../src/virtio/chain.ts";
+import { BrokenQueue, Chain } from "../../../../src/virtio/queue/chain.ts";
+import {
+  crossed,
+  QueueConfigState,
+  QueueCursorState,
+  SplitQueue,
+} from "../../../../src/virtio/queue/split-queue.ts";
 import {
   DESC_F_INDIRECT,
   DESC_F_NEXT,
   DESC_F_WRITE,
   F_EVENT_IDX_LOW,
   F_INDIRECT_DESC_LOW,
-} from "../../../src/virtio/spec.ts";
-import { crossed, QueueConfigState, QueueCursorState, SplitQueue } from "../../../src/virtio/split-queue.ts";
-import { HOSTILE } from "../../support/hostile-rings.ts";
-import { blank, DriverQueue, RAM, RAM_BYTES, TestMemory } from "../../support/virtio-driver.ts";
+} from "../../../../src/virtio/spec.ts";
+import { HOSTILE } from "../../../support/hostile-rings.ts";
+import { blank, DriverQueue, RAM, RAM_BYTES, TestMemory } from "../../../support/virtio-driver.ts";
 
 const DATA = RAM + 0x8000;
 const TABLE = RAM + 0x4000;

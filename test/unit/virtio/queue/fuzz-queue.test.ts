@@ -5,13 +5,20 @@
  * stays held. A failing seed is named in the message; keep it in KEPT.
  */
 import { expect, test } from "vitest";
-import { VirtioBlk, VirtioBlkState } from "../../../src/virtio/blk.ts";
-import { BLK_COUNTERS } from "../../../src/virtio/blk-requests.ts";
-import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, F_EVENT_IDX_LOW } from "../../../src/virtio/spec.ts";
-import { blkHost } from "../../support/blk-host.ts";
-import { MemoryDisk } from "../../support/memory-disk.ts";
-import { random } from "../../support/random.ts";
-import { blank, type DriverQueue, Plugged, RAM, RAM_BYTES, TestMemory } from "../../support/virtio-driver.ts";
+import { VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";
+import { BLK_COUNTERS } from "../../../../src/virtio/blk/blk-requests.ts";
+import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, F_EVENT_IDX_LOW } from "../../../../src/virtio/spec.ts";
+import { blkHost } from "../../../support/blk-host.ts";
+import { MemoryDisk } from "../../../support/memory-disk.ts";
+import { random } from "../../../support/random.ts";
+import {
+  blank,
+  type DriverQueue,
+  Plugged,
+  RAM,
+  RAM_BYTES,
+  TestMemory,
+} from "../../../support/virtio-driver.ts";
 
 const KEPT: readonly number[] = [];
 const SEEDS = 400;

@@ -8,7 +8,7 @@
  * back, which VIRTIO 1.2, 2.7.4 (Message Framing) allows the driver to place in
  * any number of descriptors, and passes what is left to its back end as it is.
  */
-import type { GuestMemory } from "../memory/guest-memory.ts";
+import type { GuestMemory } from "../../memory/guest-memory.ts";
 
 /** The driver broke the rules of the ring; the message says which. The device needs a reset (2.1.2). */
 export class BrokenQueue extends Error {

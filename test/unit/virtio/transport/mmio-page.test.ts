@@ -1,11 +1,11 @@
 /** Reads and acknowledgements that are no exits: the page of the registers, and InterruptStatus without a lost bit. */
 import { expect, test } from "vitest";
-import type { AccessSize } from "../../../src/bus/io.ts";
-import { VirtioBlk, VirtioBlkState } from "../../../src/virtio/blk.ts";
-import { VirtioRng } from "../../../src/virtio/rng.ts";
-import * as spec from "../../../src/virtio/spec.ts";
-import { random } from "../../support/random.ts";
-import { blank, Plugged, TestMemory } from "../../support/virtio-driver.ts";
+import type { AccessSize } from "../../../../src/bus/io.ts";
+import { VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";
+import { VirtioRng } from "../../../../src/virtio/rng.ts";
+import * as spec from "../../../../src/virtio/spec.ts";
+import { random } from "../../../support/random.ts";
+import { blank, Plugged, TestMemory } from "../../../support/virtio-driver.ts";
 
 const DISK = { size: 3 << 20, blockSize: 4096, readOnly: false, serial: "s", queues: 2, writeCache: true };
 const SIZES: readonly AccessSize[] = [1, 2, 4];

@@ -24,9 +24,10 @@
  * F_RING_RESET and F_NOTIFICATION_DATA. Registers take aligned 32-bit writes
  * only; others do nothing.
  */
-import { layout } from "../base/layout.ts";
-import type { AccessSize, AfterWrite, IoDevice, IrqPulse, Latch, Signal } from "../bus/io.ts";
-import type { VirtioDevice, VirtioTransport } from "./device.ts";
+import { layout } from "../../base/layout.ts";
+import type { AccessSize, AfterWrite, IoDevice, IrqPulse, Latch, Signal } from "../../bus/io.ts";
+import type { VirtioDevice, VirtioTransport } from "../device.ts";
+import type { QueueConfig } from "../queue/split-queue.ts";
 import {
   ACKNOWLEDGE,
   CONFIG,
@@ -67,8 +68,7 @@ import {
   STATUS,
   VENDOR_ID,
   VERSION,
-} from "./spec.ts";
-import type { QueueConfig } from "./split-queue.ts";
+} from "../spec.ts";
 
 const MAGIC = 0x7472_6976; // "virt"
 const MODERN = 2;

@@ -9,8 +9,11 @@
  * BARRIER features; also F_ACCESS_PLATFORM, as addresses here are always
  * guest-physical.
  */
-import { layout } from "../base/layout.ts";
-import type { AccessSize } from "../bus/io.ts";
+import { layout } from "../../base/layout.ts";
+import type { AccessSize } from "../../bus/io.ts";
+import type { Complete, VirtioDevice } from "../device.ts";
+import type { Chain } from "../queue/chain.ts";
+import { DEVICE_ID_BLOCK } from "../spec.ts";
 import {
   type BlkFacts,
   type BlkHost,
@@ -19,9 +22,6 @@ import {
   DISCARD_SEG_MAX,
   WRITE_ZEROES_SECTORS_MAX,
 } from "./blk-requests.ts";
-import type { Chain } from "./chain.ts";
-import type { Complete, VirtioDevice } from "./device.ts";
-import { DEVICE_ID_BLOCK } from "./spec.ts";
 
 // 5.2.3, Feature bits.
 const BLK_F_SIZE_MAX = 1 << 1;

@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { layout } from "../../../src/base/layout.ts";
-import { VirtioBlk, VirtioBlkState } from "../../../src/virtio/blk.ts";
-import type { VirtioDevice } from "../../../src/virtio/device.ts";
-import { VirtioMmio, VirtioMmioState } from "../../../src/virtio/mmio.ts";
-import * as spec from "../../../src/virtio/spec.ts";
-import { QueueConfigState } from "../../../src/virtio/split-queue.ts";
-import { devicePromises } from "../../support/device-promises.ts";
-import { DriverQueue, Plugged, TestMemory } from "../../support/virtio-driver.ts";
+import { layout } from "../../../../src/base/layout.ts";
+import { VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";
+import type { VirtioDevice } from "../../../../src/virtio/device.ts";
+import { QueueConfigState } from "../../../../src/virtio/queue/split-queue.ts";
+import * as spec from "../../../../src/virtio/spec.ts";
+import { VirtioMmio, VirtioMmioState } from "../../../../src/virtio/transport/mmio.ts";
+import { devicePromises } from "../../../support/device-promises.ts";
+import { DriverQueue, Plugged, TestMemory } from "../../../support/virtio-driver.ts";
 
 const LIVE = spec.ACKNOWLEDGE | spec.DRIVER | spec.FEATURES_OK | spec.DRIVER_OK;
 

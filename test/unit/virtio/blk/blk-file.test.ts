@@ -3,14 +3,14 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { AsyncRam } from "../../../src/block/async-ram.ts";
-import { GuestDisk } from "../../../src/block/guest-disk.ts";
-import { RawDisk } from "../../../src/block/raw-disk.ts";
-import { AsyncIo } from "../../../src/sys/async-io.ts";
-import { GuestRam } from "../../../src/sys/guest-ram.ts";
-import { QUEUE_SIZE, VirtioBlk, VirtioBlkState } from "../../../src/virtio/blk.ts";
-import { blkHost } from "../../support/blk-host.ts";
-import { blank, MAPPING_BYTES, Plugged, RAM, TestMemory } from "../../support/virtio-driver.ts";
+import { AsyncRam } from "../../../../src/block/async-ram.ts";
+import { GuestDisk } from "../../../../src/block/guest-disk.ts";
+import { RawDisk } from "../../../../src/block/raw-disk.ts";
+import { AsyncIo } from "../../../../src/sys/async-io.ts";
+import { GuestRam } from "../../../../src/sys/guest-ram.ts";
+import { QUEUE_SIZE, VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";
+import { blkHost } from "../../../support/blk-host.ts";
+import { blank, MAPPING_BYTES, Plugged, RAM, TestMemory } from "../../../support/virtio-driver.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "vmexit-blk-"));
 afterAll(() => rmSync(directory, { recursive: true }));

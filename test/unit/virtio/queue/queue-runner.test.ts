@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
-import { BrokenQueue, type Chain } from "../../../src/virtio/chain.ts";
-import { PENDING, type VirtioDevice } from "../../../src/virtio/device.ts";
-import * as spec from "../../../src/virtio/spec.ts";
-import { HOSTILE } from "../../support/hostile-rings.ts";
-import { DriverQueue, Plugged, RAM, TestMemory } from "../../support/virtio-driver.ts";
+import { PENDING, type VirtioDevice } from "../../../../src/virtio/device.ts";
+import { BrokenQueue, type Chain } from "../../../../src/virtio/queue/chain.ts";
+import * as spec from "../../../../src/virtio/spec.ts";
+import { HOSTILE } from "../../../support/hostile-rings.ts";
+import { DriverQueue, Plugged, RAM, TestMemory } from "../../../support/virtio-driver.ts";
 
 const DATA = RAM + 0x8000;
 const ONE_BYTE = [{ address: DATA, length: 1 }];
