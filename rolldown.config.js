@@ -21,7 +21,7 @@ const minify = { compress: false, mangle: false, codegen: { removeWhitespace: tr
 const command = { dir: "dist/bundle", format: "cjs", chunkFileNames: "[name].js", minify };
 const thread = { thread: "dist/threads/thread.js" };
 /** What a program that waits for an NBD server talks to. */
-const remoteThread = { "remote-thread": "dist/block/remote-thread.js" };
+const remoteThread = { "remote-thread": "dist/nbd/remote-thread.js" };
 
 /** Stands in every report, which is a copy of this code. */
 const NOTICE = `/*! vmexit, Apache-2.0. With Apache ECharts, (c) The Apache Software Foundation, Apache-2.0;
@@ -30,7 +30,7 @@ ZRender, (c) Baidu Inc., BSD-3-Clause; tslib, (c) Microsoft, 0BSD. */`;
 export default defineConfig([
   {
     ...common,
-    input: { index: "dist/index.js", kvm: "dist/kvm/kvm.js", block: "dist/block/block.js" },
+    input: { index: "dist/index.js", kvm: "dist/kvm/kvm.js", block: "dist/block.js" },
     output: library,
   },
   { ...common, input: thread, output: library },

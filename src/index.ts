@@ -1,16 +1,16 @@
 /** The public API, by name. */
 export { OptionError } from "./base/errors.ts";
-export type { DiskSource, SourceExtent } from "./block/disk-source.ts";
-export { ImageError } from "./block/image-error.ts";
-export { NbdError } from "./block/nbd/nbd-error.ts";
-export type { Snapshot } from "./block/qcow2/snapshot-table.ts";
-export type { ThrottleLimits } from "./block/throttle.ts";
 export { BootError } from "./boot/plan.ts";
+export type { DiskSource, SourceExtent } from "./disk/disk-source.ts";
+export { ImageError } from "./disk/image-error.ts";
+export type { ThrottleLimits } from "./disk/throttle.ts";
 export type { GdbPlace, GdbServer } from "./gdb/server.ts";
+export type { Snapshot } from "./images/qcow2/snapshot-table.ts";
 export { KvmError } from "./kvm/errors.ts";
 export type { Fpu } from "./kvm/fpu.ts";
 export type { GuestDebug, Translation } from "./kvm/vcpu.ts";
 export type { RegisteredSlot } from "./kvm/vm.ts";
+export { NbdError } from "./nbd/nbd-error.ts";
 export { SystemError } from "./sys/errors.ts";
 export { AddonError } from "./sys/native.ts";
 export type { DebugStop, Ending } from "./threads/shared.ts";

@@ -9,7 +9,7 @@ import { expect, test } from "vitest";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 
-/** A folder may import itself and those before it. src/index.ts stands before cli. */
+/** A folder may import itself and those before it. The public entries, src/block.ts and src/index.ts, stand before cli. */
 const ORDER = [
   "base",
   "sys",
@@ -17,7 +17,10 @@ const ORDER = [
   "memory",
   "bus",
   "devices",
-  "block",
+  "disk",
+  "nbd",
+  "images",
+  "image-tools",
   "virtio",
   "boot",
   "trace",
@@ -27,9 +30,12 @@ const ORDER = [
   "threads",
   "gdb",
   "vm",
+  "block.ts",
   "index.ts",
   "cli",
 ];
+
+const STORAGE = ["disk", "nbd", "images", "image-tools"];
 
 /** What a folder may not know although it comes earlier, and why. */
 const WALLS: Record<string, { not: string[]; because: string }> = {
@@ -37,24 +43,37 @@ const WALLS: Record<string, { not: string[]; because: string }> = {
   memory: { not: ["sys", "kvm", "node:"], because: "tests give it a plain buffer for RAM" },
   bus: { not: ["sys", "kvm", "memory", "node:"], because: "it only carries accesses" },
   devices: { not: ["sys", "kvm", "memory", "node:"], because: "a device is a chip: registers, wires, sinks" },
+  disk: {
+    not: ["kvm", "bus", "devices"],
+    because: "what an image is, it says; how one is stored, others know",
+  },
+  nbd: { not: ["kvm", "memory", "bus", "devices"], because: "it moves the bytes of a DiskSource" },
+  images: { not: ["kvm", "bus", "devices"], because: "a format is about a file" },
+  "image-tools": {
+    not: ["kvm", "memory", "bus", "devices"],
+    because: "they work on images without a machine around them",
+  },
   virtio: {
-    not: ["sys", "kvm", "devices", "node:"],
-    because: "a transport and its devices see RAM and ports",
+    not: ["sys", "kvm", "devices", "nbd", "images", "image-tools", "node:"],
+    because: "a transport and its devices see RAM and ports, and a disk without its format",
   },
   boot: {
-    not: ["sys", "kvm", "bus", "block", "virtio", "node:"],
+    not: ["sys", "kvm", "bus", ...STORAGE, "virtio", "node:"],
     because: "it is pure: bytes in, a plan out",
   },
   trace: {
-    not: ["sys", "kvm", "memory", "bus", "devices", "block", "virtio"],
+    not: ["sys", "kvm", "memory", "bus", "devices", ...STORAGE, "virtio"],
     because: "it is about files and records, on any machine that has Node",
   },
   report: {
-    not: ["sys", "kvm", "memory", "bus", "devices", "block", "virtio", "boot"],
+    not: ["sys", "kvm", "memory", "bus", "devices", ...STORAGE, "virtio", "boot"],
     because: "it is made of a trace and nothing else",
   },
   "report-page": { not: ["node:", "trace"], because: "it runs in a browser, and is given numbers" },
   machine: { not: ["sys", "kvm"], because: "assembly is a pure function; each thread plugs in its own host" },
+  threads: { not: ["image-tools"], because: "a machine loads what it runs, no tools" },
+  gdb: { not: STORAGE, because: "a debugger sees registers and RAM" },
+  vm: { not: ["image-tools"], because: "a machine loads what it runs, no tools" },
 };
 
 /** Where threads meet. Everywhere else, code may be read as if there were one. */

@@ -99,7 +99,7 @@ async function run(out: Out, guest: Guest, file: string): Promise<void> {
     ],
     [
       "back-end",
-      "src/virtio/blk/blk.ts, src/block/raw-disk.ts",
+      "src/virtio/blk/blk.ts, src/images/raw-disk.ts",
       `${drive.requests} request, ${drive.bytesRead} bytes read from a file`,
     ],
   ]);

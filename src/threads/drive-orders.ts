@@ -3,14 +3,14 @@
  * size, snapshots inside its image. Carried out by the io thread between two
  * batches of requests, when none of the drive's is under way.
  */
-import type { BlockBackend } from "../block/backend.ts";
-import { GuestDisk } from "../block/guest-disk.ts";
-import { ImageError } from "../block/image-error.ts";
-import { Qcow2Image } from "../block/qcow2/image.ts";
-import { resizeQcow2 } from "../block/qcow2/resize.ts";
-import type { Snapshot } from "../block/qcow2/snapshot-table.ts";
-import { createSnapshot, deleteSnapshot, listSnapshots } from "../block/qcow2/snapshots.ts";
-import { RawDisk } from "../block/raw-disk.ts";
+import type { BlockBackend } from "../disk/backend.ts";
+import { GuestDisk } from "../disk/guest-disk.ts";
+import { ImageError } from "../disk/image-error.ts";
+import { Qcow2Image } from "../images/qcow2/image.ts";
+import { resizeQcow2 } from "../images/qcow2/resize.ts";
+import type { Snapshot } from "../images/qcow2/snapshot-table.ts";
+import { createSnapshot, deleteSnapshot, listSnapshots } from "../images/qcow2/snapshots.ts";
+import { RawDisk } from "../images/raw-disk.ts";
 import { SystemError } from "../sys/errors.ts";
 import type { VirtioBlk } from "../virtio/blk/blk.ts";
 import type { QueueRunner } from "../virtio/queue/queue-runner.ts";

@@ -5,10 +5,10 @@
  */
 import { randomFillSync } from "node:crypto";
 import { Arena } from "../base/arena.ts";
-import type { BlockBackend } from "../block/backend.ts";
-import { openDrive } from "../block/drive.ts";
-import { Throttle } from "../block/throttle.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
+import type { BlockBackend } from "../disk/backend.ts";
+import { Throttle } from "../disk/throttle.ts";
+import { openDrive } from "../images/drive.ts";
 import { Vm } from "../kvm/vm.ts";
 import { hostClock } from "../machine/clock.ts";
 import type { Host } from "../machine/host.ts";

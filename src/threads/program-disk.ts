@@ -4,7 +4,7 @@
  * memory, because the io thread takes no messages while it works. Data is not
  * sent at all: both see the guest's RAM.
  */
-import { type BlockBackend, EINPROGRESS } from "../block/backend.ts";
+import { type BlockBackend, EINPROGRESS } from "../disk/backend.ts";
 import { EventFd } from "../sys/event.ts";
 import type { Control } from "./control.ts";
 

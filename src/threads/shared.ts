@@ -2,9 +2,10 @@
  * What the threads of one machine have in common, in the form in which it
  * travels to a new thread: plain data, shared buffers and handle tokens.
  */
-import type { DriveImage } from "../block/drive.ts";
-import type { Snapshot } from "../block/qcow2/snapshot-table.ts";
-import type { ThrottleLimits } from "../block/throttle.ts";
+
+import type { ThrottleLimits } from "../disk/throttle.ts";
+import type { DriveImage } from "../images/drive.ts";
+import type { Snapshot } from "../images/qcow2/snapshot-table.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import type { ErrorPolicy } from "../virtio/blk/blk-requests.ts";
 import type { ProgramDiskData, ProgramRequest } from "./program-disk.ts";

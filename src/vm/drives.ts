@@ -4,12 +4,12 @@
  * a reset.
  */
 import { OptionError } from "../base/errors.ts";
-import { type DiskSource, sourceFacts } from "../block/disk-source.ts";
-import { type DriveImage, describeDrive } from "../block/drive.ts";
-import { isReadOnlyFormat } from "../block/formats.ts";
-import { isNbdName } from "../block/nbd/address.ts";
-import { probeFormat } from "../block/open-image.ts";
-import { TemporaryOverlay } from "../block/temporary-overlay.ts";
+import { type DiskSource, sourceFacts } from "../disk/disk-source.ts";
+import { type DriveImage, describeDrive } from "../images/drive.ts";
+import { isReadOnlyFormat } from "../images/formats.ts";
+import { probeFormat } from "../images/open-image.ts";
+import { TemporaryOverlay } from "../images/temporary-overlay.ts";
+import { isNbdName } from "../nbd/address.ts";
 import type { IoDrive } from "../threads/shared.ts";
 import { type BlkDisk, QUEUE_SIZE } from "../virtio/blk/blk.ts";
 import type { ProgramDiskPort } from "./program-disks.ts";
@@ -91,7 +91,7 @@ async function openDrive(options: CheckedDrive, n: number): Promise<Drive> {
   if (source !== undefined) return { options, source };
   if (isNbdName(file)) {
     // Loaded now: most machines have no disk behind a network, and all of them start sooner.
-    const { connectNbd } = await import("../block/nbd/connect.ts");
+    const { connectNbd } = await import("../nbd/connect.ts");
     return { options, source: await connectNbd(file, { reconnectDelayMs: RECONNECT_MS }) };
   }
   if (format === undefined) refuseOtherFormats(file, `drives[${n}].file`);

@@ -1,9 +1,9 @@
 /**
  * What a caller of createVm may say, and what it means. validate.ts checks it.
  */
-import type { DiskSource } from "../block/disk-source.ts";
-import type { DetectZeroes } from "../block/guest-disk.ts";
-import type { ThrottleLimits } from "../block/throttle.ts";
+import type { DiskSource } from "../disk/disk-source.ts";
+import type { DetectZeroes } from "../disk/guest-disk.ts";
+import type { ThrottleLimits } from "../disk/throttle.ts";
 import type { AsyncEngine } from "../sys/async-io.ts";
 import type { ErrorPolicy } from "../virtio/blk/blk-requests.ts";
 

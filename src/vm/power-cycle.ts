@@ -8,9 +8,9 @@
  */
 import { Arena } from "../base/arena.ts";
 import type { ByteRing } from "../base/ring.ts";
-import { sourceFacts } from "../block/disk-source.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
 import type { Uart16550 } from "../devices/uart16550.ts";
+import { sourceFacts } from "../disk/disk-source.ts";
 import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
 import { addressMap } from "../machine/address-map.ts";
 import type { Plugged } from "../machine/machine.ts";

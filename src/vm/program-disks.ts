@@ -3,7 +3,7 @@
  * thread passes on, over the guest's own memory, and answers.
  */
 import { isTold } from "../base/seldom.ts";
-import { type DiskSource, errnoOf, type SourceFacts } from "../block/disk-source.ts";
+import { type DiskSource, errnoOf, type SourceFacts } from "../disk/disk-source.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
 import { type ProgramDiskData, type ProgramRequest, ResultRing } from "../threads/program-disk.ts";

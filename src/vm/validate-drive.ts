@@ -1,10 +1,10 @@
 /** Checks what a caller says of a drive, and puts QEMU's words for it into what each part of a disk does. */
 import { OptionError } from "../base/errors.ts";
-import { type DiskSource, sourceFacts } from "../block/disk-source.ts";
-import { DRIVE_FORMATS, type DriveFormat } from "../block/drive.ts";
-import { DETECT_ZEROES, type DetectZeroes } from "../block/guest-disk.ts";
-import { isNbdName } from "../block/nbd/address.ts";
-import { THROTTLE_LIMITS, type ThrottleLimits } from "../block/throttle.ts";
+import { type DiskSource, sourceFacts } from "../disk/disk-source.ts";
+import { DETECT_ZEROES, type DetectZeroes } from "../disk/guest-disk.ts";
+import { THROTTLE_LIMITS, type ThrottleLimits } from "../disk/throttle.ts";
+import { DRIVE_FORMATS, type DriveFormat } from "../images/drive.ts";
+import { isNbdName } from "../nbd/address.ts";
 import { ASYNC_ENGINES, type AsyncEngine } from "../sys/async-io.ts";
 import { ERROR_POLICIES, type ErrorPolicy } from "../virtio/blk/blk-requests.ts";
 import { checkKeys, integer, oneOf } from "./checks.ts";

@@ -6,7 +6,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { createQcow2 } from "../../dist/block/qcow2/create.js";
+import { createQcow2 } from "../../dist/images/qcow2/create.js";
 import { BOOT_MS, Scratch, ScriptGuest } from "../support/guest.ts";
 import { qemuCheck, qemuContents, qemuImg } from "../support/qemu-tools.ts";
 import { makeToolsDisk } from "../support/tools-disk.ts";

@@ -8,7 +8,7 @@ import { spawn } from "node:child_process";
 import { copyFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { createQcow2 } from "../../dist/block/qcow2/create.js";
+import { createQcow2 } from "../../dist/images/qcow2/create.js";
 import { BOOT_MS, guestFile, Scratch, ScriptGuest } from "../support/guest.ts";
 import { inLab, smallFileSystem } from "../support/lab-host.ts";
 import { qemuCheck, qemuContents } from "../support/qemu-tools.ts";

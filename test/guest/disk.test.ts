@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { expect, test } from "vitest";
-import { createQcow2 } from "../../dist/block/qcow2/create.js";
+import { createQcow2 } from "../../dist/images/qcow2/create.js";
 import { runScript, Scratch } from "../support/guest.ts";
 import { qemuCheck, qemuImg } from "../support/qemu-tools.ts";
 

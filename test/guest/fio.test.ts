@@ -8,7 +8,7 @@
  */
 import { rmSync, statSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type CreateOptions, createQcow2 } from "../../dist/block/qcow2/create.js";
+import { type CreateOptions, createQcow2 } from "../../dist/images/qcow2/create.js";
 import { BOOT_MS, runScript, Scratch } from "../support/guest.ts";
 import { qemuCheck } from "../support/qemu-tools.ts";
 import { makeToolsDisk } from "../support/tools-disk.ts";

@@ -8,7 +8,7 @@
 import { copyFileSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { createQcow2 } from "../../dist/block/qcow2/create.js";
+import { createQcow2 } from "../../dist/images/qcow2/create.js";
 import { runScript, Scratch } from "../support/guest.ts";
 import { inLab, root, smallFileSystem } from "../support/lab-host.ts";
 import { qemuCheck, qemuContents } from "../support/qemu-tools.ts";

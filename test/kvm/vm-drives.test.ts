@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
-import { createQcow2 } from "../../dist/block/qcow2/create.js";
+import { createQcow2 } from "../../dist/images/qcow2/create.js";
 import { BlkGuest, done, full, MOST_BLOCKS } from "../support/blk-guest.ts";
 import { hostSays, MemorySource, never } from "../support/memory-source.ts";
 import { qemuCheck, qemuContents, qemuImg } from "../support/qemu-tools.ts";

@@ -1,5 +1,5 @@
 /** What virtio-blk's io side is plugged into, in tests. */
-import type { BlockBackend } from "../../src/block/backend.ts";
+import type { BlockBackend } from "../../src/disk/backend.ts";
 import { BLK_COUNTERS, type BlkHost } from "../../src/virtio/blk/blk-requests.ts";
 import type { TestMemory } from "./virtio-driver.ts";
 

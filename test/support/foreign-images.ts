@@ -1,7 +1,7 @@
 /** Images of the formats that are only read, made by qemu-img; and how to change one so that its checksums still hold. */
 import { existsSync } from "node:fs";
-import type { ReadOnlyFormat } from "../../src/block/formats.ts";
-import { crc32c } from "../../src/block/vhdx/crc32c.ts";
+import type { ReadOnlyFormat } from "../../src/images/formats.ts";
+import { crc32c } from "../../src/images/vhdx/crc32c.ts";
 import { qemuImg } from "./qemu-tools.ts";
 
 export interface Kind {

@@ -1,8 +1,8 @@
 /** A drive over RAM of its own, with a guest's hands on it: requests that are waited for. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { EINPROGRESS } from "../../src/block/backend.ts";
-import { type DriveImage, openDrive } from "../../src/block/drive.ts";
+import { EINPROGRESS } from "../../src/disk/backend.ts";
+import { type DriveImage, openDrive } from "../../src/images/drive.ts";
 import { GuestMemory } from "../../src/memory/guest-memory.ts";
 import { GuestRam } from "../../src/sys/guest-ram.ts";
 

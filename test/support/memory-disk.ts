@@ -1,5 +1,5 @@
 /** A disk in memory behind virtio-blk: remembers what it was asked, fails or dawdles on demand. */
-import { type BlockBackend, EINPROGRESS } from "../../src/block/backend.ts";
+import { type BlockBackend, EINPROGRESS } from "../../src/disk/backend.ts";
 import { EventFd } from "../../src/sys/event.ts";
 import type { TestMemory } from "./virtio-driver.ts";
 

@@ -1,5 +1,5 @@
 /** A disk of the program's own, in memory, that a test can make wait or fail. */
-import type { DiskSource } from "../../src/block/disk-source.ts";
+import type { DiskSource } from "../../src/disk/disk-source.ts";
 
 /** Called before a request is carried out: may throw, or take its time. */
 type Before = (offset: number, bytes: number) => void | Promise<void>;

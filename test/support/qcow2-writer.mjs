@@ -11,8 +11,8 @@
  * write fills its sectors with its tag, a 32-bit number.
  */
 import { writeSync } from "node:fs";
-import { writeDisk } from "../../dist/block/image.js";
-import { openQcow2 } from "../../dist/block/qcow2/open.js";
+import { writeDisk } from "../../dist/disk/image.js";
+import { openQcow2 } from "../../dist/images/qcow2/open.js";
 import { HostFile } from "../../dist/sys/file.js";
 
 const [path, seed, writes] = process.argv.slice(2);

@@ -2,8 +2,8 @@
 
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { didYouMean } from "../../base/errors.ts";
-import { IMAGE_FORMATS } from "../../block/formats.ts";
-import { openImage, probeFormat } from "../../block/open-image.ts";
+import { IMAGE_FORMATS } from "../../images/formats.ts";
+import { openImage, probeFormat } from "../../images/open-image.ts";
 import { ImgError } from "./command.ts";
 import type { Creation } from "./creation.ts";
 import { type FileOptions, whyNotOpened } from "./files.ts";

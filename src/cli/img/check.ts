@@ -1,8 +1,8 @@
 /** `vmexit img check`: is an image whole? Source: QEMU 7.2, qemu-img.c (img_check); exit statuses are its. */
-import type { OpenedImage } from "../../block/open-image.ts";
-import { type CheckResult, checkQcow2 } from "../../block/qcow2/check.ts";
-import { Qcow2Image } from "../../block/qcow2/image.ts";
-import { ReadOnlyImage } from "../../block/read-only-image.ts";
+import type { OpenedImage } from "../../images/open-image.ts";
+import { type CheckResult, checkQcow2 } from "../../images/qcow2/check.ts";
+import { Qcow2Image } from "../../images/qcow2/image.ts";
+import { ReadOnlyImage } from "../../images/read-only-image.ts";
 import { type ImgCommand, ImgError, oneFile, usageError } from "./command.ts";
 import {
   cacheOption,

@@ -1,9 +1,9 @@
 /** `vmexit img commit`: moves what an image holds into one below it. Source: QEMU 7.2, qemu-img.c (img_commit). */
 import { realpathSync } from "node:fs";
-import { backingOf } from "../../block/block-status.ts";
-import { commitImage } from "../../block/commit.ts";
-import type { DiskImage } from "../../block/image.ts";
-import { Qcow2Image } from "../../block/qcow2/image.ts";
+import type { DiskImage } from "../../disk/image.ts";
+import { backingOf } from "../../image-tools/block-status.ts";
+import { commitImage } from "../../image-tools/commit.ts";
+import { Qcow2Image } from "../../images/qcow2/image.ts";
 import { backingPath } from "./backing.ts";
 import { type ImgCommand, ImgError, type ImgOutput, oneFile } from "./command.ts";
 import {

@@ -1,5 +1,5 @@
 /** `vmexit img compare`: have two images the same disk in them? Source: QEMU 7.2, qemu-img.c (img_compare). */
-import { compareDisks } from "../../block/compare.ts";
+import { compareDisks } from "../../image-tools/compare.ts";
 import { type ImgCommand, ImgError, type ImgOutput, usageError } from "./command.ts";
 import {
   cacheOption,

@@ -5,13 +5,13 @@
  * -W, -C, -t, -T) are accepted and have no effect: pieces of 2 MiB are moved
  * through the host's page cache, the next one read while one is written.
  */
-import { copyDisk } from "../../block/copy.ts";
-import { createImage } from "../../block/create-image.ts";
-import type { WritableFormat } from "../../block/formats.ts";
-import type { OpenedImage } from "../../block/open-image.ts";
-import { listBitmaps } from "../../block/qcow2/bitmaps.ts";
-import { Qcow2Image } from "../../block/qcow2/image.ts";
-import { RemoteDisk } from "../../block/remote-disk.ts";
+import { copyDisk } from "../../image-tools/copy.ts";
+import { createImage } from "../../image-tools/create-image.ts";
+import type { WritableFormat } from "../../images/formats.ts";
+import type { OpenedImage } from "../../images/open-image.ts";
+import { listBitmaps } from "../../images/qcow2/bitmaps.ts";
+import { Qcow2Image } from "../../images/qcow2/image.ts";
+import { RemoteDisk } from "../../nbd/remote-disk.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { backingPath, backingSize, checkBackingName } from "./backing.ts";
 import { type ImgCommand, ImgError, type ImgOutput } from "./command.ts";

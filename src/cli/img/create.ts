@@ -1,5 +1,5 @@
 /** `vmexit img create`: a new, empty image. Source: QEMU 7.2, qemu-img.c (img_create), block.c (bdrv_img_create). */
-import { createImage } from "../../block/create-image.ts";
+import { createImage } from "../../image-tools/create-image.ts";
 import { backingSize, checkBackingName } from "./backing.ts";
 import { type ImgCommand, ImgError, type ImgOutput, usageError } from "./command.ts";
 import { asksForHelp, createOptions, creationHelp, creationText, parseCreation } from "./creation.ts";

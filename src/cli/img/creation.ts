@@ -6,9 +6,9 @@
  * `qemu-img create -o help`. Not known: encryption.
  */
 import { didYouMean } from "../../base/errors.ts";
-import type { CreateImageOptions } from "../../block/create-image.ts";
-import { IMAGE_FORMATS, type WritableFormat } from "../../block/formats.ts";
-import type { Preallocation } from "../../block/qcow2/preallocate.ts";
+import type { CreateImageOptions } from "../../image-tools/create-image.ts";
+import { IMAGE_FORMATS, type WritableFormat } from "../../images/formats.ts";
+import type { Preallocation } from "../../images/qcow2/preallocate.ts";
 import { splitKeyValues } from "../key-values.ts";
 import type { ImgError } from "./command.ts";
 import { sizeOf } from "./sizes.ts";

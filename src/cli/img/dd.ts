@@ -4,10 +4,10 @@
  * Source: QEMU 7.2, qemu-img.c (img_dd). There `count` says up to which block of
  * the input is copied; here, as with dd(1), how many blocks are copied.
  */
-import { copyDisk } from "../../block/copy.ts";
-import { createImage } from "../../block/create-image.ts";
-import type { WritableFormat } from "../../block/formats.ts";
-import type { OpenedImage } from "../../block/open-image.ts";
+import { copyDisk } from "../../image-tools/copy.ts";
+import { createImage } from "../../image-tools/create-image.ts";
+import type { WritableFormat } from "../../images/formats.ts";
+import type { OpenedImage } from "../../images/open-image.ts";
 import { type ImgCommand, ImgError, type ImgOutput } from "./command.ts";
 import {
   type FileOptions,

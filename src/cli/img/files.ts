@@ -5,19 +5,19 @@
  * Source: QEMU 7.2, qemu-img.c.
  */
 import { didYouMean } from "../../base/errors.ts";
+import { ImageError, ImageInUseError } from "../../disk/image-error.ts";
 import {
   IMAGE_FORMATS,
   type ImageFormat,
   isWritableFormat,
   type WritableFormat,
-} from "../../block/formats.ts";
-import { ImageError, ImageInUseError } from "../../block/image-error.ts";
-import { type OpenedImage, openImage } from "../../block/open-image.ts";
-import type { OtherFiles } from "../../block/other-file.ts";
-import { Qcow2Image } from "../../block/qcow2/image.ts";
-import type { Qcow2Options } from "../../block/qcow2/open.ts";
-import type { Snapshot } from "../../block/qcow2/snapshot-table.ts";
-import { listSnapshots } from "../../block/qcow2/snapshots.ts";
+} from "../../images/formats.ts";
+import { type OpenedImage, openImage } from "../../images/open-image.ts";
+import type { OtherFiles } from "../../images/other-file.ts";
+import { Qcow2Image } from "../../images/qcow2/image.ts";
+import type { Qcow2Options } from "../../images/qcow2/open.ts";
+import type { Snapshot } from "../../images/qcow2/snapshot-table.ts";
+import { listSnapshots } from "../../images/qcow2/snapshots.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { splitKeyValues } from "../key-values.ts";
 import { ImgError } from "./command.ts";

@@ -5,7 +5,7 @@
 
 import type { Writable } from "node:stream";
 import { didYouMean } from "../../base/errors.ts";
-import { ImageError } from "../../block/image-error.ts";
+import { ImageError } from "../../disk/image-error.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { AddonError } from "../../sys/native.ts";
 import { packageVersion } from "../package.ts";

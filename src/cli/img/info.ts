@@ -1,9 +1,9 @@
 /** `vmexit img info`: what an image is. Source: QEMU 7.2, block/qapi.c. */
 import { statSync } from "node:fs";
-import { describeImage, type ImageDescription, type Qcow2Description } from "../../block/describe.ts";
-import { resolveOtherFile } from "../../block/other-file.ts";
-import type { BitmapDescription } from "../../block/qcow2/bitmaps.ts";
-import type { VmdkDescription } from "../../block/read-only-image.ts";
+import { describeImage, type ImageDescription, type Qcow2Description } from "../../image-tools/describe.ts";
+import { resolveOtherFile } from "../../images/other-file.ts";
+import type { BitmapDescription } from "../../images/qcow2/bitmaps.ts";
+import type { VmdkDescription } from "../../images/read-only-image.ts";
 import { backingPath } from "./backing.ts";
 import { type ImgCommand, ImgError, oneFile } from "./command.ts";
 import {

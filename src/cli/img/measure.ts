@@ -1,7 +1,8 @@
 /** `vmexit img measure`: how long the file of a new image will be. Source: QEMU 7.2, qemu-img.c (img_measure). */
-import type { WritableFormat } from "../../block/formats.ts";
-import { ImageError } from "../../block/image-error.ts";
-import { type Measure, type MeasureOptions, measureImage } from "../../block/measure.ts";
+
+import { ImageError } from "../../disk/image-error.ts";
+import { type Measure, type MeasureOptions, measureImage } from "../../image-tools/measure.ts";
+import type { WritableFormat } from "../../images/formats.ts";
 import { type ImgCommand, ImgError } from "./command.ts";
 import { createOptions, parseCreation } from "./creation.ts";
 import {

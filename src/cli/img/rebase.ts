@@ -1,8 +1,9 @@
 /** `vmexit img rebase`: puts an image on another backing file. Source: QEMU 7.2, qemu-img.c (img_rebase). */
-import type { ImageFormat } from "../../block/formats.ts";
-import { type OpenedImage, openImage } from "../../block/open-image.ts";
-import { Qcow2Image } from "../../block/qcow2/image.ts";
-import { type BackingName, rebaseImage, setBackingFile } from "../../block/rebase.ts";
+
+import { type BackingName, rebaseImage, setBackingFile } from "../../image-tools/rebase.ts";
+import type { ImageFormat } from "../../images/formats.ts";
+import { type OpenedImage, openImage } from "../../images/open-image.ts";
+import { Qcow2Image } from "../../images/qcow2/image.ts";
 import { backingPath } from "./backing.ts";
 import { type ImgCommand, ImgError, type ImgOutput, oneFile, usageError } from "./command.ts";
 import {

@@ -1,10 +1,10 @@
 /** `vmexit img resize`: makes a disk larger or smaller. Source: QEMU 7.2, qemu-img.c (img_resize). */
-import { lengthenRaw } from "../../block/create-image.ts";
-import type { OpenedImage } from "../../block/open-image.ts";
-import { Qcow2Image } from "../../block/qcow2/image.ts";
-import type { Preallocation } from "../../block/qcow2/preallocate.ts";
-import { resizeQcow2 } from "../../block/qcow2/resize.ts";
-import { RemoteDisk } from "../../block/remote-disk.ts";
+import { lengthenRaw } from "../../image-tools/create-image.ts";
+import type { OpenedImage } from "../../images/open-image.ts";
+import { Qcow2Image } from "../../images/qcow2/image.ts";
+import type { Preallocation } from "../../images/qcow2/preallocate.ts";
+import { resizeQcow2 } from "../../images/qcow2/resize.ts";
+import { RemoteDisk } from "../../nbd/remote-disk.ts";
 import { type ImgCommand, ImgError, type ImgOutput, usageError } from "./command.ts";
 import { preallocationNamed } from "./creation.ts";
 import {

@@ -5,7 +5,7 @@
  * unless told more, says where it listens, and does not guess that a disk that
  * clients write to is raw.
  */
-import type { NbdServerTls } from "../../block/nbd/tls.ts";
+import type { NbdServerTls } from "../../nbd/tls.ts";
 import { check } from "../../sys/errors.ts";
 import { type ImgCommand, ImgError, type ImgOutput, oneFile } from "./command.ts";
 import { type FileOptions, FORMAT, fileOptions, OTHER_FILES, open, QUIET } from "./files.ts";
@@ -163,7 +163,7 @@ function checkTogether({ socket, bind, port, certificates, verifyPeer }: ServeDr
 async function run(path: string, draft: ServeDraft, output: ImgOutput): Promise<number> {
   const { readOnly, socket, bind, port, exportName, description, persistent, clients, verbose } = draft;
   const { stdout, stderr, onSignal } = output;
-  const { serveNbd } = await import("../../block/nbd/serve.ts");
+  const { serveNbd } = await import("../../image-tools/serve-nbd.ts");
   const tls = await certificatesOf(draft);
   using image = open(path, draft, { readOnly });
   if (!readOnly && draft.format === undefined && image.format === "raw") {
@@ -200,7 +200,7 @@ async function run(path: string, draft: ServeDraft, output: ImgOutput): Promise<
 
 async function certificatesOf({ certificates, verifyPeer }: ServeDraft): Promise<NbdServerTls | undefined> {
   if (certificates === undefined) return undefined;
-  const { serverCertificates } = await import("../../block/nbd/tls.ts");
+  const { serverCertificates } = await import("../../nbd/tls.ts");
   try {
     return serverCertificates(certificates, verifyPeer);
   } catch (error) {

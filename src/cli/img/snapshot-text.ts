@@ -1,5 +1,5 @@
 /** The table of snapshots that info and snapshot print. Source: QEMU 7.2, block/qapi.c (bdrv_snapshot_dump). */
-import type { Snapshot } from "../../block/qcow2/snapshot-table.ts";
+import type { Snapshot } from "../../images/qcow2/snapshot-table.ts";
 import { sizeText } from "./sizes.ts";
 
 export function snapshotTable(snapshots: readonly Snapshot[]): string {

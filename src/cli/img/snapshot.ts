@@ -1,7 +1,12 @@
 /** `vmexit img snapshot`: internal snapshots. Source: QEMU 7.2, qemu-img.c (img_snapshot). */
-import { ImageError } from "../../block/image-error.ts";
-import { Qcow2Image } from "../../block/qcow2/image.ts";
-import { applySnapshot, createSnapshot, deleteSnapshot, listSnapshots } from "../../block/qcow2/snapshots.ts";
+import { ImageError } from "../../disk/image-error.ts";
+import { Qcow2Image } from "../../images/qcow2/image.ts";
+import {
+  applySnapshot,
+  createSnapshot,
+  deleteSnapshot,
+  listSnapshots,
+} from "../../images/qcow2/snapshots.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { type ImgCommand, ImgError, oneFile, usageError } from "./command.ts";
 import {

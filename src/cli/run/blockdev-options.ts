@@ -12,8 +12,8 @@
  * (BlockdevOptions).
  */
 import { didYouMean } from "../../base/errors.ts";
-import { IMAGE_FORMATS, READ_ONLY_FORMATS } from "../../block/formats.ts";
-import { isNbdName } from "../../block/nbd/address.ts";
+import { IMAGE_FORMATS, READ_ONLY_FORMATS } from "../../images/formats.ts";
+import { isNbdName } from "../../nbd/address.ts";
 import type { Complain, KeyRow, KeyValue } from "../key-values.ts";
 import { keyLines, onOff, setPairs, splitKeyValues } from "../key-values.ts";
 import { DRIVE_DEFAULTS, DRIVE_KEYS, word } from "./drive-keys.ts";

@@ -7,10 +7,10 @@
  */
 import { didYouMean } from "../../base/errors.ts";
 import { parseSize } from "../../base/units.ts";
-import { DRIVE_FORMATS } from "../../block/drive.ts";
-import { READ_ONLY_FORMATS, WRITABLE_FORMATS } from "../../block/formats.ts";
-import { DETECT_ZEROES } from "../../block/guest-disk.ts";
-import type { THROTTLE_LIMITS } from "../../block/throttle.ts";
+import { DETECT_ZEROES } from "../../disk/guest-disk.ts";
+import type { THROTTLE_LIMITS } from "../../disk/throttle.ts";
+import { DRIVE_FORMATS } from "../../images/drive.ts";
+import { READ_ONLY_FORMATS, WRITABLE_FORMATS } from "../../images/formats.ts";
 import { ASYNC_ENGINES } from "../../sys/async-io.ts";
 import { ERROR_POLICIES } from "../../virtio/blk/blk-requests.ts";
 import { CACHE_MODES } from "../../vm/options.ts";

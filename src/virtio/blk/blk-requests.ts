@@ -15,8 +15,8 @@
  * Source: VIRTIO 1.2, 5.2.6 (Device Operation).
  */
 import { isTold } from "../../base/seldom.ts";
-import { type BlockBackend, EINPROGRESS, ENOSPC, EOPNOTSUPP, hostError } from "../../block/backend.ts";
-import type { Throttle } from "../../block/throttle.ts";
+import { type BlockBackend, EINPROGRESS, ENOSPC, EOPNOTSUPP, hostError } from "../../disk/backend.ts";
+import type { Throttle } from "../../disk/throttle.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import { type Complete, HOLD, PENDING, type ReportDevice } from "../device.ts";
 import { BrokenQueue, type Chain } from "../queue/chain.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { EINPROGRESS } from "../../../src/block/backend.ts";
-import { type DiskSource, sourceFacts } from "../../../src/block/disk-source.ts";
+import { EINPROGRESS } from "../../../src/disk/backend.ts";
+import { type DiskSource, sourceFacts } from "../../../src/disk/disk-source.ts";
 import { GuestMemory } from "../../../src/memory/guest-memory.ts";
 import { CONTROL_WORDS, Control, END } from "../../../src/threads/control.ts";
 import { ProgramDisk, ResultRing } from "../../../src/threads/program-disk.ts";

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { lockImage } from "../../../../src/block/file-lock.ts";
+import { lockImage } from "../../../../src/images/file-lock.ts";
 import { HostFile } from "../../../../src/sys/file.ts";
 import { ImgPair, ours, theirs } from "../../../support/img-pair.ts";
 import { qemuIo } from "../../../support/qemu-tools.ts";

@@ -3,9 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { AsyncRam } from "../../../../src/block/async-ram.ts";
-import { GuestDisk } from "../../../../src/block/guest-disk.ts";
-import { RawDisk } from "../../../../src/block/raw-disk.ts";
+import { AsyncRam } from "../../../../src/disk/async-ram.ts";
+import { GuestDisk } from "../../../../src/disk/guest-disk.ts";
+import { RawDisk } from "../../../../src/images/raw-disk.ts";
 import { AsyncIo } from "../../../../src/sys/async-io.ts";
 import { GuestRam } from "../../../../src/sys/guest-ram.ts";
 import { QUEUE_SIZE, VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";

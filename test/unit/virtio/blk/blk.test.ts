@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Throttle } from "../../../../src/block/throttle.ts";
+import { Throttle } from "../../../../src/disk/throttle.ts";
 import { type BlkDisk, VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";
 import {
   BLK_BYTES_READ,

@@ -1,0 +1,231 @@
+/**
+ * Copies a disk to another, leaving out what holds nothing but zeros.
+ *
+ * Extents are read and written a few clusters at a time, and the next of them read
+ * while one is written; what the source says is zero is not even read. The rest is
+ * searched for zeros in granules.
+ */
+
+import { type DiskImage, readDisk, writeDisk } from "../disk/image.ts";
+import { ImageError } from "../disk/image-error.ts";
+import { Qcow2Image } from "../images/qcow2/image.ts";
+import { check, SystemError } from "../sys/errors.ts";
+import { type BlockStatus, blockStatus, layerStatus, statusFrom } from "./block-status.ts";
+import { CopySource, type Piece } from "./copy-source.ts";
+import { Pace } from "./pace.ts";
+
+/** Bytes moved at once; no cluster is larger. */
+const CHUNK = 2 ** 21;
+const SECTOR = 512;
+const ZEROS = Buffer.alloc(CHUNK);
+
+export interface CopyOptions {
+  /** The first byte of the source that is copied. Default 0. */
+  readonly start?: number;
+  /** How many bytes are copied. Default: all behind `start`. */
+  readonly length?: number;
+  /** Where the first byte goes. Default 0. */
+  readonly targetOffset?: number;
+  /** Bytes of zeros that are worth leaving out, a multiple of 512; 0 writes every byte. Default 4096. */
+  readonly sparse?: number;
+  /** The target reads as zeros all over: nothing need be written for zeros. */
+  readonly targetIsZero?: boolean;
+  /** Writes compressed clusters; for qcow2 targets, whose written part has to be new. */
+  readonly compressed?: boolean;
+  /** The target stands on a disk of this many bytes that has what is below the source's own image: that is not copied. */
+  readonly sharedBytes?: number;
+  /** An image of the source's chain: only what images above it hold is copied. */
+  readonly above?: DiskImage;
+  /**
+   * Called for each sector of the source that cannot be read: zeros are copied instead. Without it the
+   * first such sector ends the copy.
+   */
+  readonly unreadable?: (offset: number, error: Error) => void;
+  /** Bytes of data a second that are copied at most. */
+  readonly rate?: number | undefined;
+  /** Is told how many bytes are done. */
+  readonly progress?: (done: number) => void;
+}
+
+/**
+ * Copies `source`, or a part of it. The target has room for that.
+ * @throws {ImageError | SystemError}
+ */
+export function copyDisk(source: DiskImage, target: DiskImage, options: CopyOptions = {}): void {
+  new Copy(source, target, options).run();
+}
+
+class Copy {
+  readonly #source: DiskImage;
+  readonly #target: DiskImage;
+  readonly #options: CopyOptions;
+  readonly #start: number;
+  readonly #end: number;
+  /** What a byte's place in the target is more than in the source. */
+  readonly #base: number;
+  /** Bytes that are looked at together for zeros. */
+  readonly #granule: number;
+  readonly #buffer = Buffer.alloc(CHUNK);
+  /** The last that was asked for. */
+  #status: BlockStatus | undefined;
+  readonly #pace: Pace | undefined;
+
+  constructor(source: DiskImage, target: DiskImage, options: CopyOptions) {
+    this.#source = source;
+    this.#target = target;
+    this.#options = options;
+    const { start = 0, length = source.size - start, targetOffset = 0 } = options;
+    this.#start = start;
+    this.#end = start + length;
+    this.#base = targetOffset - start;
+    // A part of a cluster costs as much as all of it, and more where the rest has to be cleared.
+    const unit = target instanceof Qcow2Image ? target.metadata.geometry.unitSize : 512;
+    this.#granule = Math.min(CHUNK, Math.max(unit, options.sparse ?? 4096));
+    this.#pace = options.rate === undefined ? undefined : new Pace(options.rate);
+  }
+
+  run(): void {
+    using _ = this.#pace;
+    const { compressed, progress } = this.#options;
+    if (!compressed) {
+      this.#copyExtents();
+      return;
+    }
+    for (let at = this.#start; at < this.#end; ) {
+      at = this.#compressChunk(at);
+      progress?.(at - this.#start);
+    }
+  }
+
+  /** The next piece is read while one is written. */
+  #copyExtents(): void {
+    const { progress } = this.#options;
+    const read = (bytes: Buffer, at: number) => this.#read(bytes, at);
+    const prefetch = (at: number, length: number) => this.#source.prefetch?.(at, length);
+    using source = new CopySource({ read, prefetch }, CHUNK);
+    let next: Piece | undefined;
+    for (let piece = this.#nextPiece(this.#start); piece !== undefined; piece = next) {
+      const bytes = source.read(piece);
+      next = this.#nextPiece(piece.start + piece.length);
+      if (next !== undefined) source.prepare(next);
+      this.#write(piece.start, bytes);
+      this.#pace?.moved(bytes.length);
+      progress?.(piece.start + piece.length - this.#start);
+    }
+    progress?.(this.#end - this.#start);
+  }
+
+  /** How the source is stored from `at` on. One answer serves for all of its run: to find the next hole takes a host a while. */
+  #statusAt(at: number): BlockStatus {
+    if (this.#status === undefined || this.#status.start + this.#status.length <= at) {
+      const most = this.#end - at;
+      const { sharedBytes, above } = this.#options;
+      this.#status =
+        sharedBytes === undefined
+          ? blockStatus(this.#source, at, most, above)
+          : layerStatus(this.#source, at, most);
+    }
+    return statusFrom(this.#status, at);
+  }
+
+  /** The data from `at` on that is to be copied next. Zeros before it are cleared, and the rest passed over. */
+  #nextPiece(at: number): Piece | undefined {
+    for (let start = at; start < this.#end; ) {
+      const status = this.#statusAt(start);
+      if (status.zero && this.#options.sparse !== 0) this.#zeros(start, status.length);
+      else if (status.allocated || status.zero) {
+        // Ends at a granule of the target, so that runs of zeros do not fall apart.
+        const length = Math.min(status.length, CHUNK - ((this.#base + start) % this.#granule));
+        return { start, length, place: status.zero ? undefined : status.place };
+      }
+      start += status.length;
+    }
+    return undefined;
+  }
+
+  #read(bytes: Buffer, at: number): void {
+    const { unreadable } = this.#options;
+    try {
+      readDisk(this.#source, bytes, at);
+    } catch (error) {
+      if (unreadable === undefined || !isOfSource(error)) throw error;
+      if (bytes.length > SECTOR) {
+        for (let from = 0; from < bytes.length; from += SECTOR) {
+          this.#read(bytes.subarray(from, from + SECTOR), at + from);
+        }
+        return;
+      }
+      unreadable(at, error);
+      bytes.fill(0);
+    }
+  }
+
+  #write(at: number, bytes: Buffer): void {
+    if (this.#options.sparse === 0) {
+      writeDisk(this.#target, bytes, this.#base + at);
+      return;
+    }
+    for (let from = 0; from < bytes.length; ) {
+      const zero = this.#isZero(at, bytes, from);
+      let to = this.#granuleEnd(at, bytes, from);
+      while (to < bytes.length && this.#isZero(at, bytes, to) === zero) to = this.#granuleEnd(at, bytes, to);
+      if (zero) this.#zeros(at + from, to - from);
+      else writeDisk(this.#target, bytes.subarray(from, to), this.#base + at + from);
+      from = to;
+    }
+  }
+
+  #granuleEnd(at: number, bytes: Buffer, from: number): number {
+    const granule = this.#granule;
+    return Math.min(bytes.length, from + granule - ((this.#base + at + from) % granule));
+  }
+
+  #isZero(at: number, bytes: Buffer, from: number): boolean {
+    // Most data says in its first byte that it is no zeros.
+    return bytes[from] === 0 && isZero(bytes.subarray(from, this.#granuleEnd(at, bytes, from)));
+  }
+
+  #zeros(at: number, length: number): void {
+    const { targetIsZero, sharedBytes } = this.#options;
+    const start = this.#base + at;
+    // What is behind the end of the disk below reads as zeros anyway.
+    const end =
+      targetIsZero && sharedBytes !== undefined ? Math.min(start + length, sharedBytes) : start + length;
+    if ((targetIsZero && sharedBytes === undefined) || end <= start) return;
+    const result = this.#target.writeZeroes(start, end - start, true);
+    check(result, "fallocate", `clearing ${this.#target.path} at ${start}`);
+  }
+
+  /** Whole clusters, whatever extents they are made of. Returns where the next begins. */
+  #compressChunk(at: number): number {
+    const target = this.#target;
+    if (!(target instanceof Qcow2Image)) throw new RangeError(`${target.format} has no compression`);
+    const { clusterSize } = target.metadata.geometry;
+    const start = this.#base + at;
+    if (start % clusterSize !== 0) throw new RangeError(`no cluster begins at ${start}`);
+    const status = this.#statusAt(at);
+    const end = this.#end;
+    const whole = at + status.length === end ? status.length : status.length - (status.length % clusterSize);
+    const nothing = status.zero ? this.#options.sparse !== 0 : !status.allocated;
+    if (nothing && whole > 0) {
+      if (status.zero) this.#zeros(at, whole);
+      return at + whole;
+    }
+    const length = Math.min(clusterSize, end - at);
+    const bytes = this.#buffer.subarray(0, clusterSize).fill(0, length);
+    this.#read(bytes.subarray(0, length), at);
+    if (this.#options.sparse !== 0 && isZero(bytes)) this.#zeros(at, length);
+    else target.writeCompressed(bytes, start);
+    this.#pace?.moved(length);
+    return at + length;
+  }
+}
+
+function isOfSource(error: unknown): error is Error {
+  return error instanceof SystemError || error instanceof ImageError;
+}
+
+/** At most CHUNK bytes. */
+export function isZero(bytes: Uint8Array): boolean {
+  return ZEROS.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
+}

@@ -1,0 +1,89 @@
+/**
+ * Gives every cluster of a range of the disk its place in the file beforehand.
+ *
+ * "metadata": tables are complete, data are holes of the file. "falloc": the host
+ * has reserved storage for all of it. "full": zeros are written everywhere.
+ */
+import { statSync } from "node:fs";
+import { EOPNOTSUPP } from "../../disk/backend.ts";
+import { check } from "../../sys/errors.ts";
+import type { Qcow2Image } from "./image.ts";
+import { COPIED } from "./pointer-table.ts";
+
+export type Preallocation = "off" | "metadata" | "falloc" | "full";
+
+const ALL_UNITS = 0xffff_ffff;
+const ZEROS = new Uint8Array(2 ** 20);
+
+/**
+ * Preallocates bytes `start` to `end` of the disk, where nothing is allocated yet.
+ * @throws {ImageError | SystemError}
+ */
+export function preallocate(image: Qcow2Image, start: number, end: number, how: Preallocation): void {
+  if (how === "off") return;
+  const { metadata, map } = image;
+  const { clusterSize, extendedL2 } = metadata.geometry;
+  const { data, file, refcounts } = metadata;
+  const external = data !== file;
+  metadata.beginCounting();
+  const behind = Math.ceil(end / clusterSize);
+  // Over a backing file a subcluster has its place, and what is below stays to be seen, or hidden.
+  const units = extendedL2 && image.header.backingFile === undefined ? ALL_UNITS : 0;
+  let dataEnd = 0;
+  for (let cluster = Math.ceil(start / clusterSize); cluster < behind; ) {
+    const wanted = behind - cluster;
+    const host = external ? cluster * clusterSize : refcounts.allocate(wanted) * clusterSize;
+    const count = external ? wanted : refcounts.count;
+    const fresh = external || refcounts.fresh;
+    for (let i = 0; i < count; i++) {
+      const at = host + i * clusterSize;
+      map.inspect(cluster + i);
+      map.set(
+        cluster + i,
+        (Math.floor(at / 2 ** 32) | COPIED) >>> 0,
+        at % 2 ** 32,
+        units === 0 ? map.zeroBits : 0,
+        units,
+        false,
+      );
+    }
+    // A place that was used before holds something else.
+    if (how === "full" || !fresh) writeZeros(image, host, count * clusterSize);
+    else if (how === "falloc") reserve(image, host, count * clusterSize);
+    dataEnd = Math.max(dataEnd, host + count * clusterSize);
+    cluster += count;
+  }
+  if (external) dataEnd = Math.max(data.size, end);
+  if (!data.isBlockDevice && data.size < dataEnd) data.truncate(dataEnd);
+  metadata.commit();
+}
+
+/**
+ * True if clusters were given places that nothing was written to: the file has
+ * far fewer blocks than clusters in use. Source: QEMU block/qcow2-refcount.c,
+ * qcow2_detect_metadata_preallocation.
+ */
+export function looksPreallocated({ file, metadata }: Qcow2Image): boolean {
+  if (file.isBlockDevice) return false;
+  const { clusterSize } = metadata.geometry;
+  const stored = Math.floor((statSync(file.path).blocks * 512) / clusterSize);
+  const threshold = Math.max(Math.floor((stored * 10) / 9), stored + 2);
+  const clusters = Math.ceil(file.size / clusterSize);
+  let used = 0;
+  for (let cluster = 0; cluster < clusters && used <= threshold; cluster++) {
+    if (metadata.refcounts.get(cluster) > 0) used++;
+  }
+  return used > threshold;
+}
+
+function reserve(image: Qcow2Image, offset: number, length: number): void {
+  const result = image.metadata.data.allocate(offset, length);
+  if (result === EOPNOTSUPP) writeZeros(image, offset, length);
+  else check(result, "fallocate", `reserving storage for ${image.path}`);
+}
+
+function writeZeros(image: Qcow2Image, offset: number, length: number): void {
+  for (let done = 0; done < length; done += ZEROS.length) {
+    image.metadata.data.write(ZEROS.subarray(0, Math.min(ZEROS.length, length - done)), offset + done);
+  }
+}

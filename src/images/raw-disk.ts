@@ -1,0 +1,135 @@
+/**
+ * A raw disk image: byte n of the file is byte n of the disk.
+ *
+ * A disk has whole sectors, a file need not: the last sector of such a file
+ * reads as zeros behind its end, and becomes whole when it is written. A file
+ * that gets shorter while it is open has lost data, and reads there fail.
+ */
+
+import { EIO, EOPNOTSUPP } from "../disk/backend.ts";
+import type { DiskImage } from "../disk/image.ts";
+import { ImageError } from "../disk/image-error.ts";
+import { BufferMemory, bytesOf, clear, type IoMemory } from "../disk/io-memory.ts";
+import { IovCursor } from "../disk/iov-cursor.ts";
+import { HostFile } from "../sys/file.ts";
+
+const SECTOR = 512;
+const EINVAL = -22;
+/** Zeros for hosts that cannot zero a range by themselves. */
+const ZEROS = new Uint8Array(65536);
+
+export interface RawDiskOptions {
+  readonly readOnly?: boolean | undefined;
+  /** Past the host's page cache: as HostFileOptions. */
+  readonly direct?: boolean | undefined;
+  /** False: nothing waits for stable storage, not even `flush`. */
+  readonly durable?: boolean | undefined;
+}
+
+export class RawDisk implements DiskImage {
+  readonly format = "raw";
+  readonly file: HostFile;
+  readonly #durable: boolean;
+  readonly #cursor = new IovCursor();
+  /** Bytes of the file when it was opened, or resized. */
+  #fileSize: number;
+
+  constructor(file: HostFile, { durable = true }: Pick<RawDiskOptions, "durable"> = {}) {
+    this.file = file;
+    this.#durable = durable;
+    this.#fileSize = file.size;
+  }
+
+  /** @throws {SystemError} for a file that cannot be opened. */
+  static open(path: string, { readOnly = false, direct = false, durable }: RawDiskOptions = {}): RawDisk {
+    return new RawDisk(HostFile.open(path, { readOnly, direct }), { durable });
+  }
+
+  get size(): number {
+    return Math.ceil(this.#fileSize / SECTOR) * SECTOR;
+  }
+
+  get path(): string {
+    return this.file.path;
+  }
+
+  get readOnly(): boolean {
+    return this.file.readOnly;
+  }
+
+  get blockSize(): number {
+    return Math.max(SECTOR, this.file.blockSizes.physical);
+  }
+
+  readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
+    const got = memory.readv(this.file, iov, first, count, offset);
+    const wanted = bytesOf(iov, first, count);
+    if (got < 0 || got === wanted) return got;
+    if (offset + got < this.#fileSize || offset + wanted > this.size) return EIO;
+    const cursor = this.#cursor;
+    cursor.begin(iov, first, count);
+    cursor.take(got);
+    cursor.take(wanted - got);
+    clear(memory, cursor.parts, 0, cursor.count);
+    return wanted;
+  }
+
+  writev(
+    memory: IoMemory,
+    iov: Float64Array,
+    first: number,
+    count: number,
+    offset: number,
+    dsync: boolean,
+  ): number {
+    const done = memory.writev(this.file, iov, first, count, offset, dsync && this.#durable);
+    return done < 0 || done === bytesOf(iov, first, count) ? done : EIO;
+  }
+
+  flush(): number {
+    return this.#durable ? this.file.flush() : 0;
+  }
+
+  fileToFlush(): HostFile | undefined {
+    return this.#durable ? this.file : undefined;
+  }
+
+  discard(offset: number, length: number): number {
+    return this.file.discard(offset, length);
+  }
+
+  writeZeroes(offset: number, length: number, mayUnmap: boolean): number {
+    const result = this.file.writeZeroes(offset, length, mayUnmap);
+    if (result !== EOPNOTSUPP && result !== EINVAL) return result;
+    const zeros = new BufferMemory(ZEROS);
+    for (let done = 0; done < length; ) {
+      const part = Math.min(ZEROS.length, length - done);
+      const written = this.writev(zeros, Float64Array.of(0, part), 0, 1, offset + done, false);
+      if (written < 0) return written;
+      done += part;
+    }
+    return 0;
+  }
+
+  /**
+   * Gives the disk another size, in bytes. A block device has the size that it has: here
+   * is only noted that it is another one now.
+   * @throws {SystemError | ImageError}
+   */
+  resize(size: number): void {
+    const { file } = this;
+    if (!file.isBlockDevice) file.truncate(size);
+    else if (file.size !== size) {
+      throw new ImageError(this.path, `a device of ${file.size} bytes cannot be made ${size} bytes long`);
+    }
+    this.#fileSize = size;
+  }
+
+  close(): void {
+    this.file.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * A disk behind a network, for programs that wait for each request: a thread has
+ * the connection, and the caller sleeps until it has answered.
+ *
+ * One request is under way at a time, of at most CALL_BYTES, which pass through
+ * memory that both threads see, and beside it what `prefetch` was told of. The
+ * thread (remote-thread.ts) knows NBD; the rest of the library sees a raw image.
+ */
+import { SHARE_ENV, Worker } from "node:worker_threads";
+import { Answer } from "../base/answer.ts";
+import type { SourceExtent } from "../disk/disk-source.ts";
+import type { DiskImage } from "../disk/image.ts";
+import { ImageError } from "../disk/image-error.ts";
+import type { IoMemory } from "../disk/io-memory.ts";
+import { IovCursor } from "../disk/iov-cursor.ts";
+
+/** Bytes of one read or write. */
+const CALL_BYTES = 2 ** 21;
+
+/** What the two threads share: the answer; four numbers; data. */
+export class CallMemory {
+  readonly buffer: SharedArrayBuffer;
+  readonly answer: Answer;
+  /** Results that are no errno. */
+  readonly numbers: Float64Array;
+  readonly data: Uint8Array;
+
+  constructor(buffer = new SharedArrayBuffer(HEADER_BYTES + CALL_BYTES)) {
+    this.buffer = buffer;
+    this.answer = new Answer(new Int32Array(buffer, 0, Answer.WORDS));
+    this.numbers = new Float64Array(buffer, 4 * Answer.WORDS, 3);
+    this.data = new Uint8Array(buffer, HEADER_BYTES);
+  }
+}
+
+const HEADER_BYTES = 64;
+
+/** What the thread is asked. Data goes into, or comes from, the shared memory. All but "prefetch" is answered. */
+export interface RemoteCall {
+  readonly kind: "prefetch" | "read" | "write" | "flush" | "discard" | "writeZeroes" | "extentAt" | "close";
+  readonly offset: number;
+  readonly length: number;
+  readonly mayUnmap: boolean;
+}
+
+/** What the thread is started with. It answers with 0 and `numbers`, or -errno and a sentence in `data`. */
+export interface RemoteStart {
+  readonly buffer: SharedArrayBuffer;
+  /** nbd://… */
+  readonly name: string;
+}
+
+// Indices of `numbers`.
+export const SIZE = 0;
+export const BLOCK_SIZE = 1;
+export const READ_ONLY = 2;
+export const EXTENT_LENGTH = 0;
+export const EXTENT_ZERO = 1;
+export const EXTENT_HOLE = 2;
+
+export class RemoteDisk implements DiskImage {
+  readonly format = "raw";
+  readonly path: string;
+  readonly size: number;
+  readonly readOnly: boolean;
+  readonly blockSize: number;
+  readonly #memory: CallMemory;
+  readonly #worker: Worker;
+  readonly #cursor = new IovCursor();
+  #closed = false;
+
+  private constructor(path: string, readOnly: boolean, memory: CallMemory, worker: Worker) {
+    const { numbers } = memory;
+    this.path = path;
+    this.size = numbers[SIZE];
+    this.blockSize = numbers[BLOCK_SIZE];
+    this.readOnly = readOnly;
+    this.#memory = memory;
+    this.#worker = worker;
+  }
+
+  /** @param name nbd://… @throws {ImageError} if there is no such disk, or it cannot be written and must be */
+  static open(name: string, { readOnly = false }: { readonly readOnly?: boolean } = {}): RemoteDisk {
+    const memory = new CallMemory();
+    const workerData: RemoteStart = { buffer: memory.buffer, name };
+    memory.answer.expect();
+    const worker = new Worker(new URL("./remote-thread.js", import.meta.url), {
+      name: "vmexit remote disk",
+      execArgv: [],
+      env: SHARE_ENV,
+      workerData,
+    });
+    worker.unref();
+    const result = memory.answer.wait();
+    const refuse = (why: string): never => {
+      void worker.terminate();
+      throw new ImageError(name, why);
+    };
+    if (result < 0) refuse(sentenceIn(memory));
+    const isReadOnly = memory.numbers[READ_ONLY] !== 0;
+    if (isReadOnly && !readOnly) refuse("the server lets nobody write to this disk");
+    return new RemoteDisk(name, readOnly || isReadOnly, memory, worker);
+  }
+
+  readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
+    const { data } = this.#memory;
+    return this.#transfer("read", iov, first, count, offset, (at, length, from) => {
+      memory.window(at, length).set(data.subarray(from, from + length));
+    });
+  }
+
+  writev(
+    memory: IoMemory,
+    iov: Float64Array,
+    first: number,
+    count: number,
+    offset: number,
+    dsync: boolean,
+  ): number {
+    const { data } = this.#memory;
+    const done = this.#transfer("write", iov, first, count, offset, (at, length, from) => {
+      data.set(memory.window(at, length), from);
+    });
+    const result = dsync && done >= 0 ? this.flush() : 0;
+    return result < 0 ? result : done;
+  }
+
+  prefetch(offset: number, length: number): void {
+    if (this.#closed || length > CALL_BYTES) return;
+    const call: RemoteCall = { kind: "prefetch", offset, length, mayUnmap: false };
+    this.#worker.postMessage(call);
+  }
+
+  flush(): number {
+    return this.#call("flush");
+  }
+
+  discard(offset: number, length: number): number {
+    return this.#call("discard", offset, length);
+  }
+
+  writeZeroes(offset: number, length: number, mayUnmap: boolean): number {
+    return this.#call("writeZeroes", offset, length, mayUnmap);
+  }
+
+  /** How the disk is stored at `offset`. What cannot be learnt is data. */
+  extentAt(offset: number, length: number): SourceExtent {
+    if (this.#call("extentAt", offset, length) < 0) return { length, zero: false, hole: false };
+    const { numbers } = this.#memory;
+    return {
+      length: numbers[EXTENT_LENGTH],
+      zero: numbers[EXTENT_ZERO] !== 0,
+      hole: numbers[EXTENT_HOLE] !== 0,
+    };
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#call("close");
+    this.#closed = true;
+    void this.#worker.terminate();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Moves pieces of the caller's memory through the shared memory. Returns how many bytes, or -errno. */
+  #transfer(
+    kind: "read" | "write",
+    iov: Float64Array,
+    first: number,
+    count: number,
+    offset: number,
+    move: (at: number, length: number, from: number) => void,
+  ): number {
+    const cursor = this.#cursor;
+    const wanted = cursor.begin(iov, first, count);
+    for (let done = 0; done < wanted; done += CALL_BYTES) {
+      const part = Math.min(CALL_BYTES, wanted - done);
+      cursor.take(part);
+      const moveAll = () => {
+        let from = 0;
+        for (let n = 0; n < cursor.count; n++) {
+          const length = cursor.parts[2 * n + 1];
+          move(cursor.parts[2 * n], length, from);
+          from += length;
+        }
+      };
+      if (kind === "write") moveAll();
+      const result = this.#call(kind, offset + done, part);
+      if (result < 0) return result;
+      if (kind === "read") moveAll();
+    }
+    return wanted;
+  }
+
+  #call(kind: RemoteCall["kind"], offset = 0, length = 0, mayUnmap = false): number {
+    if (this.#closed) return EBADF;
+    const call: RemoteCall = { kind, offset, length, mayUnmap };
+    this.#memory.answer.expect();
+    this.#worker.postMessage(call);
+    return this.#memory.answer.wait();
+  }
+}
+
+const EBADF = -9;
+
+/** Puts a sentence where the other thread finds it. */
+export function putSentence({ data }: CallMemory, sentence: string): void {
+  const bytes = Buffer.from(sentence).subarray(0, MAX_SENTENCE);
+  data.set(bytes);
+  data.fill(0, bytes.length, MAX_SENTENCE);
+}
+
+function sentenceIn({ data }: CallMemory): string {
+  // A copy: text is not decoded from memory that another thread could change.
+  const bytes = Buffer.from(data.slice(0, MAX_SENTENCE));
+  return bytes.toString("utf8").replace(/\0+$/, "");
+}
+
+const MAX_SENTENCE = 4096;

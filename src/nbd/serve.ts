@@ -1,0 +1,186 @@
+/**
+ * An NBD server of one disk.
+ *
+ * Clients are strangers: each has a time for its handshake, a bound on what its
+ * requests hold (session.ts), and there is a bound on how many there are.
+ */
+import type { AddressInfo, Server, Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { type DiskSource, type SourceFacts, sourceFacts } from "../disk/disk-source.ts";
+import type { NbdPlace } from "./address.ts";
+import { ByteChannel } from "./byte-channel.ts";
+import { NbdError } from "./nbd-error.ts";
+import { makeOffer } from "./offer.ts";
+import { MAX_STRING } from "./protocol.ts";
+import { serveRequests } from "./session.ts";
+import { checkServerTls, type NbdServerTls, secureServer } from "./tls.ts";
+
+export type ServeNbdOptions = (
+  | {
+      /** Of a unix socket, which must not be there yet. */
+      readonly path: string;
+    }
+  | {
+      /** Default "localhost". */
+      readonly host?: string;
+      /** 0: any that is free. Default 0. */
+      readonly port?: number;
+    }
+) & {
+  /** Default "". */
+  readonly exportName?: string;
+  readonly description?: string;
+  /** Default: as the disk says. */
+  readonly readOnly?: boolean;
+  /** Clients have to use TLS. */
+  readonly tls?: NbdServerTls;
+  /** Clients at the same time; more are turned away. Default 16. */
+  readonly maxConnections?: number;
+  /** How long a client may take until it has the export. Default 10 s. */
+  readonly handshakeTimeoutMs?: number;
+  /** Is told why a client was let go, except that it said goodbye. */
+  readonly onClientError?: (error: Error) => void;
+  /** Is called when the last client is gone, if it had taken the export. */
+  readonly onIdle?: () => void;
+};
+
+const MAX_CONNECTIONS = 16;
+const HANDSHAKE_MS = 10_000;
+const KEEP_ALIVE_MS = 15_000;
+
+export class NbdServer {
+  readonly #server: Server;
+  readonly #disk: DiskSource;
+  readonly #facts: SourceFacts;
+  readonly #options: ServeNbdOptions;
+  readonly #clients = new Map<ByteChannel, Promise<void>>();
+  #place: NbdPlace = { path: "" };
+  #closing = false;
+
+  private constructor(server: Server, disk: DiskSource, facts: SourceFacts, options: ServeNbdOptions) {
+    this.#server = server;
+    this.#disk = disk;
+    this.#facts = facts;
+    this.#options = options;
+    server.maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
+    server.on("connection", (socket) => this.#admit(socket));
+  }
+
+  static async listen(disk: DiskSource, options: ServeNbdOptions): Promise<NbdServer> {
+    const { exportName = "", description = "", tls } = options;
+    for (const text of [exportName, description]) {
+      if (Buffer.byteLength(text) > MAX_STRING || text.includes("\0")) {
+        throw new RangeError(`an export's name has at most ${MAX_STRING} bytes, none of them zero`);
+      }
+    }
+    if (tls !== undefined) await checkServerTls(tls);
+    const facts = sourceFacts(disk);
+    const { createServer } = await import("node:net");
+    const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS });
+    const readOnly = facts.readOnly || (options.readOnly ?? false);
+    const nbd = new NbdServer(server, disk, { ...facts, readOnly }, options);
+    await nbd.#listen();
+    return nbd;
+  }
+
+  /** Where it listens. */
+  get place(): NbdPlace {
+    return this.#place;
+  }
+
+  /** What a client calls the export. */
+  get uri(): string {
+    const scheme = this.#options.tls === undefined ? "nbd" : "nbds";
+    const name = encodeURIComponent(this.#options.exportName ?? "");
+    const place = this.#place;
+    if ("path" in place)
+      return `${scheme}+unix:///${name}?socket=${encodeURI(place.path).replace(/[&+#]/g, encodeURIComponent)}`;
+    const host = place.host.includes(":") ? `[${place.host}]` : place.host;
+    return `${scheme}://${host}:${place.port}/${name}`;
+  }
+
+  get clients(): number {
+    return this.#clients.size;
+  }
+
+  /** Lets every client go. Resolves when none of their requests is under way. The disk stays open. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const channel of this.#clients.keys()) channel.destroy(new Error("the server was closed"));
+    await Promise.all(this.#clients.values());
+    await closed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #listen(): Promise<void> {
+    const options = this.#options;
+    const where =
+      "path" in options
+        ? { path: options.path }
+        : { host: options.host ?? "localhost", port: options.port ?? 0 };
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(where, () => {
+        this.#server.off("error", reject);
+        // A connection that could not be accepted: the process has too many files open, say.
+        this.#server.on("error", (error) => this.#options.onClientError?.(error));
+        this.#place = placeOf(this.#server.address());
+        resolve();
+      });
+    });
+  }
+
+  #admit(socket: Socket): void {
+    const { remoteAddress, remotePort } = socket;
+    const where =
+      remoteAddress === undefined ? "nbd client" : `nbd client ${remoteAddress} port ${remotePort}`;
+    const channel = new ByteChannel(() => socket);
+    const client = { where, hasExport: false };
+    const session = this.#serve(channel, client)
+      .catch((error: unknown) => {
+        if (this.#closing) return;
+        const why = error instanceof Error ? error.message : String(error);
+        this.#options.onClientError?.(error instanceof NbdError ? error : new NbdError(where, why));
+      })
+      .finally(() => {
+        this.#clients.delete(channel);
+        if (this.#clients.size === 0 && client.hasExport) this.#options.onIdle?.();
+      });
+    this.#clients.set(channel, session);
+  }
+
+  async #serve(channel: ByteChannel, client: { readonly where: string; hasExport: boolean }): Promise<void> {
+    const { where } = client;
+    const { exportName = "", description = "", tls, handshakeTimeoutMs = HANDSHAKE_MS } = this.#options;
+    const late = setTimeout(() => {
+      channel.destroy(
+        new NbdError(where, `it has not taken the export within ${handshakeTimeoutMs / 1000} s`),
+      );
+    }, handshakeTimeoutMs);
+    const secure = tls && ((plain: Duplex) => secureServer(plain, tls));
+    try {
+      const many = this.#server.maxConnections > 1;
+      const offer = { facts: this.#facts, exportName, description, secure, many };
+      const terms = await makeOffer(channel, where, offer);
+      clearTimeout(late);
+      client.hasExport = terms !== undefined;
+      if (terms !== undefined) await serveRequests(channel, where, this.#disk, this.#facts, terms);
+      channel.end();
+    } catch (error) {
+      const failure = error instanceof Error ? error : new Error(String(error));
+      channel.destroy(failure);
+      throw channel.failure ?? failure;
+    } finally {
+      clearTimeout(late);
+    }
+  }
+}
+
+function placeOf(address: AddressInfo | string | null): NbdPlace {
+  if (typeof address === "string") return { path: address };
+  return { host: address?.address ?? "", port: address?.port ?? 0 };
+}
