@@ -11,6 +11,7 @@
  * sequentially consistent, so at least one of them sees the other, and no
  * wake-up is lost. Bytes are plain stores, published by the counter's store.
  */
+import { isPowerOfTwo } from "./power-of-two.ts";
 
 // Words. The two sides' counters are in cache lines of their own.
 const TAIL = 0; // bytes ever put, modulo 2^32; written by the producer
@@ -35,7 +36,7 @@ export class ByteRing {
    */
   constructor(words: Int32Array) {
     const capacity = (words.length - HEADER_WORDS) * 4;
-    if (capacity < 4 || (capacity & (capacity - 1)) !== 0) {
+    if (capacity < 4 || !isPowerOfTwo(capacity)) {
       throw new RangeError(`a ring of ${capacity} bytes: the capacity must be a power of two`);
     }
     this.#words = words;

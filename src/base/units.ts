@@ -6,6 +6,11 @@ export const MIB = 2 ** 20;
 export const GIB = 2 ** 30;
 export const TIB = 2 ** 40;
 
+/** Bytes of a page of an x86 guest or host. */
+export const PAGE = 4 * KIB;
+/** Bytes that disks count in, whatever a disk's own block size is. */
+export const SECTOR = 512;
+
 const UNITS: ReadonlyMap<string, number> = new Map([
   ["K", KIB],
   ["M", MIB],

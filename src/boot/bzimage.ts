@@ -7,8 +7,10 @@
  * Protocol 2.06 (Linux 2.6.22) is the oldest one taken. A zImage, which loads
  * below 1 MiB, is refused.
  */
+import { hex } from "../base/hex.ts";
+import { isPowerOfTwo } from "../base/power-of-two.ts";
+import { SECTOR } from "../base/units.ts";
 import { BootError, type ByteSource } from "./plan.ts";
-import { hex } from "./ram.ts";
 
 /** Where struct setup_header begins, in the file and in struct boot_params. */
 export const SETUP_HEADER = 0x1f1;
@@ -35,7 +37,6 @@ const HDRS = 0x5372_6448; // "HdrS"
 const LOADED_HIGH = 1 << 0;
 const XLF_KERNEL_64 = 1 << 0;
 
-const SECTOR = 512;
 /** What setup_sects means where it is 0. */
 const DEFAULT_SETUP_SECTS = 4;
 const PARAGRAPH = 16;
@@ -100,7 +101,7 @@ export function parseSetupHeader(kernel: ByteSource, name: string): SetupHeader 
 
   const kernelAlignment = data.getUint32(KERNEL_ALIGNMENT, true);
   const relocatable = data.getUint8(RELOCATABLE_KERNEL) !== 0;
-  if (relocatable && (kernelAlignment === 0 || !Number.isInteger(Math.log2(kernelAlignment)))) {
+  if (relocatable && !isPowerOfTwo(kernelAlignment)) {
     throw new BootError(`${name}: kernel_alignment is ${hex(kernelAlignment)}, not a power of two`);
   }
 

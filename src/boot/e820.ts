@@ -4,6 +4,7 @@
  * Source: ACPI 6.4, table 15.4 (address range types); Linux boot protocol,
  * struct boot_e820_entry, at most 128 of them (E820_MAX_ENTRIES_ZEROPAGE).
  */
+import { hex } from "../base/hex.ts";
 import { ONE_MIB, PC_HOLE } from "./low-memory.ts";
 import { BootError, type MemoryRange } from "./plan.ts";
 
@@ -53,7 +54,7 @@ export function e820Entries(memory: readonly MemoryRange[]): E820Entry[] {
     const { address, size } = entries[i - 1];
     if (address + size > entries[i].address) {
       throw new BootError(
-        `memory map: the range at 0x${entries[i].address.toString(16)} overlaps the one at 0x${address.toString(16)}`,
+        `memory map: the range at ${hex(entries[i].address)} overlaps the one at ${hex(address)}`,
       );
     }
   }

@@ -6,8 +6,8 @@
  * looked at. Every number in the file is hostile until checked against the
  * length of the file.
  */
+import { hex } from "../base/hex.ts";
 import { BootError, type ByteSource, type Placement } from "./plan.ts";
-import { hex } from "./ram.ts";
 
 /** More program headers than any kernel has. */
 const MAX_PHNUM = 256;

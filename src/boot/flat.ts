@@ -5,9 +5,10 @@
  * file, so that a program assembled for offset 0 finds its data. The stack
  * grows down from the end of that 64 KiB segment, or of RAM.
  */
+import { hex } from "../base/hex.ts";
 import { ONE_MIB } from "./low-memory.ts";
 import { BootError, type BootPlan, type Placement } from "./plan.ts";
-import { checkPlacements, hex, Ram } from "./ram.ts";
+import { checkPlacements, Ram } from "./ram.ts";
 import type { BootRequest } from "./request.ts";
 
 const SEGMENT = 0x1_0000;

@@ -2,9 +2,11 @@
  * Where the initial RAM disk goes: as high as it may, out of the way of a
  * kernel that unpacks itself.
  */
+import { hex } from "../base/hex.ts";
+import { PAGE } from "../base/units.ts";
 import { ONE_MIB } from "./low-memory.ts";
 import { BootError, type Placement } from "./plan.ts";
-import { hex, notEnoughRam, PAGE, type Ram, type Range } from "./ram.ts";
+import { notEnoughRam, type Ram, type Range } from "./ram.ts";
 
 /** Rounded up to whole pages, as it is placed. */
 export function initrdPages(initrd: { readonly size: number } | undefined): number {

@@ -5,19 +5,21 @@
  * Source: Linux Documentation/arch/x86/boot.rst, "64-bit Boot Protocol" and
  * "32-bit Boot Protocol". The real-mode setup code is not run.
  */
+import { hex } from "../base/hex.ts";
+import { GIB, PAGE } from "../base/units.ts";
 import { parseSetupHeader, type SetupHeader } from "./bzimage.ts";
 import { placeCmdline } from "./cmdline.ts";
 import { initrdPages, placeInitrd } from "./initrd.ts";
 import { BOOT_DATA, ONE_MIB, ZERO_PAGE } from "./low-memory.ts";
 import { BootError, type BootPlan, type Placement } from "./plan.ts";
-import { checkPlacements, hex, notEnoughRam, PAGE, Ram, type Range } from "./ram.ts";
+import { checkPlacements, notEnoughRam, Ram, type Range } from "./ram.ts";
 import type { BootRequest } from "./request.ts";
 import { placeZeroPage } from "./zero-page.ts";
 
 /** From the start of the protected-mode code to its 64-bit entry. */
 const ENTRY_64 = 0x200;
 /** The identity mapping at entry, and the reach of 32-bit code, end here. */
-const FOUR_GIB = 2 ** 32;
+const FOUR_GIB = 4 * GIB;
 
 export function planLinux(request: BootRequest): BootPlan {
   const { kernel, kernelName, memory, rsdp } = request;

@@ -4,8 +4,8 @@
  * Source: Multiboot Specification 0.6.96, 3.1 "OS image format"; field names
  * are the specification's. The video fields (flag 2) are not read.
  */
+import { hex } from "../base/hex.ts";
 import { BootError, type ByteSource } from "./plan.ts";
-import { hex } from "./ram.ts";
 
 /** The header lies within these first bytes, on a multiple of 4. */
 export const MULTIBOOT_SEARCH = 8192;

@@ -9,6 +9,7 @@
  * Left out, their flags clear: boot_device (no BIOS disk), symbols, drives, the
  * BIOS configuration table, APM, and all about video.
  */
+import { KIB } from "../base/units.ts";
 import { encodeCmdline } from "./cmdline.ts";
 import { e820Entries } from "./e820.ts";
 import { CMDLINE, MULTIBOOT_INFO, ONE_MIB, PC_HOLE } from "./low-memory.ts";
@@ -19,7 +20,6 @@ import type { BootRequest } from "./request.ts";
 const BOOT_LOADER_NAME = "vmexit";
 /** For a kernel and an initrd that the program has as bytes. */
 const NAMELESS = { kernel: "kernel", initrd: "initrd" };
-const KIB = 1024;
 
 // The information structure
 const FLAGS = 0;

@@ -10,6 +10,8 @@
  * for. A kernel that asks for a video mode (flag 2) is started without one, as in
  * QEMU: the information structure says so. 64-bit ELF files are left to PVH.
  */
+import { hex } from "../base/hex.ts";
+import { GIB, PAGE } from "../base/units.ts";
 import { elfRefusal, I386, loadedSegments, PT_LOAD, readElf, X86_64 } from "./elf.ts";
 import { initrdPages } from "./initrd.ts";
 import { BOOT_DATA, MULTIBOOT_INFO, ONE_MIB } from "./low-memory.ts";
@@ -22,12 +24,12 @@ import {
 } from "./multiboot-header.ts";
 import { placeMultibootInfo } from "./multiboot-info.ts";
 import { BootError, type BootPlan, type ByteSource, type Placement } from "./plan.ts";
-import { checkPlacements, hex, notEnoughRam, PAGE, Ram } from "./ram.ts";
+import { checkPlacements, notEnoughRam, Ram } from "./ram.ts";
 import type { BootRequest } from "./request.ts";
 import { checkSegments, type LoadedImage } from "./segments.ts";
 
 const MULTIBOOT_BOOTLOADER_MAGIC = 0x2bad_b002;
-const FOUR_GIB = 2 ** 32;
+const FOUR_GIB = 4 * GIB;
 
 /** Why this is no Multiboot kernel; undefined if it is one, whole or broken. */
 export function multibootRefusal(kernel: ByteSource): string | undefined {

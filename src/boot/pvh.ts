@@ -7,6 +7,7 @@
  *
  * One module, the initrd, without a command line of its own.
  */
+import { GIB } from "../base/units.ts";
 import { placeCmdline } from "./cmdline.ts";
 import { e820Entries } from "./e820.ts";
 import { elfRefusal, loadedSegments, type ProgramHeader, readElf, readNotes, X86_64 } from "./elf.ts";
@@ -22,7 +23,7 @@ const XEN_ELFNOTE_PHYS32_ENTRY = 18;
 /** The ABI knows no limit; Linux on x86 has read 2048 bytes with the terminating zero ever since it has this entry. */
 const CMDLINE_LIMIT = 2047;
 
-const FOUR_GIB = 2 ** 32;
+const FOUR_GIB = 4 * GIB;
 
 const XEN_HVM_START_MAGIC_VALUE = 0x336e_c578;
 // struct hvm_start_info

@@ -1,4 +1,6 @@
 /** The RAM that boot images are put into: does this fit, and where else would it. */
+import { hex } from "../base/hex.ts";
+import { GIB, MIB, PAGE } from "../base/units.ts";
 import { BootError, type MemoryRange, type Placement } from "./plan.ts";
 
 export interface Range {
@@ -6,9 +8,7 @@ export interface Range {
   readonly size: number;
 }
 
-export const PAGE = 4096;
-const MIB = 2 ** 20;
-const FOUR_GIB = 2 ** 32;
+const FOUR_GIB = 4 * GIB;
 
 export class Ram {
   /** Ascending and disjoint; ranges that touch are one. */
@@ -103,10 +103,6 @@ export function notEnoughRam(ram: Ram, needed: number): string {
   const has = `the guest's RAM below 4 GiB ends at ${inMib(ram.lowEnd)}`;
   if (!ram.growsBelow4G || needed > FOUR_GIB) return `${has}, and more memory would not help`;
   return `${has}; ${inMib(Math.ceil(needed / MIB) * MIB)} would be enough to start it`;
-}
-
-export function hex(value: number): string {
-  return `0x${value.toString(16)}`;
 }
 
 function describe({ what, address, size }: Placement): string {

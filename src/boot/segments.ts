@@ -1,8 +1,10 @@
 /** The parts of a kernel whose place the file itself decides: refused with advice where they cannot go there. */
+import { hex } from "../base/hex.ts";
+import { PAGE } from "../base/units.ts";
 import { initrdPages } from "./initrd.ts";
 import { BOOT_DATA } from "./low-memory.ts";
 import { BootError, type Placement } from "./plan.ts";
-import { hex, notEnoughRam, PAGE, type Ram } from "./ram.ts";
+import { notEnoughRam, type Ram } from "./ram.ts";
 import type { BootRequest } from "./request.ts";
 
 export interface LoadedImage {

@@ -2,6 +2,7 @@
  * Numbers and bytes as the remote protocol writes them: hexadecimal, of
  * registers and memory the bytes in the target's order, little end first.
  */
+import { hexBytes, hexDigits } from "../base/hex.ts";
 
 /** A non-negative number; undefined for any other text, or for more than 64 bits. */
 export function parseHex(text: string): bigint | undefined {
@@ -11,10 +12,6 @@ export function parseHex(text: string): bigint | undefined {
 /** A number that is exact as one; undefined for any other text. */
 export function parseNumber(text: string): number | undefined {
   return /^[0-9a-f]{1,13}$/i.test(text) ? Number.parseInt(text, 16) : undefined;
-}
-
-export function toHex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Undefined unless it is an even number of digits. */
@@ -27,15 +24,12 @@ export function fromHex(text: string): Uint8Array | undefined {
 
 /** Text, whose characters are taken for bytes of UTF-8. */
 export function textToHex(text: string): string {
-  return toHex(new TextEncoder().encode(text));
+  return hexBytes(new TextEncoder().encode(text));
 }
 
 /** The low `bytes` bytes of a value, little end first. */
 export function valueToHex(value: bigint, bytes: number): string {
-  const digits = BigInt.asUintN(8 * bytes, value)
-    .toString(16)
-    .padStart(2 * bytes, "0");
-  return reversed(digits);
+  return reversed(hexDigits(BigInt.asUintN(8 * bytes, value), 2 * bytes));
 }
 
 /** The value of digits that are little end first. */

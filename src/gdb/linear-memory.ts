@@ -2,10 +2,9 @@
  * Memory as a program of the guest sees it, through the page tables of one CPU
  * and page by page. What breakpoints put there is not seen.
  */
+import { PAGE } from "../base/units.ts";
 import type { SoftwareBreakpoints } from "./software-breakpoints.ts";
 import type { DebugTarget } from "./target.ts";
-
-const PAGE = 4096;
 
 export interface Run {
   readonly physical: number;

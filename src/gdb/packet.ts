@@ -6,6 +6,7 @@
  *
  * Not made: run-length encoding, which a stub may use and need not.
  */
+import { hexDigits } from "../base/hex.ts";
 
 /** Bytes of a body, as sent: what qSupported announces as PacketSize. More is refused. */
 export const MAX_PACKET = 0x4000;
@@ -113,5 +114,5 @@ export class PacketReader {
 }
 
 function digits(byte: number): number[] {
-  return [...byte.toString(16).padStart(2, "0")].map((digit) => digit.charCodeAt(0));
+  return [...hexDigits(byte, 2)].map((digit) => digit.charCodeAt(0));
 }

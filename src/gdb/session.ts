@@ -5,10 +5,11 @@
  * Thread n is CPU n - 1. What is not known is answered by an empty packet, as
  * the manual asks. Numbers, addresses and lengths in packets are hostile.
  */
+import { hexBytes, hexDigits } from "../base/hex.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
 import { EBUSY, EFAULT, EINVAL, OK, UNKNOWN } from "./answers.ts";
 import type { Watched } from "./hardware-breakpoints.ts";
-import { fromHex, parseHex, parseNumber, textToHex, toHex } from "./hex.ts";
+import { fromHex, parseHex, parseNumber, textToHex } from "./hex.ts";
 import { readLinear, writeLinear } from "./linear-memory.ts";
 import { MAX_PACKET } from "./packet.ts";
 import { Points } from "./points.ts";
@@ -221,7 +222,7 @@ export class Session {
     if (range === undefined) return EINVAL;
     const length = Math.min(range.length, MAX_PACKET / 2);
     const bytes = readLinear(this.#target, this.#points.software, this.#cpu, range.address, length);
-    return bytes.length === 0 && length > 0 ? EFAULT : toHex(bytes);
+    return bytes.length === 0 && length > 0 ? EFAULT : hexBytes(bytes);
   }
 
   /** "ADDRESS,LENGTH:DATA". */
@@ -326,7 +327,7 @@ export class Session {
     this.#closed = true;
     if (wasRunning) {
       if (ending.message !== undefined) this.#connection.send(`O${textToHex(`${ending.message}\n`)}`);
-      const status = ((ending.status ?? 0) & 0xff).toString(16).padStart(2, "0");
+      const status = hexDigits((ending.status ?? 0) & 0xff, 2);
       this.#connection.send(ending.reason === "crash" ? `X${SIGABRT}` : `W${status}`);
     }
     this.#connection.end();

@@ -6,11 +6,12 @@
  * Source: Linux Documentation/virt/kvm/api.rst, section 5, "The kvm_run
  * structure".
  */
+import { EINTR } from "../base/errno.ts";
 import * as abi from "./abi.ts";
 import { kvm_run } from "./abi.ts";
 
 /** What `Vcpu.run` returns after a kick; the others are KVM_EXIT_*. */
-export const INTERRUPTED = -4; // -EINTR
+export const INTERRUPTED = EINTR;
 
 /** An access to a port: `count` elements of `size` bytes, all to the same port. */
 export class IoExit {

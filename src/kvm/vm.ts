@@ -4,6 +4,8 @@
  * Source: Linux Documentation/virt/kvm/api.rst, section 4, "Type: vm ioctl".
  * Addresses are guest-physical; sizes and offsets are in bytes.
  */
+import { EINVAL } from "../base/errno.ts";
+import { hex } from "../base/hex.ts";
 import type { EventFd } from "../sys/event.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
 import { type NativeKvmVm, native } from "../sys/native.ts";
@@ -124,7 +126,7 @@ export class Vm {
       // A size of 0 means deletion to KVM; here it is a mistake.
       size === 0 ? EINVAL : this.#native.setUserMemoryRegion(slot, flags, address, ram.native, offset, size),
       "ioctl(KVM_SET_USER_MEMORY_REGION)",
-      `mapping ${size} bytes at 0x${address.toString(16)} in slot ${slot}`,
+      `mapping ${size} bytes at ${hex(address)} in slot ${slot}`,
     );
     const userspaceAddr = ram.hostAddress + offset;
     this.#slots.set(slot, { slot, flags, guestPhysAddr: address, memorySize: size, userspaceAddr });
@@ -332,11 +334,9 @@ export class Vm {
     const { address, length, datamatch, port = false } = doorbell;
     const all = flags | (port ? abi.KVM_IOEVENTFD_FLAG_PIO : 0);
     const result = this.#native.ioeventfd(event.native, address, length, datamatch, all);
-    check(result, "ioctl(KVM_IOEVENTFD)", `${doing} at 0x${address.toString(16)}`);
+    check(result, "ioctl(KVM_IOEVENTFD)", `${doing} at ${hex(address)}`);
   }
 }
-
-const EINVAL = -22;
 
 function bytesOf(data: DataView): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

@@ -2,8 +2,8 @@
  * Which guest pages were written, as KVM_GET_DIRTY_LOG tells it: a bit a page,
  * bit 0 of byte 0 the first one.
  */
+import { PAGE } from "../base/units.ts";
 
-export const PAGE = 4096;
 /** Bytes that are counted together: a large page. */
 export const GRANULE = 2 ** 21;
 

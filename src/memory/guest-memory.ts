@@ -11,6 +11,7 @@
  * chunks. Chunks overlap by a margin, so that any access up to that margin lies
  * whole within one.
  */
+import { hex } from "../base/hex.ts";
 
 /** A run of guest-physical RAM and where it lies in the mapping. */
 export interface RamRegion {
@@ -125,7 +126,7 @@ export class GuestMemory {
   #check(address: number, length: number): number {
     const offset = this.translate(address, length);
     if (offset < 0) {
-      throw new RangeError(`0x${address.toString(16)}: ${length} bytes there are not all guest RAM`);
+      throw new RangeError(`${hex(address)}: ${length} bytes there are not all guest RAM`);
     }
     return offset;
   }

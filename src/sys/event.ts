@@ -4,11 +4,9 @@
  * Source: eventfd(2), epoll(7). KVM writes an EventFd for an ioeventfd and reads
  * it for an irqfd; threads ring it for each other.
  */
+import { EAGAIN, EINTR } from "../base/errno.ts";
 import { check, SystemError } from "./errors.ts";
 import { type NativeEpoll, type NativeEventFd, native } from "./native.ts";
-
-const EINTR = -4;
-const EAGAIN = -11;
 
 export class EventFd {
   /** The handle, for the classes that pass events to the kernel. */

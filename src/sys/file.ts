@@ -9,6 +9,7 @@
  * Source: preadv2(2), fdatasync(2), fallocate(2), lseek(2), fcntl(2). Every call
  * blocks its thread.
  */
+import { EACCES, EAGAIN, EIO, ENXIO } from "../base/errno.ts";
 import { check, SystemError } from "./errors.ts";
 import type { GuestRam } from "./guest-ram.ts";
 import { type NativeFileIo, type NativeGuestRam, native } from "./native.ts";
@@ -262,8 +263,3 @@ export class HostFile {
 function nativeOf(memory: TransferMemory): NativeGuestRam | Uint8Array {
   return memory instanceof Uint8Array ? memory : memory.native;
 }
-
-const EIO = -5;
-const ENXIO = -6;
-const EAGAIN = -11;
-const EACCES = -13;

@@ -9,6 +9,7 @@
  *
  * Left out: KVM's own counters, registers.
  */
+import { hex } from "../base/hex.ts";
 import type { ExitRecord, TraceRecord } from "./format.ts";
 
 const PROCESS = 1;
@@ -71,12 +72,11 @@ export class ChromeTrace {
       dur: micros(t - entered),
     };
     const { direction, port, address, size, count, values } = exit;
-    const hex = (number: number | undefined) =>
-      number === undefined ? undefined : `0x${number.toString(16)}`;
+    const hexOf = (number: number | undefined) => (number === undefined ? undefined : hex(number));
     const host = {
       ...{ ph: "X", cat: "host", name: device === undefined ? reason : `${reason} ${device}`, ...place },
       ...{ ts: micros(t), dur: micros(outside) },
-      args: { seq, rip, mode, direction, port: hex(port), address: hex(address), size, count, values },
+      args: { seq, rip, mode, direction, port: hexOf(port), address: hexOf(address), size, count, values },
     };
     return this.#event(guest) + this.#event(host);
   }

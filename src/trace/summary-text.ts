@@ -1,4 +1,5 @@
 /** A summary for people: tables of plain text. */
+import { hex } from "../base/hex.ts";
 import type { KernelCounters } from "./format.ts";
 import type { Summary } from "./summary.ts";
 
@@ -55,11 +56,7 @@ function rowsText({ rows }: Summary): string {
 function placesText({ places }: Summary): string {
   return table(
     ["most used", "device", "exits"],
-    places.map(({ space, address, device, count }) => [
-      `${space} 0x${address.toString(16)}`,
-      device,
-      String(count),
-    ]),
+    places.map(({ space, address, device, count }) => [`${space} ${hex(address)}`, device, String(count)]),
     2,
   );
 }

@@ -6,7 +6,9 @@
  * says where it is. Boot it with `nokaslr`; `misfit` tells when that was
  * forgotten.
  */
+
 import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { hex } from "../base/hex.ts";
 import { readElfSymbols } from "../boot/elf-symbols.ts";
 import type { ByteSource } from "../boot/plan.ts";
 import { TraceError } from "./read.ts";
@@ -56,7 +58,7 @@ export class Symbols {
     let first = low - 1;
     while (first > 0 && this.#sorted[first - 1].address === found.address) first--;
     const { name } = this.#sorted[first];
-    return offset === 0n ? name : `${name}+0x${offset.toString(16)}`;
+    return offset === 0n ? name : `${name}+${hex(offset)}`;
   }
 
   /** Why these are not the symbols of a guest that was seen at `rips`; undefined if they may be. */
@@ -70,7 +72,7 @@ export class Symbols {
     if (outside === 0) return undefined;
     return (
       `${outside} of ${seen.length} kernel addresses lie outside the symbols' range, ` +
-      `0x${first.toString(16)}-0x${last.toString(16)}: the kernel has moved itself (KASLR) or is another one; ` +
+      `${hex(first)}-${hex(last)}: the kernel has moved itself (KASLR) or is another one; ` +
       "start the guest with nokaslr on its command line"
     );
   }

@@ -2,7 +2,7 @@
  * The program's own disks, on the program's thread: asks a source what the io
  * thread passes on, over the guest's own memory, and answers.
  */
-import { isTold } from "../base/seldom.ts";
+import { isPowerOfTwo } from "../base/power-of-two.ts";
 import { type DiskSource, errnoOf, type SourceFacts } from "../disk/disk-source.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
@@ -69,7 +69,7 @@ export class ProgramDiskPort {
       result = await this.#carryOut(request);
     } catch (error) {
       result = errnoOf(error);
-      if (isTold(++this.#failures)) {
+      if (isPowerOfTwo(++this.#failures)) {
         const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
         this.#failed(`${request.kind} of the program's own disk threw: ${why}`);
       }

@@ -3,7 +3,8 @@
  * one, samples memory, and carries traces over a reset.
  */
 
-import { GRANULE, PAGE } from "../memory/dirty.ts";
+import { PAGE } from "../base/units.ts";
+import { GRANULE } from "../memory/dirty.ts";
 import { RING_RECORDS } from "../threads/trace-ring.ts";
 import type { KernelRecord, MapRange, MemoryRecord, TraceHeader } from "../trace/format.ts";
 import { TRACE_VERSION } from "../trace/format.ts";

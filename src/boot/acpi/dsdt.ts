@@ -7,6 +7,7 @@
  * No processors (the MADT lists them), no PCI root, no power button device (it
  * is fixed hardware): what is not described is not probed.
  */
+import { hexDigits } from "../../base/hex.ts";
 import { type Aml, concat, device, eisaId, integer, name, pack, scope, string } from "./aml.ts";
 import type { AcpiDescription } from "./description.ts";
 import { edgeInterrupt, io, irqNoFlags, memory32Fixed, resourceTemplate } from "./resources.ts";
@@ -37,7 +38,7 @@ function com({ port, irq }: { port: number; irq: number }, index: number): Aml {
 
 function virtio({ address, size, irq }: { address: number; size: number; irq: number }, index: number): Aml {
   return device(
-    `V${index.toString(16).toUpperCase().padStart(3, "0")}`,
+    `V${hexDigits(index, 3).toUpperCase()}`,
     name("_HID", string("LNRO0005")),
     name("_UID", integer(index)),
     name("_CRS", resourceTemplate(memory32Fixed(address, size), edgeInterrupt(irq))),

@@ -3,6 +3,7 @@
  *
  * Source: ACPI 6.4, 6.4 (Resource Data Types for ACPI).
  */
+import { hex } from "../../base/hex.ts";
 import { type Aml, buffer, concat, u16, u32 } from "./aml.ts";
 
 const IRQ_NO_FLAGS = 0x22; // small, 2 bytes
@@ -29,7 +30,7 @@ export function irqNoFlags(irq: number): Uint8Array {
 }
 
 export function memory32Fixed(address: number, size: number): Uint8Array {
-  if (address + size > 2 ** 32) throw new RangeError(`0x${address.toString(16)}: not a 32-bit address`);
+  if (address + size > 2 ** 32) throw new RangeError(`${hex(address)}: not a 32-bit address`);
   return concat([[MEMORY_32_FIXED], u16(9), [READ_WRITE], u32(address), u32(size)]);
 }
 

@@ -5,6 +5,7 @@
  * that are not told its address look for it on every 16th byte of the BIOS area.
  * There is no RSDT; every 64-bit system reads the XSDT.
  */
+import { hex } from "../../base/hex.ts";
 import type { Placement } from "../plan.ts";
 import { concat, u32 } from "./aml.ts";
 import type { AcpiDescription } from "./description.ts";
@@ -32,8 +33,7 @@ export function buildAcpi(
   description: AcpiDescription,
   at: number,
 ): { placements: Placement[]; rsdp: number } {
-  if (at % RSDP_ALIGNMENT !== 0)
-    throw new RangeError(`ACPI tables at 0x${at.toString(16)}: not a multiple of 16`);
+  if (at % RSDP_ALIGNMENT !== 0) throw new RangeError(`ACPI tables at ${hex(at)}: not a multiple of 16`);
   const placements: Placement[] = [];
   let end = at + RSDP_SIZE;
   const place = (what: string, data: Uint8Array, alignment = 8) => {
@@ -50,9 +50,7 @@ export function buildAcpi(
   const xsdtAddress = place("XSDT", xsdt([fadtAddress, madtAddress]));
   placements.unshift({ what: "ACPI RSDP", address: at, size: RSDP_SIZE, data: rsdp(xsdtAddress) });
   if (at < BIOS_AREA_END && end > BIOS_AREA_END) {
-    throw new RangeError(
-      `ACPI tables from 0x${at.toString(16)} on end at 0x${end.toString(16)}, above 1 MiB`,
-    );
+    throw new RangeError(`ACPI tables from ${hex(at)} on end at ${hex(end)}, above 1 MiB`);
   }
   return { placements, rsdp: at };
 }

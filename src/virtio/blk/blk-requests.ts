@@ -14,7 +14,7 @@
  *
  * Source: VIRTIO 1.2, 5.2.6 (Device Operation).
  */
-import { isTold } from "../../base/seldom.ts";
+import { isPowerOfTwo } from "../../base/power-of-two.ts";
 import { type BlockBackend, EINPROGRESS, ENOSPC, EOPNOTSUPP, hostError } from "../../disk/backend.ts";
 import type { Throttle } from "../../disk/throttle.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
@@ -351,7 +351,7 @@ export class BlkRequests {
   #report(tag: number, failure: number, outcome: ErrorPolicy): void {
     const count = ++this.#hostErrors;
     // Of a stop, the first request says it for all that were under way.
-    if (outcome === "stop" ? this.#stopped : !isTold(count)) return;
+    if (outcome === "stop" ? this.#stopped : !isPowerOfTwo(count)) return;
     const { name, report } = this.#host;
     const length = this.#length[tag];
     const where = length === 0 ? "" : ` ${length} bytes at ${this.#offset[tag]}`;
