@@ -1,12 +1,12 @@
 /**
- * The least machine that runs a guest: RAM at address 0 with the guest in it, and
- * one CPU in real mode at the guest's first instruction. hello.ts does the same
- * by hand, line by line.
+ * The smallest machine that runs a guest: RAM at address 0 with the guest in it,
+ * and one CPU in real mode at the guest's first instruction. hello.ts does the
+ * same by hand, line by line.
  */
 import { GuestRam, Kvm, type Vcpu, type Vm } from "vmexit/kvm";
 import type { Guest } from "./guest.ts";
 
-/** Three free pages below 4 GiB, which older Intel processors need to imitate real mode. */
+/** Three free pages below 4 GiB, which KVM needs for real mode on older Intel processors. */
 const TSS_ADDRESS = 0xfffb_d000;
 
 export interface BareMachine extends Disposable {
@@ -21,7 +21,7 @@ export interface BareMachine extends Disposable {
 export interface BareMachineOptions {
   /** Bytes of RAM from address 0, a multiple of 4096. By default 64 KiB, what real mode reaches without segments. */
   readonly ramSize?: number;
-  /** Makes KVM's PIC, I/O APIC and local APIC. HLT then waits in the kernel and is no exit. */
+  /** Makes KVM's PIC, I/O APIC and local APIC. HLT then waits in the kernel and is not an exit. */
   readonly irqchip?: boolean;
 }
 

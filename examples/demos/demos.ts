@@ -1,10 +1,10 @@
 /**
  * The demos, in the order in which to read them. Each is NAME.ts, which exports
- * `demo`, with its guest in NAME.s beside it (NAME-part.s where there are
- * several) and its pages in docs/demos/.
+ * `demo`. Its guest is NAME.s beside it (NAME-part.s if there are several), and
+ * its pages are in docs/demos/.
  */
 
-/** Takes one line of a demo's text. */
+/** Receives one line of a demo's text. */
 export type Out = (line: string) => void;
 
 /** What NAME.ts exports as `demo`: runs to its end and returns. */
@@ -12,16 +12,19 @@ export type Demo = (out: Out) => Promise<void>;
 
 export interface DemoEntry {
   readonly name: string;
-  /** What there is to see, in one sentence. */
+  /** What the demo shows, in one sentence. */
   readonly sentence: string;
 }
 
 export const DEMOS: readonly DemoEntry[] = [
-  { name: "hello", sentence: "a real-mode guest of seven instructions says hello, one exit a character" },
+  {
+    name: "hello",
+    sentence: "a real-mode guest of seven instructions says hello, one exit for each character",
+  },
   { name: "modes", sentence: "real, protected, long mode: CR0, EFER and CS at each step of one guest" },
   {
     name: "entry-exit",
-    sentence: "every return of KVM_RUN narrated: reason, RIP, data, time inside and outside",
+    sentence: "every return of KVM_RUN explained: reason, RIP, data, time inside and outside",
   },
   {
     name: "three-ways",
@@ -29,21 +32,21 @@ export const DEMOS: readonly DemoEntry[] = [
   },
   {
     name: "memory",
-    sentence: "lazy RAM, slots, an alias, a read-only slot, the dirty log: what the guest takes for memory",
+    sentence: "lazy RAM, slots, an alias, a read-only slot, the dirty log: what a guest uses as memory",
   },
   { name: "mmio", sentence: "a device with a memory window: the guest's loads and stores as exits" },
-  { name: "interrupts", sentence: "a guest sets an IDT and halts; KVM_IRQ_LINE and an irqfd wake it up" },
+  { name: "interrupts", sentence: "a guest sets up an IDT and halts; KVM_IRQ_LINE and an irqfd wake it up" },
   {
     name: "virtqueue",
     sentence: "a driver writes one disk request by hand: its virtqueue before, during and after",
   },
   {
     name: "step",
-    sentence: "a guest stepped through, one instruction a KVM_RUN, with breakpoints and a watchpoint",
+    sentence: "a guest executed step by step, one instruction for each KVM_RUN; breakpoints, a watchpoint",
   },
   { name: "smp", sentence: "two processors: INIT-SIPI-SIPI, and a spin lock with and without LOCK" },
   {
     name: "own-os",
-    sentence: "a Multiboot kernel in C prints on the serial port and on the screen, and what either costs",
+    sentence: "a Multiboot kernel in C prints on the serial port and on the screen: what each costs",
   },
 ];

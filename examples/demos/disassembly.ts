@@ -1,7 +1,7 @@
-/** One instruction as text, in Intel's syntax, by iced-x86. */
+/** One instruction as text in Intel syntax, by iced-x86. */
 import iced from "iced-x86";
 
-const MAX_LENGTH = 15; // bytes; a processor refuses longer ones
+const MAX_LENGTH = 15; // bytes; a processor rejects longer instructions
 
 export interface Instruction {
   readonly text: string;
@@ -14,7 +14,7 @@ export interface Instruction {
 /**
  * The instruction at `address` of a guest's memory.
  *
- * @param bits of the code there, as its segment says
+ * @param bits width of the code there, as its segment defines it
  */
 export function disassemble(memory: Uint8Array, address: number, bits: 16 | 32 | 64): Instruction {
   const bytes = memory.subarray(address, address + MAX_LENGTH);
@@ -29,7 +29,7 @@ export function disassemble(memory: Uint8Array, address: number, bits: 16 | 32 |
   const instruction = decoder.decode();
   const text = formatter.format(instruction);
   const { length } = instruction;
-  // They live in WebAssembly's memory, where no garbage collector looks.
+  // They are in WebAssembly's memory, which the garbage collector does not manage.
   for (const each of [instruction, formatter, decoder]) each.free();
   return { text, length, bytes: Buffer.from(bytes.subarray(0, length)).toString("hex") };
 }

@@ -1,4 +1,4 @@
-# entry-exit: the least that leaves a guest in two ways. Real mode.
+# entry-exit: the smallest guest that exits in two ways. Real mode.
 
         .intel_syntax noprefix
         .code16
@@ -6,7 +6,7 @@
         .text
         .global start
 start:
-        mov     al, 'H'         # stays inside: a register changes, nobody is told
+        mov     al, 'H'         # does not exit: only a register changes
 output:
         out     0xe9, al        # KVM_RUN returns KVM_EXIT_IO
 halt:

@@ -1,6 +1,6 @@
 /**
- * Every return of KVM_RUN, narrated: why, where the guest stands, what it wants,
- * and the time on both sides. Then what KVM counted meanwhile and settled itself.
+ * Every return of KVM_RUN, explained: the reason, the guest's RIP, the access, and
+ * the time on both sides. Then KVM's own counters, exits that it handled included.
  *
  * Guests: entry-exit.s, three instructions; entry-exit-more.s, one exit of each
  * kind. Source: api.rst, section 5 "The kvm_run structure".
@@ -20,14 +20,16 @@ interface Return {
   /** The access, decoded. */
   readonly what: string;
   readonly rip: number;
-  /** When KVM_RUN was called and when it returned, in ns. */
+  /** Times at which KVM_RUN was called and returned, in ns. */
   readonly entered: number;
   readonly returned: number;
 }
 
 export async function demo(out: Out): Promise<void> {
-  out("A line of the tables is one return of KVM_RUN. Inside: the time in KVM_RUN before it. Outside: from");
-  out("there to the next KVM_RUN, spent here on decoding, answering, and asking KVM for RIP.");
+  out(
+    "Each line of the tables is one return of KVM_RUN. Inside: the time in KVM_RUN before it. Outside: the",
+  );
+  out("time until the next KVM_RUN, which this program spends on decoding, answering, and reading RIP.");
   heading(out, "Three instructions: mov al, 'H'; out 0xe9, al; hlt");
   const three = new Guest("entry-exit");
   {
@@ -38,8 +40,8 @@ export async function demo(out: Out): Promise<void> {
     out("");
     out(
       behind
-        ? "At the IO exit RIP is behind the OUT already: this KVM has finished the instruction."
-        : "At the IO exit RIP is still at the OUT: KVM finishes the instruction at the next entry.",
+        ? "At the IO exit RIP is behind the OUT already: this KVM has completed the instruction."
+        : "At the IO exit RIP is still at the OUT: KVM completes the instruction at the next entry.",
     );
   }
 
@@ -72,7 +74,7 @@ export async function demo(out: Out): Promise<void> {
     [
       "outside",
       duration(median(outside)),
-      "from its return to the next KVM_RUN: here a loop that only takes the time",
+      "from its return to the next KVM_RUN: here a loop that only reads the clock",
     ],
   ]);
   out(`  Medians of ${inside.length} exits.`);
@@ -95,7 +97,7 @@ function runUntilHlt(cpu: Vcpu): Return[] {
   }
 }
 
-/** Answers an exit and says what it was: direction, port or address, bytes of an element, values. */
+/** Answers an exit, and describes it: direction, port or address, bytes of an element, values. */
 function serve({ exit: { io, mmio } }: Vcpu, reason: number): string {
   switch (reason) {
     case KVM_EXIT_HLT:
@@ -131,14 +133,14 @@ function print(out: Out, guest: Guest, returns: readonly Return[]): void {
   table(out, [["#", "reason", "what", "RIP, and what is there", "inside", "outside"], ...rows]);
 }
 
-/** KVM's own counters that say something of exits. */
+/** KVM's own counters of exits. */
 function counters(stats: Stats): (string | number)[][] {
   const meanings = {
-    exits: "exits: all, with those that KVM settled by itself",
+    exits: "exits: all, including those that KVM handled itself",
     io_exits: "io_exits: of these, port accesses that the processor reported",
     mmio_exits: "mmio_exits: accesses to memory that is not RAM",
     halt_exits: "halt_exits: HLT",
-    insn_emulation: "insn_emulation: instructions that the kernel carried out in software",
+    insn_emulation: "insn_emulation: instructions that the kernel emulated",
     pf_taken: "pf_taken: page faults of the second-level tables",
   };
   return Object.entries(meanings).flatMap(([name, meaning]) => {

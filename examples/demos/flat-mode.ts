@@ -1,6 +1,6 @@
 /**
- * 32-bit protected mode in one step: the state in which a Multiboot loader hands over
- * a CPU, set from outside. modes.ts shows the way a guest has to take to get there.
+ * 32-bit protected mode in one step, set from outside: the state in which a Multiboot
+ * loader enters a kernel. modes.ts shows how a guest gets there by itself.
  *
  * Source: Intel SDM volume 3, "Basic Flat Model"; struct kvm_sregs in api.rst, 4.13.
  */
@@ -12,13 +12,13 @@ const CR0_ET = 0x10; // always set since the 80486
 const TYPE_CODE = 11; // execute, read, accessed
 const TYPE_DATA = 3; // read, write, accessed
 
-/** A segment that is all of 4 GiB, of 32-bit code or data, in ring 0. */
+/** A segment of all 4 GiB, for 32-bit code or data, in ring 0. */
 const FLAT = { base: 0, limit: 0xffff_ffff, present: 1, s: 1, g: 1, db: 1, l: 0, dpl: 0, unusable: 0 };
 
 /**
  * Puts a CPU at `address` with flat segments and its stack below 0x1000. The
- * selectors name a table that nobody made: what counts is the hidden part, until the
- * guest loads a segment register itself.
+ * selectors refer to a table that does not exist: only the hidden part counts, until
+ * the guest loads a segment register itself.
  */
 export function startFlat(cpu: Vcpu, address: number): void {
   const data = { ...FLAT, type: TYPE_DATA, selector: 0x10 };

@@ -1,6 +1,6 @@
 /**
- * A demo's guest as scripts/assemble.mjs made it: the flat image of NAME.s, the
- * addresses of its labels, and which line of the source each instruction is.
+ * A demo's guest, as scripts/assemble.mjs writes it: the flat image of NAME.s, the
+ * addresses of its labels, and the source line of each instruction.
  */
 import { readFileSync } from "node:fs";
 
@@ -22,7 +22,7 @@ export class Guest {
   readonly #symbols: ReadonlyMap<string, number>;
   readonly #source: ReadonlyMap<number, string>;
 
-  /** The guest assembled of NAME.s. */
+  /** The guest that was assembled from NAME.s. */
   constructor(name: string) {
     this.bytes = readFileSync(new URL(`${name}.bin`, import.meta.url));
     const listing: Listing = JSON.parse(readFileSync(new URL(`${name}.json`, import.meta.url), "utf8"));
@@ -38,12 +38,12 @@ export class Guest {
     return value;
   }
 
-  /** Where the guest begins: its label `start`. */
+  /** The address of the guest's first instruction: its label `start`. */
   get entry(): number {
     return this.symbol("start");
   }
 
-  /** The line of NAME.s that is the instruction at `address`; undefined where none begins. */
+  /** The line of NAME.s of the instruction at `address`; undefined where no instruction begins. */
   sourceAt(address: number): string | undefined {
     return this.#source.get(address);
   }

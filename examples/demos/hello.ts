@@ -1,10 +1,11 @@
 /**
- * The smallest virtual machine: real mode, one CPU, 64 KiB, one exit a character.
+ * The smallest virtual machine: real mode, one CPU, 64 KiB, one exit for each
+ * character.
  *
- * A virtual machine is made of four things that the kernel gives out: KVM
- * itself, a VM, memory shown to it, and a CPU. The program that owns them runs
- * the CPU in a loop: the guest computes by itself until it does something that
- * only its owner can answer, and then `run` returns with the reason.
+ * A virtual machine needs four things from the kernel: KVM itself, a VM, memory
+ * for the VM, and a CPU. The program that owns them runs the CPU in a loop: the
+ * guest computes by itself until it does something that only this program can
+ * answer. Then `run` returns with the reason.
  *
  * Guest: hello.s. Source: Linux Documentation/virt/kvm/api.rst, sections 4 and 5.
  */
@@ -20,7 +21,7 @@ export async function demo(out: Out): Promise<void> {
   using kvm = Kvm.open();
   using vm = kvm.createVm();
 
-  // 3. Memory: 64 KiB of this process, which the guest finds at its address 0.
+  // 3. Memory: 64 KiB of this process, which the guest sees at its address 0.
   using ram = GuestRam.create(64 * 1024);
   vm.setUserMemoryRegion({ slot: 0, address: 0, ram });
   const memory = new Uint8Array(ram.map(0, ram.size));

@@ -1,14 +1,14 @@
 /**
- * The CPU of the demo `interrupts`, on a thread of its own: calls KVM_RUN again and
- * again, and reports to the main thread why it returned.
+ * The CPU of the demo `interrupts`, on a thread of its own: calls KVM_RUN in a loop,
+ * and reports to the main thread why it returned.
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { exitName, INTERRUPTED, KVM_EXIT_IO, KVM_MP_STATE_HALTED, Vcpu } from "vmexit/kvm";
 
 export interface CpuData {
-  /** Of the vCPU. */
+  /** The vCPU's token. */
   readonly token: number;
-  /** 1 in its first element: the next kick ends the thread. */
+  /** If its first element is 1, the next kick ends the thread. */
   readonly stop: Int32Array;
 }
 
@@ -26,7 +26,7 @@ export interface Return {
 /** Nanoseconds of CLOCK_MONOTONIC, the same in all threads. */
 const clock = () => Number(process.hrtime.bigint());
 
-/** Enters the guest, says why it came back, enters it again. */
+/** Enters the guest, reports why KVM_RUN returned, enters the guest again. */
 function runCpu({ token, stop }: CpuData): void {
   const cpu = Vcpu.attach(token);
   for (;;) {

@@ -1,10 +1,10 @@
-# interrupts: a guest that sleeps until somebody interrupts it.
+# interrupts: a guest that sleeps until it is interrupted.
 #
-# It goes from real to protected mode, says where its interrupt handlers are (the
-# IDT), programs the interrupt controller (the PIC) and halts. From then on only
-# an interrupt makes it move. It speaks through port 0xe9:
+# It switches from real to protected mode, sets up its interrupt handlers (the
+# IDT), programs the interrupt controller (the PIC) and halts. From then on it runs
+# only after an interrupt. It reports through port 0xe9:
 #
-#   'z'   two instructions from now I am halted
+#   'z'   the guest halts after two more instructions
 #   'L'   the handler of input 5 runs       the host raises it with KVM_IRQ_LINE
 #   'E'   the handler of input 6 runs       the host raises it with an irqfd
 #
@@ -15,7 +15,7 @@
 
 DEBUG_PORT   = 0xe9
 PIC_COMMAND  = 0x20                     # The first 8259A. KVM answers these two
-PIC_DATA     = 0x21                     # ports itself: no exit reaches the host program.
+PIC_DATA     = 0x21                     # ports itself: KVM_RUN does not return for them.
 FIRST_VECTOR = 0x20                     # vectors 0 to 0x1f are the CPU's own exceptions
 LINE_INPUT   = 5
 EVENT_INPUT  = 6
@@ -26,7 +26,7 @@ DATA         = 16
         .code16
         .global start
 start:
-        cli                             # no interrupts before there is an IDT
+        cli                             # no interrupts until there is an IDT
         lgdt    [gdt_register]
         mov     eax, cr0
         or      al, 1                   # CR0.PE: protection enable
@@ -40,7 +40,7 @@ protected:
         mov     es, eax
         mov     ss, eax
         mov     esp, offset stack_top
-        lidt    [idt_register]          # the CPU looks for handlers there
+        lidt    [idt_register]          # the table of the handlers
 
 # After power-on the PIC would send vectors that are CPU exceptions. Four words in
 # a row initialize it.
@@ -50,7 +50,7 @@ protected:
         out     PIC_DATA, al
         mov     al, 0x04                # ICW3: a second PIC sits on input 2
         out     PIC_DATA, al
-        mov     al, 0x01                # ICW4: 8086 mode, handlers say when they are done
+        mov     al, 0x01                # ICW4: 8086 mode, handlers send an end of interrupt
         out     PIC_DATA, al
         mov     al, 0xff ^ (1 << LINE_INPUT) ^ (1 << EVENT_INPUT)
         out     PIC_DATA, al            # OCW1: a 1 masks that input
@@ -59,7 +59,7 @@ sleep:
         mov     al, 'z'
         out     DEBUG_PORT, al
         sti                             # interrupts on, but only after the next
-halt:   hlt                             # instruction: none can slip in before the HLT
+halt:   hlt                             # instruction: none can come before the HLT
 awake:  cli
         jmp     sleep
 
@@ -73,12 +73,12 @@ on_event:
         mov     al, 'E'
 report:
         out     DEBUG_PORT, al
-        mov     al, 0x20                # OCW2: end of interrupt. Until then the PIC holds
-        out     PIC_COMMAND, al         # back this input and those of lower priority.
+        mov     al, 0x20                # OCW2: end of interrupt. Until then the PIC blocks
+        out     PIC_COMMAND, al         # this input and those of lower priority.
         pop     eax
 # A handler ends with IRETD, which pops EIP, CS and EFLAGS. RETF 4 pops EIP and CS
-# and drops EFLAGS, so interrupts stay off, which `awake` wants anyway. It stands
-# here because a KVM that emulates ring 0 knows IRET in real mode only.
+# and drops EFLAGS, so interrupts stay disabled, as `awake` needs it. It is used
+# here because a KVM that emulates ring 0 supports IRET in real mode only.
         retf    4
 
         .balign 8
@@ -89,9 +89,9 @@ gdt_register:
         .word   . - gdt - 1             # its last byte
         .long   gdt
 
-# Eight bytes a gate: offset 15:0, selector, type 0x8e00 (present, ring 0, 32-bit
-# interrupt gate), offset 31:16. There is room for 256; this table ends where the
-# last one is that is used.
+# Eight bytes for each gate: offset 15:0, selector, type 0x8e00 (present, ring 0,
+# 32-bit interrupt gate), offset 31:16. An IDT may have 256 gates; this one ends
+# after the last gate that is used.
         .balign 8
 idt:    .fill   FIRST_VECTOR + LINE_INPUT, 8, 0     # all zero: not present
         .word   on_line, CODE, 0x8e00, 0

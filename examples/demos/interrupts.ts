@@ -1,10 +1,10 @@
 /**
  * Interrupts: a guest halts, and the host wakes it, by KVM_IRQ_LINE and by irqfd.
  *
- * The interrupt controllers are KVM's own (KVM_CREATE_IRQCHIP). HLT is then no
- * exit to this program: the thread sleeps in the kernel, inside KVM_RUN, until
- * somebody wakes it. So the CPU has a thread of its own here (interrupts-thread.ts),
- * and the main thread plays the hardware that interrupts it.
+ * The interrupt controllers are KVM's own (KVM_CREATE_IRQCHIP). Then HLT does not
+ * exit to this program: the thread sleeps in the kernel, inside KVM_RUN, until an
+ * interrupt wakes it. So the CPU has a thread of its own here
+ * (interrupts-thread.ts), and the main thread plays the hardware that interrupts it.
  *
  * Guest: interrupts.s. Source: Linux Documentation/virt/kvm/api.rst, 4.24, 4.25,
  * 4.38 and 4.75; Intel 8259A data sheet.
@@ -23,7 +23,7 @@ const ROUNDS = 25;
 const ASLEEP_MS = 5; // far longer than the guest needs from its 'z' to HLT
 const LIMIT_MS = 20_000; // a guest that never wakes up ends the demo with an error
 
-/** What a wake-up took, in ns: the host's call, and from its start to the handler's exit. */
+/** The time of a wake-up, in ns: of the host's call, and from its start to the handler's exit. */
 interface Cost {
   readonly call: number;
   readonly wake: number;
@@ -37,7 +37,7 @@ export async function demo(out: Out): Promise<void> {
   using machine = bareMachine(guest, { irqchip: true });
   const { vm, cpu } = machine;
   using event = EventFd.create();
-  vm.irqfd(event, guest.symbol("EVENT_INPUT")); // whoever writes the event raises that input
+  vm.irqfd(event, guest.symbol("EVENT_INPUT")); // a write to the event raises that input
   const line = guest.symbol("LINE_INPUT");
 
   const stop = new Int32Array(new SharedArrayBuffer(4));
@@ -60,7 +60,7 @@ export async function demo(out: Out): Promise<void> {
     table(out, [["      ms", "thread", "what", ""], ...trace]);
     trace = [];
   };
-  /** Waits for the CPU's thread to come out of KVM_RUN, with what is expected. */
+  /** Waits until KVM_RUN returns on the CPU's thread, and checks that it is for what is expected. */
   const next = async (expected: string, note: (seen: Return) => string): Promise<Return> => {
     const [seen]: Return[] = (await returns.next()).value;
     returned++;
@@ -69,8 +69,8 @@ export async function demo(out: Out): Promise<void> {
     if (seen.what !== expected) throw new Error(`the guest gave ${seen.what} instead of ${expected}`);
     return seen;
   };
-  /** Makes KVM_RUN return to see whether the CPU sleeps; gives it time until it does. */
-  const look = async () => {
+  /** Makes KVM_RUN return until the CPU is halted. */
+  const kickUntilHalted = async () => {
     for (let halted = false; !halted; ) {
       await sleep(ASLEEP_MS);
       log(clock(), "host", "kick");
@@ -80,7 +80,7 @@ export async function demo(out: Out): Promise<void> {
       ({ halted } = await next("kick", note));
     }
   };
-  /** Raises an interrupt and waits until its handler has spoken; tells how long either took, in ns. */
+  /** Raises an interrupt and waits for the handler's exit. Returns how long the call and the wake-up took. */
   const wake = async (what: string, handler: string, raise: () => void) => {
     await sleep(ASLEEP_MS);
     const before = clock();
@@ -99,25 +99,25 @@ export async function demo(out: Out): Promise<void> {
   try {
     heading(out, "The guest goes to sleep");
     await next("'z'", () => "IDT and PIC are ready, STI and HLT are next");
-    await look();
+    await kickUntilHalted();
     show();
-    out("HLT did not come out of KVM_RUN: only the kick did. KVM_RUN was entered again, and");
-    out("the CPU sleeps on.");
+    out("HLT did not make KVM_RUN return; only the kick did. KVM_RUN was called again, and the CPU");
+    out("still sleeps.");
 
     heading(out, "KVM_IRQ_LINE: the host drives the line");
     await byLine();
     vm.irqLine(line, true);
     log(clock(), "host", `KVM_IRQ_LINE: input ${line} high`, "it was high already");
-    await look();
+    await kickUntilHalted();
     vm.irqLine(line, false);
     log(clock(), "host", `KVM_IRQ_LINE: input ${line} low`);
     show();
-    out("The PIC looks for an edge: a line that stays high interrupts once.");
+    out("The PIC is edge-triggered: a line that stays high interrupts once.");
 
     heading(out, "irqfd: an event drives the line");
     await byEvent();
     show();
-    out("No ioctl and no vCPU: any process or driver that holds the descriptor can do this.");
+    out("No ioctl and no vCPU: any process or driver that has the descriptor can do this.");
 
     heading(out, `Medians of ${ROUNDS} wake-ups each`);
     const lines: Cost[] = [];
@@ -147,5 +147,5 @@ export async function demo(out: Out): Promise<void> {
     ["interrupts raised here", String(2 + 2 * ROUNDS)],
     ...["irq_injections", "halt_exits", "halt_wakeup"].map(counter),
   ]);
-  out("No HLT, no interrupt and no PIC access is among the returns: the kernel dealt with them.");
+  out("No HLT, no interrupt and no PIC access is among the returns: the kernel handled them.");
 }

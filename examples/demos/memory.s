@@ -1,7 +1,7 @@
-# memory: three routines that touch memory where memory.ts says, by EDI.
+# memory: three routines that access memory at the address in EDI.
 #
-# 32-bit flat mode without paging, which memory.ts sets up: the address in EDI
-# is the guest-physical one.
+# memory.ts sets up 32-bit flat mode without paging, so the address in EDI is the
+# guest-physical one.
 
         .intel_syntax noprefix
         .code32

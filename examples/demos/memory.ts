@@ -1,8 +1,8 @@
 /**
- * What a guest takes for memory: a lazy mapping of this process, shown through slots.
+ * What a guest uses as memory: a lazy mapping of this process, shown through slots.
  *
- * Pages come when they are first touched (mincore(2) tells); the same bytes can be shown
- * twice; a slot can be read-only; KVM remembers which pages the guest wrote.
+ * A page is allocated at its first access (mincore(2) shows it). The same bytes can be
+ * shown twice. A slot can be read-only. KVM records which pages the guest wrote.
  *
  * Guest: memory.s. Source: Linux api.rst, 4.35 KVM_SET_USER_MEMORY_REGION, 4.8 KVM_GET_DIRTY_LOG,
  * 4.133 KVM_GET_STATS_FD; mincore(2).
@@ -25,22 +25,22 @@ import { heading, hex, table } from "./print.ts";
 
 const PAGE = 4096;
 const MIB = 1024 * 1024;
-const END = 2 ** 32; // of what a 32-bit guest can address
+const END = 2 ** 32; // the end of what a 32-bit guest can address
 
 // The mapping: 8 MiB for RAM, then 128 KiB for ROM, at these offsets.
 const RAM_SIZE = 8 * MIB;
 const ROM_SIZE = 128 * 1024;
 const ROM_BYTE = 0xea;
 
-// Where the guest sees what.
+// Guest-physical addresses.
 const RAM_SLOT = 0;
-const TOUCHED = 1 * MIB; // the first page that the guest touches
+const TOUCHED = 1 * MIB; // the first page that the guest writes
 const TOUCHED_PAGES = 64;
 const ALIAS = 0x1000_0000;
 const ROM = END - ROM_SIZE; // where a PC has its firmware
 const WRITTEN_PAGES = [300, 301, 307, 1024];
 
-/** KVM's counters of faults in a guest's memory. Kernels differ in which they have. */
+/** KVM's counters of faults in a guest's memory. Not every kernel has all of them. */
 const COUNTERS = ["pf_taken", "pf_fixed", "pf_emulate"];
 
 export async function demo(out: Out): Promise<void> {
@@ -59,7 +59,7 @@ export async function demo(out: Out): Promise<void> {
   const guest = new Guest("memory");
   addressTree(slots, ram, out);
 
-  heading(out, "Lazy: a page is there when it was touched");
+  heading(out, "Lazy: a page is allocated at its first access");
   const rows: (string | number)[][] = [["", "resident pages", ...COUNTERS]];
   const residence = (when: string) => rows.push([when, ram.resident() / PAGE, ...counters(cpu)]);
   const mapped = ram.size / PAGE;
@@ -89,16 +89,16 @@ export async function demo(out: Out): Promise<void> {
     `The guest read ${hex(rax & 0xffn)} before and ${hex((rax >> 8n) & 0xffn)} after; neither was an exit.`,
   );
 
-  heading(out, "The dirty log: which pages the guest wrote since it was last asked");
-  dirtyPages(vm); // and forgotten
+  heading(out, "The dirty log: the pages that the guest wrote since the log was last read");
+  dirtyPages(vm); // clears the log
   for (const page of WRITTEN_PAGES) run(cpu, guest.symbol("store"), { rdi: page * PAGE, rax: 1 });
   memory[500 * PAGE] = 1;
   out(`The guest wrote to the pages ${WRITTEN_PAGES.join(", ")}, this program to page 500.`);
   out(`Logged: ${dirtyPages(vm).join(", ")}.`);
-  out(`Asked again: ${dirtyPages(vm).join(", ") || "none"}.`);
+  out(`Read again: ${dirtyPages(vm).join(", ") || "none"}.`);
 }
 
-/** Addresses to the left, slots to the right; between the slots is nothing. */
+/** Prints addresses on the left, slots on the right. Between the slots there is nothing. */
 function addressTree(
   slots: readonly (MemorySlot & { name: string; size: number })[],
   ram: GuestRam,
@@ -119,7 +119,7 @@ function addressTree(
   table(out, rows);
 }
 
-/** Runs the guest's routine at `entry` to its HLT; `stored` hears of stores that exit. */
+/** Runs the guest's routine at `entry` to its HLT; calls `stored` for each store that exits. */
 function run(cpu: Vcpu, entry: number, regs: RegsChange, stored?: (address: number, value: number) => void) {
   startFlat(cpu, entry);
   cpu.changeRegs(regs);
@@ -141,7 +141,7 @@ function counters(cpu: Vcpu): (number | string)[] {
   );
 }
 
-/** The pages of the RAM slot that were written since the last call; KVM forgets them. */
+/** The pages of the RAM slot that were written since the last call. Clears the log. */
 function dirtyPages(vm: Vm): number[] {
   const pages = RAM_SIZE / PAGE;
   const bitmap = new Uint8Array(pages / 8);

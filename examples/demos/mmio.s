@@ -1,7 +1,7 @@
-# mmio: drives a device whose registers lie in memory. Real mode.
+# mmio: drives a device whose registers are in memory. Real mode.
 #
-# The device squares numbers. Its window is at segment 0xd000, address 0xd0000,
-# where a PC's expansion cards have theirs:
+# The device squares numbers. Its window is at segment 0xd000, address 0xd0000, as
+# are the windows of a PC's expansion cards:
 #
 #   +0  ID       load: four letters
 #   +4  OPERAND  load and store: a number of 32 bits
@@ -15,7 +15,7 @@ ID       = 0
 OPERAND  = 4
 SQUARE   = 8
 LENGTH   = 0x1000               # bytes of the window: one page
-RESULTS  = 0x2000               # what the guest found, in ordinary memory
+RESULTS  = 0x2000               # the values that the guest loaded, in ordinary memory
 UNUSED   = 0x100                # a place in the window without a register
 
         .text
@@ -25,7 +25,7 @@ start:
         mov     fs, ax          # fs:[x] is address 0xd0000 + x from here on
         mov     di, RESULTS
 
-        mov     eax, fs:[ID]    # a load. Nothing in the instruction tells it from one of RAM
+        mov     eax, fs:[ID]    # a load. The instruction is the same as for RAM
         mov     [di], eax
 
         mov     dword ptr fs:[OPERAND], 12      # a store

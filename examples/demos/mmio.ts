@@ -1,6 +1,7 @@
 /**
  * A device with a window in the guest's memory: each load and store there is an
- * exit. Then RAM takes the window's place, and the same guest runs without any.
+ * exit. Then RAM takes the place of the window, and the same guest runs without an
+ * exit.
  *
  * Guest: mmio.s. Source: api.rst, section 5, KVM_EXIT_MMIO; 4.35
  * KVM_SET_USER_MEMORY_REGION.
@@ -11,10 +12,10 @@ import type { Out } from "./demos.ts";
 import { Guest } from "./guest.ts";
 import { heading, hex, table } from "./print.ts";
 
-/** What a load gets where no device answers: on a bus that nobody drives, all lines read as 1. */
+/** What a load returns where no device answers: on a bus that nothing drives, all lines read as 1. */
 const NOBODY = 0xffff_ffff;
 
-/** A chip that squares numbers. It knows its registers by their offset, and no address. */
+/** A chip that squares numbers. It knows the offsets of its registers, and no address. */
 class Squarer {
   static readonly ID = 0;
   static readonly OPERAND = 4;
@@ -70,7 +71,7 @@ export async function demo(out: Out): Promise<void> {
   printResults(out, guest, memory);
 }
 
-/** Serves the window until the guest halts; returns what to tell of each exit. */
+/** Serves the window until the guest halts; returns a row for each exit. */
 function runUntilHlt(
   cpu: Vcpu,
   guest: Guest,
@@ -85,7 +86,7 @@ function runUntilHlt(
     const { mmio } = cpu.exit;
     const offset = mmio.address - window.address;
     const inside = offset < window.length;
-    const register = offset & ~3; // a load of part of a register gets that part
+    const register = offset & ~3; // a load of part of a register returns that part
     const shift = (offset & 3) * 8;
     if (!mmio.isWrite) mmio.low = inside ? device.load(register) >>> shift : NOBODY;
     else if (inside && mmio.length === 4) device.store(offset, mmio.low);
@@ -102,7 +103,7 @@ function runUntilHlt(
   }
 }
 
-/** What the guest found, as it left it in its RAM. */
+/** The values that the guest loaded, as it stored them in its RAM. */
 function printResults(out: Out, guest: Guest, memory: Uint8Array): void {
   const found = new DataView(memory.buffer, guest.symbol("RESULTS"));
   const id = new TextDecoder().decode(memory.subarray(found.byteOffset, found.byteOffset + 4));
@@ -113,12 +114,12 @@ function printResults(out: Out, guest: Guest, memory: Uint8Array): void {
     ["SQUARE of 12", `${found.getUint32(4, true)}`],
     ["SQUARE after inc OPERAND", `${found.getUint32(8, true)}`],
     ["the second byte of ID", `'${String.fromCharCode(found.getUint8(12))}'`],
-    ["where no register is", hex(found.getUint32(16, true), 8)],
+    ["where there is no register", hex(found.getUint32(16, true), 8)],
     ["across the window's end", hex(found.getUint32(20, true), 8)],
   ]);
 }
 
-/** Each exit in a line, and how many there were. */
+/** Prints a line for each exit, and the number of exits. */
 function print(out: Out, exits: readonly string[][]): void {
   table(out, [["reason", "", "address", "size", "data", "register", "RIP is at"], ...exits]);
   const loads = exits.filter(([, direction]) => direction === "load").length;

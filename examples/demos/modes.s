@@ -1,9 +1,9 @@
 # modes: from real mode through protected mode to long mode, one step at a time.
 #
-# A CPU changes its mode by three things, and each step below changes one of them:
+# Three things decide the mode of a CPU, and each step below changes one of them:
 # CR0 (PE: protection, PG: paging), EFER (LME: long mode wanted, LMA: long mode
 # active, which the CPU sets by itself), and CS (which decides the width of code).
-# After each step the guest reports what it reads in these registers itself.
+# After each step the guest reports what it reads from these registers.
 #
 # Source: Intel SDM volume 3, "Switching to Protected Mode" and "Initializing IA-32e
 # Mode"; AMD APM volume 2, chapter 14.
@@ -16,7 +16,7 @@ CR4_PAE   = 1 << 5              # page table entries of 64 bits; long mode needs
 IA32_EFER = 0xc0000080          # a model-specific register
 EFER_LME  = 1 << 8              # long mode enable
 
-# What the monitor listens to. Each takes 4 bytes; CS comes last and ends a report.
+# Ports of the monitor. Each takes 4 bytes; a write of CS ends a report.
 PORT_CR0  = 0xc0
 PORT_EFER = 0xc4
 PORT_CS   = 0xc8
@@ -30,8 +30,8 @@ PRESENT   = 1 << 0
 WRITABLE  = 1 << 1
 LARGE     = 1 << 7              # a page of 2 MiB, no further table
 
-        # Three reads, whatever the mode; only in 64-bit code a control register
-        # needs a 64-bit register to go to.
+        # Three reads, the same in each mode. Only in 64-bit code, a control register
+        # can be read into a 64-bit register only.
         .macro  report register=eax
         mov     \register, cr0
         out     PORT_CR0, eax
@@ -40,7 +40,7 @@ LARGE     = 1 << 7              # a page of 2 MiB, no further table
         out     PORT_EFER, eax
         xor     eax, eax
         mov     ax, cs
-        out     PORT_CS, eax    # KVM_RUN returns; the monitor looks at the CPU too
+        out     PORT_CS, eax    # KVM_RUN returns; the monitor reads the registers too
         .endm
 
         .text
@@ -50,11 +50,11 @@ LARGE     = 1 << 7              # a page of 2 MiB, no further table
 start:
         report
 
-        cli                     # no interrupt may come: there are no handlers
+        cli                     # no interrupts: there are no handlers
         lgdt    [gdt_pointer]   # where the segment descriptors are
         mov     eax, cr0
         or      eax, CR0_PE
-        mov     cr0, eax        # 2. Protected, but CS still holds what real mode put there.
+        mov     cr0, eax        # 2. Protected mode, but CS is still as real mode loaded it.
         report
 
         jmp     (code32 - gdt):protected
@@ -67,7 +67,7 @@ protected:
         mov     ss, ax
         report
 
-        # One page table of each level, so that the first 2 MiB lead to themselves.
+        # One page table of each level: they map the first 2 MiB to themselves.
         mov     dword ptr [PML4], offset PDPT + PRESENT + WRITABLE
         mov     dword ptr [PDPT], offset DIRECTORY + PRESENT + WRITABLE
         mov     dword ptr [DIRECTORY], PRESENT + WRITABLE + LARGE
@@ -94,7 +94,7 @@ protected:
 long:
         report  rax
 
-        movabs  rax, 0x0123456789abcdef # a constant that fits no 32-bit register
+        movabs  rax, 0x0123456789abcdef # a constant that does not fit into a 32-bit register
         out     PORT_WORD, eax
         shr     rax, 32
         out     PORT_WORD, eax

@@ -1,7 +1,7 @@
 /**
  * One guest on its way from real mode through protected mode to long mode, with
- * CR0, EFER and CS at each step: as the guest reads them, and as KVM shows the
- * CPU from outside, hidden part of CS included.
+ * CR0, EFER and CS at each step: as the guest reads them, and as KVM returns them,
+ * including the hidden part of CS.
  *
  * Guest: modes.s. Source: Intel SDM volume 3, 2.2 "Modes of Operation", 2.5
  * "Control Registers"; api.rst, 4.13 KVM_GET_SREGS.
@@ -18,7 +18,7 @@ const EFER_LMA = 1n << 10n;
 const CR0_BITS = { PE: 0, MP: 1, EM: 2, TS: 3, ET: 4, NE: 5, WP: 16, AM: 18, NW: 29, CD: 30, PG: 31 };
 const EFER_BITS = { SCE: 0, LME: 8, LMA: 10, NXE: 11 };
 
-/** What the guest did before each of its reports. */
+/** The guest's action before each of its reports. */
 const STEPS = [
   "power-on",
   "CR0.PE set",
@@ -32,31 +32,31 @@ export async function demo(out: Out): Promise<void> {
   const guest = new Guest("modes");
   using machine = bareMachine(guest);
   const { cpu, kvm } = machine;
-  // A CPU can do what its CPUID says: without the bit for long mode, KVM refuses to set EFER.LME.
+  // CPUID defines what a CPU can do: without its bit for long mode, KVM refuses to set EFER.LME.
   cpu.setCpuid(kvm.supportedCpuid());
   const [portCr0, portEfer, portCs, portWord] = ["PORT_CR0", "PORT_EFER", "PORT_CS", "PORT_WORD"].map(
     (name) => guest.symbol(name),
   );
 
-  /** What the guest wrote to each port last: its own view. */
-  const told = new Map<number, number>();
+  /** The guest's last write to each port: its own view. */
+  const reported = new Map<number, number>();
   const words: number[] = [];
   const steps: { sregs: Sregs; agrees: boolean }[] = [];
   let reason = cpu.run();
   for (; reason === KVM_EXIT_IO; reason = cpu.run()) {
     const { io } = cpu.exit;
-    told.set(io.port, io.get(0));
+    reported.set(io.port, io.get(0));
     if (io.port === portWord) words.push(io.get(0));
     if (io.port !== portCs) continue;
     const sregs = cpu.getSregs();
-    const guestView = [told.get(portCr0), told.get(portEfer), told.get(portCs)].map(Number);
+    const guestView = [reported.get(portCr0), reported.get(portEfer), reported.get(portCs)].map(Number);
     const outsideView = [sregs.cr0, sregs.efer, sregs.cs.selector].map(Number);
     steps.push({ sregs, agrees: guestView.every((value, i) => value === outsideView[i]) });
   }
   if (reason !== KVM_EXIT_HLT) throw new Error(`the guest ended with ${exitName(reason)}`);
 
-  out("One guest, six looks at its CPU.");
-  heading(out, "What was done, and the mode it led to");
+  out("One guest, and its CPU in six states.");
+  heading(out, "Each step, and the mode that it led to");
   table(
     out,
     steps.map(({ sregs }, i) => [i + 1, STEPS[i], `→ ${modeOf(sregs)}`]),

@@ -1,5 +1,5 @@
-// own-os: the first hour of an operating system. It prints on the serial port and
-// on the screen, says what machine it is on, and measures what printing costs.
+// own-os: the beginning of an operating system. It prints on the serial port and on
+// the screen, says which machine it runs on, and measures the cost of printing.
 //
 // Sources: Multiboot Specification 0.6.96, 3.3 (information); National PC16550D
 // data sheet, section 8; IBM VGA text mode 3 (80 x 25 cells of two bytes).
@@ -27,8 +27,8 @@ enum { COM1 = 0x3f8, THR = COM1, DLL = COM1, DLM = COM1 + 1, FCR = COM1 + 2, LCR
 enum { LCR_DLAB = 0x80, LCR_8N1 = 0x03, FCR_ENABLE = 0x01, LSR_THRE = 0x20 };
 
 static void serial_start(void) {
-  out8(LCR, LCR_DLAB);  // the first two registers are the divisor now
-  out8(DLL, 1);         // 115200 baud, and to a guest it does not matter
+  out8(LCR, LCR_DLAB);  // the first two registers are now the divisor
+  out8(DLL, 1);         // 115200 baud; in a guest it has no effect
   out8(DLM, 0);
   out8(LCR, LCR_8N1);
   out8(FCR, FCR_ENABLE);
@@ -94,7 +94,7 @@ static void print(const char *text, ...) {
   va_end(arguments);
 }
 
-// What the loader leaves in memory (3.3), as far as it is used here.
+// The loader's information in memory (3.3), as far as it is used here.
 
 enum { LOADER_MAGIC = 0x2badb002, HAS_CMDLINE = 1 << 2, HAS_MMAP = 1 << 6, AVAILABLE = 1 };
 
@@ -122,7 +122,7 @@ static void print_memory(const struct information *info) {
 }
 
 static void print_cpu(void) {
-  u32 name[4] = {0}, leaf = 0x40000000, cr0;  // the first leaf of the hypervisor's own
+  u32 name[4] = {0}, leaf = 0x40000000, cr0;  // the first leaf that is reserved for hypervisors
   __asm__("cpuid" : "+a"(leaf), "=b"(name[0]), "=c"(name[1]), "=d"(name[2]));
   __asm__("mov %%cr0, %0" : "=r"(cr0));
   print("cpu      hypervisor %s, CR0 0x%x\n", (const char *)name, cr0);
@@ -135,7 +135,7 @@ static u32 cycles(void) {
   return low;
 }
 
-/** Cycles that a line of dots takes on one of the two. */
+/** The cycles that a line of dots takes. @param put_on prints a character on one of the two */
 static u32 cost(void (*put_on)(char)) {
   const u32 start = cycles();
   for (u32 i = 0; i < COLUMNS - 1; i++) put_on('.');
@@ -143,7 +143,7 @@ static u32 cost(void (*put_on)(char)) {
   return cycles() - start;
 }
 
-/** What it returns becomes the machine's exit status: 0 if a Multiboot loader was here. */
+/** The result becomes the machine's exit status: 0 if a Multiboot loader started the kernel. */
 u32 kernel_main(u32 magic, const struct information *info) {
   serial_start();
   screen_start();

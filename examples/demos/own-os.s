@@ -1,4 +1,4 @@
-# own-os: where a Multiboot loader enters the kernel, and what the C code cannot do.
+# own-os: the entry of the kernel from a Multiboot loader, and what C cannot express.
 #
 # Source: Multiboot Specification 0.6.96, 3.1 (header) and 3.2 (machine state: 32-bit
 # protected mode, paging off, interrupts off, EAX the magic number, EBX the
@@ -8,7 +8,7 @@
         .code32
 
 MAGIC = 0x1badb002              # "here is a Multiboot header"
-FLAGS = 3                       # modules on page boundaries; tell me the memory
+FLAGS = 3                       # modules on page boundaries; a memory map
 CODE  = 8                       # selectors in our GDT
 DATA  = 16
 
@@ -21,20 +21,20 @@ DATA  = 16
         .global start
 start:
         mov     esp, offset stack_top
-        lgdt    [gdt_register]          # the loader's GDT may be gone: bring our own
+        lgdt    [gdt_register]          # the loader's GDT may not exist: load our own
         ljmp    CODE, offset reloaded
 reloaded:
         mov     ecx, DATA
         mov     ds, ecx
         mov     es, ecx
         mov     ss, ecx
-        push    ebx                     # arguments of C: the last one first
+        push    ebx                     # arguments of the C function: the last one first
         push    eax
         call    kernel_main             # its result is in EAX
-        mov     dx, 0x300               # the host looks at the screen when somebody
-        out     dx, al                  # writes here,
+        mov     dx, 0x300               # a write here makes the host read the
+        out     dx, al                  # screen,
         out     0xf4, al                # and isa-debug-exit ends the machine
-stop:   hlt                             # (where there is no such port, it stands still)
+stop:   hlt                             # (without such a port, the CPU halts)
         jmp     stop
 
         .section .rodata

@@ -1,11 +1,11 @@
 /**
- * An operating system of one's own: a Multiboot kernel in C, on the machine that
+ * An operating system of your own: a Multiboot kernel in C, on the machine that
  * `createVm` makes.
  *
  * It prints everything twice, on the serial port and on the screen. The serial
- * port is a device, so each character comes out of the guest. The screen is text
- * memory at 0xb8000: nothing comes out, and whoever wants to see it has to look
- * into the guest's memory. That is what a monitor's window does.
+ * port is a device, so each character exits. The screen is text memory at 0xb8000:
+ * nothing exits, and a monitor that wants to display the screen reads the guest's
+ * memory.
  *
  * Guest: own-os.c and own-os.s. Source: Multiboot Specification 0.6.96.
  */
@@ -17,7 +17,7 @@ import { heading, hex, table } from "./print.ts";
 const SCREEN = 0xb8000; // text mode: 25 rows of 80 cells, character and colours
 const ROWS = 25;
 const COLUMNS = 80;
-const LOOK_PORT = 0x300; // the kernel writes its result here when it is done
+const READ_PORT = 0x300; // the kernel writes its result here when it has finished
 const LIMIT_MS = 20_000;
 
 export async function demo(out: Out): Promise<void> {
@@ -29,8 +29,8 @@ export async function demo(out: Out): Promise<void> {
     cmdline: "colour=yes",
     devices: [
       {
-        name: "look",
-        port: LOOK_PORT,
+        name: "screen-reader",
+        port: READ_PORT,
         length: 1,
         handlers: {
           write: () => {
@@ -53,7 +53,7 @@ export async function demo(out: Out): Promise<void> {
   if (screen === undefined) throw new Error(message ?? `the kernel ended early: ${reason}`);
 
   out(`A kernel of ${kernel.length} bytes, loaded at 1 MiB and entered in protected mode.`);
-  heading(out, "The serial port, as it came out");
+  heading(out, "The output on the serial port");
   for (const line of serial.trimEnd().split("\n")) out(`  ${line}`);
   heading(out, `The screen, as it is in memory at ${hex(SCREEN)}`);
   const last = screen.rows.findLastIndex((row) => row !== "");
@@ -63,15 +63,15 @@ export async function demo(out: Out): Promise<void> {
   const { exits, devices, serials } = vm.stats();
   heading(out, "What printing cost");
   table(out, [
-    ["serial port", serials[0].bytesOut, "characters", devices.com1, "accesses came out of KVM_RUN"],
-    ["screen", screen.cells, "cells not blank", exits.MMIO ?? 0, "accesses came out of KVM_RUN"],
+    ["serial port", serials[0].bytesOut, "characters", devices.com1, "accesses made KVM_RUN return"],
+    ["screen", screen.cells, "cells not blank", exits.MMIO ?? 0, "accesses made KVM_RUN return"],
   ]);
-  out("The serial port takes two for a character: is there room, and here it is.");
+  out("The serial port takes two for each character: one reads whether there is room, one writes it.");
   out(`kernel_main returned ${((status ?? 0) - 1) / 2}; isa-debug-exit made that exit status ${status}.`);
 }
 
 interface Screen {
-  /** Text, without the blanks at the right. */
+  /** Text, without trailing blanks. */
   readonly rows: readonly string[];
   /** Cells that are not blank. */
   readonly cells: number;

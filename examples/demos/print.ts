@@ -8,7 +8,7 @@ export function heading(out: Out, text: string): void {
   out("-".repeat(text.length));
 }
 
-/** Prints rows as columns, each as wide as its widest cell. Numbers stand to the right. */
+/** Prints rows as columns, each as wide as its widest cell. Numbers are aligned to the right. */
 export function table(out: Out, rows: readonly (readonly (string | number)[])[]): void {
   const columns = Math.max(...rows.map((row) => row.length));
   const widths = Array.from({ length: columns }, (_, i) =>
@@ -34,7 +34,7 @@ export function now(): number {
   return Math.round(performance.now() * 1e6);
 }
 
-/** `12.3 µs`: a duration in ns with the unit that suits it. */
+/** `12.3 µs`: a duration in ns, with a suitable unit. */
 export function duration(ns: number): string {
   if (ns < 1_000) return `${Math.round(ns)} ns`;
   if (ns < 1_000_000) return `${(ns / 1_000).toFixed(1)} µs`;

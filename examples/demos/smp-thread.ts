@@ -1,14 +1,14 @@
 /**
- * The thread that is one virtual CPU: smp.ts starts two of them.
+ * The thread of one virtual CPU: smp.ts starts two of them.
  *
- * KVM_RUN lasts as long as the guest runs, so CPUs that run at the same time need
- * a thread each. The vCPU itself is a descriptor of the process: its token is enough
- * to find it from another thread.
+ * KVM_RUN lasts as long as the guest runs, so each CPU that runs at the same time
+ * needs its own thread. The vCPU itself is a descriptor of the process: another
+ * thread attaches to it by its token.
  */
 import { parentPort } from "node:worker_threads";
 import { exitName, INTERRUPTED, KVM_EXIT_IO, Vcpu } from "vmexit/kvm";
 
-/** What smp.ts asks for: run this vCPU until it writes to `endPort`. */
+/** A command of smp.ts: run this vCPU until it writes to `endPort`. */
 export interface Task {
   readonly token: number;
   readonly endPort: number;
@@ -22,10 +22,10 @@ export interface PortWrite {
   readonly time: number;
 }
 
-/** What comes back. */
+/** The reply. */
 export interface Report {
   readonly writes: readonly PortWrite[];
-  /** It came to `endPort`, or was kicked, or left the guest for this other reason. */
+  /** The guest wrote to `endPort`, or the CPU was kicked, or it exited for another reason. */
   readonly ending: "done" | "kicked" | { readonly exit: string };
 }
 

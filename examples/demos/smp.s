@@ -1,4 +1,4 @@
-# smp: one processor starts another; then both count, in turns that a spin lock gives them.
+# smp: one processor starts another; then both count, protected by a spin lock.
 #
 # Processor 0 (BSP, bootstrap processor) begins at `start`, in the 32-bit flat mode
 # that smp.ts sets up. Processor 1 (AP, application processor) waits until processor
@@ -9,7 +9,7 @@
 
         .intel_syntax noprefix
 
-LAPIC        = 0xfee00000       # each processor finds its own local APIC here
+LAPIC        = 0xfee00000       # each processor has its own local APIC here
 LAPIC_SVR    = LAPIC + 0x0f0    # Spurious-Interrupt Vector Register
 SVR_ENABLE   = 0x100
 LAPIC_ICR_LO = LAPIC + 0x300    # Interrupt Command Register: a write here sends
@@ -17,29 +17,29 @@ LAPIC_ICR_HI = LAPIC + 0x310    # … to the processor whose APIC id is in bits 
 ICR_INIT     = 0xc500           # delivery mode INIT, level-triggered, asserted
 ICR_STARTUP  = 0x4600           # delivery mode Start-Up; bits 7-0: the page to start at
 
-REPORT_PORT  = 0xe9             # tells smp.ts what happens next:
+REPORT_PORT  = 0xe9             # reports to smp.ts what comes next:
 SENDING_INIT = 1
 SENDING_SIPI = 2
 SENDING_SIPI_AGAIN = 3
 AWAKE        = 4                # the first instructions of processor 1
-END_PORT     = 0xf4             # this processor has done its part
+END_PORT     = 0xf4             # this processor has finished
 CPUS         = 2
 
-ORIGIN          = 0x1000        # where guest.ld puts the image
-TRAMPOLINE_PAGE = 2             # and where processor 1 begins: address / 4096
+ORIGIN          = 0x1000        # the address of the image: see guest.ld
+TRAMPOLINE_PAGE = 2             # where processor 1 begins: address / 4096
 
-# Counts `rounds` times, each time inside the lock. BTS reads a bit, sets it, and tells
-# in the carry flag what it was. What comes between the read and the write of this ONE
-# instruction, another processor may see, unless it says LOCK. All else is the same.
+# Counts `rounds` times, each time inside the lock. BTS reads a bit, sets it, and stores
+# the old value in the carry flag. Without LOCK, another processor can access the bit
+# between the read and the write of this ONE instruction.
         .macro  count prefix
         mov     ecx, [rounds]
 1:
         cmp     dword ptr [spinlock], 0
-        jne     2f              # taken: look again, without writing
+        jne     2f              # taken: read again, without writing
         \prefix bts dword ptr [spinlock], 0
-        jnc     3f              # it was 0: the lock is ours
+        jnc     3f              # it was 0: this processor has the lock
 2:
-        pause                   # tells the processor that we only wait
+        pause                   # a hint to the processor: this is a wait loop
         jmp     1b
 3:
         mov     eax, [counter]  # the work that needs the lock:
@@ -50,13 +50,13 @@ TRAMPOLINE_PAGE = 2             # and where processor 1 begins: address / 4096
         jnz     1b
         .endm
 
-# What both processors do, once in 32-bit code and once in 16-bit code.
+# The common part of both processors, once in 32-bit code and once in 16-bit code.
         .macro  part
         lock inc dword ptr [ready]
 4:
         pause
         cmp     dword ptr [ready], CPUS
-        jne     4b              # begin together
+        jne     4b              # both begin at the same time
         cmp     dword ptr [with_lock], 0
         je      5f
         count   lock
@@ -87,12 +87,12 @@ start:
         report  SENDING_SIPI
         mov     dword ptr [LAPIC_ICR_LO], ICR_STARTUP + TRAMPOLINE_PAGE
         call    wait
-        report  SENDING_SIPI_AGAIN      # as a real processor may miss the first
+        report  SENDING_SIPI_AGAIN      # because a real processor may miss the first
         mov     dword ptr [LAPIC_ICR_LO], ICR_STARTUP + TRAMPOLINE_PAGE
         part
 
-# The specification wants 10 ms after INIT and 200 µs after a start-up IPI. KVM
-# needs no time; this is to show where it would be.
+# The specification requires 10 ms after INIT and 200 µs after a start-up IPI. KVM
+# needs no delay; this loop shows where it belongs.
 wait:
         mov     ecx, 100
 8:
@@ -101,17 +101,17 @@ wait:
         jnz     8b
         ret
 
-# Real mode, CS = TRAMPOLINE_PAGE * 256, IP = 0: a start-up IPI says no more.
+# Real mode, CS = TRAMPOLINE_PAGE * 256, IP = 0: a start-up IPI sets nothing else.
         .code16
         .org    TRAMPOLINE_PAGE * 4096 - ORIGIN
 trampoline:
         xor     ax, ax
-        mov     ds, ax          # CS is not 0, so let DS be: the labels are offsets from 0
+        mov     ds, ax          # CS is not 0, but DS has to be: the labels are offsets from 0
         report  AWAKE
         part
 
         .data
-        .balign 64              # each in a cache line of its own
+        .balign 64              # a cache line for each
 spinlock:
         .long   0
         .balign 64

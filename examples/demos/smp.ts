@@ -1,9 +1,9 @@
 /**
  * Two processors: how one starts the other, and what the LOCK prefix is for.
  *
- * Each vCPU is a thread of this process (smp-thread.ts) that sits in KVM_RUN. Processor 1
- * waits there until processor 0 sends it INIT and start-up IPIs through its local APIC,
- * which KVM emulates: this program sees neither the sending nor the waking.
+ * Each vCPU is a thread of this process (smp-thread.ts) inside KVM_RUN. Processor 1
+ * waits there until processor 0 sends it INIT and start-up IPIs through its local APIC.
+ * KVM emulates the APIC: this program sees neither the IPIs nor the wake-up.
  *
  * Guest: smp.s. Source: Intel MultiProcessor Specification 1.4, B.4; Linux api.rst, 4.38
  * KVM_GET_MP_STATE.
@@ -20,12 +20,12 @@ import { duration, heading, now, table } from "./print.ts";
 import type { PortWrite, Report, Task } from "./smp-thread.ts";
 
 const ROUNDS = 20_000; // counts of each processor
-const QUICK = 100e6; // ns: a host that is done sooner gets more to do
-const SEARCH_MS = 10_000; // how long to look for a lost count
+const QUICK = 100e6; // ns: a race that takes less is repeated with more rounds
+const SEARCH_MS = 10_000; // how long to repeat until a count is lost
 
-const LOOK_MS = 100; // how often this program looks whether the guest still counts
-const LOOKS_STUCK = 20; // how many times in vain, the lock being set all the time, are a deadlock …
-const LOOKS_HANGS = 300; // … and in any case a guest that hangs
+const CHECK_MS = 100; // how often this program checks whether the guest still counts
+const CHECKS_STUCK = 20; // so many checks without progress, with the lock set, are a deadlock …
+const CHECKS_HANGS = 300; // … and so many, in any case, are a guest that hangs
 
 const MP_STATES = new Map([
   [KVM_MP_STATE_RUNNABLE, "runnable"],
@@ -33,9 +33,9 @@ const MP_STATES = new Map([
 ]);
 
 interface Race {
-  /** How often the processors went through the lock, both together. */
+  /** How often both processors together went through the lock. */
   readonly made: number;
-  /** What the counter says. */
+  /** The value of the counter. */
   readonly counted: number;
   readonly stuck: boolean;
   /** From the first report to the last; nanoseconds. */
@@ -67,7 +67,7 @@ export async function demo(out: Out): Promise<void> {
   }
 }
 
-/** One machine of two processors, from its making to its end. */
+/** One machine of two processors, from its creation to its end. */
 async function race(
   guest: Guest,
   threads: readonly Worker[],
@@ -76,7 +76,7 @@ async function race(
   using machine = bareMachine(guest, { irqchip: true });
   const { cpu: bsp, memory, vm } = machine;
   using ap = vm.createVcpu(1);
-  startFlat(bsp, guest.entry); // of processor 1 nothing is set
+  startFlat(bsp, guest.entry); // nobody sets the registers of processor 1
   const data = new DataView(memory.buffer);
   data.setUint32(guest.symbol("rounds"), rounds, true);
   data.setUint32(guest.symbol("with_lock"), withLock ? 1 : 0, true);
@@ -86,7 +86,7 @@ async function race(
 
   const before = state();
   const cpus = [bsp, ap];
-  const patience = () => (isTaken() && !withLock ? LOOKS_STUCK : LOOKS_HANGS);
+  const patience = () => (isTaken() && !withLock ? CHECKS_STUCK : CHECKS_HANGS);
   const reports = await runTogether(cpus, threads, guest.symbol("END_PORT"), counted, patience);
   const writes = reports
     .flatMap((report, cpu) => report.writes.map((write) => ({ ...write, cpu })))
@@ -99,7 +99,10 @@ async function race(
   return { made, counted: counted(), stuck, time, writes, states: [before, state()] };
 }
 
-/** Each CPU on its thread until all have ended, or are kicked as `progress` stands still for `patience` looks. */
+/**
+ * Runs each CPU on its thread until all have ended. They are kicked if `progress` does not
+ * change in `patience` checks.
+ */
 async function runTogether(
   cpus: readonly Vcpu[],
   threads: readonly Worker[],
@@ -110,16 +113,16 @@ async function runTogether(
   const reports = threads.map(async (thread): Promise<Report> => (await once(thread, "message"))[0]);
   const tasks = cpus.map(({ token }): Task => ({ token, endPort }));
   threads[1].postMessage(tasks[1]);
-  await sleep(LOOK_MS); // processor 1 is now in KVM_RUN, and asleep
+  await sleep(CHECK_MS); // processor 1 now sleeps inside KVM_RUN
   threads[0].postMessage(tasks[0]);
 
   let seen = 0;
-  let inVain = 0;
+  let unchanged = 0;
   const watch = setInterval(() => {
-    inVain = progress() === seen ? inVain + 1 : 0;
+    unchanged = progress() === seen ? unchanged + 1 : 0;
     seen = progress();
-    if (inVain >= patience()) for (const cpu of cpus) cpu.kick();
-  }, LOOK_MS);
+    if (unchanged >= patience()) for (const cpu of cpus) cpu.kick();
+  }, CHECK_MS);
   const done = await Promise.all(reports);
   clearInterval(watch);
   done.forEach(({ ending }, cpu) => {
@@ -128,7 +131,7 @@ async function runTogether(
   return done;
 }
 
-/** What each processor told of the start, in order. */
+/** Prints each processor's reports of the start, in order. */
 function startUp(guest: Guest, { writes, states }: Race, out: Out): void {
   const meaning = new Map([
     [guest.symbol("SENDING_INIT"), "sends INIT to processor 1"],
@@ -154,9 +157,15 @@ function startUp(guest: Guest, { writes, states }: Race, out: Out): void {
 function counting(locked: readonly Race[], unlocked: readonly Race[], out: Out): void {
   const row = (how: string) => (race: Race) => {
     const { made, counted, stuck } = race;
-    return [how, made, counted, made - counted, stuck ? "stuck: the lock is set, by nobody" : "both done"];
+    return [
+      how,
+      made,
+      counted,
+      made - counted,
+      stuck ? "stuck: the lock is set, and nobody has it" : "both finished",
+    ];
   };
-  heading(out, "Two processors count, in turns that a spin lock gives them");
+  heading(out, "Two processors count, protected by a spin lock");
   table(out, [
     ["taking it with", "times inside", "counter", "lost", ""],
     ...locked.map(row("lock bts")),
@@ -166,7 +175,7 @@ function counting(locked: readonly Race[], unlocked: readonly Race[], out: Out):
   if (unlocked.some(({ made, counted }) => made > counted)) {
     out("Without LOCK, both were inside at once, read the same number, and wrote the same next one.");
   } else {
-    out("Without LOCK nothing was lost either, on this host and this time: the two never met between");
-    out("the read and the write of a BTS. The guest is wrong all the same.");
+    out("Without LOCK nothing was lost either, on this host, this time: the two never met between the");
+    out("read and the write of a BTS. The guest is wrong all the same.");
   }
 }

@@ -1,8 +1,8 @@
 /**
- * A debugger in small: single steps, breakpoints of two kinds, a watchpoint.
+ * A small debugger: single steps, breakpoints of two kinds, a watchpoint.
  *
  * KVM_SET_GUEST_DEBUG makes KVM_RUN return KVM_EXIT_DEBUG after each instruction,
- * or at addresses that are in the debug registers. The guest knows nothing of it.
+ * or at addresses that are in the debug registers. The guest does not notice.
  *
  * Guest: step.s. Source: Linux api.rst, 4.87 KVM_SET_GUEST_DEBUG; Intel SDM volume 3,
  * chapter "Debug, Branch Profile, TSC, and Intel Resource Director Technology".
@@ -24,9 +24,9 @@ import { duration, heading, hex, median, now, table } from "./print.ts";
 
 const HLT = 0xf4;
 const INT3 = 0xcc;
-const MAX_STOPS = 200; // a guest that goes astray ends, too
+const MAX_STOPS = 200; // ends a guest that does not end by itself
 
-// DR7: bit 0 switches the breakpoint in DR0 on; bits 16-17 say on what, 18-19 how many bytes.
+// DR7: bit 0 enables the breakpoint in DR0; bits 16-17 say on which access, 18-19 how many bytes.
 const DR7_EXECUTE_DR0 = 0x1n;
 const DR7_WRITE_4_DR0 = 0x1n | (0b1101n << 16n);
 
@@ -38,7 +38,7 @@ export async function demo(out: Out): Promise<void> {
   watchpoint(guest, out);
 }
 
-/** Every instruction: where it was, what it was, what it changed. */
+/** Prints every instruction: its address, its text, what it changed. */
 function singleSteps(guest: Guest, out: Out): void {
   using machine = machineOf(guest);
   const { cpu, memory } = machine;
@@ -54,7 +54,7 @@ function singleSteps(guest: Guest, out: Out): void {
     times.push(now() - entered);
     const { bytes, text } = disassemble(memory, at, 32);
     rows.push([step, hex(at, 4), bytes, text, guest.sourceAt(at) ?? "", changes(before, cpu.getRegs())]);
-    // Hardware reports HLT here, an emulating KVM its step over HLT: go by what was executed.
+    // Hardware reports HLT here, an emulating KVM reports the step: check what was executed.
     if (memory[at] === HLT) break;
     expect(reason, KVM_EXIT_DEBUG);
   }
@@ -70,7 +70,9 @@ function singleSteps(guest: Guest, out: Out): void {
   out(
     `${times.length} instructions, ${times.length} returns of KVM_RUN: ${duration(median(times))} each (median).`,
   );
-  out(`Left alone, the same guest takes one KVM_RUN of ${duration(unwatched)}, the machine's very first.`);
+  out(
+    `Without single step, the same guest takes one KVM_RUN of ${duration(unwatched)}, the machine's first.`,
+  );
 }
 
 /** A breakpoint at the head of the loop, in a debug register. */
@@ -88,16 +90,16 @@ function breakpoint(guest: Guest, out: Out): void {
     expect(reason, KVM_EXIT_DEBUG);
     const { rax, rbx } = cpu.getRegs();
     rows.push([`${hit}`, hex(cpu.exit.debugPc, 4), `${rax}`, `${rbx}`]);
-    // It stopped before the instruction. To get past it: one step without the breakpoint.
+    // It stopped before the instruction. One step without the breakpoint gets past it.
     cpu.setGuestDebug({ singleStep: true });
     expect(cpu.run(), KVM_EXIT_DEBUG);
     cpu.setGuestDebug({ hardware });
   }
   if (rows.length === 1) {
     out(
-      `HLT without a stop; the divisor is ${result(machine, guest)}. So it is where the processor itself is`,
+      `HLT without a stop; the divisor is ${result(machine, guest)}. So the processor itself is emulated here, and`,
     );
-    out("emulated, and its emulator leaves debug registers out.");
+    out("its emulator does not implement debug registers for a guest.");
     return;
   }
   table(out, rows);
@@ -105,7 +107,7 @@ function breakpoint(guest: Guest, out: Out): void {
   out(`The loop ran ${rows.length - 1} times; the divisor is ${result(machine, guest)}.`);
 }
 
-/** A breakpoint of the debuggers' kind: INT3 in the place of an instruction. */
+/** A software breakpoint: INT3 in the place of an instruction. */
 function softwareBreakpoint(guest: Guest, out: Out): void {
   using machine = machineOf(guest);
   const { cpu, memory } = machine;
@@ -117,22 +119,22 @@ function softwareBreakpoint(guest: Guest, out: Out): void {
   heading(out, `A breakpoint at done (${hex(at, 4)}), an INT3 (0xcc) over the byte ${hex(original, 2)}`);
   const reason = cpu.run();
   if (reason === KVM_EXIT_INTERNAL_ERROR) {
-    out("INTERNAL_ERROR: this KVM emulates the guest's ring 0, and its emulator does not know INT3.");
+    out("INTERNAL_ERROR: this KVM emulates the guest's ring 0, and its emulator does not support INT3.");
     return;
   }
   if (reason === KVM_EXIT_SHUTDOWN) {
-    out("SHUTDOWN: the exception went to the guest, which has no handlers. So it is where the processor");
-    out("itself is emulated, and its emulator does not let KVM intercept INT3.");
+    out("SHUTDOWN: the exception was delivered to the guest, which has no handlers. So the processor itself");
+    out("is emulated here, and its emulator does not intercept INT3 for KVM.");
     return;
   }
   expect(reason, KVM_EXIT_DEBUG);
   out(`DEBUG at ${hex(cpu.exit.debugPc, 4)}, exception ${cpu.exit.debugException} (#BP).`);
-  memory[at] = original; // and the guest goes on as if nothing had been there
+  memory[at] = original; // and the guest continues as without a breakpoint
   cpu.setGuestDebug({});
-  out(`With the byte put back: ${exitName(cpu.run())}; the divisor is ${result(machine, guest)}.`);
+  out(`With the byte restored: ${exitName(cpu.run())}; the divisor is ${result(machine, guest)}.`);
 }
 
-/** A stop after whatever writes `result`. */
+/** A stop after the instruction that writes `result`. */
 function watchpoint(guest: Guest, out: Out): void {
   using machine = machineOf(guest);
   const { cpu } = machine;
@@ -148,9 +150,9 @@ function watchpoint(guest: Guest, out: Out): void {
   }
   expect(reason, KVM_EXIT_HLT);
   out(
-    `HLT, and ${result(machine, guest)} was written without a stop. So it is where KVM emulates the guest's ring 0:`,
+    `HLT, and ${result(machine, guest)} was written without a stop. Either KVM emulates the guest's ring 0 here, and`,
   );
-  out("its emulator looks only for breakpoints on instructions. Or the processor itself is emulated.");
+  out("its emulator checks only for breakpoints on instructions, or the processor itself is emulated.");
 }
 
 function machineOf(guest: Guest): BareMachine {
@@ -176,7 +178,7 @@ function changes(before: Regs, after: Regs): string {
   return changed.join(", ");
 }
 
-/** The flags of the last comparison that are set. */
+/** The flags that are set, of those that a comparison changes. */
 function flags({ rflags }: Regs): string {
   const bits = { CF: 0x01n, ZF: 0x40n, SF: 0x80n };
   return Object.entries(bits)

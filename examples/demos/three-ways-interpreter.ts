@@ -1,16 +1,17 @@
 /**
  * An x86 processor in TypeScript: as much of it as three-ways.s needs.
  *
- * Fetch an instruction, decode it, do to these variables what it would do to
- * registers and memory; a port access goes to the monitor by a plain function call. So
- * full emulation works, for any guest on any host, privileged instructions included.
+ * It fetches an instruction, decodes it, and changes variables as the processor would
+ * change registers and memory. A port access is a plain function call of the monitor.
+ * Full emulation works like this, for any guest on any host, privileged instructions
+ * included.
  *
  * Source: Intel SDM volume 2: chapter 2 "Instruction Format", appendix A
- * "Opcode Map". 32-bit flat mode. Of the flags CF and ZF; of the
- * addressing forms those without an index register; no prefixes, no interrupts.
+ * "Opcode Map". Supported: 32-bit flat mode, the flags CF and ZF, addressing without an
+ * index register. Not supported: prefixes, interrupts.
  */
 
-/** Who answers the guest's accesses to ports. */
+/** Answers the guest's accesses to ports. */
 export interface Ports {
   in(port: number): number;
   out(port: number, value: number): void;
@@ -32,12 +33,12 @@ export class Interpreter {
   readonly #memory: DataView;
   readonly #ports: Ports;
 
-  // The ModRM byte of the present instruction, decoded.
-  #reg = 0; // a register, or which instruction of a group
-  #rm = 0; // a register's number, or an address
+  // The decoded ModRM byte of the current instruction.
+  #reg = 0; // a register, or an instruction of a group
+  #rm = 0; // the number of a register, or an address
   #inRegister = false;
 
-  /** @param memory the guest's, from address 0 */
+  /** @param memory the guest's memory, from address 0 */
   constructor(memory: Uint8Array, entry: number, stack: number, ports: Ports) {
     this.#memory = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
     this.#ports = ports;
@@ -46,10 +47,10 @@ export class Interpreter {
   }
 
   /**
-   * Runs until HLT, or until `limit` instructions are done.
+   * Runs until HLT, or until `limit` instructions have been executed.
    *
-   * @returns whether it was HLT
-   * @throws {RangeError} outside of the memory; {Error} at an instruction that is not known here.
+   * @returns true at HLT
+   * @throws {RangeError} for an access outside the memory; {Error} for an unsupported instruction.
    */
   run(limit: number): boolean {
     while (this.instructions < limit) {
@@ -59,14 +60,14 @@ export class Interpreter {
     return false;
   }
 
-  /** One instruction; false after HLT. */
+  /** Executes one instruction. Returns false after HLT. */
   #execute(): boolean {
     const { registers } = this;
     const at = this.eip;
     const opcode = this.#fetch8();
     const low = opcode & 7; // a register, in opcodes that end in one
     switch (opcode & 0xf8) {
-      case 0x40: // inc r32; the carry flag stays
+      case 0x40: // inc r32; does not change the carry flag
         registers[low]++;
         this.#setZero(registers[low]);
         return true;
@@ -166,7 +167,7 @@ export class Interpreter {
     }
   }
 
-  /** The ModRM byte: two operands, of which the second is a register or in memory. */
+  /** Decodes the ModRM byte: two operands, of which the second is a register or in memory. */
   #modRM(): void {
     const byte = this.#fetch8();
     const mode = byte >> 6;
@@ -174,7 +175,7 @@ export class Interpreter {
     this.#reg = (byte >> 3) & 7;
     this.#inRegister = mode === 3;
     if (mode === 3) this.#rm = rm;
-    else if (rm === 4) throw new Error("an address with an index register is not known here");
+    else if (rm === 4) throw new Error("an address with an index register is not supported");
     else if (mode === 0) this.#rm = rm === 5 ? this.#fetch32() : this.registers[rm];
     else this.#rm = (this.registers[rm] + (mode === 1 ? this.#fetchSigned8() : this.#fetch32())) >>> 0;
   }
@@ -185,7 +186,7 @@ export class Interpreter {
   }
 
   #write8(value: number): void {
-    if (this.#inRegister) throw new Error("a write to a register of 8 bits is not known here");
+    if (this.#inRegister) throw new Error("a write to a register of 8 bits is not supported");
     this.#memory.setUint8(this.#rm, value);
   }
 
@@ -227,7 +228,7 @@ export class Interpreter {
   /** EDX:EAX / divisor: quotient in EAX, remainder in EDX. */
   #divide(divisor: number, at: number): void {
     const { registers } = this;
-    // Beyond 2^53 numbers are not exact: this subset has no such dividends.
+    // Numbers beyond 2^53 are not exact; three-ways.s has no such dividend.
     if (registers[EDX] !== 0 || divisor === 0) throw this.#unknown(at);
     registers[EDX] = registers[EAX] % divisor;
     registers[EAX] = registers[EAX] / divisor;

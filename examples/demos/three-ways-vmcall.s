@@ -1,16 +1,16 @@
-# three-ways-vmcall: the hypercall instruction, made for this purpose.
+# three-ways-vmcall: the instruction that is made for hypercalls.
 #
-# Intel calls it VMCALL, AMD VMMCALL, and their bytes differ. By KVM's convention
-# the number is in EAX, as is the answer.
+# Intel calls it VMCALL, AMD calls it VMMCALL, and their bytes differ. By KVM's
+# convention the number is in EAX, and so is the answer.
 #
 # `start` makes two calls and stores their answers; `start_many` and
-# `start_many_ports` make CALLS calls each, so that they can be timed. 32-bit flat mode.
+# `start_many_ports` make CALLS calls each, to measure their time. 32-bit flat mode.
 
         .intel_syntax noprefix
         .code32
 
 VAPIC_POLL_IRQ = 1              # KVM_HC_VAPIC_POLL_IRQ: does nothing, returns 0
-UNKNOWN        = 0x1234         # nothing that KVM knows
+UNKNOWN        = 0x1234         # a number that KVM does not know
 CALLS          = 1000
 HYPERCALL_PORT = 0xf0
 
@@ -45,10 +45,10 @@ many_ports:
         jnz     many_ports
         hlt
 
-# ESI = intel or amd, by the processor's name: "GenuineIntel", "AuthenticAMD".
+# ESI = intel or amd, by the processor's vendor: "GenuineIntel", "AuthenticAMD".
 choose:
         xor     eax, eax
-        cpuid                   # the name is in EBX, EDX, ECX
+        cpuid                   # the vendor is in EBX, EDX, ECX
         mov     esi, offset intel
         cmp     ebx, 0x68747541 # "Auth", least significant byte first
         jne     chosen
@@ -66,6 +66,6 @@ amd:
         .data
         .balign 4
 known_answer:
-        .long   0x55555555      # what no call returns
+        .long   0x55555555      # a value that no call returns
 unknown_answer:
         .long   0x55555555

@@ -1,8 +1,8 @@
 /**
- * The hypercall instruction, and a hypercall port against it.
+ * The hypercall instruction, compared with a hypercall by port.
  *
- * VMCALL (Intel) and VMMCALL (AMD) leave the guest for KVM, which answers and goes on:
- * user space never hears of it. A number that KVM does not know gets -KVM_ENOSYS.
+ * VMCALL (Intel) and VMMCALL (AMD) exit to KVM, which answers and enters the guest again:
+ * user space does not notice. For a number that it does not know, KVM returns -KVM_ENOSYS.
  *
  * Guest: three-ways-vmcall.s. Source: Linux Documentation/virt/kvm/x86/hypercalls.rst and
  * <linux/kvm_para.h>.
@@ -15,7 +15,7 @@ import { startFlat } from "./flat-mode.ts";
 import { Guest } from "./guest.ts";
 import { duration, heading, hex, now, table } from "./print.ts";
 
-const KVM_ENOSYS = 1000; // <linux/kvm_para.h>: no hypercall of this number
+const KVM_ENOSYS = 1000; // <linux/kvm_para.h>: there is no hypercall of this number
 const HLT = 0xf4;
 const MAX_STEPS = 40;
 
@@ -37,8 +37,8 @@ export function hypercalls(out: Out): void {
 }
 
 /**
- * Makes one call that KVM knows and one that it does not, and prints the answers. By
- * single steps, as there are KVMs where the instruction never ends: EIP does not move then.
+ * Makes one call that KVM knows and one that it does not know, and prints the answers. It
+ * uses single steps, because on some KVMs the instruction never ends: then EIP does not move.
  */
 function isAnswered(guest: Guest, out: Out): boolean {
   using machine = machineAt(guest, guest.entry);
@@ -59,9 +59,9 @@ function isAnswered(guest: Guest, out: Out): boolean {
     if (now.bytes !== call.bytes)
       out(`KVM has replaced ${call.text} (${call.bytes}) by ${now.text} (${now.bytes}).`);
     if (Number(cpu.getRegs().rip) !== rip) continue;
-    out(`${now.text} at ${hex(rip)} is not answered: a step over it leaves EIP there, and EAX as it was.`);
-    out("This KVM emulates the guest's ring 0; its emulator puts in the instruction that it holds for");
-    out("right, and tries again, for ever. Hardware answers the unknown call with -1000 (-KVM_ENOSYS).");
+    out(`${now.text} at ${hex(rip)} gets no answer: a step over it changes neither EIP nor EAX.`);
+    out("This KVM emulates the guest's ring 0. Its emulator writes the instruction that it considers");
+    out("right, and tries again, for ever. On hardware the unknown call returns -1000 (-KVM_ENOSYS).");
     return false;
   }
 
@@ -70,7 +70,7 @@ function isAnswered(guest: Guest, out: Out): boolean {
   const row = (what: string, value: number) => [what, "EAX", value, meaning(value)];
   table(out, [
     row(`KVM_HC_VAPIC_POLL_IRQ (${guest.symbol("VAPIC_POLL_IRQ")})`, answer("known_answer")),
-    row(`${hex(guest.symbol("UNKNOWN"))}, which nobody knows`, answer("unknown_answer")),
+    row(`${hex(guest.symbol("UNKNOWN"))}, which KVM does not know`, answer("unknown_answer")),
   ]);
   return true;
 }
@@ -87,13 +87,13 @@ function callMany(guest: Guest, label: string): { returns: number; time: number;
       return { returns, time, eax: Number(BigInt.asIntN(32, cpu.getRegs().rax)) };
     }
     if (reason !== KVM_EXIT_IO) throw new Error(`unexpected exit ${exitName(reason)}`);
-    cpu.exit.io.put(0, -KVM_ENOSYS); // what KVM would say
+    cpu.exit.io.put(0, -KVM_ENOSYS); // KVM's answer to an unknown call
   }
 }
 
 function machineAt(guest: Guest, entry: number): BareMachine {
   const machine = bareMachine(guest);
-  // The guest asks CPUID whose processor it is on. Without this it has no name.
+  // The guest reads the vendor of its processor from CPUID. Without this call there is none.
   machine.cpu.setCpuid(machine.kvm.supportedCpuid());
   startFlat(machine.cpu, entry);
   return machine;

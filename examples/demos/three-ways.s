@@ -1,12 +1,12 @@
 # three-ways: counts the primes below LIMIT with Eratosthenes' sieve, and prints how many.
 #
 # One program with two beginnings. From `start` it prints like a program for a
-# real PC: through a serial port, asking before each character whether the port
-# is ready. From `start_paravirt` it knows that it is a guest: it hands the whole
-# text to the monitor by a hypercall. Between the two, nothing but print_ differs.
+# real PC: through a serial port, and it checks before each character whether the
+# port is ready. From `start_paravirt` it knows that it is a guest: it passes the
+# whole text to the monitor by a hypercall. Only the print_ routines differ.
 #
-# 32-bit flat mode, which three-ways.ts sets up. It uses few kinds of
-# instructions, as three-ways-interpreter.ts must know each of them.
+# three-ways.ts sets up 32-bit flat mode. The program uses few kinds of
+# instructions, because three-ways-interpreter.ts must support each of them.
 
         .intel_syntax noprefix
         .code32
@@ -17,7 +17,7 @@ THR            = 0x3f8          # 16550 UART: Transmitter Holding Register
 LSR            = 0x3fd          # Line Status Register
 LSR_THRE       = 0x20           # its bit "THR empty"
 
-HYPERCALL_PORT = 0xf0           # free on a PC; our own choice, as the number below
+HYPERCALL_PORT = 0xf0           # free on a PC; this demo's own choice, like HC_PRINT
 HC_PRINT       = 1              # ESI: address of a text, ECX: its length
 
         .text
@@ -38,14 +38,14 @@ start_paravirt:                 # paravirtualized
         call    print_hypercall
         hlt
 
-# How many primes are below LIMIT, in ECX.
+# Counts the primes below LIMIT in ECX.
 count_primes:
         xor     ecx, ecx
-        mov     ebx, 2          # EBX: the number that is looked at
+        mov     ebx, 2          # EBX: the number that is tested
 candidate:
         cmp     byte ptr [composite + ebx], 0
         jne     next
-        inc     ecx             # nobody struck it out: a prime
+        inc     ecx             # not struck out: a prime
         mov     eax, ebx
 strike:                         # strike out 2 * EBX, 3 * EBX, …
         add     eax, ebx
@@ -79,7 +79,7 @@ print_serial:
         mov     edx, LSR
         in      al, dx          # an exit
         test    al, LSR_THRE
-        jz      print_serial    # not ready: ask again
+        jz      print_serial    # not ready: read again
         mov     edx, THR
         lodsb
         out     dx, al          # another exit
@@ -87,7 +87,7 @@ print_serial:
         jnz     print_serial
         ret
 
-# The same by a hypercall: one exit, whatever the length. EAX: how many were printed.
+# The same by a hypercall: one exit for any length. EAX: the number of characters printed.
 print_hypercall:
         mov     ebx, HC_PRINT
         in      eax, HYPERCALL_PORT

@@ -1,8 +1,8 @@
 /**
  * Three ways to run a guest: interpreted, paravirtualized, assisted by hardware.
  *
- * One program, once in an interpreter written in TypeScript and twice on KVM, each time before
- * the same two devices. Then the paravirtual call that KVM answers by itself.
+ * One program runs once in an interpreter written in TypeScript and twice on KVM, each time with
+ * the same two devices. Then comes the paravirtual call that KVM answers by itself.
  *
  * Guests: three-ways.s, three-ways-vmcall.s. Source: Popek and Goldberg, "Formal Requirements
  * for Virtualizable Third Generation Architectures" (1974).
@@ -16,16 +16,16 @@ import { duration, heading, median, now, table } from "./print.ts";
 import { Interpreter, type Ports } from "./three-ways-interpreter.ts";
 import { hypercalls } from "./three-ways-vmcall.ts";
 
-const ROUNDS = 5; // the first one is slow: pages are missing, code is not compiled
+const ROUNDS = 5; // the first is slow: pages are not allocated, code is not compiled
 const MAX_INSTRUCTIONS = 1_000_000;
 const RAM_SIZE = 64 * 1024;
 const STACK = 0x1000;
-const ESI = 6; // as instructions number registers
+const ESI = 6; // the number of the register in instructions
 const ECX = 1;
 
 interface Round {
   readonly text: string;
-  /** Times that the guest reached for the monitor. */
+  /** Accesses of the guest to the monitor's devices. */
   readonly accesses: number;
   /** Nanoseconds. */
   readonly time: number;
@@ -39,7 +39,7 @@ class Printer implements Ports {
   readonly #memory: Uint8Array;
   readonly #argument: () => [address: number, length: number];
 
-  /** @param argument what the guest has in ESI and ECX */
+  /** @param argument returns the guest's ESI and ECX */
   constructor(guest: Guest, memory: Uint8Array, argument: () => [address: number, length: number]) {
     this.#guest = guest;
     this.#memory = memory;
@@ -66,7 +66,7 @@ export async function demo(out: Out): Promise<void> {
   const emulated = interpret(guest, guest.entry);
   const assisted = onKvm(guest, guest.entry);
   const paravirtualized = onKvm(guest, guest.symbol("start_paravirt"));
-  // KVM does not count instructions; the interpreter does, of the same programs.
+  // KVM does not count instructions; the interpreter does, for the same programs.
   const counted = interpret(guest, guest.symbol("start_paravirt")).instructions;
 
   const row = (
@@ -96,15 +96,15 @@ export async function demo(out: Out): Promise<void> {
   ]);
   out("");
   const bytes = (from: string, to: string) => guest.symbol(to) - guest.symbol(from);
-  out(`Changed: print_serial, a driver of ${bytes("print_serial", "print_hypercall")} bytes, for`);
+  out(`Changed: print_serial, a driver of ${bytes("print_serial", "print_hypercall")} bytes, became`);
   out(
-    `print_hypercall, ${bytes("print_hypercall", "print_end")} bytes that ask the monitor to print the whole text at once.`,
+    `print_hypercall, ${bytes("print_hypercall", "print_end")} bytes, which asks the monitor to print the whole text at once.`,
   );
   const compute = paravirtualized.time / counted;
   if (compute > emulated.time / emulated.instructions) {
     out("");
-    out("Here the interpreter is faster than KVM: so it is where KVM has no VT-x or AMD-V behind it,");
-    out("and emulates ring 0 itself.");
+    out("Here the interpreter is faster than KVM. So this KVM has no VT-x or AMD-V behind it, and emulates");
+    out("ring 0 itself.");
   }
   hypercalls(out);
 }
@@ -124,7 +124,7 @@ function interpret(guest: Guest, entry: number): Round & { instructions: number 
   });
 }
 
-/** On the processor, as far as KVM has one. */
+/** On KVM: on the processor, unless KVM emulates ring 0. */
 function onKvm(guest: Guest, entry: number): Round & { returns: number } {
   using machine = bareMachine(guest, { ramSize: RAM_SIZE });
   const { cpu, memory } = machine;
@@ -150,7 +150,7 @@ function onKvm(guest: Guest, entry: number): Round & { returns: number } {
   });
 }
 
-/** Runs some rounds; all do the same, so the one of median time stands for them. */
+/** Runs some rounds, which all do the same, and returns the one with the median time. */
 function medianRound<R extends Round>(round: () => R): R {
   const rounds = Array.from({ length: ROUNDS }, round);
   const time = median(rounds.map((each) => each.time));

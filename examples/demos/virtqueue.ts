@@ -1,10 +1,10 @@
 /**
  * One virtio-blk request, seen in memory: before, during and after.
  *
- * The guest is a driver of a hundred lines, the device is the one that every
- * machine of this library has. Between them lies a virtqueue: three tables in the
- * guest's own memory. The guest stands still at three places, in an OUT to a
- * device of ours, and the tables are printed.
+ * The guest is a driver of a hundred lines; the device is the disk that other
+ * machines of this library have, too. Between them is a virtqueue: three tables in
+ * the guest's own memory. At three places the guest waits in an OUT to a device of
+ * this demo, which prints the tables.
  *
  * Guest: virtqueue.s. Source: VIRTIO 1.2 (OASIS): 2.7 (split virtqueues), 4.2
  * (virtio over MMIO), 5.2 (block device).
@@ -18,12 +18,12 @@ import { Guest } from "./guest.ts";
 import { heading, hex, table } from "./print.ts";
 
 const SECTOR_BYTES = 512;
-const LIMIT_MS = 20_000; // for a guest that waits in vain
+const LIMIT_MS = 20_000; // for a guest that gets no answer
 
-/** What the guest has done when it comes to each of its stops. */
+/** The state at each of the guest's stops. */
 const STOPS = [
   "Before: driver and device agree, the queue is empty",
-  "During: the request is offered, the bell has not rung",
+  "During: the request is offered, the device is not notified",
   "After: the device has used the request",
 ];
 
@@ -47,7 +47,7 @@ async function run(out: Out, guest: Guest, file: string): Promise<void> {
     exitsAt[place] = vm.stats().exits.MMIO ?? 0;
     heading(out, STOPS[place - 1]);
     showQueue(out, guest, vm);
-    out(`Register accesses that came out of KVM_RUN so far: ${exitsAt[place]}.`);
+    out(`Register accesses that made KVM_RUN return so far: ${exitsAt[place]}.`);
   };
   await using vm = await createVm({
     memory: "1M",
@@ -90,7 +90,7 @@ async function run(out: Out, guest: Guest, file: string): Promise<void> {
     [
       "virtio",
       "the guest and src/virtio/transport/mmio.ts",
-      `agree by ${stats.devices["virtio-blk0"]} stores to registers, all of them exits`,
+      `agree by ${stats.devices["virtio-blk0"]} stores to registers: exits`,
     ],
     [
       "virtio-ring",
@@ -105,12 +105,12 @@ async function run(out: Out, guest: Guest, file: string): Promise<void> {
   ]);
   out("");
   out(
-    `The bell rang between the second and the third stop. MMIO exits between them: ${exitsAt[3] - exitsAt[2]}.`,
+    `The driver notified the device between the second and the third stop. MMIO exits between them: ${exitsAt[3] - exitsAt[2]}.`,
   );
-  out("KVM gave it to an ioeventfd, and the thread that serves the disk woke up.");
+  out("KVM signalled an ioeventfd for it, and the thread that serves the disk woke up.");
 }
 
-/** The queue's three tables and the request's buffers, as they are in guest memory. */
+/** Prints the queue's three tables and the request's buffers, as they are in guest memory. */
 function showQueue(out: Out, guest: Guest, vm: VirtualMachine): void {
   const address = (name: string) => guest.symbol(name);
   const at = (name: string, length: number) => {
@@ -153,7 +153,7 @@ function showQueue(out: Out, guest: Guest, vm: VirtualMachine): void {
   out(`status byte ${hex(at("status", 1).getUint8(0), 2)}, data ${JSON.stringify(text)}`);
 }
 
-/** An image of four sectors with a text in one of them. */
+/** An image of four sectors, with a text in one of them. */
 function disk(sector: number): Buffer {
   const image = Buffer.alloc(4 * SECTOR_BYTES);
   image.write(`This was sector ${sector}; it came by a virtqueue.\n`, sector * SECTOR_BYTES);

@@ -6,7 +6,7 @@ import { runDemo } from "../support/demos.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/bundle/main.js", import.meta.url));
 
-test("hello shows one exit a character, and one for HLT", async () => {
+test("hello shows one exit for each character, and one for HLT", async () => {
   const lines = await runDemo("hello");
   const exits = lines.filter((line) => /^ +\d+ {2}/.test(line)).map((line) => line.trim().split(/ {2,}/));
   const text = "Hello, world!";

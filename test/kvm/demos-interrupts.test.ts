@@ -21,7 +21,7 @@ const BACK = ["cpu", exit("z"), "on its way back to HLT"];
 
 test("interrupts shows a halted guest, woken once by each edge, by KVM_IRQ_LINE and by irqfd", async () => {
   const lines = await runDemo("interrupts");
-  // A guest that had not come to its HLT when it was looked at was looked at again.
+  // A guest that had not reached its HLT at a kick was kicked again.
   const rows = trace(lines).filter(
     (row, i, all) => !row[2]?.includes("not halted yet") && !all[i + 1]?.[2]?.includes("not halted yet"),
   );

@@ -4,7 +4,7 @@ import { runDemo } from "../support/demos.ts";
 
 test("own-os shows the same text from the serial port and from text memory, and what either costs", async () => {
   const lines = await runDemo("own-os");
-  const start = lines.findIndex((line) => line.startsWith("The serial port, as it came out")) + 2;
+  const start = lines.findIndex((line) => line.startsWith("The output on the serial port")) + 2;
   const serial = lines.slice(start, lines.indexOf("", start)).map((line) => line.slice(2));
   expect(serial).toEqual([
     "own-os: a kernel of my own",

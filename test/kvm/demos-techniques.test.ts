@@ -49,13 +49,13 @@ test("three-ways runs one guest three times, with the same result", async () => 
 
 test("three-ways shows what KVM answers to a hypercall, or that this one does not", async () => {
   const lines = await runDemo("three-ways");
-  if (lines.some((line) => line.includes("is not answered: a step over it leaves EIP there"))) {
+  if (lines.some((line) => line.includes("gets no answer: a step over it changes neither EIP nor EAX"))) {
     expect(HARDWARE).toBe(false);
     expect(rows(lines, /^ {2}(KVM_HC|by the instruction)/)).toEqual([]);
     return;
   }
   expect(rows(lines, /^ {2}KVM_HC_VAPIC_POLL_IRQ/)[0].slice(1)).toEqual(["EAX", "0"]);
-  expect(rows(lines, /which nobody knows/)[0].slice(1)).toEqual([
+  expect(rows(lines, /which KVM does not know/)[0].slice(1)).toEqual([
     "EAX",
     "-1000",
     "-KVM_ENOSYS: no such call",
@@ -96,7 +96,7 @@ test("memory shows an alias, a read-only slot and the dirty log", async () => {
   expect(lines).toContain("MMIO exit: the guest writes 0x55 to 0xfffe0010. This program ignores it.");
   expect(lines).toContain("The guest read 0xea before and 0xea after; neither was an exit.");
   expect(lines).toContain("Logged: 300, 301, 307, 1024."); // not 500, which this program wrote
-  expect(lines).toContain("Asked again: none.");
+  expect(lines).toContain("Read again: none.");
 });
 
 test("step shows every instruction of Euclid's algorithm, as the source has it", async () => {
@@ -129,7 +129,7 @@ test("step stops at breakpoints and at a write, or says that this KVM does not",
   }
   const has = (start: string) => lines.some((line) => line.startsWith(start));
   if (has("DEBUG at 0x1022, exception 3")) {
-    expect(lines).toContain("With the byte put back: HLT; the divisor is 12.");
+    expect(lines).toContain("With the byte restored: HLT; the divisor is 12.");
   } else {
     expect([has("INTERNAL_ERROR: this KVM"), has("SHUTDOWN: the exception")]).toEqual([!HARDWARE, EMULATED]);
   }
@@ -153,13 +153,13 @@ test("smp starts a second processor, and loses no count under LOCK", { timeout: 
   expect(reports.filter((report) => report.endsWith("has counted"))).toHaveLength(2);
 
   const [[, inside, counter, lost, ending]] = rows(lines, /^ {2}lock bts/);
-  expect([inside, counter, lost, ending]).toEqual(["40000", "40000", "0", "both done"]);
+  expect([inside, counter, lost, ending]).toEqual(["40000", "40000", "0", "both finished"]);
   // Without LOCK: what was seen is what is said.
   const without = rows(lines, /^ {2}bts/).map((cells) => cells.slice(1, 4).map(Number));
   expect(without.length).toBeGreaterThan(0);
   for (const [made, counted, missing] of without) expect(missing).toBe(made - counted);
   const verdict = without.some(([, , missing]) => missing > 0)
     ? "Without LOCK, both were inside at once, read the same number, and wrote the same next one."
-    : "Without LOCK nothing was lost either, on this host and this time: the two never met between";
+    : "Without LOCK nothing was lost either, on this host, this time: the two never met between the";
   expect(lines).toContain(verdict);
 });

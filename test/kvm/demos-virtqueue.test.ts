@@ -54,7 +54,9 @@ test("virtqueue names the four layers and shows that the doorbell is no exit", a
   expect(layers.map(([layer]) => layer)).toEqual(["front-end driver", "virtio", "virtio-ring", "back-end"]);
   expect(layers[1][2]).toContain(" 15 stores to registers");
   expect(layers[3][2]).toBe("1 request, 512 bytes read from a file");
-  const soFar = lines.filter((line) => line.startsWith("Register accesses that came out of KVM_RUN so far:"));
+  const soFar = lines.filter((line) => line.startsWith("Register accesses that made KVM_RUN return so far:"));
   expect(soFar.map((line) => Number(/\d+/.exec(line)))).toEqual([15, 15, 15]);
-  expect(lines).toContain("The bell rang between the second and the third stop. MMIO exits between them: 0.");
+  expect(lines).toContain(
+    "The driver notified the device between the second and the third stop. MMIO exits between them: 0.",
+  );
 });
