@@ -1,16 +1,17 @@
 /**
- * Boots a Linux kernel with its initrd, talks to it over the serial console,
- * and turns it off with the power button.
+ * Boots a Linux kernel with its initrd, runs commands in it over the serial
+ * console, and shuts it down with the power button.
  *
  *     npm run example -- 02-boot-linux [GUEST-FOLDER]
  *
- * GUEST-FOLDER holds vmlinuz and initrd.img; `lab/guest/build` makes one.
+ * GUEST-FOLDER contains vmlinuz and initrd.img; `lab/guest/build` makes one.
  */
 import { join } from "node:path";
 import { createVm } from "vmexit";
 
 const folder = process.argv[2] ?? process.env.VMEXIT_GUEST_DIR;
-if (folder === undefined) throw new Error("say where vmlinuz and initrd.img are: lab/guest/build prints it");
+if (folder === undefined)
+  throw new Error("give the folder of vmlinuz and initrd.img; lab/guest/build prints it");
 
 await using vm = await createVm({
   memory: "256M",

@@ -3,9 +3,9 @@
  *
  *     npm run example -- 05-boot-cirros cirros-0.6.2-x86_64-kernel cirros-0.6.2-x86_64-initramfs disk.img
  *
- * The disk is CirrOS' root file system as a raw image (cirros-0.6.2-x86_64-blank.img
- * or one that `qemu-img convert -O raw` made); without it CirrOS runs from its
- * initramfs. It is opened read-only here unless `--write` follows.
+ * The disk is CirrOS' root file system as a raw image (cirros-0.6.2-x86_64-blank.img,
+ * or one that `qemu-img convert -O raw` made). Without a disk, CirrOS runs from its
+ * initramfs. The disk is opened read-only, unless `--write` follows.
  */
 import { createVm } from "vmexit";
 
@@ -20,7 +20,7 @@ await using vm = await createVm({
   memory: "256M",
   kernel,
   initrd,
-  // dslist= keeps CirrOS from looking for a metadata server: this machine has no network.
+  // dslist= stops CirrOS from searching for a metadata server: this machine has no network.
   cmdline: `console=ttyS0 ${disk === undefined ? "" : "root=/dev/vda"} dslist=nocloud`,
   drives: disk === undefined ? [] : [{ file: disk, readOnly: write !== "--write" }],
 });

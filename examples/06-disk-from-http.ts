@@ -1,15 +1,15 @@
 /**
- * Disks that are no files: one that an HTTP server has, one in a Buffer.
+ * Disks that are not files: one on an HTTP server, one in a Buffer.
  *
- * A disk is an object with a size and a method to read; what stands in front of
- * it calls that when it needs bytes. HttpDisk fetches just the ranges that are
- * asked for, so that an image of gigabytes is there at once; what is written
- * goes to an overlay in memory, and is gone when the program ends.
+ * A disk is an object with a size and a method to read, which the machine or the
+ * NBD server calls when it needs bytes. HttpDisk fetches only the ranges that are
+ * read, so an image of gigabytes is available at once. Writes go to an overlay in
+ * memory, which is lost when the program ends.
  *
  *     npm run example -- 06-disk-from-http [URL]
  *
  * boots a guest whose root disk is in a Buffer (/dev/vda), and whose second disk
- * is the HTTP server's (/dev/vdb). The same disks for NBD clients, without KVM:
+ * is on the HTTP server (/dev/vdb). The same disks for NBD clients, without KVM:
  *
  *     node build/tools/examples/06-disk-from-http.js --serve [URL]
  *     qemu-io -f raw -c "read -v 0 64" nbd://127.0.0.1:…
@@ -20,9 +20,9 @@ import { join } from "node:path";
 import { createVm } from "vmexit";
 import { type DiskSource, serveNbd } from "vmexit/block";
 
-const BLOCK = 64 * 1024; // what a write makes ours at once
+const BLOCK = 64 * 1024; // the unit of the overlay
 
-/** A disk in a Buffer. Its methods are done when they return, and need no promises. */
+/** A disk in a Buffer. Its methods complete before they return, so they need no promises. */
 class BufferDisk implements DiskSource {
   readonly size: number;
   readonly #bytes: Uint8Array;
@@ -49,12 +49,12 @@ class BufferDisk implements DiskSource {
   }
 }
 
-/** A disk that an HTTP server has, under an overlay in memory. */
+/** A disk on an HTTP server, with an overlay in memory. */
 class HttpDisk implements DiskSource {
   readonly size: number;
   readonly blockSize = 4096;
   readonly #url: string;
-  /** Blocks that were written to, by number. A promise, as two writes may want one block at once. */
+  /** Blocks that were written to, by number. Promises, because two writes may need the same block at once. */
   readonly #overlay = new Map<number, Promise<Uint8Array>>();
 
   private constructor(url: string, size: number) {
@@ -89,7 +89,7 @@ class HttpDisk implements DiskSource {
     }
   }
 
-  /** Runs of blocks that nobody has written to are one request each. */
+  /** Reads each run of blocks that were not written to in one request. */
   async #readInto(view: Uint8Array, offset: number): Promise<void> {
     let remote: { from: number; to: number } | undefined;
     const fetchRun = async () => {
@@ -115,7 +115,7 @@ class HttpDisk implements DiskSource {
     const bytes = new Uint8Array(Math.min(BLOCK, this.size - block * BLOCK));
     const fetched = this.#fetch(bytes, block * BLOCK).then(() => bytes);
     this.#overlay.set(block, fetched);
-    // A server that fails once may be asked again.
+    // After a failure of the server, the next write tries again.
     fetched.catch(() => this.#overlay.delete(block));
     return fetched;
   }
@@ -134,7 +134,7 @@ class HttpDisk implements DiskSource {
   }
 }
 
-/** The blocks under a range, and which of its bytes are in each. */
+/** The blocks of a range, and the bytes of the range that are in each. */
 function* parts(offset: number, length: number) {
   for (let from = 0; from < length; ) {
     const block = Math.floor((offset + from) / BLOCK);
@@ -145,7 +145,7 @@ function* parts(offset: number, length: number) {
   }
 }
 
-/** For those who have no URL at hand: a server of 1 MiB of text. */
+/** A server with 1 MiB of text, for use without a URL. */
 async function ownServer(): Promise<string> {
   const disk = Buffer.alloc(2 ** 20, "A disk that an HTTP server has. ");
   const server = createServer(({ headers }, response) => {
@@ -160,7 +160,7 @@ async function ownServer(): Promise<string> {
   return `http://localhost:${typeof address === "object" ? address?.port : ""}/`;
 }
 
-/** Gives the disks to NBD clients, until Ctrl-C. */
+/** Serves the disks to NBD clients, until Ctrl-C. */
 async function serve(disks: Record<string, DiskSource>): Promise<void> {
   for (const [name, disk] of Object.entries(disks)) {
     const { uri } = await serveNbd(disk);
@@ -168,7 +168,7 @@ async function serve(disks: Record<string, DiskSource>): Promise<void> {
   }
 }
 
-/** What the guest does as root, before it powers off. */
+/** Commands that the guest runs as root before it powers off. */
 const SCRIPT = `
 df -h /
 echo "vdb: $(head -c 32 /dev/vdb)"
@@ -201,4 +201,4 @@ const http = await HttpDisk.open(args[wantsServers ? 1 : 0] ?? (await ownServer(
 const folder = process.env.VMEXIT_GUEST_DIR;
 if (wantsServers) await serve({ http, buffer: new BufferDisk(Buffer.alloc(2 ** 20)) });
 else if (folder !== undefined) await boot(folder, http);
-else throw new Error("say where the guest is: VMEXIT_GUEST_DIR=$(lab/guest/build)");
+else throw new Error("give the folder of the guest: VMEXIT_GUEST_DIR=$(lab/guest/build)");
