@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "rolldown";
 
 /**
@@ -23,6 +24,9 @@ const thread = { thread: "dist/threads/thread.js" };
 /** What a program that waits for an NBD server talks to. */
 const remoteThread = { "remote-thread": "dist/nbd/remote-thread.js" };
 
+/** The workspace package behind `vmexit trace report`, as compiled. */
+const traceReport = "packages/trace-report/dist";
+
 /** Stands in every report, which is a copy of this code. */
 const NOTICE = `/*! vmexit, Apache-2.0. With Apache ECharts, (c) The Apache Software Foundation, Apache-2.0;
 ZRender, (c) Baidu Inc., BSD-3-Clause; tslib, (c) Microsoft, 0BSD. */`;
@@ -30,7 +34,7 @@ ZRender, (c) Baidu Inc., BSD-3-Clause; tslib, (c) Microsoft, 0BSD. */`;
 export default defineConfig([
   {
     ...common,
-    input: { index: "dist/index.js", kvm: "dist/kvm/kvm.js", block: "dist/block.js" },
+    input: { index: "dist/index.js", kvm: "dist/kvm/kvm.js", block: "dist/block.js", trace: "dist/trace.js" },
     output: library,
   },
   { ...common, input: thread, output: library },
@@ -41,8 +45,15 @@ export default defineConfig([
     // For a browser, and with all that it needs: a report has one script and no other file.
     logLevel: "warn",
     platform: "browser",
-    input: { "report-page": "dist/report-page/page.js" },
+    input: { "report-page": `${traceReport}/page/page.js` },
     output: { dir: "dist/bundle", format: "iife", minify: true, postBanner: NOTICE },
+  },
+  {
+    ...common,
+    input: { "trace-report": `${traceReport}/src/write-report.js` },
+    // Not the entry that a program loads: the bundle is to hold what it needs of it.
+    resolve: { alias: { "vmexit/trace": fileURLToPath(new URL("dist/trace.js", import.meta.url)) } },
+    output: command,
   },
   {
     ...common,

@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 /** Tests of the built package load it as a program does: by Node, not by the test runner's transform. */
@@ -17,7 +18,15 @@ const execArgv =
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", execArgv, include: ["test/unit/**/*.test.ts", "test/architecture.test.ts"] } },
+      {
+        // As in packages/trace-report/tsconfig.json.
+        resolve: { alias: { "vmexit/trace": fileURLToPath(new URL("src/trace.ts", import.meta.url)) } },
+        test: {
+          name: "unit",
+          execArgv,
+          include: ["test/unit/**/*.test.ts", "packages/*/test/**/*.test.ts", "test/architecture.test.ts"],
+        },
+      },
       {
         test: {
           name: "kvm",

@@ -18,18 +18,21 @@ import { rolldown } from "rolldown";
 import builds from "../rolldown.config.js";
 
 const dist = fileURLToPath(new URL("../dist/", import.meta.url));
+const traceReport = fileURLToPath(new URL("../packages/trace-report/dist/", import.meta.url));
 const command = join(dist, "bundle/main.js");
 /** The style of a trace's report, whose script is one of the bundles. Later sheets may change what earlier ones say. */
 const sheets = ["page", "controls", "parts", "tables", "steps", "address-map", "narrow"].map((name) =>
-  fileURLToPath(new URL(`../src/report-page/style/${name}.css`, import.meta.url)),
+  fileURLToPath(new URL(`../packages/trace-report/page/style/${name}.css`, import.meta.url)),
 );
 
 function isStale() {
   if (!existsSync(command)) return true;
   const made = statSync(command).mtimeMs;
-  const sources = readdirSync(dist, { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".js") && !/^(library|bundle|demos)/.test(name))
-    .map((name) => join(dist, name));
+  const sources = [dist, traceReport].flatMap((folder) =>
+    readdirSync(folder, { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith(".js") && !/^(library|bundle|demos)/.test(name))
+      .map((name) => join(folder, name)),
+  );
   sources.push(fileURLToPath(new URL("../rolldown.config.js", import.meta.url)), ...sheets);
   return sources.some((source) => statSync(source).mtimeMs >= made);
 }

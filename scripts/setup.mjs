@@ -26,8 +26,14 @@ function step(what, command, args) {
 }
 
 function ensureModules() {
-  const { dependencies, devDependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  const names = Object.keys({ ...dependencies, ...devDependencies });
+  // Those of the workspace packages are installed for all.
+  const packages = readdirSync(join(root, "packages")).map((name) => join("packages", name));
+  const names = [".", ...packages].flatMap((folder) => {
+    const { dependencies, devDependencies } = JSON.parse(
+      readFileSync(join(root, folder, "package.json"), "utf8"),
+    );
+    return Object.keys({ ...dependencies, ...devDependencies });
+  });
   if (names.every((name) => existsSync(join(root, "node_modules", name)))) return;
   step("installing npm's modules", "npm", ["ci", "--no-audit", "--no-fund"]);
 }
@@ -48,8 +54,8 @@ function ensureBuild(what) {
     step("building the addon", "flock", [LOCK, ...gyp]);
     if (addonIsStale()) throw new Error(`node-gyp left no new ${ADDON}`);
   }
-  // The report's page is a project of its own, for its code is a browser's; the bundles need it.
-  const projects = [what, "src/report-page"];
+  // The bundles need the page of trace reports too. Its project refers to those before it.
+  const projects = [what, "packages/trace-report/page"];
   step("compiling TypeScript", "flock", [LOCK, join(root, "node_modules/.bin/tsc"), "-b", ...projects]);
   step("bundling", "flock", [LOCK, process.execPath, join(root, "scripts/bundle.mjs")]);
   step("assembling the demos' guests", "flock", [LOCK, process.execPath, join(root, "scripts/assemble.mjs")]);

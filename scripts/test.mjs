@@ -28,13 +28,22 @@ const LAB_RETRIES = 3;
 /** Labs at the same time: each has an emulated CPU that is busy and one that mostly waits. */
 const LABS = 2;
 
+/** Those of the workspace packages, which are unit tests. */
+function packageTests() {
+  return readdirSync(join(root, "packages")).flatMap((name) =>
+    readdirSync(join(root, "packages", name, "test"))
+      .filter((file) => file.endsWith(".test.ts"))
+      .map((file) => join("packages", name, "test", file)),
+  );
+}
+
 /** Files of a tier, relative to the root, that contain one of `texts` (none: all). */
 function testFiles(tier, texts) {
   const folder = join(root, "test", tier);
   const files = (existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: "utf8" }) : [])
     .filter((name) => name.endsWith(".test.ts"))
     .map((name) => join("test", tier, name));
-  if (tier === "unit") files.push("test/architecture.test.ts");
+  if (tier === "unit") files.push("test/architecture.test.ts", ...packageTests());
   return files.filter((file) => texts.length === 0 || texts.some((text) => file.includes(text))).sort();
 }
 

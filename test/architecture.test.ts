@@ -9,7 +9,7 @@ import { expect, test } from "vitest";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 
-/** A folder may import itself and those before it. The public entries, src/block.ts and src/index.ts, stand before cli. */
+/** A folder may import itself and those before it. The public entries (block.ts, trace.ts, index.ts) stand before cli. */
 const ORDER = [
   "base",
   "sys",
@@ -24,13 +24,12 @@ const ORDER = [
   "virtio",
   "boot",
   "trace",
-  "report",
-  "report-page",
   "machine",
   "threads",
   "gdb",
   "vm",
   "block.ts",
+  "trace.ts",
   "index.ts",
   "cli",
 ];
@@ -65,11 +64,6 @@ const WALLS: Record<string, { not: string[]; because: string }> = {
     not: ["sys", "kvm", "memory", "bus", "devices", ...STORAGE, "virtio"],
     because: "it is about files and records, on any machine that has Node",
   },
-  report: {
-    not: ["sys", "kvm", "memory", "bus", "devices", ...STORAGE, "virtio", "boot"],
-    because: "it is made of a trace and nothing else",
-  },
-  "report-page": { not: ["node:", "trace"], because: "it runs in a browser, and is given numbers" },
   machine: { not: ["sys", "kvm"], because: "assembly is a pure function; each thread plugs in its own host" },
   threads: { not: ["image-tools"], because: "a machine loads what it runs, no tools" },
   gdb: { not: STORAGE, because: "a debugger sees registers and RAM" },
@@ -82,7 +76,7 @@ const MAY_USE_ATOMICS = /^(base\/(answer|lock|ring)\.ts|virtio\/queue\/split-que
 const MAX_LINES = 500;
 
 interface Source {
-  /** Path from src/, with slashes. */
+  /** Path from src/ (of a package: from the root), with slashes. */
   readonly path: string;
   readonly lines: number;
   /** Without comments. */
@@ -91,25 +85,36 @@ interface Source {
   readonly imports: readonly string[];
 }
 
-const sources: Source[] = readdirSync(join(ROOT, "src"), { recursive: true, withFileTypes: true })
-  .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
-  .map((entry) => {
-    const file = join(entry.parentPath, entry.name);
-    const text = readFileSync(file, "utf8");
-    const path = relative(join(ROOT, "src"), file).replaceAll("\\", "/");
-    const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/(^|\s)\/\/.*$/gm, "$1");
-    const modules = [...code.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"([^"]+)"/g)].map((match) => match[1]);
-    const imports = modules.map((m) => (m.startsWith(".") ? posix.join(posix.dirname(path), m) : m));
-    return { path, lines: text.split("\n").length - 1, code, imports };
-  });
+/** The sources in a folder, with paths from `from`. */
+function sourcesIn(folder: string, from: string): Source[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+    .map((entry) => {
+      const file = join(entry.parentPath, entry.name);
+      const text = readFileSync(file, "utf8");
+      const path = relative(from, file).replaceAll("\\", "/");
+      const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/(^|\s)\/\/.*$/gm, "$1");
+      const modules = [...code.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"([^"]+)"/g)].map((match) => match[1]);
+      const imports = modules.map((m) => (m.startsWith(".") ? posix.join(posix.dirname(path), m) : m));
+      return { path, lines: text.split("\n").length - 1, code, imports };
+    });
+}
+
+const sources = sourcesIn(join(ROOT, "src"), join(ROOT, "src"));
+/** Of the workspace packages; their paths begin with "packages/". */
+const packageSources = ["src", "page"].flatMap((folder) =>
+  sourcesIn(join(ROOT, "packages/trace-report", folder), ROOT),
+);
+
+const everything = [...sources, ...packageSources];
 
 const folderOf = (path: string) => path.split("/")[0];
 
 /** The sources that break a rule, each with what breaks it. */
-function offenders(breaks: (source: Source) => string | false | undefined): string[] {
-  return sources.flatMap((source) => {
+function offenders(breaks: (source: Source) => string | false | undefined, among = sources): string[] {
+  return among.flatMap((source) => {
     const what = breaks(source);
-    return what ? [`src/${source.path}: ${what}`] : [];
+    return what ? [`${source.path}: ${what}`] : [];
   });
 }
 
@@ -161,28 +166,64 @@ test("a chip never waits: no async function, promise or timer in a device, a bus
 
 test("code is compiled from text in one place only", () => {
   expect(
-    offenders(({ path, code }) => path !== "base/layout.ts" && /\bnew Function\b|\beval\(/.exec(code)?.[0]),
+    offenders(
+      ({ path, code }) => path !== "base/layout.ts" && /\bnew Function\b|\beval\(/.exec(code)?.[0],
+      everything,
+    ),
   ).toEqual([]);
 });
 
 test("nothing is exported as default, and nothing is of type any", () => {
-  expect(offenders(({ code }) => /\bexport default\b/.exec(code)?.[0])).toEqual([]);
-  expect(offenders(({ code }) => /[:<|]\s*any\b(?!\s+\w)|\bas any\b/.exec(code)?.[0])).toEqual([]);
+  expect(offenders(({ code }) => /\bexport default\b/.exec(code)?.[0], everything)).toEqual([]);
+  expect(offenders(({ code }) => /[:<|]\s*any\b(?!\s+\w)|\bas any\b/.exec(code)?.[0], everything)).toEqual(
+    [],
+  );
 });
 
 test("files are named after what they are about", () => {
   expect(
-    offenders(({ path }) => /^(utils?|types?|helpers?|common|misc)\.ts$/.exec(basename(path))?.[0]),
+    offenders(
+      ({ path }) => /^(utils?|types?|helpers?|common|misc)\.ts$/.exec(basename(path))?.[0],
+      everything,
+    ),
   ).toEqual([]);
   expect(
-    offenders(({ path }) => path !== "index.ts" && basename(path) === "index.ts" && "a second index.ts"),
+    offenders(
+      ({ path }) => path !== "index.ts" && basename(path) === "index.ts" && "a second index.ts",
+      everything,
+    ),
   ).toEqual([]);
 });
 
 test(`a file of more than ${MAX_LINES} lines holds a second concept`, () => {
-  expect(offenders(({ lines }) => lines > MAX_LINES && `${lines} lines`)).toEqual([]);
+  expect(offenders(({ lines }) => lines > MAX_LINES && `${lines} lines`, everything)).toEqual([]);
+});
+
+test("a workspace package uses what it depends on, and of vmexit its public entries", () => {
+  const allowed: Record<string, RegExp> = {
+    "packages/trace-report/src/": /^(node:[a-z/]+|iced-x86|vmexit\/trace|packages\/trace-report\/src\/.*)$/,
+    // It runs in a browser, and is given numbers.
+    "packages/trace-report/page/":
+      /^(echarts\/.*|packages\/trace-report\/page\/.*|packages\/trace-report\/src\/report-data\.ts)$/,
+  };
+  expect(packageSources.length).toBeGreaterThan(10);
+  expect(
+    offenders(({ path, imports }) => {
+      const [, rule] = Object.entries(allowed).find(([folder]) => path.startsWith(folder)) ?? [];
+      if (rule === undefined) return "no rule says what this folder may import";
+      const wrong = imports.filter((module) => !rule.test(module));
+      return wrong.length > 0 && `imports ${wrong.join(", ")}`;
+    }, packageSources),
+  ).toEqual([]);
 });
 
 test("the lock file names no host to download from, so that any registry serves", () => {
-  expect(readFileSync(join(ROOT, "package-lock.json"), "utf8")).not.toContain('"resolved"');
+  const text = readFileSync(join(ROOT, "package-lock.json"), "utf8");
+  const lock: { packages: Record<string, { resolved?: string; link?: boolean }> } = JSON.parse(text);
+  const resolved = Object.values(lock.packages).filter((each) => each.resolved !== undefined);
+  // A workspace package is a link to a folder of this repository.
+  expect(
+    resolved.filter(({ link, resolved = "" }) => !link || !/^packages\/[a-z-]+$/.test(resolved)),
+  ).toEqual([]);
+  expect(text).not.toContain("://registry");
 });

@@ -1,10 +1,12 @@
 /** `vmexit trace report FILE -o FILE`: a trace in pictures. */
 import { didYouMean } from "../../base/errors.ts";
-import { DEFAULT_STEPS, MAX_STEPS, type StepRange } from "../../report/step-range.ts";
-import { TraceError } from "../../trace/read.ts";
 import { FAILED, OK, USAGE } from "../exit-status.ts";
 import { built } from "../package.ts";
 import type { TraceOutput } from "./output.ts";
+
+/** Exits that the step view shows: by default, and at most. */
+const DEFAULT_STEPS = 10_000;
+const MAX_STEPS = 100_000;
 
 const HELP = `Usage: vmexit trace report FILE -o REPORT [OPTION]…
 
@@ -23,7 +25,21 @@ const OPTIONS = ["o", "from", "steps", "help"];
 interface Request {
   readonly file: string;
   readonly output: string;
-  readonly range: StepRange;
+  /** Which exits are shown one by one: `count` of them, from the one with this `seq`. */
+  readonly range: { readonly from: number; readonly count: number };
+}
+
+/**
+ * What this command uses of packages/trace-report. That package is compiled after
+ * this one, as it reads traces by `vmexit/trace`; its bundle lies beside ours.
+ */
+interface TraceReport {
+  writeReport(
+    from: string,
+    to: string,
+    range: Request["range"],
+    bundle: URL,
+  ): Promise<{ readonly exits: number; readonly cut: string | undefined }>;
 }
 
 export async function traceReport(argv: readonly string[], { stdout, stderr }: TraceOutput): Promise<number> {
@@ -39,7 +55,7 @@ export async function traceReport(argv: readonly string[], { stdout, stderr }: T
   }
   const { file, output, range } = request;
   try {
-    const { writeReport } = await import("../../report/write-report.ts");
+    const { writeReport }: TraceReport = await import(built("bundle/trace-report.js").href);
     const { exits, cut } = await writeReport(file, output, range, built("bundle/"));
     stdout.write(`${output}: ${exits} ${exits === 1 ? "exit" : "exits"}\n`);
     if (cut !== undefined) complain(cut);
@@ -93,5 +109,6 @@ function wholeNumber(text: string | undefined, otherwise: number): number | unde
 
 /** What is wrong with a file, as opposed to what is wrong with this program. */
 function isExpected(error: unknown): error is Error {
-  return error instanceof TraceError || (error instanceof Error && "code" in error && "syscall" in error);
+  // By its code: the other bundle has a TraceError of its own.
+  return error instanceof Error && "code" in error && (error.code === "ETRACE" || "syscall" in error);
 }

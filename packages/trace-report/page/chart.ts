@@ -1,0 +1,146 @@
+/**
+ * The chart library, with no more of it than the pictures need, and a frame that
+ * draws a picture anew when the theme or the window changes.
+ *
+ * Charts are SVG: sharp in print, and a test can look at them.
+ */
+import { CustomChart, HeatmapChart, LineChart } from "echarts/charts";
+import {
+  DataZoomComponent,
+  GridComponent,
+  MarkLineComponent,
+  ToolboxComponent,
+  TooltipComponent,
+  VisualMapComponent,
+} from "echarts/components";
+import type { ECharts, EChartsCoreOption } from "echarts/core";
+import * as echarts from "echarts/core";
+import { SVGRenderer } from "echarts/renderers";
+import type { ReportData } from "../src/report-data.ts";
+import { element } from "./element.ts";
+import { cssColour, onTheme, palette } from "./theme.ts";
+
+echarts.use([
+  CustomChart,
+  HeatmapChart,
+  LineChart,
+  DataZoomComponent,
+  GridComponent,
+  MarkLineComponent,
+  ToolboxComponent,
+  TooltipComponent,
+  VisualMapComponent,
+  SVGRenderer,
+]);
+
+export const FONT =
+  'Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
+
+/** A picture and the element it is in. */
+export interface Chart {
+  readonly frame: HTMLElement;
+  /** Draws it again after what it shows has changed: all of it, or the parts of its option that are given. */
+  redraw(part?: EChartsCoreOption): void;
+  /** Undefined until it is first drawn. */
+  instance(): ECharts | undefined;
+}
+
+/**
+ * @param label  what a screen reader says of it
+ * @param height CSS pixels
+ * @param option all of the chart, from the present state and palette
+ * @param ready  after the chart was made, also for another theme: to listen to it
+ */
+export function chart(
+  label: string,
+  height: number,
+  option: () => EChartsCoreOption,
+  ready: (instance: ECharts) => void = () => {},
+): Chart {
+  const frame = element("div", { class: "chart", role: "img", "aria-label": label });
+  frame.style.height = `${height}px`;
+  let instance: ECharts | undefined;
+
+  const draw = () => {
+    instance?.dispose();
+    instance = echarts.init(frame, null, { renderer: "svg" });
+    instance.setOption({ ...option(), animation: false, textStyle: { fontFamily: FONT } });
+    ready(instance);
+  };
+  // It has a size once it is in the document, and another when the window has.
+  new ResizeObserver(() => {
+    if (frame.clientWidth === 0) return;
+    if (instance === undefined) draw();
+    else instance.resize();
+  }).observe(frame);
+  onTheme(() => instance !== undefined && draw());
+
+  return {
+    frame,
+    redraw: (part = option()) => instance?.setOption(part, { replaceMerge: ["series"] }),
+    instance: () => instance,
+  };
+}
+
+/** What all tooltips have in common. Their content is an element, so that no text in it can be markup. */
+export function tooltip(): object {
+  const { card, line, ink } = palette();
+  return {
+    backgroundColor: card,
+    borderColor: line,
+    padding: [8, 10],
+    textStyle: { color: ink, fontSize: 12, fontFamily: FONT },
+    confine: true,
+    transitionDuration: 0,
+  };
+}
+
+/** A tooltip's content: a title and rows of colour, name and value. */
+export function tooltipBox(
+  title: string,
+  rows: readonly (readonly [colour: string, name: string, value: string])[],
+): HTMLElement {
+  return element(
+    "div",
+    { class: "tip" },
+    element("strong", {}, title),
+    ...rows.map(([colour, name, value]) =>
+      element(
+        "div",
+        { class: "tip-row" },
+        swatch(colour),
+        element("span", {}, name),
+        element("b", {}, value),
+      ),
+    ),
+  );
+}
+
+/** A square of a colour. */
+export function swatch(colour: string): HTMLElement {
+  const made = element("i", { class: "swatch" });
+  made.style.background = colour;
+  return made;
+}
+
+/** Which colour is which reason, and if `guest`, time in the guest. */
+export function legend({ reasons }: ReportData, guest: boolean): HTMLElement {
+  const item = (colour: string, name: string) => element("li", {}, swatch(colour), name);
+  return element(
+    "ul",
+    { class: "legend", "aria-label": "Colours" },
+    ...(guest ? [item(cssColour("guest"), "guest")] : []),
+    ...reasons.map(({ name }, reason) => item(cssColour(reason), name)),
+  );
+}
+
+/** How axes look. */
+export function axis(): { axisLine: object; axisTick: object; axisLabel: object; splitLine: object } {
+  const { muted, line } = palette();
+  return {
+    axisLine: { show: true, lineStyle: { color: line } },
+    axisTick: { show: false },
+    axisLabel: { color: muted, fontSize: 11, fontFamily: FONT },
+    splitLine: { show: true, lineStyle: { color: line, type: [2, 3] } },
+  };
+}
