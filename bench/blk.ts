@@ -1,16 +1,16 @@
 /**
- * How fast a guest reads and writes its disk, and what that costs the host's CPUs:
- * small requests at random and large ones in sequence, on raw and qcow2 images,
- * through the host's page cache and past it.
+ * How fast a guest reads and writes its disk, and how much CPU time the host needs:
+ * small random requests and large sequential ones, on raw and qcow2 images, with the
+ * host's page cache and with O_DIRECT.
  *
  *   npm run bench -- blk [--json FILE] [FILTER...]
  *
- * Only rows whose name (`raw-direct-randread-32`, see support/blk-matrix.ts) contains
- * each FILTER. Against QEMU's pc with virtio-blk-pci in four ways, aio=threads and
- * io_uring, each with and without an iothread; the best of them is the peer, row by
- * row. The load is the program guest/blk-load.cc, the same in all guests. The images
- * are in memory, filled, and each guest has its own. They take turns; those that wait
- * are in HLT.
+ * FILTER selects rows whose name (`raw-direct-randread-32`, see support/blk-matrix.ts)
+ * contains it. The peer is QEMU's pc with virtio-blk-pci in four configurations,
+ * aio=threads and io_uring, each with and without an iothread; in each row the best of
+ * them counts. The load is the program guest/blk-load.cc, the same in all guests. The
+ * images are in memory and filled, and each guest has its own. The guests run in turns;
+ * those that wait are in HLT.
  */
 import { execFileSync } from "node:child_process";
 import { closeSync, openSync, rmSync, writeSync } from "node:fs";
@@ -33,7 +33,7 @@ import { amount, median, Results, table } from "./support/results.ts";
 
 const ROUNDS = Number(process.env.VMEXIT_BENCH_ROUNDS ?? 3);
 const SECONDS = 2;
-/** V8 takes that long in the lab until the code that a load needs is compiled for speed. */
+/** In the lab V8 takes this long until it has optimized the code that a load needs. */
 const WARM_UP_SECONDS = 5;
 const MIB = 2 ** 20;
 const DISK_MIB = 128;
@@ -83,7 +83,7 @@ console.log(`blk: medians of ${ROUNDS} rounds of ${SECONDS} s; images of ${DISK_
 process.stdout.write(`${table(details)}\n`);
 results.finish();
 
-/** What the command line asks for. */
+/** The options of the command line. */
 function chosen(argv: readonly string[]): { pieces: Piece[]; list: boolean } {
   const filters: string[] = [];
   let [only, list] = ["", false];
@@ -157,7 +157,7 @@ async function run({ guest }: Contestant, load: Load, seconds: number): Promise<
   };
 }
 
-/** Three rows, each against the peer that is best in it; and everybody's numbers. */
+/** Adds three rows, each against the best peer for that row, and prints the numbers of all. */
 function report(what: string, load: Load, ours: Contestant, peers: readonly Contestant[]): void {
   const small = load.block < MIB / 10;
   const [unit, scale] = small ? ["IOPS", 1] : ["MiB/s", load.block / MIB];
@@ -190,7 +190,7 @@ function report(what: string, load: Load, ours: Contestant, peers: readonly Cont
   console.error(`blk: ${what}: done`);
 }
 
-/** An image without holes, copied past the page cache if it is to be used so: a RAM disk and a page cache both take memory. */
+/** An image without holes. For O_DIRECT it is copied with O_DIRECT: RAM disk and page cache would both take memory. */
 function image(folder: string, name: string, { format, cache }: Disk): string {
   const file = join(folder, `${name}.${format}`);
   const how = ["-f", "raw", "-O", format, "-S", "0", "-t", cache];

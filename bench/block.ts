@@ -1,14 +1,14 @@
 /**
- * How fast the block library reads and writes images, without any guest:
+ * How fast the library reads and writes images, without a guest:
  * `vmexit/block` in this process against `qemu-img bench`.
  *
  *   npm run bench -- block [--json FILE]
  *
- * The images are in memory, so that the programs' own work is what is measured.
- * Both visit the same places in the same order; "random" is a stride that comes to
- * no block twice. QEMU has depths 1 and 32, with aio=threads and io_uring, and
- * the best of the four is the peer. The last rows are ours against ours: qcow2
- * against raw.
+ * The images are in memory, so only the programs' own work is measured. Both access
+ * the same offsets in the same order; "random" is a stride that visits no block
+ * twice. QEMU runs with depths 1 and 32, with aio=threads and io_uring; the best of
+ * the four is the peer. The last rows compare the library with itself: qcow2 with
+ * raw.
  */
 import { execFileSync } from "node:child_process";
 import { openSync, rmSync, writeSync } from "node:fs";
@@ -24,7 +24,7 @@ const KIB = 1024;
 const MIB = 2 ** 20;
 const DISK = 256 * MIB;
 const FORMATS = ["raw", "qcow2"] as const;
-/** Odd, so that it shares no factor with any number of blocks here; qemu-img takes steps below 2 GiB. */
+/** Odd, so it has no common factor with a number of blocks here; qemu-img allows steps below 2 GiB. */
 const STRIDE = 16_383;
 /** qcow2's own default. */
 const CLUSTER = 64 * KIB;
@@ -34,14 +34,14 @@ interface Job {
   readonly write: boolean;
   /** Bytes of a request. */
   readonly block: number;
-  /** Bytes from one request to the next; the disk's end is followed by its start. */
+  /** Bytes from one request to the next; the start of the disk follows its end. */
   readonly step: number;
   readonly count: number;
-  /** Into an image that holds nothing yet. */
+  /** Whether the image is empty at the start. */
   readonly fresh: boolean;
 }
 
-/** Each some tenths of a second long. */
+/** Each takes some tenths of a second. */
 const random = (block: number) => ({ block, step: block * STRIDE, count: DISK / block / 4, fresh: false });
 const inSequence = (block: number) => ({ block, step: block, count: (4 * DISK) / block, fresh: false });
 const toNew = (block: number, step: number) => ({ block, step, count: DISK / CLUSTER, fresh: true });
@@ -61,7 +61,7 @@ const JOBS: readonly Job[] = [
   { what: "64 KiB writes in sequence, to new clusters", write: true, ...toNew(CLUSTER, CLUSTER) },
 ];
 
-/** One way to do a job, and what it measured. */
+/** One way to do a job, and its measurements. */
 interface Runner {
   readonly name: string;
   readonly format: Format;
@@ -98,7 +98,7 @@ for (const job of JOBS) {
 console.log(`block: medians of ${ROUNDS} rounds; images of ${DISK / MIB} MiB in memory`);
 results.finish();
 
-/** In turns, and another one first in each round. */
+/** Runs all ways in turns, with a different one first in each round. */
 function measure(job: Job, runners: readonly Runner[]): void {
   for (let round = 0; round <= ROUNDS; round++) {
     for (let i = 0; i < runners.length; i++) {
@@ -125,7 +125,7 @@ function perSecond(job: Job, seconds: number): number {
   return unitOf(job) === "IOPS" ? requests : (requests * job.block) / MIB;
 }
 
-/** The image to be used: the filled one, or an empty one that is gone afterwards. */
+/** Runs `use` with an image: the filled one, or an empty one that is deleted afterwards. */
 function withImage(job: Job, format: Format, use: (path: string) => number): number {
   if (!job.fresh) return use(filled[format]);
   const path = join(folder, `fresh.${format}`);
@@ -137,7 +137,7 @@ function withImage(job: Job, format: Format, use: (path: string) => number): num
   }
 }
 
-/** Seconds that the library takes. */
+/** The seconds that the library takes. */
 function library(job: Job, format: Format, path: string): number {
   using image = openImage(path, { format, readOnly: !job.write });
   const bytes = new Uint8Array(job.block).fill(0x5a);
@@ -149,7 +149,7 @@ function library(job: Job, format: Format, path: string): number {
   return (performance.now() - start) / 1000;
 }
 
-/** QEMU's time is by its own clock: without its start and end. */
+/** The time is QEMU's own, without the start and end of its process. */
 function qemuRunner(format: Format, { aio, depth }: (typeof PEERS)[number]): Runner {
   const run = (job: Job, _format: Format, path: string) => {
     const args = ["bench", "-f", format, "-i", aio, "-d", depth, "-c", job.count, "-s", job.block];

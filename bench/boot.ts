@@ -1,14 +1,14 @@
 /**
  * How long a boot takes, from the start of the process to the first line of the
- * guest's init and to its login prompt; what the monitor costs in memory, and how
- * often the guest left guest mode.
+ * guest's init and to its login prompt; how much memory the monitor needs, and how
+ * many exits there are.
  *
  *   npm run bench -- boot [--json FILE]
  *
- * Against QEMU's microvm with the same kernel, initramfs, memory and command
- * line: a bzImage, and the same kernel unpacked, by PVH. Boots take turns. The
- * first one of each kind is not timed: in it, memory is looked at and all exits are
- * counted by reason, which costs time.
+ * The peer is QEMU's microvm with the same kernel, initramfs, memory and command
+ * line: a bzImage, and the same kernel unpacked, by PVH. Boots alternate. The first
+ * boot of each kind is not timed: it measures memory and counts all exits by reason,
+ * which takes time.
  */
 import { bootArguments, findGuest, GUEST_MEMORY_MIB } from "./support/guest.ts";
 import { kvmCounters, RunTrace } from "./support/kvm-counters.ts";
@@ -20,7 +20,7 @@ const ROUNDS = Number(process.env.VMEXIT_BENCH_ROUNDS ?? 5);
 const MIB = 2 ** 20;
 const SAMPLE_MS = 100;
 
-/** Returns to user space that a boot may cost: what QEMU's microvm needs with all its advantages on. */
+/** The limit of returns to user space in a boot: what QEMU's microvm needs with all its optimizations. */
 const USERSPACE_EXITS = 3200;
 
 /** The two monitors with one form of the kernel. */
@@ -42,15 +42,15 @@ class Contestant {
   readonly toEntry: number[] = [];
   readonly toInit: number[] = [];
   readonly toLogin: number[] = [];
-  /** KVM's counters when the prompt was there, one map a boot. */
+  /** KVM's counters at the prompt, one map for each boot. */
   readonly counters: Map<string, number>[] = [];
-  /** Exits to user space by reason when the prompt was there, one map a boot. */
+  /** Exits to user space by reason at the prompt, one map for each boot. */
   readonly userspaceExits: Map<string, number>[] = [];
   /** Bytes. */
   peakBeyond = 0;
-  /** All exits by reason, in the boot that was watched. */
+  /** All exits by reason, in the boot that is not timed. */
   exits = new Map<string, number>();
-  /** What our command prints with -stats. */
+  /** The output of our command with -stats. */
   stats = "";
 
   constructor(monitor: Monitor) {
@@ -132,7 +132,7 @@ function report(results: Results, { kernel, ours, peer }: Contest): void {
   results.add(`${kernel}: exits to user space`, "exits", limit, { goal: 1 });
 }
 
-/** What happened, by reason; medians, and only what is not nothing. */
+/** Exits by reason: medians, without those that are zero. */
 function details({ kernel, ours, peer }: Contest): string {
   const rows = [[`${kernel}: until login`, "ours", peer.monitor.name]];
   const list = (title: string, maps: (contestant: Contestant) => readonly Map<string, number>[]) => {

@@ -1,12 +1,12 @@
 /**
- * How long `vmexit img convert` takes against `qemu-img convert`: a disk of 2 GiB,
- * half of it random data and half holes, from raw to qcow2 and back.
+ * How long `vmexit img convert` takes, compared with `qemu-img convert`: a disk of
+ * 2 GiB, half of it random data and half holes, from raw to qcow2 and back.
  *
  *   npm run bench -- convert [--json FILE] [FOLDER...]
  *
- * In memory, and in a file on disk (the page cache takes most of that: neither
+ * The images are in memory, and in files on disk (mostly in the page cache: neither
  * program waits for the disk at its end). Whole processes are timed, from start to
- * exit, in turns. What each of them made is compared with the source once.
+ * exit, in alternation. Each result is compared with the source once.
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
@@ -27,7 +27,7 @@ import { Results } from "./support/results.ts";
 const ROUNDS = Number(process.env.VMEXIT_BENCH_ROUNDS ?? 7);
 const MIB = 2 ** 20;
 const DISK = 2048 * MIB;
-/** Data and holes take turns. */
+/** Data and holes alternate. */
 const STRETCH = 16 * MIB;
 
 const PACKAGE = new URL("../../../package.json", import.meta.url);
@@ -68,7 +68,7 @@ for (const { folder, where } of places()) {
 console.log(`convert: medians of ${ROUNDS} rounds; a disk of ${DISK / MIB} MiB, half of it holes`);
 results.finish();
 
-/** Folders named on the command line; else one in memory, and one on disk if temporary files are on one. */
+/** The folders of the command line. By default one in memory, and one on disk if temporary files are on a disk. */
 function places(): { folder: string; where: string }[] {
   const argv = process.argv.slice(2);
   const at = argv.indexOf("--json");
@@ -79,7 +79,7 @@ function places(): { folder: string; where: string }[] {
   return statSync(disk.folder).dev === statSync(memory.folder).dev ? [memory] : [memory, disk];
 }
 
-/** Seconds of a conversion; what earlier ones left to be written to the disk is written before. */
+/** The seconds of a conversion. Dirty pages of earlier conversions are written to the disk before it. */
 function seconds([command, ...args]: readonly string[], source: string, target: string): number {
   rmSync(target, { force: true });
   execFileSync("sync");

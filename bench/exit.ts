@@ -1,16 +1,16 @@
 /**
- * What TypeScript costs in an exit loop: nanoseconds from one `out` instruction
- * of a guest to the next, through the loop that our vCPU threads run and through
- * a loop in C++ around the same system call (native/bench_loop.cc).
+ * The cost of TypeScript in an exit loop: nanoseconds from one `out` instruction of
+ * a guest to the next, through the loop of our vCPU threads and through a loop in
+ * C++ around the same system call (native/bench_loop.cc).
  *
  *   npm run bench -- exit [--json FILE]
  *
- * One process, one vCPU, one guest; the loops take turns. Any KVM will do. The
- * first device has no lock, as the loop in C++ has none; the second is behind
- * one, as all devices of a machine are.
+ * There is one process, one vCPU and one guest; the loops alternate. Any KVM can
+ * run this. The first device has no lock, like the loop in C++; the second is
+ * behind a lock, as all devices of a machine are.
  *
- * Then what it costs that exits can be traced: while they are not, against a
- * loop that knows nothing of it, and while they are.
+ * Then the cost of tracing: while nobody traces, compared with a loop that cannot
+ * trace, and while exits are traced.
  */
 import type { Vcpu } from "vmexit/kvm";
 import { Results } from "./support/results.ts";
@@ -33,15 +33,15 @@ const { TRACE_RING_BYTES, TraceReader, TraceWriter }: typeof import("../src/thre
 
 const PORT = 0x80;
 const CODE = 0x1000;
-/** Short rounds, and many: whatever else runs on the machine then hits some of them, and the median none. */
+/** Many short rounds: other load on the machine disturbs some of them, and not the median. */
 const ROUNDS = 1001;
 const ROUND_MS = 2;
-/** What recording an exit may cost. */
+/** The limit for the cost of recording an exit, in ns. */
 const TRACE_NS = 300;
 
 /** `next: out 0x80, al; jmp next` */
 const GUEST = [0xe6, PORT, 0xeb, 0xfc];
-/** Where it runs, in 64-bit mode: in the upper half, as a kernel does. All of it is one large page at address 0. */
+/** Its linear address in 64-bit mode: in the upper half, like a kernel's. One large page maps it to address 0. */
 const UPPER_HALF = 0xffff_ff80_0000_0000n;
 const [PML4, PDPT, DIRECTORY] = [0x4000, 0x5000, 0x6000];
 
@@ -68,7 +68,7 @@ class Sink {
   reset(): void {}
 }
 
-/** A machine of one device on its port, and what its loop needs. */
+/** A machine with one device on its port, and what its loop needs. */
 function machine(locked: boolean) {
   const counter = (length: number) => new Float64Array(new SharedArrayBuffer(8 * length));
   const counters = {
@@ -105,7 +105,7 @@ function untracedLoop(vcpu: Vcpu): (count: number) => void {
   };
 }
 
-/** The loop that records; `drain` takes the records, as another thread would meanwhile. */
+/** The loop that records; `drain` takes the records, as another thread would do at the same time. */
 function tracedLoop(vcpu: Vcpu, synced: boolean): { loop: (count: number) => void; drain: () => void } {
   const { ports, memory, counters, sink } = machine(false);
   const buffer = new SharedArrayBuffer(TRACE_RING_BYTES);
@@ -120,7 +120,7 @@ function tracedLoop(vcpu: Vcpu, synced: boolean): { loop: (count: number) => voi
   };
   const drain = () => {
     for (; reader.next(); reader.take()) {
-      if (reader.lost > 0) throw new Error("records were dropped: that is another path");
+      if (reader.lost > 0) throw new Error("records were dropped, which takes a different path");
     }
   };
   return { loop, drain };
@@ -187,7 +187,7 @@ const contestants = {
   traced: traced.loop,
 };
 
-// Warm-up: compiles the loops, and says how many exits make a round.
+// Warm-up: compiles the loops, and determines the number of exits in a round.
 for (const loop of Object.values(contestants)) {
   for (let n = 0; n < 10; n++) {
     loop(2_000);
@@ -223,6 +223,6 @@ results.add("port write, while traced", "ns", { ours: ns.traced, ...unable });
 const allowed = { peer: TRACE_NS, peerName: "what is allowed" };
 results.add("what tracing adds", "ns", { ours: added, ...allowed }, { goal: 1 });
 if (!synced)
-  console.log("exit: KVM has no KVM_CAP_SYNC_REGS here: tracing asks for the registers of each exit");
+  console.log("exit: KVM has no KVM_CAP_SYNC_REGS here: tracing reads the registers of each exit by ioctls");
 console.log(`exit: medians of ${ROUNDS} rounds of ${count} exits each`);
 results.finish();

@@ -1,13 +1,13 @@
 /**
- * How fast a guest writes to its serial port: 128 KiB to ttyS0, timed at the
- * other end, between marks that the guest prints before and after.
+ * How fast a guest writes to its serial port: 128 KiB to ttyS0. The reader measures
+ * the time between marks that the guest prints before and after.
  *
  *   npm run bench -- serial [--json FILE]
  *
- * Against QEMU's microvm, same guest. Both guests are up for the whole run; the
- * one that waits is in HLT. They take turns every 16 KiB, so that both see the
- * same of what else the machine does, and a guest that dies (150 000 exits are
- * many for an emulated SVM) takes little with it.
+ * The peer is QEMU's microvm with the same guest. Both guests run during the whole
+ * benchmark; the one that waits is in HLT. They alternate every 16 KiB, so other
+ * load on the machine affects both equally, and little is lost with a guest that
+ * dies (150 000 exits are many for an emulated SVM).
  */
 import { bootArguments, findGuest, ObedientGuest, obey } from "./support/guest.ts";
 import { kvmRuns } from "./support/kvm-counters.ts";
@@ -24,7 +24,7 @@ interface Pair {
   readonly peer: number[];
 }
 
-/** Without newlines, which the terminal layer would turn into two bytes. */
+/** Without newlines, because the terminal layer would write two bytes for each. */
 const MAKE_TEXT = `dd if=/dev/zero bs=1024 count=${PIECE_KIB} 2>/dev/null | tr '\\000' x >/tmp/text`;
 const WRITE_TEXT = `echo "<start>"; cat /tmp/text; echo "<end>"`;
 

@@ -1,12 +1,11 @@
 // blk-load DEVICE read|write|randread|randwrite BLOCK DEPTH SECONDS
 //
-// Runs in the guest of bench/blk: keeps DEPTH requests of BLOCK bytes on the
-// way to a disk for so many seconds, past the page cache. Prints <start>, then
-// how many requests it completed, then <end>. The time is taken by whoever
-// reads that.
+// Runs in the guest of bench/blk: keeps DEPTH requests of BLOCK bytes in flight
+// to a disk for SECONDS, with O_DIRECT. Prints <start>, then the number of
+// completed requests, then <end>. The reader of the output measures the time.
 //
-// Source: io_setup(2), io_submit(2), io_getevents(2), by number since a static
-// program without libraries is what an initramfs takes.
+// Source: io_setup(2), io_submit(2), io_getevents(2), called by number, because
+// an initramfs needs a static program without libraries.
 
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -35,7 +34,7 @@ double Now() {
   exit(1);
 }
 
-// The same places in every run: xorshift64.
+// The same offsets in every run: xorshift64.
 uint64_t Next() {
   static uint64_t state = 0x9e3779b97f4a7c15;
   state ^= state << 13;

@@ -1,15 +1,15 @@
-/** What bench/blk measures: every load on every kind of disk. A piece is one kind of disk with all its loads. */
+/** The rows of bench/blk: every load on every kind of disk. A piece is one kind of disk with all its loads. */
 
 const KIB = 1024;
 
 export interface Load {
   readonly name: string;
   readonly what: string;
-  /** blk-load's word for it. */
+  /** The argument of blk-load. */
   readonly mode: "randread" | "randwrite" | "read" | "write";
   /** Bytes of a request. */
   readonly block: number;
-  /** Requests on the way at once. */
+  /** Requests in flight at the same time. */
   readonly depth: number;
 }
 
@@ -17,7 +17,7 @@ export interface Disk {
   readonly name: string;
   readonly what: string;
   readonly format: "raw" | "qcow2";
-  /** QEMU's cache=: through the host's page cache, or past it with O_DIRECT. */
+  /** QEMU's cache=: with the host's page cache, or with O_DIRECT. */
   readonly cache: "writeback" | "none";
 }
 
@@ -40,7 +40,7 @@ export const DISKS: readonly Disk[] = [
   { name: "qcow2-direct", what: "qcow2, O_DIRECT", format: "qcow2", cache: "none" },
 ];
 
-/** One kind of disk, and the loads that were asked for. */
+/** One kind of disk, and its selected loads. */
 export interface Piece {
   readonly disk: Disk;
   readonly loads: readonly Load[];

@@ -1,8 +1,8 @@
 /**
- * A folder whose files can be opened with O_DIRECT and are in memory all the same.
+ * A folder in memory whose files can be opened with O_DIRECT.
  *
- * tmpfs has no O_DIRECT before Linux 6.6. In the lab, which is ours to change and is gone afterwards, an
- * ext4 file system on a RAM disk (brd) does it; elsewhere the folder for temporary files has to, on whatever it is.
+ * tmpfs has no O_DIRECT before Linux 6.6. In the lab, whose changes are lost at its end, this is an ext4 file
+ * system on a RAM disk (brd). Elsewhere it is the folder for temporary files, whatever file system that is on.
  *
  * Source: Linux Documentation/admin-guide/blockdev/ramdisk.rst; mount(2), O_DIRECT in open(2).
  */
@@ -11,7 +11,7 @@ import { closeSync, constants, existsSync, mkdirSync, mkdtempSync, openSync, rmS
 import { join } from "node:path";
 
 const RAM_DISK_MIB = 2048;
-/** There while a command runs in the lab. */
+/** Exists while a command runs in the lab. */
 const LAB = "/run/lab";
 const MOUNTED = "/run/vmexit-ram-disk";
 
@@ -23,7 +23,7 @@ export function directFolder(): string {
   try {
     closeSync(openSync(probe, constants.O_CREAT | constants.O_RDWR | constants.O_DIRECT));
   } catch (error) {
-    throw new Error(`${folder} has no O_DIRECT, which this needs`, { cause: error });
+    throw new Error(`${folder} does not support O_DIRECT, which this benchmark needs`, { cause: error });
   }
   return folder;
 }

@@ -1,6 +1,6 @@
 /**
- * The guest that benchmarks boot (lab/guest/build makes it): a kernel in two
- * forms and a BusyBox system in an initramfs, no disk needed.
+ * The guest that benchmarks boot (lab/guest/build makes it): a kernel in two forms
+ * and a BusyBox system in an initramfs. It needs no disk.
  */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { type Monitor, Running, withSpareLives } from "./monitor.ts";
 const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 
 export const GUEST_MEMORY_MIB = 256;
-/** Without quiet, a boot is mostly its own log on the serial port, which bench/serial measures. */
+/** Without quiet, a boot mostly prints its log on the serial port, which bench/serial measures. */
 const CMDLINE = "console=ttyS0 quiet";
 
 export interface Guest {
@@ -35,7 +35,7 @@ export function findGuest(): Guest {
   };
 }
 
-/** Options that our command and QEMU understand alike: one CPU, console on standard input and output. */
+/** Options that our command and QEMU share: one CPU, console on standard input and output. */
 export function bootArguments(kernel: string, initrd: string, append = ""): string[] {
   return [
     ...["-m", String(GUEST_MEMORY_MIB), "-smp", "1", "-kernel", kernel, "-initrd", initrd],
@@ -43,16 +43,16 @@ export function bootArguments(kernel: string, initrd: string, append = ""): stri
   ];
 }
 
-/** A folder in memory where there is one: both monitors are to wait for no disk. */
+/** A folder in memory if possible, so that neither monitor waits for a disk. */
 export function scratchFolder(): string {
   const folder = mkdtempSync("/dev/shm/vmexit-bench-");
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
-// --- a guest that does as it is told ------------------------------------------------
+// --- a guest that runs commands -----------------------------------------------------
 
-/** Reads lines from the console and runs them, in silence but for what they print. */
+/** Reads lines from the console and runs them, without an echo. */
 const OBEY = `stty -echo
 echo "vmexit: ready"
 while read -r line; do eval "$line"; done
@@ -61,13 +61,13 @@ while read -r line; do eval "$line"; done
 /** For the kernel's command line: see lab/guest/root/sbin/console. */
 export const obey = `vmexit.run=${Buffer.from(OBEY).toString("base64")}`;
 
-/** A guest with a shell that waits for orders; started when it is first needed, and anew if it died. */
+/** A guest with a shell that waits for commands. It is started at first use, and again if it died. */
 export class ObedientGuest {
   readonly monitor: Monitor;
   readonly #prepare: string;
   #running: Running | undefined;
 
-  /** @param prepare what a fresh guest's shell has to do before it can be timed */
+  /** @param prepare commands that the shell of a new guest runs before measurements */
   constructor(monitor: Monitor, prepare = ":") {
     this.monitor = monitor;
     this.#prepare = prepare;
@@ -117,7 +117,7 @@ export class ObedientGuest {
 
 // --- programs for the initramfs -----------------------------------------------------
 
-/** A copy of the initramfs in `folder`, with one more program in /bin. Linux unpacks archives that follow each other. */
+/** A copy of the initramfs in `folder`, with one more program in /bin. Linux unpacks concatenated archives. */
 export function withProgram(initrd: string, program: string, name: string, folder: string): string {
   const file = join(folder, `initrd-${name}.img`);
   const before = readFileSync(initrd);

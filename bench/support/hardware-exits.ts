@@ -1,6 +1,6 @@
 /**
- * Names of the reasons for which a CPU leaves a guest, by the number that the
- * tracepoint kvm:kvm_exit gives; those that a booting Linux meets.
+ * Names of the reasons for exits, by their number in the tracepoint kvm:kvm_exit:
+ * those that occur when Linux boots.
  *
  * Source: AMD64 Architecture Programmer's Manual, volume 2, appendix C (SVM
  * intercept exit codes); Intel SDM, volume 3, appendix C (VMX basic exit reasons).
@@ -63,7 +63,7 @@ const VMX = new Map([
 const ISA_VMX = 1;
 
 export function hardwareExitName(isa: number, reason: number): string {
-  // Above the basic reason, VMX has flags.
+  // In VMX the bits above the basic reason are flags.
   const [names, basic] = isa === ISA_VMX ? [VMX, reason & 0xffff] : [SVM, reason];
   return names.get(basic) ?? `0x${basic.toString(16)}`;
 }

@@ -1,11 +1,11 @@
 /**
- * How often a monitor's guest left guest mode, and why, as the kernel counted it.
+ * How many exits a monitor's guest had, and why, as the kernel counted them.
  *
  * KVM's own counters are in debugfs and always on. Exits by reason come from
- * histograms of the tracepoints kvm:kvm_exit (all; the kernel serves most) and
- * kvm:kvm_userspace_exit (those that return from KVM_RUN), and when the guest
- * began to run from the first kvm:kvm_fpu: exact, and the same for every monitor.
- * All need root.
+ * histograms of the tracepoints kvm:kvm_exit (all; the kernel handles most) and
+ * kvm:kvm_userspace_exit (those that return from KVM_RUN). The first kvm:kvm_fpu
+ * says when the guest began to run. All are exact, the same for every monitor, and
+ * need root.
  *
  * Source: Linux Documentation/trace/histogram.rst; api.rst, section 5, for the
  * numbers of exit reasons.
@@ -17,17 +17,17 @@ import { hardwareExitName } from "./hardware-exits.ts";
 
 const DEBUGFS = "/sys/kernel/debug/kvm";
 const TRACING = "/sys/kernel/debug/tracing";
-/** A histogram: what has it, and the trigger that makes it. */
+/** A histogram: its tracepoint, and the trigger that makes it. */
 const TO_USER = { event: `${TRACING}/events/kvm/kvm_userspace_exit`, trigger: "hist:keys=reason,errno" };
 const TO_KERNEL = { event: `${TRACING}/events/kvm/kvm_exit`, trigger: "hist:keys=exit_reason,isa" };
-/** Each KVM_RUN begins with loading the guest's FPU: the tracepoint that tells of every entry and of no other exit. */
+/** Each KVM_RUN begins by loading the guest's FPU: this tracepoint reports every KVM_RUN, and nothing else. */
 const ENTRY = `${TRACING}/events/kvm/kvm_fpu`;
 
-/** KVM's counters of the machine that process `pid` has; undefined where debugfs is not to be had. */
+/** KVM's counters of the machine that process `pid` has; undefined where debugfs is not available. */
 export function kvmCounters(pid: number): Map<string, number> | undefined {
   if (!existsSync(DEBUGFS)) return undefined;
   const counters = new Map<string, number>();
-  // A directory PID-FD for each VM; a monitor may have made one only to ask what KVM can do.
+  // A directory PID-FD for each VM; a monitor may make one only to query KVM's capabilities.
   for (const machine of readdirSync(DEBUGFS).filter((name) => name.startsWith(`${pid}-`))) {
     const folder = join(DEBUGFS, machine);
     for (const file of readdirSync(folder, { withFileTypes: true })) {
@@ -39,7 +39,7 @@ export function kvmCounters(pid: number): Map<string, number> | undefined {
   return counters;
 }
 
-/** KVM_RUN calls of the machine that process `pid` has: each begins with loading the guest's FPU, and is counted so. */
+/** KVM_RUN calls of the machine that process `pid` has, counted by the loads of the guest's FPU. */
 export function kvmRuns(pid: number): number {
   return kvmCounters(pid)?.get("fpu_reload") ?? Number.NaN;
 }
@@ -49,15 +49,15 @@ function counterIn(file: string): number | undefined {
     const text = readFileSync(file, "utf8").trim();
     return /^\d+$/.test(text) ? Number(text) : undefined;
   } catch {
-    return undefined; // some are no counters and cannot be read
+    return undefined; // some files are not counters and cannot be read
   }
 }
 
 /** Watches KVM_RUN of every VM of this machine, from `start` to `stop`. */
 export class RunTrace {
   /**
-   * @param all count exits that the kernel serves too, which takes some time in each
-   * @returns false where tracing is not to be had
+   * @param all also count exits that the kernel handles, which adds some time to each
+   * @returns false where tracing is not available
    */
   start(all = false): boolean {
     try {
@@ -92,7 +92,7 @@ export class RunTrace {
     );
   }
 
-  /** All exits so far, by reason; none unless `start` was told to count them. */
+  /** All exits so far, by reason; empty unless `start` was called with `all`. */
   exits(): Map<string, number> {
     return histogram(TO_KERNEL.event, /exit_reason: +(\d+), isa: +(\d+)/, (reason, isa) =>
       hardwareExitName(isa, reason),

@@ -1,7 +1,6 @@
 /**
  * A monitor as a user starts it: a process whose standard output is the guest's
- * first serial port. Ours and the peers are started, read and timed by the same
- * lines.
+ * first serial port. The same code starts, reads and times ours and the peers.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -11,7 +10,7 @@ import { fileURLToPath } from "node:url";
 /** How often a guest that died is started again before a benchmark gives up. */
 const LIVES = 4;
 
-/** A guest under emulation may take this long to say what is expected next. */
+/** A guest under emulation may take this long until it prints what is expected. */
 const PATIENCE_MS = 120_000;
 
 const PACKAGE = new URL("../../../../package.json", import.meta.url);
@@ -22,7 +21,7 @@ export interface Monitor {
   readonly args: readonly string[];
 }
 
-/** The command of this package, given QEMU's options. */
+/** The command of this package, with QEMU's options. */
 export function vmexit(...args: string[]): Monitor {
   const { bin }: { bin: { vmexit: string } } = JSON.parse(readFileSync(PACKAGE, "utf8"));
   const main = fileURLToPath(new URL(bin.vmexit, PACKAGE));
@@ -33,7 +32,7 @@ export function qemu(name: string, ...args: string[]): Monitor {
   return { name: `QEMU ${name}`, command: "qemu-system-x86_64", args: ["-accel", "kvm", ...args] };
 }
 
-/** A guest that ended, or said nothing for a long time, when something was expected of it. */
+/** A guest ended, or printed nothing for a long time, while output was expected. */
 export class GuestDied extends Error {
   override readonly name = "GuestDied";
 }
@@ -47,7 +46,7 @@ export class Running {
   readonly #child: ChildProcess;
   readonly #ended: Promise<string>;
   #end: string | undefined;
-  /** What was printed and not yet taken. */
+  /** Output that `waitFor` has not taken yet. */
   #text = "";
   #changed = () => {};
   #lastData = 0;
@@ -80,8 +79,8 @@ export class Running {
   }
 
   /**
-   * Waits for text on the console; takes it away with all before it.
-   * @returns when the last byte of it arrived, by performance.now(), and what was before it
+   * Waits for text on the console, and removes it and everything before it from the output.
+   * @returns the time at which its last byte arrived, by performance.now(), and the output before it
    */
   async waitFor(text: string, timeoutMs = PATIENCE_MS): Promise<{ at: number; before: string }> {
     const until = performance.now() + timeoutMs;
@@ -104,7 +103,7 @@ export class Running {
     this.#child.stdin?.write(text);
   }
 
-  /** Asks it to end, and waits for that. */
+  /** Asks the process to end, and waits until it has. */
   async stop(signal: "SIGTERM" | "SIGKILL" = "SIGKILL"): Promise<void> {
     if (this.#end === undefined) this.#child.kill(signal);
     const late = sleep(5_000, "late", { ref: false });
@@ -130,7 +129,7 @@ export class Running {
   }
 }
 
-/** Runs `use` with a started monitor, which is gone afterwards. */
+/** Starts a monitor, runs `use` with it, and ends it. */
 export async function withMonitor<T>(monitor: Monitor, use: (running: Running) => Promise<T>): Promise<T> {
   const running = new Running(monitor);
   try {
@@ -141,8 +140,8 @@ export async function withMonitor<T>(monitor: Monitor, use: (running: Running) =
 }
 
 /**
- * Does something again if the guest died under it. Under an emulated SVM a guest
- * of any monitor now and then ends in a triple fault; each is reported.
+ * Does something again if the guest died. Under an emulated SVM a guest of any
+ * monitor sometimes ends in a triple fault; each case is reported.
  */
 export async function withSpareLives<T>(what: () => Promise<T>): Promise<T> {
   for (let life = 1; ; life++) {

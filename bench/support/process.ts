@@ -1,23 +1,23 @@
 /**
- * What a process costs its host, beside the memory of its guest.
+ * The memory and CPU time of a process, without those of its guest.
  *
  * Source: proc(5), /proc/PID/smaps and /proc/PID/stat.
  */
 import { readFileSync } from "node:fs";
 
-/** proc(5) counts time in these: USER_HZ, 100 on every Linux that KVM runs on. */
+/** The unit of times in proc(5): USER_HZ, 100 on every Linux that KVM runs on. */
 const TICKS_PER_SECOND = 100;
 
 /**
- * Resident bytes that are not guest RAM. Guest RAM is the one mapping that is as
- * large as the guest's memory; a few pages more are allowed for.
+ * Resident bytes that are not guest RAM. Guest RAM is the mapping that has the size
+ * of the guest's memory, or a few pages more.
  */
 export function residentBeyond(pid: number, guestBytes: number): number | undefined {
   let smaps: string;
   try {
     smaps = readFileSync(`/proc/${pid}/smaps`, "utf8");
   } catch {
-    return undefined; // it just ended
+    return undefined; // the process has just ended
   }
   let total = 0;
   let guest = 0;
@@ -36,7 +36,7 @@ export function residentBeyond(pid: number, guestBytes: number): number | undefi
 /** Seconds of CPU that all threads of a process spent outside its guest. */
 export function monitorCpuSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  // The second field is a name that may hold anything; the third follows the last ")".
+  // The second field is a name that may contain anything; the third follows the last ")".
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const field = (number: number) => Number(fields[number - 3]);
   const [utime, stime, guestTime] = [field(14), field(15), field(43)];

@@ -1,6 +1,7 @@
 /**
- * What a benchmark found: pairs of numbers, ours and a peer's, taken in turns in
- * one run. Printed as a table, and as JSON for programs.
+ * The results of a benchmark: pairs of numbers, ours and a peer's, measured in
+ * alternation in one run. They are printed as a table, and written as JSON for
+ * programs.
  */
 import { writeFileSync } from "node:fs";
 
@@ -17,7 +18,7 @@ export interface Result {
   readonly goal: number | null;
 }
 
-/** One number is one round's; several are rounds, of which the median counts. */
+/** One number, or those of several rounds, of which the median counts. */
 export type Samples = number | readonly number[];
 
 export function median(samples: Samples): number {
@@ -75,13 +76,13 @@ function verdict({ ratio, better, goal }: Result): string {
   return `${better === "lower" ? "<=" : ">="} ${goal.toFixed(2)} ${met ? "met" : "MISSED"}`;
 }
 
-/** Three digits that mean something, without a power of ten. */
+/** Three significant digits, without an exponent. */
 export function amount(value: number): string {
   if (Number.isInteger(value) || Math.abs(value) >= 1000) return String(Math.round(value));
   return String(Number(value.toPrecision(3)));
 }
 
-/** Columns as wide as they need to be; numbers to the right. */
+/** Columns as wide as their widest cell; numbers are aligned to the right. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   const line = (row: readonly string[]) =>

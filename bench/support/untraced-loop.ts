@@ -1,6 +1,6 @@
 /**
- * The exit loop of src/threads/vcpu-loop.ts as it would be if exits could not be
- * traced, for comparison: port accesses only.
+ * The exit loop of src/threads/vcpu-loop.ts without tracing, for comparison: port
+ * accesses only.
  */
 import type { Vcpu } from "vmexit/kvm";
 
