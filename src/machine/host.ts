@@ -7,6 +7,7 @@ import type { AfterWrite, ByteSink, IoDevice, IrqPulse, Latch, PowerSwitch, Sign
 import type { DriveIrq } from "../bus/irq.ts";
 import type { BlkHost } from "../virtio/blk/blk-requests.ts";
 import type { RngHost } from "../virtio/rng.ts";
+import type { NotifyQueue } from "../virtio/transport/mmio.ts";
 
 export interface Clock {
   /** Wall clock, ms since 1970-01-01 UTC. */
@@ -29,8 +30,8 @@ export interface Host {
   receiverReady(port: number): Signal;
   /** The interrupt of virtio device `slot`. */
   interrupt(slot: number): IrqPulse;
-  /** Makes the I/O thread look at the queues of virtio device `slot`. */
-  notify(slot: number): Signal;
+  /** Notifies the I/O thread of buffers in a queue of virtio device `slot`. */
+  notify(slot: number): NotifyQueue;
   /** Waits until the I/O thread has let go of the queues of virtio device `slot`. */
   queuesReset(slot: number): AfterWrite;
   /** The words from which the guest reads the registers of virtio device `slot` without an exit, if it does. */

@@ -15,7 +15,7 @@ import { DEBUG_EXIT_PORTS, DebugExit } from "../devices/debug-exit.ts";
 import { I8042, I8042_COMMAND, I8042_DATA, I8042State } from "../devices/i8042.ts";
 import { POST_CODE_PORTS, PostCode, PostCodeState } from "../devices/post-code.ts";
 import { UART16550_PORTS, Uart16550, Uart16550State } from "../devices/uart16550.ts";
-import { VirtioBlk, VirtioBlkState } from "../virtio/blk/blk.ts";
+import { blkState, VirtioBlk } from "../virtio/blk/blk.ts";
 import type { VirtioDevice } from "../virtio/device.ts";
 import { QueueRunnerState } from "../virtio/queue/queue-runner.ts";
 import {
@@ -54,7 +54,7 @@ export interface Microvm {
 /** Bytes of shared state that a machine of this spec may need, with room to spare. */
 export function stateBytes(spec: MachineSpec): number {
   const queues = spec.drives.reduce((sum, drive) => sum + drive.queues, 1);
-  return 65536 + queues * 256 + spec.devices.length * 256;
+  return 65536 + queues * 2048 + spec.devices.length * 256;
 }
 
 /** Where virtio device `slot` is. */
@@ -127,7 +127,8 @@ export function assembleMicrovm(spec: MachineSpec, arena: Arena, host: Host, cou
   };
   const disks = spec.drives.map((drive, n) => {
     const name = `virtio-blk${n}`;
-    const disk = new VirtioBlk(drive, machine.take(VirtioBlkState, name), host.disk?.(n, name));
+    const state = blkState(drive.queues, (layout) => machine.take(layout, name));
+    const disk = new VirtioBlk(drive, state, host.disk?.(n, name));
     addVirtio(name, disk);
     return disk;
   });

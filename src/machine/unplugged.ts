@@ -22,7 +22,7 @@ export const unplugged: Host = {
   console: () => nowhere,
   receiverReady: () => nowhere,
   interrupt: () => nowhere,
-  notify: () => nowhere,
+  notify: () => ({ notify() {} }),
   queuesReset: () => nowhere,
   ownDevice: () => nobody,
 };

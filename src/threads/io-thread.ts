@@ -6,6 +6,7 @@
 import { randomFillSync } from "node:crypto";
 import { Arena } from "../base/arena.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
+import { NEVER } from "../bus/io-task.ts";
 import type { BlockBackend } from "../disk/backend.ts";
 import { Throttle } from "../disk/throttle.ts";
 import { openDrive } from "../images/drive.ts";
@@ -155,11 +156,11 @@ export function runIoThread(
       for (let tag = 0; tag < due.length; tag++) {
         if (due[tag] === 0) continue;
         const { runner, queue } = bells[tag];
-        const waitMs = runner.serve(queue, !mayLook);
+        const waitMs = runner.serve(queue, mayLook);
         served += runner.served;
         silent[tag] = mayLook ? 1 : 0;
         // One that may go on later is asked after every sleep, whatever ends it.
-        due[tag] = waitMs === Number.POSITIVE_INFINITY ? 0 : 1;
+        due[tag] = waitMs === NEVER ? 0 : 1;
         if (due[tag] === 1) sleepMs = sleepMs < 0 ? Math.ceil(waitMs) : Math.min(sleepMs, Math.ceil(waitMs));
       }
     }

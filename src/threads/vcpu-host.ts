@@ -11,6 +11,7 @@ import type { Vm } from "../kvm/vm.ts";
 import { type Clock, hostClock } from "../machine/clock.ts";
 import type { Host } from "../machine/host.ts";
 import type { EventFd } from "../sys/event.ts";
+import type { NotifyQueue } from "../virtio/transport/mmio.ts";
 import type { Blocks } from "./blocks.ts";
 import { type Control, END, PARK } from "./control.ts";
 import { OwnDevice } from "./mailbox.ts";
@@ -65,8 +66,8 @@ export class VcpuHost implements Host {
     return virtioInterrupt(this.#wires.vm, slot);
   }
 
-  notify(_slot: number): Signal {
-    return { raise: () => this.#wires.ioWake?.signal() };
+  notify(_slot: number): NotifyQueue {
+    return { notify: () => this.#wires.ioWake?.signal() };
   }
 
   queuesReset(slot: number): AfterWrite {

@@ -1,25 +1,41 @@
 /**
  * What a virtio device type is to the transport in front of it and to the io
- * thread behind it, and what the transport is to the io thread.
+ * thread behind it.
  *
- * A device never sees a ring: it gets one checked request at a time. It has two
- * sides that run on different threads and share only its registers:
+ * A device never sees a ring: it takes one checked request at a time from a
+ * DeviceQueue, when it can serve it, and returns it there. It has two sides that
+ * run on different threads and share only its registers:
  *
  *   vCPU threads, under the device's lock:  readConfig writeConfig negotiate reset
- *   the io thread, without the lock:        activate serve poll drain resume deactivate
+ *   the io thread, without the lock:        activate run poll drain resume deactivate forget
  *
  * Source: VIRTIO 1.2, 2 (Basic Facilities of a Virtio Device) and 3.1.1.
  */
 import type { AccessSize } from "../bus/io.ts";
 import type { Chain } from "./queue/chain.ts";
 
-/** What `serve` returns when the answer comes later, through `poll` or `drain`. */
-export const PENDING = -1;
-/** In place of an answer: the request cannot be served now, and is to be offered to `serve` again. */
-export const HOLD = -2;
-
-/** Gives a pending request back: `written` is what `serve` would have returned. */
-export type Complete = (queue: number, head: number, written: number) => void;
+/** One queue, as the device on the io thread sees it. */
+export interface DeviceQueue {
+  /**
+   * Fills `chain` with the next request. False if there is none, or if it is time
+   * to return from `run`; requests that are left then come in the next call.
+   *
+   * @throws {BrokenQueue} the caller of `run` handles it
+   */
+  pop(chain: Chain): boolean;
+  /**
+   * Fills `chain` once more with a request that was popped and not pushed, because
+   * the device deferred it. False if it is time to return from `run`.
+   *
+   * @throws {BrokenQueue} the caller of `run` handles it
+   */
+  again(chain: Chain, head: number): boolean;
+  /**
+   * Returns a request to the driver, in any order: the device has written `written`
+   * bytes at the front of its writable part. Allowed in `run`, `poll` and `drain`.
+   */
+  push(head: number, written: number): void;
+}
 
 export interface VirtioDevice {
   /** VIRTIO 1.2, section 5. */
@@ -40,44 +56,34 @@ export interface VirtioDevice {
   /** Puts the registers in the state they have after power-on. */
   reset(): void;
 
-  /** The driver is ready; requests follow. Also called again after the io thread let go without a reset. */
+  /** The driver is ready; requests follow. Also called again after the io thread closed the queues without a reset. */
   activate(featuresLow: number, featuresHigh: number): void;
   /**
-   * Serves one request. Returns how many bytes it wrote at the front of the
-   * chain's writable part, or PENDING, or HOLD.
+   * Serves requests of a queue: pops as many as it can serve now, until `pop`
+   * returns false. The requests need not be finished when it returns.
    *
-   * @throws {BrokenQueue} if the request cannot even be answered.
+   * @returns after how many ms it wants to be called again although the driver
+   *   offers nothing: AGAIN, a time, or NEVER. A device that waits for something
+   *   else than the driver leaves the rest of its requests in the queue.
+   * @throws {BrokenQueue} if a request cannot even be answered.
    */
-  serve(queue: number, chain: Chain): number;
-  /** No further request will come before `activate`; none is pending. */
+  run(queue: DeviceQueue, index: number): number;
+  /** No further request will come before `activate`; none is in flight. */
   deactivate(): void;
 
-  // Only of devices whose answers may be PENDING or HOLD:
+  // Only of devices whose requests may be in flight when `run` returns:
 
-  /** How long no request can be served, in ms: 0 means now, Infinity not before `resume`. */
-  readonly waitMs?: number;
-  /** Begins what `serve` left pending since the last call, and gives back what is over. Called after each batch. */
-  poll?(complete: Complete): void;
-  /** Waits until nothing is pending, and gives all of it back. */
-  drain?(complete: Complete): void;
-  /** The machine goes on after it stood still. */
+  /** Submits the requests that `run` began since the last call, and pushes those that are completed. */
+  poll?(queues: readonly DeviceQueue[]): void;
+  /** Waits until no request is in flight, and pushes all of them that it does not defer. */
+  drain?(queues: readonly DeviceQueue[]): void;
+
+  // Only of devices that defer requests:
+
+  /** The machine continues after a pause. */
   resume?(): void;
-}
-
-/** What the io thread needs of a transport. All but `epoch` want the device's lock held. */
-export interface VirtioTransport {
-  /** Grows, modulo 2^32, each time the driver took queues away. May be read without the lock. */
-  readonly epoch: number;
-  /** True while the device may touch the queues: DRIVER_OK is set, and neither it nor the driver has given up. */
-  readonly running: boolean;
-  readonly driverFeaturesLow: number;
-  readonly driverFeaturesHigh: number;
-  /** Interrupts the driver because buffers were used. For the io thread. */
-  raiseUsed(): void;
-  /** The device's configuration changed: shows it to the driver, and interrupts it if it is there. */
-  configChanged(): void;
-  /** Sets DEVICE_NEEDS_RESET: nothing is served until the driver resets the device. */
-  fail(): void;
+  /** The driver took queue `index` away: the device forgets its deferred requests. */
+  forget?(index: number): void;
 }
 
 /** Something that the user of the virtual machine should know about a device. */

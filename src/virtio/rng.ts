@@ -5,15 +5,16 @@
  * Source: VIRTIO 1.2, 5.4 (Entropy Device). It has no features and no
  * configuration.
  */
+import { NEVER } from "../bus/io-task.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
-import type { VirtioDevice } from "./device.ts";
-import { BrokenQueue, type Chain } from "./queue/chain.ts";
+import type { DeviceQueue, VirtioDevice } from "./device.ts";
+import { BrokenQueue, Chain } from "./queue/chain.ts";
 import { DEVICE_ID_ENTROPY } from "./spec.ts";
 
 const QUEUE_SIZE = 64;
 const REQUEST_MAX = 65536;
 
-/** Fills bytes with numbers nobody can foretell. */
+/** Fills bytes with numbers that nobody can predict. */
 export interface EntropySource {
   fill(bytes: Uint8Array): void;
 }
@@ -31,9 +32,11 @@ export class VirtioRng implements VirtioDevice {
   readonly queueSizes = [QUEUE_SIZE];
   readonly configSize = 0;
   readonly #host: RngHost | undefined;
+  readonly #chain: Chain | undefined;
 
   constructor(host?: RngHost) {
     this.#host = host;
+    this.#chain = host && new Chain(host.memory, QUEUE_SIZE);
   }
 
   readConfig(): number {
@@ -52,16 +55,25 @@ export class VirtioRng implements VirtioDevice {
 
   deactivate(): void {}
 
-  serve(_queue: number, chain: Chain): number {
-    if (this.#host === undefined) throw new Error("virtio-rng: a request on a thread that has no entropy");
-    const { memory, source } = this.#host;
-    if (chain.readableBytes > 0) throw new BrokenQueue("a request for entropy has buffers to read");
-    let written = 0;
-    for (let index = chain.firstWritable; index < chain.end && written < REQUEST_MAX; index++) {
-      const length = Math.min(chain.iov[2 * index + 1], REQUEST_MAX - written);
-      source.fill(memory.window(chain.iov[2 * index], length));
-      written += length;
+  run(queue: DeviceQueue): number {
+    const host = this.#host;
+    const chain = this.#chain;
+    if (host === undefined || chain === undefined) {
+      throw new Error("virtio-rng: a request on a thread that has no entropy");
     }
-    return written;
+    while (queue.pop(chain)) queue.push(chain.head, fill(chain, host));
+    return NEVER;
   }
+}
+
+/** Fills a request's buffers; returns how many bytes. */
+function fill(chain: Chain, { memory, source }: RngHost): number {
+  if (chain.readableBytes > 0) throw new BrokenQueue("a request for entropy has buffers to read");
+  let written = 0;
+  for (let index = chain.firstWritable; index < chain.end && written < REQUEST_MAX; index++) {
+    const length = Math.min(chain.iov[2 * index + 1], REQUEST_MAX - written);
+    source.fill(memory.window(chain.iov[2 * index], length));
+    written += length;
+  }
+  return written;
 }

@@ -15,7 +15,7 @@ import { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
 import { registerPagesBytes } from "../threads/register-pages.ts";
-import { INT_USED_BUFFER, INTERRUPT_ACK, QUEUE_NOTIFY } from "../virtio/spec.ts";
+import type { Doorbell } from "../virtio/transport/transport.ts";
 import type { CheckedOptions } from "./validate.ts";
 
 /** api.rst 8.35. By number: headers before Linux 5.18 do not know it. */
@@ -73,15 +73,10 @@ export class Board {
 
   /** Turns each queue's doorbell into an event: the guest's write returns to it without leaving the kernel. */
   connectQueues(virtio: readonly VirtioSlot[]): void {
-    virtio.forEach(({ configs }, slot) => {
-      const address = virtioPlace(slot).address + QUEUE_NOTIFY;
-      this.doorbells.push(
-        configs.map((_, queue) => {
-          const event = this.#keep(EventFd.create());
-          this.vm.ioeventfd(event, { address, length: 4, datamatch: queue });
-          return event;
-        }),
-      );
+    virtio.forEach(({ transport }, slot) => {
+      this.doorbells.push(transport.doorbells().map((doorbell) => this.#ring(slot, doorbell)));
+      if (this.registerPages === undefined) return;
+      this.acknowledgements.push(this.#ring(slot, transport.acknowledgement));
     });
   }
 
@@ -131,13 +126,13 @@ export class Board {
     const pages = this.#keep(GuestRam.create(registerPagesBytes(devices)));
     const { address } = virtioPlace(0);
     this.vm.setUserMemoryRegion({ slot: spec.ram.length, address, ram: pages, readOnly: true });
-    for (let slot = 0; slot < devices; slot++) {
-      const event = this.#keep(EventFd.create());
-      const at = virtioPlace(slot).address + INTERRUPT_ACK;
-      this.vm.ioeventfd(event, { address: at, length: 4, datamatch: INT_USED_BUFFER });
-      this.acknowledgements.push(event);
-    }
     return pages;
+  }
+
+  #ring(slot: number, { offset, ...store }: Doorbell): EventFd {
+    const event = this.#keep(EventFd.create());
+    this.vm.ioeventfd(event, { address: virtioPlace(slot).address + offset, ...store });
+    return event;
   }
 
   #keep<T extends Closable>(thing: T): T {

@@ -5,12 +5,14 @@
  */
 import { Lock } from "../../src/base/lock.ts";
 import { Guarded } from "../../src/bus/guarded.ts";
+import type { DirtySink } from "../../src/memory/dirty-sink.ts";
 import { GuestMemory, type RamSource } from "../../src/memory/guest-memory.ts";
 import type { DeviceReport, VirtioDevice } from "../../src/virtio/device.ts";
 import { QueueRunner, QueueRunnerState } from "../../src/virtio/queue/queue-runner.ts";
 import { QueueConfigState, QueueCursorState } from "../../src/virtio/queue/split-queue.ts";
 import * as spec from "../../src/virtio/spec.ts";
 import { type MmioWiring, VirtioMmio, VirtioMmioState } from "../../src/virtio/transport/mmio.ts";
+import * as mmio from "../../src/virtio/transport/mmio-registers.ts";
 
 /** Guest-physical address and size of test RAM. The mapping is larger, and what is around RAM must stay untouched. */
 export const RAM = 0x10_0000;
@@ -220,19 +222,20 @@ export class Plugged {
   readonly runnerState = blank(QueueRunnerState);
   readonly regs = blank(VirtioMmioState);
   interrupts = 0;
-  notified = 0;
+  /** Queues of which the driver notified by a store that was an exit. */
+  readonly notified: number[] = [];
   resetsAwaited = 0;
   readonly #bus: Guarded;
   readonly #parts;
 
   /** @param more wires that not every transport has */
-  constructor(device: VirtioDevice, memory: TestMemory, more: Partial<MmioWiring> = {}) {
+  constructor(device: VirtioDevice, memory: TestMemory, more: Partial<MmioWiring> = {}, dirty?: DirtySink) {
     this.memory = memory;
     this.configs = device.queueSizes.map(() => blank(QueueConfigState));
     this.cursors = device.queueSizes.map(() => blank(QueueCursorState));
     this.transport = new VirtioMmio(device, this.regs, this.configs, {
       interrupt: { pulse: () => void this.interrupts++ },
-      notify: { raise: () => void this.notified++ },
+      notify: { notify: (queue) => void this.notified.push(queue) },
       ...more,
       queuesReset: {
         settle: () => {
@@ -250,6 +253,7 @@ export class Plugged {
       cursors: this.cursors,
       state: this.runnerState,
       memory,
+      dirty,
       lock: this.lock,
       report: (report: DeviceReport) => void this.reports.push(report),
     };
@@ -257,8 +261,8 @@ export class Plugged {
   }
 
   /** Another runner over the same state, as a restored machine has it. */
-  newRunner(): QueueRunner {
-    return new QueueRunner(this.#parts);
+  newRunner(device: VirtioDevice = this.#parts.device): QueueRunner {
+    return new QueueRunner({ ...this.#parts, device });
   }
 
   read(offset: number): number {
@@ -270,7 +274,7 @@ export class Plugged {
   }
 
   get status(): number {
-    return this.read(spec.STATUS);
+    return this.read(mmio.STATUS);
   }
 
   get needsReset(): boolean {
@@ -279,30 +283,30 @@ export class Plugged {
 
   /** Steps 1 to 6 of 3.1.1. True if the device took the features; by default all that it offers. */
   negotiate(without = { low: 0, high: 0 }): boolean {
-    this.write(spec.STATUS, 0);
+    this.write(mmio.STATUS, 0);
     this.runner.settleEpoch(); // as the io thread does before it serves anything
-    this.write(spec.STATUS, spec.ACKNOWLEDGE);
-    this.write(spec.STATUS, spec.ACKNOWLEDGE | spec.DRIVER);
+    this.write(mmio.STATUS, spec.ACKNOWLEDGE);
+    this.write(mmio.STATUS, spec.ACKNOWLEDGE | spec.DRIVER);
     for (const [select, mask] of [~without.low, ~without.high].entries()) {
-      this.write(spec.DEVICE_FEATURES_SEL, select);
-      this.write(spec.DRIVER_FEATURES_SEL, select);
-      this.write(spec.DRIVER_FEATURES, (this.read(spec.DEVICE_FEATURES) & mask) >>> 0);
+      this.write(mmio.DEVICE_FEATURES_SEL, select);
+      this.write(mmio.DRIVER_FEATURES_SEL, select);
+      this.write(mmio.DRIVER_FEATURES, (this.read(mmio.DEVICE_FEATURES) & mask) >>> 0);
     }
-    this.write(spec.STATUS, spec.ACKNOWLEDGE | spec.DRIVER | spec.FEATURES_OK);
+    this.write(mmio.STATUS, spec.ACKNOWLEDGE | spec.DRIVER | spec.FEATURES_OK);
     return (this.status & spec.FEATURES_OK) !== 0;
   }
 
   setQueue(index: number, queue: DriverQueue): void {
-    this.write(spec.QUEUE_SEL, index);
-    this.write(spec.QUEUE_NUM, queue.size);
-    this.write(spec.QUEUE_DESC_LOW, queue.desc);
-    this.write(spec.QUEUE_DRIVER_LOW, queue.driver);
-    this.write(spec.QUEUE_DEVICE_LOW, queue.device);
-    this.write(spec.QUEUE_READY, 1);
+    this.write(mmio.QUEUE_SEL, index);
+    this.write(mmio.QUEUE_NUM, queue.size);
+    this.write(mmio.QUEUE_DESC_LOW, queue.desc);
+    this.write(mmio.QUEUE_DRIVER_LOW, queue.driver);
+    this.write(mmio.QUEUE_DEVICE_LOW, queue.device);
+    this.write(mmio.QUEUE_READY, 1);
   }
 
   driverOk(): void {
-    this.write(spec.STATUS, this.status | spec.DRIVER_OK);
+    this.write(mmio.STATUS, this.status | spec.DRIVER_OK);
   }
 
   /** Everything a driver does before the first request, with one queue of `size` descriptors. */

@@ -1,7 +1,7 @@
 /**
  * What the machine's devices call their registers, for people who read a trace.
  *
- * Names are the devices' own (src/devices/, src/virtio/spec.ts), by offset from
+ * Names are the devices' own (src/devices/, src/virtio/transport/mmio-registers.ts), by offset from
  * the device's lowest address. A device that is not here has none: its
  * addresses speak for themselves. Where reading and writing reach different
  * registers, the names are divided by a colon, what is read first.

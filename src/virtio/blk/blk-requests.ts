@@ -15,11 +15,13 @@
  * Source: VIRTIO 1.2, 5.2.6 (Device Operation).
  */
 import { isPowerOfTwo } from "../../base/power-of-two.ts";
+import { NEVER } from "../../bus/io-task.ts";
 import { type BlockBackend, EINPROGRESS, ENOSPC, EOPNOTSUPP, hostError } from "../../disk/backend.ts";
 import type { Throttle } from "../../disk/throttle.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
-import { type Complete, HOLD, PENDING, type ReportDevice } from "../device.ts";
-import { BrokenQueue, type Chain } from "../queue/chain.ts";
+import type { DeviceQueue, ReportDevice } from "../device.ts";
+import { BrokenQueue, Chain } from "../queue/chain.ts";
+import type { DeferredHeads } from "../queue/deferred-heads.ts";
 
 // 5.2.6, Device Operation.
 const BLK_T_IN = 0;
@@ -83,8 +85,14 @@ const FLUSH = 2;
 const DISCARD = 3;
 const ZERO = 4;
 const DOING = ["reading", "writing", "flushing", "discarding", "zeroing"] as const;
-/** In `#status`, where no request is under way. */
+/** In `#status`, where no request is in flight. */
 const NOBODY = -1;
+
+// In place of a status, or of the number of bytes written:
+/** The request is in flight; `poll` finishes it. */
+const PENDING = -1;
+/** The request cannot be served now; `run` serves it again. */
+const DEFER = -2;
 
 /** What the device's other side knows and this one asks. */
 export interface BlkFacts {
@@ -101,6 +109,9 @@ export class BlkRequests {
   readonly #facts: BlkFacts;
   readonly #host: BlkHost;
   readonly #queueSize: number;
+  readonly #chain: Chain;
+  /** By queue. */
+  readonly #deferred: readonly DeferredHeads[];
   readonly #header = new DataView(new ArrayBuffer(HEADER_BYTES));
   readonly #headerBytes = new Uint8Array(this.#header.buffer);
   // By tag: where the status byte goes; what is asked; where on the disk, in bytes; how many bytes;
@@ -119,8 +130,11 @@ export class BlkRequests {
   #stopped = false;
   #hostErrors = 0;
 
-  constructor(facts: BlkFacts, host: BlkHost, queues: number, queueSize: number) {
-    const tags = queues * queueSize;
+  /** @param deferred one for each queue, of `queueSize` descriptors */
+  constructor(facts: BlkFacts, host: BlkHost, deferred: readonly DeferredHeads[], queueSize: number) {
+    const tags = deferred.length * queueSize;
+    this.#chain = new Chain(host.memory, queueSize);
+    this.#deferred = deferred;
     this.#facts = facts;
     this.#host = host;
     this.#queueSize = queueSize;
@@ -132,16 +146,50 @@ export class BlkRequests {
     this.#failure = new Int32Array(tags);
   }
 
-  get waitMs(): number {
-    if (this.#stopped) return Number.POSITIVE_INFINITY;
-    return this.#throttledUntil === 0 ? 0 : Math.max(0, this.#throttledUntil - this.#host.now());
-  }
-
   resume(): void {
     this.#stopped = false;
   }
 
-  serve(queue: number, chain: Chain): number {
+  /** Serves deferred requests first. */
+  run(queue: DeviceQueue, index: number): number {
+    const chain = this.#chain;
+    const deferred = this.#deferred[index];
+    for (;;) {
+      if (this.#stopped) return NEVER;
+      if (this.#throttledUntil > 0) {
+        const waitMs = this.#throttledUntil - this.#host.now();
+        if (waitMs > 0) return waitMs;
+      }
+      const isDeferred = deferred.length > 0;
+      if (isDeferred ? !queue.again(chain, deferred.first) : !queue.pop(chain)) return NEVER;
+      const { head } = chain;
+      const written = this.#serve(index, chain);
+      if (isDeferred && written !== DEFER) deferred.shift();
+      if (written >= 0) queue.push(head, written);
+      else if (written === DEFER && !isDeferred) deferred.push(head);
+    }
+  }
+
+  /** Submits what `run` began, and finishes the requests that are completed. */
+  poll(queues: readonly DeviceQueue[]): void {
+    const { backend } = this.#host;
+    backend.submit();
+    for (let tag = backend.take(); tag >= 0; tag = backend.take()) {
+      this.#finishPart(tag, backend.result, queues);
+      backend.submit(); // a flush that follows
+    }
+  }
+
+  drain(queues: readonly DeviceQueue[]): void {
+    while (this.#pending > 0 && this.#host.backend.drain()) this.poll(queues);
+  }
+
+  forget(queue: number): void {
+    this.#deferred[queue].clear();
+  }
+
+  /** Returns how many bytes it wrote, or PENDING, or DEFER. */
+  #serve(queue: number, chain: Chain): number {
     const { memory, counters } = this.#host;
     chain.takeReadable(this.#headerBytes, "a request header");
     const status = chain.takeLastWritable("a status byte");
@@ -157,10 +205,10 @@ export class BlkRequests {
       case BLK_T_WRITE_ZEROES: {
         const tag = queue * this.#queueSize + chain.head;
         if (this.#status[tag] !== NOBODY) {
-          throw new BrokenQueue(`the chain at ${chain.head} is offered again while it is under way`);
+          throw new BrokenQueue(`the chain at ${chain.head} is offered again while it is in flight`);
         }
         answer = this.#begin(tag, type, sector * SECTOR, chain);
-        if (answer === HOLD) return HOLD;
+        if (answer === DEFER) return DEFER;
         if (answer === PENDING) {
           this.#status[tag] = status;
           this.#pending++;
@@ -182,21 +230,7 @@ export class BlkRequests {
     return written + 1;
   }
 
-  /** Hands on what was begun, and gives back what is over. */
-  poll(complete: Complete): void {
-    const { backend } = this.#host;
-    backend.submit();
-    for (let tag = backend.take(); tag >= 0; tag = backend.take()) {
-      this.#finishPart(tag, backend.result, complete);
-      backend.submit(); // a flush that follows
-    }
-  }
-
-  drain(complete: Complete): void {
-    while (this.#pending > 0 && this.#host.backend.drain()) this.poll(complete);
-  }
-
-  /** Begins a request. Its status, or PENDING, or HOLD. */
+  /** Begins a request. Its status, or PENDING, or DEFER. */
   #begin(tag: number, type: number, offset: number, chain: Chain): number {
     const { backend, throttle } = this.#host;
     const isWrite = type !== BLK_T_IN;
@@ -205,7 +239,7 @@ export class BlkRequests {
       const delay = throttle.delay(isWrite, now);
       if (delay > 0) {
         this.#throttledUntil = now + delay;
-        return HOLD;
+        return DEFER;
       }
       this.#throttledUntil = 0;
       throttle.count(isWrite, isWrite ? chain.readableBytes : chain.writableBytes);
@@ -256,7 +290,7 @@ export class BlkRequests {
     else if (result < 0) this.#failure[tag] = result;
   }
 
-  #finishPart(tag: number, result: number, complete: Complete): void {
+  #finishPart(tag: number, result: number, queues: readonly DeviceQueue[]): void {
     this.#left[tag]--;
     if (result < 0) this.#failure[tag] = result;
     if (this.#left[tag] > 0) return;
@@ -265,16 +299,18 @@ export class BlkRequests {
     const status = this.#status[tag];
     this.#status[tag] = NOBODY;
     this.#pending--;
-    const { memory, counters } = this.#host;
-    let written = HOLD;
-    if (answer !== HOLD) {
-      counters[BLK_REQUESTS]++;
-      if (answer !== BLK_S_OK) counters[BLK_ERRORS]++;
-      memory.setUint8(status, answer);
-      written = 1 + (answer === BLK_S_OK && this.#operation[tag] === READ ? this.#length[tag] : 0);
-    }
     const head = tag % this.#queueSize;
-    complete((tag - head) / this.#queueSize, head, written);
+    const queue = (tag - head) / this.#queueSize;
+    if (answer === DEFER) {
+      this.#deferred[queue].push(head);
+      return;
+    }
+    const { memory, counters } = this.#host;
+    counters[BLK_REQUESTS]++;
+    if (answer !== BLK_S_OK) counters[BLK_ERRORS]++;
+    memory.setUint8(status, answer);
+    const data = answer === BLK_S_OK && this.#operation[tag] === READ ? this.#length[tag] : 0;
+    queues[queue].push(head, 1 + data);
   }
 
   /** What a request whose parts are all over is answered; PENDING if something has to follow first. */
@@ -336,7 +372,7 @@ export class BlkRequests {
     return length % SECTOR === 0 && length <= REQUEST_MAX && offset + length <= this.#facts.size;
   }
 
-  /** What becomes of a request that the host failed: a status, or HOLD. */
+  /** What becomes of a request that the host failed: a status, or DEFER. */
   #failed(tag: number, failure: number): number {
     const operation = this.#operation[tag];
     if (failure === EOPNOTSUPP && (operation === DISCARD || operation === ZERO)) return BLK_S_UNSUPP;
@@ -344,7 +380,7 @@ export class BlkRequests {
     const stops = policy === "stop" || (policy === "enospc" && failure === ENOSPC);
     this.#report(tag, failure, stops ? "stop" : policy);
     this.#stopped ||= stops;
-    if (stops) return HOLD;
+    if (stops) return DEFER;
     return policy === "ignore" ? BLK_S_OK : BLK_S_IOERR;
   }
 

@@ -9,10 +9,10 @@
  * BARRIER features; also F_ACCESS_PLATFORM, as addresses here are always
  * guest-physical.
  */
-import { layout } from "../../base/layout.ts";
+import { type Fields, type Layout, layout, type View } from "../../base/layout.ts";
 import type { AccessSize } from "../../bus/io.ts";
-import type { Complete, VirtioDevice } from "../device.ts";
-import type { Chain } from "../queue/chain.ts";
+import type { DeviceQueue, VirtioDevice } from "../device.ts";
+import { DeferredHeads, DeferredHeadsState } from "../queue/deferred-heads.ts";
 import { DEVICE_ID_BLOCK } from "../spec.ts";
 import {
   type BlkFacts,
@@ -38,7 +38,7 @@ const BLK_F_WRITE_ZEROES = 1 << 14;
 const SECTOR = 512;
 const ID_BYTES = 20;
 
-export const QUEUE_SIZE = 256;
+export const QUEUE_SIZE = DeferredHeads.CAPACITY;
 const SEG_MAX = QUEUE_SIZE - 2; // header and status take a descriptor each
 const SIZE_MAX = 65536;
 
@@ -76,6 +76,24 @@ export const VirtioBlkState = layout("virtio-blk", 2, {
   configWce: "u8", // the driver may change writeback
 });
 
+/** All that a disk keeps in state blocks. */
+export interface BlkState {
+  readonly regs: ReturnType<typeof VirtioBlkState.view>;
+  /** By queue; written by the io thread. */
+  readonly deferred: readonly ReturnType<typeof DeferredHeadsState.view>[];
+}
+
+/** @param take makes a block of shared state, or finds it again in another thread */
+export function blkState(
+  queues: number,
+  take: <const F extends Fields>(layout: Layout<F>) => View<F>,
+): BlkState {
+  return {
+    regs: take(VirtioBlkState),
+    deferred: Array.from({ length: queues }, () => take(DeferredHeadsState)),
+  };
+}
+
 /** A disk as every thread knows it. */
 export interface BlkDisk {
   /** Bytes, a multiple of 512. */
@@ -102,7 +120,7 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
   readonly #config = new DataView(new ArrayBuffer(VirtioBlkConfig.size));
   readonly id = new Uint8Array(ID_BYTES);
 
-  constructor(disk: BlkDisk, regs: ReturnType<typeof VirtioBlkState.view>, host?: BlkHost) {
+  constructor(disk: BlkDisk, { regs, deferred }: BlkState, host?: BlkHost) {
     this.#disk = disk;
     this.#regs = regs;
     this.queueSizes = new Array(disk.queues).fill(QUEUE_SIZE);
@@ -112,7 +130,10 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
     this.featuresLow |= disk.readOnly ? BLK_F_RO : BLK_F_DISCARD | BLK_F_WRITE_ZEROES;
     for (let i = 0; i < Math.min(ID_BYTES, disk.serial.length); i++) this.id[i] = disk.serial.charCodeAt(i);
     this.#describe();
-    if (host !== undefined) this.#requests = new BlkRequests(this, host, disk.queues, QUEUE_SIZE);
+    if (host !== undefined) {
+      const heads = deferred.map((state) => new DeferredHeads(state));
+      this.#requests = new BlkRequests(this, host, heads, QUEUE_SIZE);
+    }
   }
 
   readConfig(offset: number): number {
@@ -147,20 +168,20 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
 
   deactivate(): void {}
 
-  get waitMs(): number {
-    return this.#io.waitMs;
+  run(queue: DeviceQueue, index: number): number {
+    return this.#io.run(queue, index);
   }
 
-  serve(queue: number, chain: Chain): number {
-    return this.#io.serve(queue, chain);
+  poll(queues: readonly DeviceQueue[]): void {
+    this.#io.poll(queues);
   }
 
-  poll(complete: Complete): void {
-    this.#io.poll(complete);
+  drain(queues: readonly DeviceQueue[]): void {
+    this.#io.drain(queues);
   }
 
-  drain(complete: Complete): void {
-    this.#io.drain(complete);
+  forget(index: number): void {
+    this.#requests?.forget(index);
   }
 
   resume(): void {

@@ -1,6 +1,6 @@
 /**
  * The io thread's side of one virtio device: opens its queues when the driver
- * is ready, serves what they hold and lets go of them when the driver takes
+ * is ready, lets the device serve them, and closes them when the driver takes
  * them away. The same lines run every device type.
  *
  * The device's lock is taken where the two threads meet and nowhere else: to
@@ -11,24 +11,17 @@
  */
 import { layout } from "../../base/layout.ts";
 import type { Lock } from "../../base/lock.ts";
+import { AGAIN, NEVER } from "../../bus/io-task.ts";
+import type { DirtySink } from "../../memory/dirty-sink.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
-import {
-  type Complete,
-  HOLD,
-  PENDING,
-  type ReportDevice,
-  type VirtioDevice,
-  type VirtioTransport,
-} from "../device.ts";
+import type { DeviceQueue, ReportDevice, VirtioDevice } from "../device.ts";
+import type { VirtioTransport } from "../transport/transport.ts";
 import { BrokenQueue, Chain } from "./chain.ts";
 import { type QueueConfig, type QueueCursor, SplitQueue } from "./split-queue.ts";
 
-/** Requests served from one queue before the io thread looks at others. */
+/** Requests served from one queue before other queues have their turn. */
 const BATCH = 64;
-/**
- * The back end gets to work after so many requests are begun, while the next ones are. Of what is given back in a
- * turn, the driver hears after the first and then after so many, and works meanwhile too.
- */
+/** Submit, and interrupt, every SLICE requests, so that back end and driver work while the rest is served. */
 const SLICE = 16;
 
 /** Written by the io thread under the device's lock; whoever waits for a reset compares it with the transport's. */
@@ -46,93 +39,78 @@ export interface QueueRunnerParts {
   /** The device's lock: the one that `Guarded` takes around the transport. */
   readonly lock: Lock;
   readonly report: ReportDevice;
+  readonly dirty?: DirtySink | undefined;
 }
 
 export class QueueRunner {
-  /** Requests that the last call of `serve` took. */
-  served = 0;
   readonly #parts: QueueRunnerParts;
-  readonly #chain: Chain;
-  /** A queue is open from its first doorbell on. */
-  readonly #queues: (SplitQueue | undefined)[];
-  /** By queue: heads of requests that are to be served again, first ones first. */
-  readonly #held: number[][];
-  readonly #complete: Complete;
-  /** Requests given back since the last turn began. */
-  #given = 0;
+  readonly #queues: readonly RunningQueue[];
+  readonly #turn: Turn = { pushed: 0 };
   #active = false;
+  #served = 0;
 
   constructor(parts: QueueRunnerParts) {
     this.#parts = parts;
-    this.#chain = new Chain(parts.memory, Math.max(...parts.device.queueSizes));
-    this.#queues = parts.configs.map(() => undefined);
-    this.#held = parts.configs.map(() => []);
-    this.#complete = (index, head, written) => {
-      if (written === HOLD) this.#held[index].push(head);
-      else this.#giveBack(this.#queues[index], head, written);
-    };
+    this.#queues = parts.configs.map((_, index) => new RunningQueue(index, parts, this.#turn));
   }
 
   get queues(): number {
     return this.#queues.length;
   }
 
+  /** Requests that the last call of `serve` took. */
+  get served(): number {
+    return this.#served;
+  }
+
   /**
-   * A doorbell rang: serves up to a batch of requests. Returns after how many ms
-   * there may be more: 0 asks for `settleEpoch` and this again, after the others;
-   * Infinity means that the driver has offered no more. No doorbell will ring for
-   * what it offers next before `arm` asks for it, or this has with `armed`.
+   * The driver notified the device, or the device asked for this: serves up to a
+   * batch of requests. Returns as a task's `turn` does; AGAIN asks for `settleEpoch`
+   * and this again, after others had their turn. While it serves, and after it if
+   * `spins`, the driver need not notify: see `arm`.
    */
-  serve(index: number, armed = false): number {
+  serve(index: number, spins = true): number {
     const { transport, state } = this.#parts;
-    this.served = 0;
-    this.#given = 0;
-    if (transport.epoch !== state.epoch) return 0;
+    this.#served = 0;
+    this.#turn.pushed = 0;
+    if (transport.epoch !== state.epoch) return AGAIN;
+    const queue = this.#queues[index];
     try {
-      const queue = this.#queues[index] ?? this.#open(index);
-      if (queue === undefined) return Number.POSITIVE_INFINITY;
-      const more = this.#serveBatch(queue, index, armed);
-      this.#finish();
-      return more;
+      if (!queue.isOpen && !this.#open(queue)) return NEVER;
+      return this.#serveBatch(queue, spins);
     } catch (error) {
-      if (!(error instanceof BrokenQueue)) throw error;
       this.#giveUp(error);
-      return Number.POSITIVE_INFINITY;
+      return NEVER;
     }
   }
 
-  /** Whether the driver has offered something in a queue: a look that costs next to nothing. */
+  /** Whether the driver has offered something in a queue that was served. Costs next to nothing. */
   hasMore(index: number): boolean {
-    return this.#queues[index]?.hasMore === true;
+    return this.#queues[index].hasMore;
   }
 
   /**
-   * Asks the driver to ring for what it offers next in a queue that `serve` left. True
-   * if it has offered something meanwhile, for which nothing will ring: serve again.
+   * Asks the driver to notify the device of what it offers next in a queue that
+   * `serve` left empty. True if it has offered something meanwhile, of which it does
+   * not notify: serve again.
    */
   arm(index: number): boolean {
-    return this.#queues[index]?.armDoorbell() === true;
+    return this.#queues[index].arm();
   }
 
-  /** Gives back what the device has finished, and interrupts the driver if it wants to know. */
+  /** Pushes the requests that the device has completed, and interrupts the driver if it wants that. */
   poll(): void {
-    this.#given = 0;
+    this.#turn.pushed = 0;
     this.#finish();
   }
 
-  #finish(): void {
-    if (!this.#active) return;
-    this.#parts.device.poll?.(this.#complete);
-    for (const queue of this.#queues) if (queue !== undefined) this.#interruptIfWanted(queue);
-  }
-
   /**
-   * Lets go of the queues if the driver took any away since the last call. True
-   * if so: then whoever waits for it has to be woken. To be called on every wake;
+   * Closes the queues if the driver took any away since the last call. True if so:
+   * then the thread that waits for it has to be woken. To be called on every wake;
    * nothing else settles an epoch, so that no waiter is forgotten.
    */
   settleEpoch(): boolean {
-    const { transport, state, configs, cursors, lock } = this.#parts;
+    const { device, transport, state, configs, cursors, lock } = this.#parts;
     // Without the lock: a change that is missed here comes with a wake of its own.
     if (transport.epoch === state.epoch) return false;
     this.quiesce();
@@ -144,7 +122,7 @@ export class QueueRunner {
         cursor.nextAvail = 0;
         cursor.nextUsed = 0;
         cursor.signalledUsed = 0;
-        this.#held[index].length = 0;
+        device.forget?.(index);
       });
       state.epoch = transport.epoch;
     } finally {
@@ -154,27 +132,28 @@ export class QueueRunner {
   }
 
   /**
-   * Waits for what is pending and lets go of the queues where they stand, for a
-   * snapshot. They open again with the next call of `serve`, which is due for each
-   * queue: a doorbell that rang before is forgotten.
+   * Waits for requests in flight and closes the queues where their cursors stand,
+   * for a snapshot. They open again with the next call of `serve`, which is due for
+   * each queue: a notification from before is forgotten.
    */
   quiesce(): void {
     if (this.#active) {
-      // A driver in a reset still has its hands off the rings: it waits for this.
-      this.#parts.device.drain?.(this.#complete);
-      for (const queue of this.#queues) if (queue !== undefined) this.#interruptIfWanted(queue);
-      this.#parts.device.deactivate();
+      const { device } = this.#parts;
+      // A driver in a reset does not reuse the rings yet: it waits for this.
+      device.drain?.(this.#queues);
+      for (const queue of this.#queues) queue.interruptIfWanted();
+      device.deactivate();
     }
     this.#active = false;
-    this.#queues.fill(undefined);
+    for (const queue of this.#queues) queue.close();
   }
 
-  /** The machine goes on after it stood still: what was held may be served now. */
+  /** The machine continues after a pause: the device may serve deferred requests again. */
   resume(): void {
     this.#parts.device.resume?.();
   }
 
-  /** Changes the device's configuration and tells the driver. */
+  /** Changes the device's configuration and notifies the driver. */
   reconfigure(change: () => void): void {
     const { transport, lock } = this.#parts;
     lock.acquire();
@@ -186,78 +165,51 @@ export class QueueRunner {
     }
   }
 
-  #serveBatch(queue: SplitQueue, index: number, armed: boolean): number {
-    const { device, transport, state } = this.#parts;
-    const chain = this.#chain;
-    const held = this.#held[index];
-    let begun = 0;
-    queue.silenceDoorbell();
-    for (let left = BATCH; left > 0; left--) {
-      const wait = device.waitMs ?? 0;
-      if (wait > 0) return wait;
-      if (held.length > 0) {
-        queue.reload(chain, held[0]);
-        held.shift();
-      } else if (!queue.pop(chain)) {
-        if (!armed || !queue.armDoorbell()) return Number.POSITIVE_INFINITY;
-        queue.silenceDoorbell();
-        continue;
-      }
-      this.served++;
-      const head = chain.head;
-      const written = device.serve(index, chain);
-      if (written === HOLD) held.unshift(head);
-      else if (written !== PENDING) this.#giveBack(queue, head, written);
-      else if (++begun % SLICE === 0) this.#finish();
-      // The driver is waiting in a reset: what it has offered no longer counts.
-      if (transport.epoch !== state.epoch) break;
-    }
-    return 0;
-  }
-
-  #giveBack(queue: SplitQueue | undefined, head: number, written: number): void {
-    if (queue === undefined) return;
-    queue.push(head, written);
-    if (this.#given++ % SLICE === 0) this.#interruptIfWanted(queue);
-  }
-
-  #interruptIfWanted(queue: SplitQueue): void {
-    if (!queue.wantsInterrupt()) return;
-    const { transport, state, lock } = this.#parts;
-    lock.acquire();
-    try {
-      if (transport.running && transport.epoch === state.epoch) transport.raiseUsed();
-    } finally {
-      lock.release();
+  #serveBatch(queue: RunningQueue, spins: boolean): number {
+    const { device } = this.#parts;
+    queue.beginBatch(spins);
+    for (;;) {
+      const result = device.run(queue, queue.index);
+      this.#finish();
+      this.#served = queue.taken;
+      if (!queue.endSlice()) return queue.isCutShort ? AGAIN : result;
     }
   }
 
-  #open(index: number): SplitQueue | undefined {
-    const { device, transport, configs, cursors, memory, lock, state } = this.#parts;
-    let queue: SplitQueue;
+  #finish(): void {
+    if (!this.#active) return;
+    this.#parts.device.poll?.(this.#queues);
+    for (const queue of this.#queues) queue.interruptIfWanted();
+  }
+
+  #open(queue: RunningQueue): boolean {
+    const { device, transport, configs, cursors, memory, lock, state, dirty } = this.#parts;
+    const { index } = queue;
+    let split: SplitQueue;
     let featuresLow: number;
     let featuresHigh: number;
     lock.acquire();
     try {
       const config = configs[index];
-      if (!transport.running || config.ready === 0 || transport.epoch !== state.epoch) return undefined;
+      if (!transport.running || config.ready === 0 || transport.epoch !== state.epoch) return false;
       featuresLow = transport.driverFeaturesLow;
       featuresHigh = transport.driverFeaturesHigh;
-      queue = new SplitQueue(memory, config, cursors[index], device.queueSizes[index], featuresLow);
+      split = new SplitQueue(memory, config, cursors[index], device.queueSizes[index], featuresLow, dirty);
     } finally {
       lock.release();
     }
     if (!this.#active) device.activate(featuresLow, featuresHigh);
     this.#active = true;
-    this.#queues[index] = queue;
-    return queue;
+    queue.open(split);
+    return true;
   }
 
-  /** The driver broke a queue: the device stops until it is reset. */
-  #giveUp(error: BrokenQueue): void {
-    const { transport, state, lock, name, report } = this.#parts;
+  /** The driver broke a queue: the device stops until it is reset. Other errors are ours, and are thrown on. */
+  #giveUp(error: unknown): void {
+    if (!(error instanceof BrokenQueue)) throw error;
+    const { device, transport, state, lock, name, report } = this.#parts;
     this.quiesce();
-    for (const held of this.#held) held.length = 0;
+    for (const { index } of this.#queues) device.forget?.(index);
     lock.acquire();
     try {
       // A driver that took the queue away meanwhile was free to write over it.
@@ -271,5 +223,167 @@ export class QueueRunner {
       code: "EQUEUE",
       message: `the driver broke a virtqueue: ${error.message}. The device stops until the guest resets it.`,
     });
+  }
+}
+
+/** What the queues of one runner share: requests pushed in this turn. */
+interface Turn {
+  pushed: number;
+}
+
+/** A queue from its first notification until it is closed, and the limits of the batch that is served from it. */
+class RunningQueue implements DeviceQueue {
+  readonly index: number;
+  /** Requests that the device took in this batch, */
+  taken = 0;
+  /** and those of them that it did not push at once. */
+  #inFlight = 0;
+  readonly #parts: QueueRunnerParts;
+  readonly #turn: Turn;
+  #split: SplitQueue | undefined;
+  /** The request that was taken last; -1 once it is pushed or counted. */
+  #last = -1;
+  /** Why `pop` returned false although there may be more. */
+  #cut: "slice" | "batch" | undefined;
+  /** The driver notifies after this batch: nobody will look for its next request. */
+  #spins = false;
+  /** The driver was asked not to notify. */
+  #silent = false;
+  /** The device took all that the driver had offered. Otherwise it waits for something else than the driver. */
+  #drained = false;
+  /** For the dirty sink: the device's own chain is in use. */
+  #spare: Chain | undefined;
+
+  constructor(index: number, parts: QueueRunnerParts, turn: Turn) {
+    this.index = index;
+    this.#parts = parts;
+    this.#turn = turn;
+  }
+
+  get isOpen(): boolean {
+    return this.#split !== undefined;
+  }
+
+  open(split: SplitQueue): void {
+    this.#split = split;
+  }
+
+  close(): void {
+    this.#split = undefined;
+    this.#silent = false;
+  }
+
+  beginBatch(spins: boolean): void {
+    this.taken = 0;
+    this.#inFlight = 0;
+    this.#last = -1;
+    this.#cut = undefined;
+    this.#spins = spins;
+    this.#silent = true;
+    this.#drained = false;
+    this.#split?.silenceDoorbell();
+  }
+
+  /** True if only a slice ended, and the batch continues. */
+  endSlice(): boolean {
+    if (this.#cut !== "slice") return false;
+    this.#cut = undefined;
+    return true;
+  }
+
+  /** True if `pop` ended the batch. */
+  get isCutShort(): boolean {
+    return this.#cut !== undefined;
+  }
+
+  pop(chain: Chain): boolean {
+    const split = this.#split;
+    if (split === undefined || !this.#mayTake()) return false;
+    while (!split.pop(chain)) {
+      if (this.#spins || !split.armDoorbell()) {
+        this.#silent = this.#spins;
+        this.#drained = true;
+        return false;
+      }
+      split.silenceDoorbell();
+    }
+    this.#take(chain.head);
+    return true;
+  }
+
+  again(chain: Chain, head: number): boolean {
+    const split = this.#split;
+    if (split === undefined || !this.#mayTake()) return false;
+    split.reload(chain, head);
+    this.#take(head);
+    return true;
+  }
+
+  push(head: number, written: number): void {
+    const split = this.#split;
+    if (split === undefined) return;
+    const { dirty } = this.#parts;
+    if (dirty?.on === true) this.#markBuffers(split, head, dirty);
+    split.push(head, written);
+    if (this.#last === head) this.#last = -1;
+    if (this.#turn.pushed++ % SLICE === 0) this.interruptIfWanted();
+  }
+
+  interruptIfWanted(): void {
+    if (this.#split?.wantsInterrupt() !== true) return;
+    const { transport, state, lock } = this.#parts;
+    lock.acquire();
+    try {
+      if (transport.running && transport.epoch === state.epoch) transport.usedBuffers(this.index);
+    } finally {
+      lock.release();
+    }
+  }
+
+  get hasMore(): boolean {
+    return this.#silent && this.#drained && this.#split?.hasMore === true;
+  }
+
+  arm(): boolean {
+    if (!this.#silent || !this.#drained) return false;
+    this.#silent = false;
+    return this.#split?.armDoorbell() === true;
+  }
+
+  /** Whether the device may take one more request before `run` returns. */
+  #mayTake(): boolean {
+    if (this.#last >= 0) {
+      this.#last = -1;
+      if (++this.#inFlight % SLICE === 0) {
+        this.#cut = "slice";
+        return false;
+      }
+    }
+    const { transport, state } = this.#parts;
+    // After a reset the offered requests no longer count, and the driver is waiting.
+    if (this.taken < BATCH && transport.epoch === state.epoch) return true;
+    this.#cut = "batch";
+    return false;
+  }
+
+  #take(head: number): void {
+    this.#last = head;
+    this.taken++;
+  }
+
+  /** Before the push, after which the driver may reuse the descriptors. */
+  #markBuffers(split: SplitQueue, head: number, dirty: DirtySink): void {
+    const { memory, device } = this.#parts;
+    this.#spare ??= new Chain(memory, Math.max(...device.queueSizes));
+    const chain = this.#spare;
+    try {
+      split.reload(chain, head);
+    } catch (error) {
+      // The driver changed the descriptors of a request in flight: what they say now is marked by nobody, to its own harm alone.
+      if (error instanceof BrokenQueue) return;
+      throw error;
+    }
+    for (let i = chain.firstWritable; i < chain.end; i++)
+      dirty.written(chain.iov[2 * i], chain.iov[2 * i + 1]);
   }
 }

@@ -17,6 +17,7 @@
  * because Linux sizes requests by the device and may shrink the queue later.
  */
 import { layout } from "../../base/layout.ts";
+import type { DirtySink } from "../../memory/dirty-sink.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import {
   AVAIL_ALIGNMENT,
@@ -72,6 +73,9 @@ export class SplitQueue {
   readonly #avail: Uint16Array;
   readonly #used: Uint16Array;
   readonly #usedElements: Uint32Array;
+  /** RAM offset of the used ring. */
+  readonly #usedOffset: number;
+  readonly #dirty: DirtySink | undefined;
 
   /**
    * Opens the queue where the driver put it and goes on where the cursor stands.
@@ -86,6 +90,7 @@ export class SplitQueue {
     cursor: QueueCursor,
     maxSize: number,
     featuresLow: number,
+    dirty?: DirtySink,
   ) {
     const size = config.size;
     if (size === 0 || size > Math.min(maxSize, MAX_QUEUE_SIZE) || (size & (size - 1)) !== 0) {
@@ -99,6 +104,7 @@ export class SplitQueue {
     this.size = size;
     this.#memory = memory;
     this.#cursor = cursor;
+    this.#dirty = dirty;
     this.#indirect = (featuresLow & F_INDIRECT_DESC_LOW) !== 0;
     this.#eventIndex = (featuresLow & F_EVENT_IDX_LOW) !== 0;
     this.#table = place(memory, "descriptor table", desc, DESC_BYTES * size, DESC_ALIGNMENT);
@@ -106,7 +112,8 @@ export class SplitQueue {
       place(memory, "available ring", driver, availBytes, AVAIL_ALIGNMENT),
       availBytes,
     );
-    const used = memory.window(place(memory, "used ring", device, usedBytes, USED_ALIGNMENT), usedBytes);
+    this.#usedOffset = place(memory, "used ring", device, usedBytes, USED_ALIGNMENT);
+    const used = memory.window(this.#usedOffset, usedBytes);
     this.#avail = new Uint16Array(avail.buffer, avail.byteOffset, availBytes / 2);
     this.#used = new Uint16Array(used.buffer, used.byteOffset, usedBytes / 2);
     this.#usedElements = new Uint32Array(used.buffer, used.byteOffset, USED_RING_U32 + 2 * size);
@@ -119,7 +126,7 @@ export class SplitQueue {
     const offered = this.#offered(next);
     if (offered === 0) return false;
     if (((next - cursor.nextUsed) & 0xffff) >= this.size) {
-      throw new BrokenQueue(`more than ${this.size} requests are under way`);
+      throw new BrokenQueue(`more than ${this.size} requests are in flight`);
     }
     const head = this.#avail[AVAIL_RING_U16 + (next & (this.size - 1))];
     if (head >= this.size) throw new BrokenQueue(`descriptor ${head} is outside a queue of ${this.size}`);
@@ -144,6 +151,7 @@ export class SplitQueue {
     this.#cursor.nextUsed = (next + 1) & 0xffff;
     // Release: the element and the data are visible before the index that shows them.
     Atomics.store(this.#used, IDX_U16, this.#cursor.nextUsed);
+    this.#markUsedRing();
   }
 
   /** True if the driver is to be interrupted for what was pushed since the last call. */
@@ -162,7 +170,9 @@ export class SplitQueue {
   /** Asks the driver not to ring while the device is looking anyway. */
   silenceDoorbell(): void {
     // With the event index, an index that has been passed is silence enough.
-    if (!this.#eventIndex) Atomics.store(this.#used, FLAGS_U16, USED_F_NO_NOTIFY);
+    if (this.#eventIndex) return;
+    Atomics.store(this.#used, FLAGS_U16, USED_F_NO_NOTIFY);
+    this.#markUsedRing();
   }
 
   /** Whether the driver has offered something that was not popped; of any index, right or wrong. */
@@ -178,7 +188,13 @@ export class SplitQueue {
     } else {
       Atomics.store(this.#used, FLAGS_U16, 0);
     }
+    this.#markUsedRing();
     return this.hasMore;
+  }
+
+  /** After a store, so that a reader who finds the mark finds what was stored. */
+  #markUsedRing(): void {
+    if (this.#dirty?.on === true) this.#dirty.written(this.#usedOffset, this.#used.byteLength);
   }
 
   /** How many requests wait. @throws {BrokenQueue} if there are more than the ring can hold. */

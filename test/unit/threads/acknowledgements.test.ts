@@ -18,7 +18,7 @@ function rig() {
 test("the io thread sleeps for ever while no interrupt waits for its acknowledgement", () => {
   const { driver, plugged, acknowledgements } = rig();
   expect(acknowledgements.sleepMs(-1)).toBe(-1);
-  plugged.transport.raiseUsed();
+  plugged.transport.usedBuffers(0);
   expect([-1, 0, 3, 11].map((most) => acknowledgements.sleepMs(most))).toEqual([10, 0, 3, 10]);
   driver.acknowledges = true;
   acknowledgements.afterSleep(true);
@@ -28,7 +28,7 @@ test("the io thread sleeps for ever while no interrupt waits for its acknowledge
 
 test("it looks ever less often for a driver that does not acknowledge, until something rings", () => {
   const { plugged, acknowledgements } = rig();
-  plugged.transport.raiseUsed();
+  plugged.transport.usedBuffers(0);
   const waits = Array.from({ length: 9 }, () => {
     const sleepMs = acknowledgements.sleepMs(-1);
     acknowledgements.afterSleep(true);
@@ -43,7 +43,7 @@ test("a busy io thread looks once in a while, and a device without an interrupt 
   const { driver, plugged, acknowledgements } = rig();
   for (let wake = 0; wake < 1000; wake++) acknowledgements.afterSleep(false);
   expect(driver.asked).toBe(0);
-  plugged.transport.raiseUsed();
+  plugged.transport.usedBuffers(0);
   driver.asked = 0;
   driver.acknowledges = true;
   for (let wake = 0; wake < 64; wake++) acknowledgements.afterSleep(false);

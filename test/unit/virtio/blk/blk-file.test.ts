@@ -8,7 +8,7 @@ import { GuestDisk } from "../../../../src/disk/guest-disk.ts";
 import { RawDisk } from "../../../../src/images/raw-disk.ts";
 import { AsyncIo } from "../../../../src/sys/async-io.ts";
 import { GuestRam } from "../../../../src/sys/guest-ram.ts";
-import { QUEUE_SIZE, VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";
+import { blkState, QUEUE_SIZE, VirtioBlk } from "../../../../src/virtio/blk/blk.ts";
 import { blkHost } from "../../../support/blk-host.ts";
 import { blank, MAPPING_BYTES, Plugged, RAM, TestMemory } from "../../../support/virtio-driver.ts";
 
@@ -32,7 +32,7 @@ function rig() {
   const disk = { size: backend.size, blockSize: backend.blockSize, readOnly: false, serial: "", queues: 1 };
   const reports: string[] = [];
   const host = blkHost(backend, memory, { report: ({ message }) => void reports.push(message) });
-  const device = new VirtioBlk({ ...disk, writeCache: true }, blank(VirtioBlkState), host);
+  const device = new VirtioBlk({ ...disk, writeCache: true }, blkState(1, blank), host);
   const plugged = new Plugged(device, memory);
   const queue = plugged.bringUp(16);
   const request = (type: number, sector: number, pages: readonly number[], writable: boolean) => {

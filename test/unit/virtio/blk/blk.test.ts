@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Throttle } from "../../../../src/disk/throttle.ts";
-import { type BlkDisk, VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";
+import { type BlkDisk, blkState, VirtioBlk } from "../../../../src/virtio/blk/blk.ts";
 import {
   BLK_BYTES_READ,
   BLK_BYTES_WRITTEN,
@@ -10,7 +10,11 @@ import {
   BLK_REQUESTS,
   type BlkHost,
 } from "../../../../src/virtio/blk/blk-requests.ts";
-import { CONFIG, DEVICE_FEATURES, DEVICE_FEATURES_SEL } from "../../../../src/virtio/spec.ts";
+import {
+  CONFIG,
+  DEVICE_FEATURES,
+  DEVICE_FEATURES_SEL,
+} from "../../../../src/virtio/transport/mmio-registers.ts";
 import { blkHost } from "../../../support/blk-host.ts";
 import { MemoryDisk } from "../../../support/memory-disk.ts";
 import { type Buffer, blank, Plugged, RAM, TestMemory } from "../../../support/virtio-driver.ts";
@@ -51,7 +55,8 @@ function rig(disk: Partial<BlkDisk> = {}, without = { low: 0, high: 0 }, host: P
   const reports: string[] = [];
   const report = ({ message }: { message: string }) => void reports.push(message);
   const parts = blkHost(backend, memory, { counters, report, ...host });
-  const device = new VirtioBlk(spec, blank(VirtioBlkState), parts);
+  const state = blkState(spec.queues, blank);
+  const device = new VirtioBlk(spec, state, parts);
   const plugged = new Plugged(device, memory);
   const queue = plugged.bringUp(64, without);
 
@@ -78,7 +83,22 @@ function rig(disk: Partial<BlkDisk> = {}, without = { low: 0, high: 0 }, host: P
     });
     return { address: DATA, length: 16 * list.length };
   }
-  return { memory, backend, counters, reports, device, plugged, queue, request, header, send, segments };
+  return {
+    memory,
+    backend,
+    counters,
+    reports,
+    device,
+    plugged,
+    queue,
+    request,
+    header,
+    send,
+    segments,
+    spec,
+    state,
+    parts,
+  };
 }
 
 const READ_INTO = { address: DATA, length: 512, writable: true };
@@ -430,7 +450,7 @@ describe("a back end that takes its time", () => {
     expect(queue.used()).toEqual([{ id: head, length: 1 }]);
   });
 
-  test("a chain that is offered a second time while it is under way breaks the queue", () => {
+  test("a chain that is offered a second time while it is in flight breaks the queue", () => {
     const { backend, plugged, queue, memory } = rig();
     backend.later = true;
     backend.slow = true;
@@ -442,7 +462,7 @@ describe("a back end that takes its time", () => {
     queue.offer(head);
     plugged.runner.serve(0);
     expect(plugged.needsReset).toBe(true);
-    expect(plugged.reports[0].message).toContain("offered again while it is under way");
+    expect(plugged.reports[0].message).toContain("offered again while it is in flight");
   });
 
   test("a discard on a disk without a write cache is over when it is stable", () => {
@@ -488,6 +508,22 @@ describe.each([false, true])("a request that the host fails (later: %s)", (later
       expect(backend.calls.filter((call) => call === "writev 0")).toHaveLength(2);
     },
   );
+
+  test("waits in the machine's state, where another device over the same state finds it", () => {
+    const { backend, request, plugged, queue, memory, spec, state, parts } = rig({}, undefined, {
+      werror: "stop",
+    });
+    backend.later = later;
+    backend.failure = EIO;
+    request(OUT, 0, WRITE_FROM);
+    plugged.runner.quiesce();
+    backend.failure = 0;
+    const restored = plugged.newRunner(new VirtioBlk(spec, state, parts));
+    restored.serve(0);
+    expect(queue.used()).toHaveLength(1);
+    expect(memory.at(STATUS).getUint8(0)).toBe(OK);
+    expect(state.deferred[0].length).toBe(0);
+  });
 
   test("is forgotten with its queue when the driver resets the device meanwhile", () => {
     const { backend, request, plugged, memory } = rig({}, undefined, { werror: "stop" });

@@ -5,7 +5,7 @@
  * stays held. A failing seed is named in the message; keep it in KEPT.
  */
 import { expect, test } from "vitest";
-import { VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";
+import { blkState, VirtioBlk } from "../../../../src/virtio/blk/blk.ts";
 import { BLK_COUNTERS } from "../../../../src/virtio/blk/blk-requests.ts";
 import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, F_EVENT_IDX_LOW } from "../../../../src/virtio/spec.ts";
 import { blkHost } from "../../../support/blk-host.ts";
@@ -141,7 +141,7 @@ function run(seed: number): { served: number; broken: number } {
   const geometry = { size: DISK_BYTES, blockSize: 512, readOnly: seed % 7 === 0, serial: "fuzz", queues: 1 };
   disk.later = seed % 2 === 0;
   const host = blkHost(disk, memory, { counters });
-  const device = new VirtioBlk({ ...geometry, writeCache: seed % 3 !== 0 }, blank(VirtioBlkState), host);
+  const device = new VirtioBlk({ ...geometry, writeCache: seed % 3 !== 0 }, blkState(1, blank), host);
   const plugged = new Plugged(device, memory);
   const ramStart = memory.translate(RAM, 1);
   memory.bytes.fill(AROUND, 0, ramStart);

@@ -238,7 +238,7 @@ test("a chain of more than 4 GiB is refused although every buffer of it is RAM",
   expect(() => chain.add(RAM, 1, false)).toThrow(/longer than 4 GiB/);
 });
 
-test("a driver that offers one descriptor again and again cannot have more under way than fit the queue", () => {
+test("a driver that offers one descriptor again and again cannot have more in flight than fit the queue", () => {
   const { driver, queue, chain } = rig({ size: 4 });
   driver.describe(0, { address: DATA, length: 1 });
   for (let i = 0; i < 4; i++) {
@@ -246,7 +246,7 @@ test("a driver that offers one descriptor again and again cannot have more under
     expect(queue.pop(chain)).toBe(true);
   }
   driver.offer(0);
-  expect(() => queue.pop(chain)).toThrow(/under way/);
+  expect(() => queue.pop(chain)).toThrow(/in flight/);
 });
 
 test.each([

@@ -1,9 +1,10 @@
 /** Reads and acknowledgements that are no exits: the page of the registers, and InterruptStatus without a lost bit. */
 import { expect, test } from "vitest";
 import type { AccessSize } from "../../../../src/bus/io.ts";
-import { VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";
+import { blkState, VirtioBlk } from "../../../../src/virtio/blk/blk.ts";
 import { VirtioRng } from "../../../../src/virtio/rng.ts";
 import * as spec from "../../../../src/virtio/spec.ts";
+import * as mmio from "../../../../src/virtio/transport/mmio-registers.ts";
 import { random } from "../../../support/random.ts";
 import { blank, Plugged, TestMemory } from "../../../support/virtio-driver.ts";
 
@@ -13,20 +14,20 @@ const WINDOW_WORDS = 1024;
 
 test("a disk that is resized before its driver is ready has its new size in the page, and interrupts nobody", () => {
   const page = new Uint32Array(WINDOW_WORDS);
-  const disk = new VirtioBlk(DISK, blank(VirtioBlkState));
+  const disk = new VirtioBlk(DISK, blkState(2, blank));
   const plugged = new Plugged(disk, new TestMemory(), { page });
   plugged.negotiate();
-  const generation = page[spec.CONFIG_GENERATION / 4];
+  const generation = page[mmio.CONFIG_GENERATION / 4];
   plugged.runner.reconfigure(() => {
     disk.size = 2 ** 42 + 512;
   });
-  expect([...page.subarray(spec.CONFIG / 4, spec.CONFIG / 4 + 2)]).toEqual([1, 2]);
-  expect(page[spec.CONFIG_GENERATION / 4]).not.toBe(generation);
+  expect([...page.subarray(mmio.CONFIG / 4, mmio.CONFIG / 4 + 2)]).toEqual([1, 2]);
+  expect(page[mmio.CONFIG_GENERATION / 4]).not.toBe(generation);
   expect(plugged.interrupts).toBe(0);
 });
 
 test.each([
-  ["a disk", () => new VirtioBlk(DISK, blank(VirtioBlkState))],
+  ["a disk", () => new VirtioBlk(DISK, blkState(2, blank))],
   ["an entropy device", () => new VirtioRng()],
 ])(
   "the page of %s is what a read gives, at every offset in every width, whatever happened",
@@ -42,7 +43,7 @@ test.each([
       transport.reset();
 
       const happens = [
-        () => transport.raiseUsed(),
+        () => transport.usedBuffers(0),
         () => transport.raiseConfigChange(),
         () => transport.fail(),
         () => transport.collectAcknowledgement(),
@@ -80,12 +81,12 @@ test.each([
 test("a page shows what was changed before the interrupt that tells of it", () => {
   const page = new Uint32Array(WINDOW_WORDS);
   const seen: number[][] = [];
-  const pulse = () => void seen.push([spec.INTERRUPT_STATUS, spec.STATUS].map((offset) => page[offset / 4]));
+  const pulse = () => void seen.push([mmio.INTERRUPT_STATUS, mmio.STATUS].map((offset) => page[offset / 4]));
   const plugged = new Plugged(new VirtioRng(), new TestMemory(), { page, interrupt: { pulse } });
   plugged.bringUp(8);
-  plugged.transport.raiseUsed();
+  plugged.transport.usedBuffers(0);
   plugged.transport.fail();
-  plugged.write(spec.INTERRUPT_ACK, spec.INT_USED_BUFFER);
+  plugged.write(mmio.INTERRUPT_ACK, mmio.INT_USED_BUFFER);
   const live = plugged.status & ~spec.DEVICE_NEEDS_RESET;
   const failed = plugged.status;
   expect(seen).toEqual([
@@ -148,7 +149,7 @@ class Race {
   complete(): void {
     this.used++;
     this.#isRaising = true;
-    this.#plugged.transport.raiseUsed();
+    this.#plugged.transport.usedBuffers(0);
     this.#isRaising = false;
   }
 
@@ -157,7 +158,7 @@ class Race {
   }
 
   get bit(): boolean {
-    return (this.#page[spec.INTERRUPT_STATUS / 4] & spec.INT_USED_BUFFER) !== 0;
+    return (this.#page[mmio.INTERRUPT_STATUS / 4] & mmio.INT_USED_BUFFER) !== 0;
   }
 
   get isIdle(): boolean {
@@ -231,11 +232,11 @@ test("an acknowledgement that is no exit, of one of two causes, pulses for the o
   };
   const plugged = new Plugged(new VirtioRng(), new TestMemory(), { acknowledged: { take } });
   plugged.bringUp(8);
-  plugged.transport.raiseUsed();
+  plugged.transport.usedBuffers(0);
   plugged.transport.raiseConfigChange();
   rung = true;
   plugged.transport.collectAcknowledgement();
-  expect(plugged.read(spec.INTERRUPT_STATUS)).toBe(spec.INT_CONFIG_CHANGE);
+  expect(plugged.read(mmio.INTERRUPT_STATUS)).toBe(mmio.INT_CONFIG_CHANGE);
   expect(plugged.interrupts).toBe(3);
 });
 
@@ -244,11 +245,11 @@ test("a reset clears the interrupt, and an acknowledgement from before it does n
   const take = () => rung > 0 && rung-- > 0;
   const plugged = new Plugged(new VirtioRng(), new TestMemory(), { acknowledged: { take } });
   plugged.bringUp(8);
-  plugged.transport.raiseUsed();
+  plugged.transport.usedBuffers(0);
   rung = 1;
   plugged.bringUp(8);
   expect(plugged.transport.unacknowledged).toBe(false);
-  plugged.transport.raiseUsed();
+  plugged.transport.usedBuffers(0);
   plugged.transport.collectAcknowledgement();
   expect(plugged.transport.unacknowledged).toBe(true);
 });

@@ -1,10 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { layout } from "../../../../src/base/layout.ts";
+import { NEVER } from "../../../../src/bus/io-task.ts";
 import { VirtioBlk, VirtioBlkState } from "../../../../src/virtio/blk/blk.ts";
-import type { VirtioDevice } from "../../../../src/virtio/device.ts";
+import type { DeviceQueue, VirtioDevice } from "../../../../src/virtio/device.ts";
+import { Chain } from "../../../../src/virtio/queue/chain.ts";
 import { QueueConfigState } from "../../../../src/virtio/queue/split-queue.ts";
 import * as spec from "../../../../src/virtio/spec.ts";
 import { VirtioMmio, VirtioMmioState } from "../../../../src/virtio/transport/mmio.ts";
+import * as mmio from "../../../../src/virtio/transport/mmio-registers.ts";
 import { devicePromises } from "../../../support/device-promises.ts";
 import { DriverQueue, Plugged, TestMemory } from "../../../support/virtio-driver.ts";
 
@@ -18,8 +21,13 @@ class Toy implements VirtioDevice {
   readonly queueSizes = [8, 16];
   readonly configSize = 4;
   readonly config = new DataView(new ArrayBuffer(4));
+  readonly #memory: TestMemory;
   accepts = true;
   readonly log: string[] = [];
+
+  constructor(memory: TestMemory) {
+    this.#memory = memory;
+  }
 
   readConfig(offset: number): number {
     return offset < 4 ? this.config.getUint8(offset) : 0;
@@ -37,9 +45,11 @@ class Toy implements VirtioDevice {
   activate(low: number, high: number): void {
     this.log.push(`activate ${low.toString(16)} ${high.toString(16)}`);
   }
-  serve(): number {
-    this.log.push("serve");
-    return 0;
+  run(queue: DeviceQueue): number {
+    for (const chain = new Chain(this.#memory, 16); queue.pop(chain); queue.push(chain.head, 0)) {
+      this.log.push("serve");
+    }
+    return NEVER;
   }
   deactivate(): void {
     this.log.push("deactivate");
@@ -47,24 +57,24 @@ class Toy implements VirtioDevice {
 }
 
 function rig() {
-  const device = new Toy();
   const memory = new TestMemory();
+  const device = new Toy(memory);
   return { device, memory, plugged: new Plugged(device, memory) };
 }
 
 test("a driver finds magic, version 2, the device's type and a vendor", () => {
   const { plugged } = rig();
-  expect(plugged.read(spec.MAGIC_VALUE)).toBe(0x74726976);
-  expect(plugged.read(spec.VERSION)).toBe(2);
-  expect(plugged.read(spec.DEVICE_ID)).toBe(42);
-  expect(plugged.read(spec.VENDOR_ID)).not.toBe(0);
+  expect(plugged.read(mmio.MAGIC_VALUE)).toBe(0x74726976);
+  expect(plugged.read(mmio.VERSION)).toBe(2);
+  expect(plugged.read(mmio.DEVICE_ID)).toBe(42);
+  expect(plugged.read(mmio.VENDOR_ID)).not.toBe(0);
 });
 
 test("the device's features and the ring's are offered in two words, nothing beyond", () => {
   const { plugged } = rig();
   const offered = [0, 1, 2, 0xffff_ffff].map((select) => {
-    plugged.write(spec.DEVICE_FEATURES_SEL, select);
-    return plugged.read(spec.DEVICE_FEATURES);
+    plugged.write(mmio.DEVICE_FEATURES_SEL, select);
+    return plugged.read(mmio.DEVICE_FEATURES);
   });
   expect(offered).toEqual([0x3000_0008, 0x101, 0, 0]);
 });
@@ -82,14 +92,14 @@ test.each([
   ["a feature from bit 64 on", 0, 1, 1],
 ])("FEATURES_OK stays clear for %s", (_, low, high, beyond) => {
   const { plugged } = rig();
-  plugged.write(spec.STATUS, spec.ACKNOWLEDGE | spec.DRIVER);
+  plugged.write(mmio.STATUS, spec.ACKNOWLEDGE | spec.DRIVER);
   for (const [select, value] of [low, high, beyond].entries()) {
-    plugged.write(spec.DRIVER_FEATURES_SEL, select);
-    plugged.write(spec.DRIVER_FEATURES, value);
+    plugged.write(mmio.DRIVER_FEATURES_SEL, select);
+    plugged.write(mmio.DRIVER_FEATURES, value);
   }
-  plugged.write(spec.STATUS, spec.ACKNOWLEDGE | spec.DRIVER | spec.FEATURES_OK);
+  plugged.write(mmio.STATUS, spec.ACKNOWLEDGE | spec.DRIVER | spec.FEATURES_OK);
   expect(plugged.status).toBe(spec.ACKNOWLEDGE | spec.DRIVER);
-  plugged.write(spec.STATUS, LIVE);
+  plugged.write(mmio.STATUS, LIVE);
   expect(plugged.status & spec.DRIVER_OK).toBe(0);
 });
 
@@ -104,25 +114,25 @@ test("FEATURES_OK stays clear for a combination that the device refuses, until i
 test("features are settled once FEATURES_OK is set", () => {
   const { plugged } = rig();
   plugged.negotiate();
-  plugged.write(spec.DRIVER_FEATURES_SEL, 0);
-  plugged.write(spec.DRIVER_FEATURES, 0);
+  plugged.write(mmio.DRIVER_FEATURES_SEL, 0);
+  plugged.write(mmio.DRIVER_FEATURES, 0);
   expect(plugged.transport.driverFeaturesLow).toBe(0x3000_0008);
 });
 
 test("a driver cannot clear a status bit, nor set the device's own", () => {
   const { plugged } = rig();
   plugged.negotiate();
-  plugged.write(spec.STATUS, spec.ACKNOWLEDGE | spec.DEVICE_NEEDS_RESET);
+  plugged.write(mmio.STATUS, spec.ACKNOWLEDGE | spec.DEVICE_NEEDS_RESET);
   expect(plugged.status).toBe(spec.ACKNOWLEDGE | spec.DRIVER | spec.FEATURES_OK);
 });
 
 test("each queue has its own registers; a queue that does not exist has size 0 and keeps nothing", () => {
   const { plugged } = rig();
   const sizes = [0, 1, 2, 0xffff_ffff].map((queue) => {
-    plugged.write(spec.QUEUE_SEL, queue);
-    plugged.write(spec.QUEUE_NUM, 4 + queue);
-    plugged.write(spec.QUEUE_READY, 1);
-    return [plugged.read(spec.QUEUE_NUM_MAX), plugged.read(spec.QUEUE_READY)];
+    plugged.write(mmio.QUEUE_SEL, queue);
+    plugged.write(mmio.QUEUE_NUM, 4 + queue);
+    plugged.write(mmio.QUEUE_READY, 1);
+    return [plugged.read(mmio.QUEUE_NUM_MAX), plugged.read(mmio.QUEUE_READY)];
   });
   expect(sizes).toEqual([
     [8, 1],
@@ -135,7 +145,7 @@ test("each queue has its own registers; a queue that does not exist has size 0 a
 
 test("all 64 bits of a queue's addresses arrive", () => {
   const { plugged } = rig();
-  plugged.write(spec.QUEUE_SEL, 1);
+  plugged.write(mmio.QUEUE_SEL, 1);
   const registers = [0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4];
   registers.forEach((register, i) => {
     plugged.write(register, 0xf000_0001 + i);
@@ -148,52 +158,61 @@ test("all 64 bits of a queue's addresses arrive", () => {
 test("a queue that is ready cannot be moved", () => {
   const { plugged, memory } = rig();
   plugged.setQueue(0, new DriverQueue(memory, 8));
-  plugged.write(spec.QUEUE_DESC_LOW, 0);
-  plugged.write(spec.QUEUE_NUM, 2);
+  plugged.write(mmio.QUEUE_DESC_LOW, 0);
+  plugged.write(mmio.QUEUE_NUM, 2);
   expect(plugged.configs[0].descLow).not.toBe(0);
   expect(plugged.configs[0].size).toBe(8);
 });
 
-test("a doorbell that arrives as an exit wakes the io thread, one for a queue that does not exist does not", () => {
+test("a notification that is an exit says which queue it is for, and one for no queue is ignored", () => {
   const { plugged } = rig();
-  plugged.write(spec.QUEUE_NOTIFY, 1);
-  plugged.write(spec.QUEUE_NOTIFY, 2);
-  expect(plugged.notified).toBe(1);
+  plugged.write(mmio.QUEUE_NOTIFY, 1);
+  plugged.write(mmio.QUEUE_NOTIFY, 2);
+  expect(plugged.notified).toEqual([1]);
+});
+
+test("its doorbells are stores of a queue's number to QueueNotify, and of 1 to InterruptACK", () => {
+  const { transport } = rig().plugged;
+  expect(transport.doorbells()).toEqual([
+    { offset: 0x50, length: 4, datamatch: 0 },
+    { offset: 0x50, length: 4, datamatch: 1 },
+  ]);
+  expect(transport.acknowledgement).toEqual({ offset: 0x64, length: 4, datamatch: 1 });
 });
 
 test("each cause of an interrupt pulses; an acknowledgement that leaves one behind pulses again", () => {
   const { plugged } = rig();
-  plugged.transport.raiseUsed();
+  plugged.transport.usedBuffers(0);
   plugged.transport.raiseConfigChange();
   expect(plugged.interrupts).toBe(2);
-  expect(plugged.read(spec.INTERRUPT_STATUS)).toBe(spec.INT_USED_BUFFER | spec.INT_CONFIG_CHANGE);
-  plugged.write(spec.INTERRUPT_ACK, spec.INT_USED_BUFFER);
-  expect(plugged.read(spec.INTERRUPT_STATUS)).toBe(spec.INT_CONFIG_CHANGE);
+  expect(plugged.read(mmio.INTERRUPT_STATUS)).toBe(mmio.INT_USED_BUFFER | mmio.INT_CONFIG_CHANGE);
+  plugged.write(mmio.INTERRUPT_ACK, mmio.INT_USED_BUFFER);
+  expect(plugged.read(mmio.INTERRUPT_STATUS)).toBe(mmio.INT_CONFIG_CHANGE);
   expect(plugged.interrupts).toBe(3);
-  plugged.write(spec.INTERRUPT_ACK, spec.INT_CONFIG_CHANGE);
-  expect(plugged.read(spec.INTERRUPT_STATUS)).toBe(0);
+  plugged.write(mmio.INTERRUPT_ACK, mmio.INT_CONFIG_CHANGE);
+  expect(plugged.read(mmio.INTERRUPT_STATUS)).toBe(0);
   expect(plugged.interrupts).toBe(3);
 });
 
 test("a cause that is set already pulses all the same: the driver may have read it before", () => {
   const { plugged } = rig();
-  plugged.transport.raiseUsed();
-  plugged.transport.raiseUsed();
+  plugged.transport.usedBuffers(0);
+  plugged.transport.usedBuffers(0);
   expect(plugged.interrupts).toBe(2);
 });
 
 test("a change of the configuration gives it a new generation", () => {
   const { plugged } = rig();
-  const before = plugged.read(spec.CONFIG_GENERATION);
+  const before = plugged.read(mmio.CONFIG_GENERATION);
   plugged.transport.raiseConfigChange();
-  expect(plugged.read(spec.CONFIG_GENERATION)).not.toBe(before);
+  expect(plugged.read(mmio.CONFIG_GENERATION)).not.toBe(before);
 });
 
 test("the device's configuration starts at 0x100, in any width; registers take 32 bits only", () => {
   const { plugged } = rig();
   plugged.transport.write(0x102, 1, 0x5a);
   expect(plugged.transport.read(0x102, 1)).toBe(0x5a);
-  plugged.transport.write(spec.STATUS, 1, 1);
+  plugged.transport.write(mmio.STATUS, 1, 1);
   expect(plugged.status).toBe(0);
 });
 
@@ -202,15 +221,15 @@ test("a read of another width or place gives the bytes that lie there, as memory
   const { transport } = plugged;
   transport.write(0x100, 1, 0x5a);
   expect([0, 1, 2, 3].map((i) => String.fromCharCode(transport.read(i, 1))).join("")).toBe("virt");
-  expect(transport.read(spec.MAGIC_VALUE + 1, 2)).toBe(0x7269);
-  expect(transport.read(spec.MAGIC_VALUE + 2, 4)).toBe(0x0002_7472);
+  expect(transport.read(mmio.MAGIC_VALUE + 1, 2)).toBe(0x7269);
+  expect(transport.read(mmio.MAGIC_VALUE + 2, 4)).toBe(0x0002_7472);
   expect(transport.read(0xfe, 4)).toBe(0x005a_0000);
 });
 
 test("a shared memory region that does not exist has length -1", () => {
   const { plugged } = rig();
-  plugged.write(spec.SHM_SEL, 0);
-  expect([plugged.read(spec.SHM_LEN_LOW), plugged.read(spec.SHM_LEN_HIGH)]).toEqual([
+  plugged.write(mmio.SHM_SEL, 0);
+  expect([plugged.read(mmio.SHM_LEN_LOW), plugged.read(mmio.SHM_LEN_HIGH)]).toEqual([
     0xffff_ffff, 0xffff_ffff,
   ]);
 });
@@ -221,14 +240,14 @@ describe("taking queues away", () => {
     const queue = plugged.bringUp(8);
     queue.add([{ address: queue.end, length: 1 }]);
     plugged.runner.serve(0);
-    plugged.transport.raiseUsed();
+    plugged.transport.usedBuffers(0);
     expect(device.log).toContain("activate 30000008 101");
 
-    plugged.write(spec.STATUS, 0);
+    plugged.write(mmio.STATUS, 0);
     expect(plugged.resetsAwaited).toBe(1);
     expect(device.log.slice(-2)).toEqual(["reset", "deactivate"]);
     expect(plugged.status).toBe(0);
-    expect(plugged.read(spec.INTERRUPT_STATUS)).toBe(0);
+    expect(plugged.read(mmio.INTERRUPT_STATUS)).toBe(0);
     expect(plugged.configs[0].ready).toBe(0);
     expect(plugged.cursors[0].nextAvail).toBe(0);
     expect(plugged.runnerState.epoch).toBe(plugged.regs.epoch);
@@ -237,7 +256,7 @@ describe("taking queues away", () => {
   test("a reset before DRIVER_OK has nobody to wait for", () => {
     const { plugged } = rig();
     plugged.negotiate();
-    plugged.write(spec.STATUS, 0);
+    plugged.write(mmio.STATUS, 0);
     expect(plugged.resetsAwaited).toBe(0);
   });
 
@@ -266,9 +285,9 @@ describe("taking queues away", () => {
       plugged.runner.serve(index);
       expect(queue.used().length).toBe(1);
     }
-    plugged.write(spec.QUEUE_SEL, 0);
-    plugged.write(spec.QUEUE_READY, 0);
-    expect(plugged.read(spec.QUEUE_READY)).toBe(0);
+    plugged.write(mmio.QUEUE_SEL, 0);
+    plugged.write(mmio.QUEUE_READY, 0);
+    expect(plugged.read(mmio.QUEUE_READY)).toBe(0);
     expect(plugged.resetsAwaited).toBe(1);
     expect(plugged.cursors.map((cursor) => cursor.nextAvail)).toEqual([0, 1]);
 
@@ -311,21 +330,21 @@ class WithoutEpoch extends VirtioMmio {
 devicePromises({
   name: "virtio-blk on virtio-mmio",
   layout: Whole,
-  length: spec.MMIO_BYTES,
+  length: mmio.MMIO_BYTES,
   build: ({ mmio, queue, blk }, world) =>
     new WithoutEpoch(
-      new VirtioBlk(DISK, VirtioBlkState.view(blk.buffer, blk.byteOffset)),
+      new VirtioBlk(DISK, { regs: VirtioBlkState.view(blk.buffer, blk.byteOffset), deferred: [] }),
       VirtioMmioState.view(mmio.buffer, mmio.byteOffset),
       [QueueConfigState.view(queue.buffer, queue.byteOffset)],
       {
         interrupt: { pulse: () => world.signal.raise() },
-        notify: world.signal,
+        notify: { notify: () => world.signal.raise() },
         queuesReset: { settle() {} },
       },
     ),
   disturb: (device, random) => {
     const kind = random();
-    if (kind < 0.4) device.raiseUsed();
+    if (kind < 0.4) device.usedBuffers(0);
     else if (kind < 0.8) device.raiseConfigChange();
     else device.fail();
   },
