@@ -118,6 +118,31 @@ function offenders(breaks: (source: Source) => string | false | undefined, among
   });
 }
 
+/** One cycle for each file that a search in depth reaches again while it is still inside it. */
+function importCycles(among: readonly Source[]): string[] {
+  const importsOf = new Map(among.map(({ path, imports }) => [path, imports]));
+  const finished = new Set<string>();
+  const open: string[] = [];
+  const cycles: string[] = [];
+  const visit = (path: string) => {
+    if (open.includes(path)) cycles.push([...open.slice(open.indexOf(path)), path].join(" -> "));
+    if (open.includes(path) || finished.has(path)) return;
+    open.push(path);
+    for (const module of importsOf.get(path) ?? []) visit(module);
+    open.pop();
+    finished.add(path);
+  };
+  for (const { path } of among) visit(path);
+  return cycles;
+}
+
+test("a cycle of imports is found", () => {
+  const source = (path: string, ...imports: string[]) => ({ path, imports, lines: 1, code: "" });
+  const chain = [source("a.ts", "b.ts"), source("b.ts", "c.ts", "d.ts"), source("d.ts")];
+  expect(importCycles([...chain, source("c.ts", "d.ts")])).toEqual([]);
+  expect(importCycles([...chain, source("c.ts", "a.ts")])).toEqual(["a.ts -> b.ts -> c.ts -> a.ts"]);
+});
+
 test("the rules are applied to something", () => {
   expect(sources.length).toBeGreaterThan(10);
   expect(sources.find(({ path }) => path === "bus/guarded.ts")?.imports).toEqual([
@@ -135,6 +160,11 @@ test("every folder has a place in the order, and imports only those before it", 
       return wrong.length > 0 && `imports ${wrong.join(", ")}`;
     }),
   ).toEqual([]);
+});
+
+test("no import cycles: what two files need of each other is in a third, types included", () => {
+  expect(importCycles(sources)).toEqual([]);
+  expect(importCycles(packageSources)).toEqual([]);
 });
 
 test.each(Object.entries(WALLS))("%s keeps to its side of the wall", (folder, { not, because }) => {

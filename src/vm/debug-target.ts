@@ -4,8 +4,9 @@
 import type { Architecture, CpuChange, CpuState, DebugTarget, TargetListener } from "../gdb/target.ts";
 import type { GuestDebugAbilities } from "../kvm/guest-debug-probe.ts";
 import type { GuestDebug } from "../kvm/vcpu.ts";
-import { monitorCommand } from "./gdb-monitor.ts";
-import type { VirtualMachine } from "./virtual-machine.ts";
+import type { DebugStop, Ending } from "../threads/shared.ts";
+import { type MonitoredMachine, monitorCommand } from "./gdb-monitor.ts";
+import type { GuestCpu } from "./guest-cpu.ts";
 
 const MSR_KERNEL_GS_BASE = 0xc000_0102;
 const CR0_PE = 1n;
@@ -14,12 +15,27 @@ const EFER_LMA = 1n << 10n;
 const PROTOCOLS_64: readonly string[] = ["bzImage", "PVH"];
 const MAX_PHYSICAL = 2n ** 52n;
 
+/** What a debugger needs of a VirtualMachine. */
+export interface DebuggedMachine extends MonitoredMachine {
+  readonly state: string;
+  readonly protocol: string;
+  readonly stepsWithoutInterrupts: boolean;
+  readonly vcpus: readonly GuestCpu[];
+  start(options: { readonly vcpus: readonly number[] }): Promise<void>;
+  resume(options: { readonly vcpus: readonly number[] }): Promise<void>;
+  pause(): Promise<void>;
+  stop(): Promise<void>;
+  on(event: "debug", listener: (stop: DebugStop) => void): unknown;
+  on(event: "reset", listener: () => void): unknown;
+  on(event: "exited", listener: (ending: Ending) => void): unknown;
+}
+
 export class VmDebugTarget implements DebugTarget {
   listener: TargetListener | undefined;
   readonly abilities: GuestDebugAbilities;
-  readonly #vm: VirtualMachine;
+  readonly #vm: DebuggedMachine;
 
-  constructor(vm: VirtualMachine, abilities: GuestDebugAbilities) {
+  constructor(vm: DebuggedMachine, abilities: GuestDebugAbilities) {
     this.#vm = vm;
     this.abilities = abilities;
     vm.on("debug", (stop) => this.listener?.stopped(stop));
@@ -96,7 +112,7 @@ export class VmDebugTarget implements DebugTarget {
   }
 }
 
-/** Guest memory answers what is no RAM with a RangeError. */
+/** Undefined where there is no RAM, for which guest memory throws a RangeError. */
 function ifRam<T>(access: () => T): T | undefined {
   try {
     return access();

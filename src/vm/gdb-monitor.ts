@@ -1,10 +1,19 @@
 /** What can be typed in gdb after "monitor": things about the machine that gdb has no words for. */
-import type { VirtualMachine } from "./virtual-machine.ts";
+import type { VmStats } from "./stats.ts";
+import type { VmMemory } from "./vm-memory.ts";
+
+/** What the commands use of a machine. */
+export interface MonitoredMachine {
+  readonly memory: VmMemory;
+  readonly addressMap: string;
+  stats(): VmStats;
+  reset(options: { readonly paused: boolean }): Promise<void>;
+}
 
 interface MonitorCommand {
   readonly name: string;
   readonly help: string;
-  run(vm: VirtualMachine): string | Promise<string>;
+  run(vm: MonitoredMachine): string | Promise<string>;
 }
 
 const COMMANDS: readonly MonitorCommand[] = [
@@ -29,7 +38,7 @@ const COMMANDS: readonly MonitorCommand[] = [
 ];
 
 /** Returns what to print. */
-export async function monitorCommand(vm: VirtualMachine, typed: string): Promise<string> {
+export async function monitorCommand(vm: MonitoredMachine, typed: string): Promise<string> {
   const name = typed.trim();
   const command = COMMANDS.find((each) => each.name === name);
   if (command !== undefined) return command.run(vm);

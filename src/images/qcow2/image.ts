@@ -12,7 +12,7 @@ import { CompressedWriter } from "./compressed-writer.ts";
 import { Eraser } from "./eraser.ts";
 import type { Header } from "./header.ts";
 import type { Metadata } from "./metadata.ts";
-import { looksPreallocated } from "./preallocate.ts";
+import { isProbablyPreallocated } from "./preallocate.ts";
 import { type Layers, Reader } from "./reader.ts";
 import { Writer } from "./writer.ts";
 
@@ -79,7 +79,7 @@ export class Qcow2Image implements DiskImage {
 
   /** Data of the disk may be holes of the file. As it was when first asked for. */
   get isSparselyStored(): boolean {
-    this.#isSparselyStored ??= looksPreallocated(this);
+    this.#isSparselyStored ??= isProbablyPreallocated(this.metadata);
     return this.#isSparselyStored;
   }
 

@@ -1,16 +1,23 @@
 /**
- * Gives every cluster of a range of the disk its place in the file beforehand.
+ * Allocates every cluster of a range of the disk before it is written.
  *
- * "metadata": tables are complete, data are holes of the file. "falloc": the host
- * has reserved storage for all of it. "full": zeros are written everywhere.
+ * "metadata": tables are complete, data clusters are holes of the file. "falloc":
+ * the host reserves storage for all of it. "full": zeros are written everywhere.
  */
 import { statSync } from "node:fs";
 import { EOPNOTSUPP } from "../../disk/backend.ts";
 import { check } from "../../sys/errors.ts";
-import type { Qcow2Image } from "./image.ts";
+import type { ClusterMap } from "./cluster-map.ts";
+import type { Metadata } from "./metadata.ts";
 import { COPIED } from "./pointer-table.ts";
 
 export type Preallocation = "off" | "metadata" | "falloc" | "full";
+
+/** What preallocation uses of an open image. */
+interface PreallocatedImage {
+  readonly metadata: Metadata;
+  readonly map: ClusterMap;
+}
 
 const ALL_UNITS = 0xffff_ffff;
 const ZEROS = new Uint8Array(2 ** 20);
@@ -19,16 +26,20 @@ const ZEROS = new Uint8Array(2 ** 20);
  * Preallocates bytes `start` to `end` of the disk, where nothing is allocated yet.
  * @throws {ImageError | SystemError}
  */
-export function preallocate(image: Qcow2Image, start: number, end: number, how: Preallocation): void {
+export function preallocate(
+  { metadata, map }: PreallocatedImage,
+  start: number,
+  end: number,
+  how: Preallocation,
+): void {
   if (how === "off") return;
-  const { metadata, map } = image;
   const { clusterSize, extendedL2 } = metadata.geometry;
   const { data, file, refcounts } = metadata;
   const external = data !== file;
   metadata.beginCounting();
   const behind = Math.ceil(end / clusterSize);
-  // Over a backing file a subcluster has its place, and what is below stays to be seen, or hidden.
-  const units = extendedL2 && image.header.backingFile === undefined ? ALL_UNITS : 0;
+  // Over a backing file a subcluster has its place, and its contents still come from below.
+  const units = extendedL2 && metadata.header.backingFile === undefined ? ALL_UNITS : 0;
   let dataEnd = 0;
   for (let cluster = Math.ceil(start / clusterSize); cluster < behind; ) {
     const wanted = behind - cluster;
@@ -47,9 +58,9 @@ export function preallocate(image: Qcow2Image, start: number, end: number, how: 
         false,
       );
     }
-    // A place that was used before holds something else.
-    if (how === "full" || !fresh) writeZeros(image, host, count * clusterSize);
-    else if (how === "falloc") reserve(image, host, count * clusterSize);
+    // Reused clusters contain old data.
+    if (how === "full" || !fresh) writeZeros(metadata, host, count * clusterSize);
+    else if (how === "falloc") reserve(metadata, host, count * clusterSize);
     dataEnd = Math.max(dataEnd, host + count * clusterSize);
     cluster += count;
   }
@@ -59,31 +70,32 @@ export function preallocate(image: Qcow2Image, start: number, end: number, how: 
 }
 
 /**
- * True if clusters were given places that nothing was written to: the file has
- * far fewer blocks than clusters in use. Source: QEMU block/qcow2-refcount.c,
+ * True if the file has far fewer blocks than clusters in use: clusters are then
+ * allocated that were never written. Source: QEMU block/qcow2-refcount.c,
  * qcow2_detect_metadata_preallocation.
  */
-export function looksPreallocated({ file, metadata }: Qcow2Image): boolean {
+export function isProbablyPreallocated({ file, geometry, refcounts }: Metadata): boolean {
   if (file.isBlockDevice) return false;
-  const { clusterSize } = metadata.geometry;
+  const { clusterSize } = geometry;
   const stored = Math.floor((statSync(file.path).blocks * 512) / clusterSize);
   const threshold = Math.max(Math.floor((stored * 10) / 9), stored + 2);
   const clusters = Math.ceil(file.size / clusterSize);
   let used = 0;
   for (let cluster = 0; cluster < clusters && used <= threshold; cluster++) {
-    if (metadata.refcounts.get(cluster) > 0) used++;
+    if (refcounts.get(cluster) > 0) used++;
   }
   return used > threshold;
 }
 
-function reserve(image: Qcow2Image, offset: number, length: number): void {
-  const result = image.metadata.data.allocate(offset, length);
-  if (result === EOPNOTSUPP) writeZeros(image, offset, length);
-  else check(result, "fallocate", `reserving storage for ${image.path}`);
+function reserve(metadata: Metadata, offset: number, length: number): void {
+  const { file, data } = metadata;
+  const result = data.allocate(offset, length);
+  if (result === EOPNOTSUPP) writeZeros(metadata, offset, length);
+  else check(result, "fallocate", `reserving storage for ${file.path}`);
 }
 
-function writeZeros(image: Qcow2Image, offset: number, length: number): void {
+function writeZeros({ data }: Metadata, offset: number, length: number): void {
   for (let done = 0; done < length; done += ZEROS.length) {
-    image.metadata.data.write(ZEROS.subarray(0, Math.min(ZEROS.length, length - done)), offset + done);
+    data.write(ZEROS.subarray(0, Math.min(ZEROS.length, length - done)), offset + done);
   }
 }
