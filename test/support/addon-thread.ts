@@ -1,6 +1,6 @@
 /**
- * A second thread with the addon in it. It runs a few lines of plain JavaScript
- * with `native` (the addon), `data` (what it was given) and `post` in scope.
+ * A second thread with the addon. It runs a few lines of plain JavaScript, with
+ * `native` (the addon), `data` (its input) and `post` in scope.
  */
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
@@ -13,7 +13,7 @@ export class AddonThread {
   readonly #worker: Worker;
   readonly #exit: Promise<unknown>;
 
-  /** @param code posts "ready" when the test may go on, and its result at the end */
+  /** @param code posts "ready" when the test may continue, and its result at the end */
   constructor(code: string, data: unknown) {
     const prelude = `
       const { parentPort, workerData } = require("node:worker_threads");
@@ -30,7 +30,7 @@ export class AddonThread {
     return message;
   }
 
-  /** Waits until the thread is gone. */
+  /** Waits until the thread has ended. */
   async end(): Promise<void> {
     await this.#exit;
   }

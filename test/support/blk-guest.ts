@@ -1,6 +1,6 @@
 /**
- * A guest that does with its disk what a test says, on any KVM: blk-kernel.c at the
- * other end of COM1. Sectors are 512 bytes, blocks 4096.
+ * A guest that accesses its disk on a test's commands, on any KVM: blk-kernel.c at
+ * the other end of COM1. Sectors have 512 bytes, blocks 4096.
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { createVm, type DriveOptions, type VirtualMachine, type VmError, type VmOptions } from "vmexit";
 import { buildKernel } from "./multiboot-build.ts";
 
-/** Blocks of one command, at most. */
+/** The largest number of blocks in a command. */
 export const MOST_BLOCKS = 16;
 
 const WAIT_MS = 30_000;
@@ -24,7 +24,7 @@ export class BlkGuest implements AsyncDisposable {
     vm.on("note", (note) => this.notes.push(note));
   }
 
-  /** Starts it, with one disk. */
+  /** Starts the guest, with one disk. */
   static async start(drive: DriveOptions, more: Partial<VmOptions> = {}): Promise<BlkGuest> {
     const guest = new BlkGuest(await createVm({ memory: "16M", kernel: kernel(), drives: [drive], ...more }));
     guest.vm.serial.resume();
@@ -33,12 +33,12 @@ export class BlkGuest implements AsyncDisposable {
     return guest;
   }
 
-  /** Settles when the machine pauses the next time, whatever is reported before that. */
+  /** Settles when the machine pauses next, whatever it reports before that. */
   paused(): Promise<void> {
     return new Promise((resolve) => this.vm.once("paused", () => resolve()));
   }
 
-  /** Settles when the kernel has started, or started again. */
+  /** Settles when the kernel has started or restarted. */
   async ready(): Promise<void> {
     await this.vm.serial.waitFor("ready\n", { timeoutMs: WAIT_MS });
   }
@@ -48,7 +48,7 @@ export class BlkGuest implements AsyncDisposable {
     return this.ask(`w ${sector.toString(16)} ${count.toString(16)} ${byte.toString(16)}`);
   }
 
-  /** Reads blocks. Returns the status of each and what it is full of: "0=61 0=61". */
+  /** Reads blocks. Returns the status and the content of each: "0=61 0=61". */
   read(sector: number, count: number): Promise<string> {
     return this.ask(`r ${sector.toString(16)} ${count.toString(16)}`);
   }
@@ -65,18 +65,18 @@ export class BlkGuest implements AsyncDisposable {
     return this.ask("f");
   }
 
-  /** What the guest thinks its disk's size is, in bytes; and whether it was told of a new one since it last looked. */
+  /** The size of the disk in bytes, as the guest knows it; and whether it was notified of a change since the last call. */
   async size(): Promise<{ readonly bytes: number; readonly changed: boolean }> {
     const [what, sectors] = (await this.ask("c")).split(" ");
     return { bytes: Number.parseInt(sectors, 16) * 512, changed: what === "changed" };
   }
 
-  /** Gives a command that is not answered: the disk does not let it, or the machine ends before. */
+  /** Sends a command without an answer: the disk blocks it, or the machine ends before. */
   begin(command: string): void {
     this.vm.serial.write(`${command}\n`);
   }
 
-  /** Gives a command; returns its answer, which may be long in coming. */
+  /** Sends a command; returns its answer, which may take long. */
   async ask(command: string): Promise<string> {
     const { serial } = this.vm;
     const answer = serial.waitFor(/([^\n]*)\n/, { timeoutMs: WAIT_MS });
@@ -104,12 +104,12 @@ function kernel(): Uint8Array {
   }
 }
 
-/** The answer to a write of so many blocks that all went well. */
+/** The answer to a successful write of so many blocks. */
 export function done(count: number): string {
   return new Array(count).fill("0").join(" ");
 }
 
-/** The answer to a read of so many blocks that are full of one byte. */
+/** The answer to a successful read of so many blocks that are full of one byte. */
 export function full(count: number, byte: number): string {
   return new Array(count).fill(`0=${byte.toString(16).padStart(2, "0")}`).join(" ");
 }

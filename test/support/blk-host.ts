@@ -1,4 +1,4 @@
-/** What virtio-blk's io side is plugged into, in tests. */
+/** The environment of virtio-blk's io side, in tests. */
 import type { BlockBackend } from "../../src/disk/backend.ts";
 import { BLK_COUNTERS, type BlkHost } from "../../src/virtio/blk/blk-requests.ts";
 import type { TestMemory } from "./virtio-driver.ts";

@@ -1,18 +1,19 @@
-// A Multiboot 1 kernel that drives the first virtio-mmio device, a disk, as it is
-// told over COM1: one command a line, answered by one line. Numbers are hexadecimal.
+// A Multiboot 1 kernel that drives the first virtio-mmio device, a disk, by commands
+// over COM1. Each line is a command and gets one line as its answer. Numbers are
+// hexadecimal.
 //
 //   w SECTOR COUNT BYTE  writes COUNT blocks full of BYTE, from SECTOR on
 //   r SECTOR COUNT       reads them
 //   d SECTOR COUNT       discards them
-//   z SECTOR COUNT       zeroes them, and their storage may go
+//   z SECTOR COUNT       zeroes them, and their storage may be freed
 //   f                    flushes
-//   c                    tells the capacity in sectors, and whether it was said to have changed
+//   c                    prints the capacity in sectors, and whether a change was notified
 //   q                    ends the machine
-//   x FIRST              changes the disk for ever; see change_for_ever
+//   x FIRST              changes the disk without end; see change_for_ever
 //
-// A block has 4096 bytes and is a request of its own; all of a command are offered
-// at once. Answered is the status of each, and after a read what the block is full
-// of: "0=61", or "0=??" if that is not one byte.
+// A block has 4096 bytes and is a request of its own; all requests of a command are
+// offered at once. The answer is the status of each, and after a read also the byte
+// that fills the block: "0=61", or "0=??" if it has different bytes.
 //
 // Source: VIRTIO 1.2, 5.2.
 
@@ -74,7 +75,7 @@ static void read_line(char *line, int size) {
   line[length] = 0;
 }
 
-/** The number at `*text`, which moves behind it. */
+/** Parses the number at `*text`, and advances it. */
 static u32 number(const char **text) {
   while (**text == ' ') ++*text;
   u32 value = 0;
@@ -127,7 +128,7 @@ static void print_contents(const u8 *block) {
   else print("??");
 }
 
-/** Gives the device the first so many requests, and waits until it has done them. */
+/** Offers the first so many requests to the device, and waits until it has used them. */
 static void submit(u32 count) {
   __asm__ volatile("" : : : "memory");
   available.index += count;
@@ -160,20 +161,20 @@ static void print_capacity(void) {
   print_word(changed ? "changed " : "same ", CAPACITY_LOW);
 }
 
-/** As one instruction: a KVM in software is slow with loops. */
+/** One instruction, because a software KVM is slow with loops. */
 static void fill_words(void *at, u32 word) {
   u32 count = BLOCK / 4;
   __asm__ volatile("cld; rep stosl" : "+D"(at), "+c"(count) : "a"(word) : "memory");
 }
 
-/** Which change is made where looks random, but follows from its number: MurmurHash3's finalizer. */
+/** Derives a change from its number by MurmurHash3's finalizer: it looks random, but can be computed again. */
 static u32 scatter(u32 number) {
   number = (number ^ (number >> 16)) * 0x85ebca6b;
   number = (number ^ (number >> 13)) * 0xc2b2ae35;
   return number ^ (number >> 16);
 }
 
-/** Offers change `number`, which has a block that no other of its batch has. disk-changes.ts knows the same rule. */
+/** Offers change `number`, whose block differs from all others of its batch. disk-changes.ts uses the same rule. */
 static void offer_change(u32 n, u32 number, u32 groups) {
   u32 bits = scatter(number);
   u32 sector = (bits % groups * MOST + n) * BLOCK_SECTORS;
@@ -191,10 +192,10 @@ static void offer_change(u32 n, u32 number, u32 groups) {
 }
 
 /**
- * Makes changes with the numbers from `first` on, MOST at a time. With every few of these batches
- * comes a flush, at the same time as them, so that it covers those before. Then this says
- * "flushed", the number of the first change that it does not cover, and waits for a byte: whoever
- * sends some ahead knows how many changes may have begun since.
+ * Makes changes with the numbers from `first` on, MOST at a time. A flush is offered together with
+ * some of these batches; it covers the batches before. After it this prints "flushed" and the
+ * number of the first change that the flush does not cover, and waits for a byte. A test that
+ * sends some bytes ahead knows how many changes may have begun since.
  */
 static void change_for_ever(u32 first) {
   u32 groups = CAPACITY_LOW / (MOST * BLOCK_SECTORS);

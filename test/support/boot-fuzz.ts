@@ -1,4 +1,4 @@
-/** Feeds broken kernels to planBoot and looks at what comes back. */
+/** Passes broken kernels to planBoot and checks the result. */
 import { expect } from "vitest";
 import { planBoot } from "../../src/boot/kernel.ts";
 import { BootError, type MemoryRange } from "../../src/boot/plan.ts";
@@ -20,7 +20,7 @@ export function mutate(image: Uint8Array, headerSize: number, next: () => number
   return next() < 0.2 ? bytes.subarray(0, below(bytes.length + 1)) : bytes;
 }
 
-/** A kernel is planned within RAM and the file, or refused with a BootError: never anything else. */
+/** Every plan for a kernel stays within RAM and the file. The only other result is a BootError. */
 export function expectPlanOrRefusal(kernel: Uint8Array, seed: number): "planned" | "refused" {
   const next = random(seed ^ 0x5eed);
   const memory = memoryOf([16, 64, 256, 5 * 1024][Math.floor(next() * 4)]);

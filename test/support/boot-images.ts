@@ -1,6 +1,6 @@
 /**
- * Tiny boot images with true headers and no kernel in them, and the request
- * that boots one.
+ * Tiny boot images with valid headers and without a kernel, and the request that
+ * boots one.
  */
 import { pcMemoryMap } from "../../src/boot/e820.ts";
 import type { ByteSource, Placement } from "../../src/boot/plan.ts";
@@ -49,7 +49,7 @@ export interface BzImageFields {
   readonly initSize?: number;
 }
 
-/** A bzImage whose header says what `fields` say, otherwise what a Linux 6.1 says on a small scale. */
+/** A small bzImage with the header of a Linux 6.1, except for `fields`. */
 export function bzImage(fields: BzImageFields = {}): Uint8Array {
   const setupSects = fields.setupSects ?? 4;
   const codeLength = fields.codeLength ?? 0x2000;
@@ -82,7 +82,7 @@ export interface ElfSegment {
   readonly alignment?: number;
 }
 
-/** An x86-64 ELF file with these segments, one after the other behind the program headers. */
+/** An x86-64 ELF file with these segments, which follow the program headers in order. */
 export function elf(segments: readonly ElfSegment[]): Uint8Array {
   const headersEnd = 64 + segments.length * 56;
   const length = segments.reduce((end, segment) => end + segment.bytes.length, headersEnd);
@@ -124,7 +124,7 @@ export function note(name: string, type: number, description: Uint8Array): Uint8
   return bytes;
 }
 
-/** An ELF kernel like vmlinux on a small scale: text at 16 MiB, data with bss behind it, a PVH entry in a note. */
+/** A small ELF kernel like vmlinux: text at 16 MiB, then data with bss, and a PVH entry in a note. */
 export function vmlinux(entry = 0x1000040): Uint8Array {
   const description = new Uint8Array(8);
   new DataView(description.buffer).setUint32(0, entry, true);
@@ -136,7 +136,7 @@ export function vmlinux(entry = 0x1000040): Uint8Array {
   ]);
 }
 
-/** The bytes that a plan makes itself for `what`. */
+/** The bytes that a plan contains itself for `what`. */
 export function madeBytes(placements: readonly Placement[], what: string): DataView {
   const data = placements.find((placement) => placement.what === what)?.data;
   if (!(data instanceof Uint8Array)) throw new Error(`the plan has no bytes of its own for ${what}`);

@@ -3,8 +3,8 @@
  *
  *   node changing-guest.mjs KERNEL IMAGE CACHE FIRST AHEAD
  *
- * KERNEL is blk-kernel.c. It says what the guest says: "flushed NUMBER" after each flush.
- * The guest is never more than AHEAD flushes further than what was said.
+ * KERNEL is blk-kernel.c. The program prints the guest's output: "flushed NUMBER" after
+ * each flush. The guest is never more than AHEAD flushes ahead of that output.
  */
 import { writeSync } from "node:fs";
 import { createVm } from "vmexit";

@@ -1,21 +1,21 @@
 /**
- * A guest that talks on a serial port and listens to it, without a machine: the
- * real console ring, a receiver of any size, and the messages between them.
+ * A guest that writes to a serial port and reads from it, without a machine: the real
+ * console ring, a receiver of any size, and the messages between them.
  */
 import { ByteRing } from "../../src/base/ring.ts";
 import type { SerialPort } from "../../src/vm/serial-port.ts";
 
-/** What a producer waits at most before a test calls it stuck. */
+/** The longest wait of a producer before a test considers it stuck. */
 const STUCK_MS = 5_000;
 
 export class ConsoleGuest {
   readonly ring: ByteRing;
-  /** Everything that came in. */
+  /** All bytes that were received. */
   readonly received: number[] = [];
   readonly #port: SerialPort;
   #room: number;
 
-  /** @param room bytes that the receiver takes before it says that it is full */
+  /** @param room bytes that the receiver accepts before it reports that it is full */
   constructor(port: SerialPort, { capacity = 4096, room = Number.POSITIVE_INFINITY } = {}) {
     this.#port = port;
     this.#room = room;
@@ -39,13 +39,13 @@ export class ConsoleGuest {
     let sent = 0;
     while (sent < data.length && this.ring.put(data[sent])) {
       sent++;
-      // The message to the main thread comes later, like any other.
+      // The message to the main thread arrives later, like any other.
       if (this.ring.takeArmed()) setImmediate(() => this.#port.wake());
     }
     return sent;
   }
 
-  /** Sends everything, waiting for room as often as it takes. @returns how often it waited. */
+  /** Sends everything, and waits for room as often as necessary. @returns how often it waited. */
   async sendAll(bytes: Uint8Array): Promise<number> {
     let waits = 0;
     let deadline = Date.now() + STUCK_MS;
@@ -61,7 +61,7 @@ export class ConsoleGuest {
     return waits;
   }
 
-  /** Waits until nothing moves any more with the ring full: the guest is held. */
+  /** Waits until the ring is full and nothing moves: the guest is blocked. */
   async held(): Promise<void> {
     for (let before = -1; before !== this.#port.bytesOut || this.ring.length < this.ring.capacity; ) {
       before = this.#port.bytesOut;
@@ -69,7 +69,7 @@ export class ConsoleGuest {
     }
   }
 
-  /** Makes room for more bytes in the receiver, and says so. */
+  /** Makes room for more bytes in the receiver, and reports it. */
   makeRoom(bytes: number): void {
     this.#room += bytes;
     this.#port.receiverReady();
@@ -80,7 +80,7 @@ export class ConsoleGuest {
   }
 }
 
-/** Bytes that show what is missing or in the wrong place. */
+/** Bytes that reveal missing and misplaced ones. */
 export function pattern(length: number): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => (i ^ (i >>> 8) ^ (i >>> 16)) & 0xff);
 }

@@ -1,8 +1,8 @@
-/** Between a client and a server of a unix socket: changes what one of them says, as a seed has it. */
+/** A proxy between client and server of a unix socket: it changes the bytes of one of them, by a seed. */
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { random } from "./random.ts";
 
-/** After this long without a byte somebody waits for what will not come. */
+/** After this long without a byte, one side waits for bytes that will not come. */
 const SILENCE_MS = 50;
 
 export class CorruptingProxy {
@@ -10,8 +10,8 @@ export class CorruptingProxy {
   readonly #sockets = new Set<Socket>();
 
   /**
-   * @param spoilt whose bytes are changed
-   * @param most bytes between two changes; the first is within them, too
+   * @param spoilt the side whose bytes are changed
+   * @param most the largest distance of two changes in bytes, and of the first from the start
    */
   constructor(path: string, target: string, spoilt: "client" | "server", seed: number, most: number) {
     const next = random(seed);
@@ -46,7 +46,7 @@ export class CorruptingProxy {
   }
 }
 
-/** Changes a byte here and there; sometimes some are missing, or there are more. */
+/** Changes single bytes; sometimes removes some, or inserts some. */
 class Spoiler {
   readonly #next: () => number;
   readonly #most: number;

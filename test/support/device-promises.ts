@@ -1,13 +1,13 @@
 /**
- * What every device promises, whatever it does: it has no state outside its
- * registers, takes any access, and comes out of reset as out of the factory.
+ * The promises of every device: it has no state outside its registers, accepts any
+ * access, and is after a reset as after power-on.
  */
 import { expect, test } from "vitest";
 import type { Fields, Layout, View } from "../../src/base/layout.ts";
 import type { AccessSize, IoDevice } from "../../src/bus/io.ts";
 import { random } from "./random.ts";
 
-/** The outside of a device. `log` is all that it did to the outside, in order. */
+/** The environment of a device. `log` has all of the device's effects on it, in order. */
 export class World {
   readonly log: string[] = [];
   level = false;
@@ -33,14 +33,14 @@ export class World {
   }
 }
 
-/** A device, how to build it, and how the host disturbs it. */
+/** A device, how to build it, and the host's actions on it. */
 export interface Subject<F extends Fields, D extends IoDevice> {
   readonly name: string;
   readonly layout: Layout<F>;
   /** Length of its range in bytes. */
   readonly length: number;
   build(regs: View<F>, world: World): D;
-  /** What comes from the host's side, if anything does: received bytes, pressed buttons. */
+  /** Actions of the host, if there are any: received bytes, pressed buttons. */
   disturb?(device: D, random: () => number): void;
 }
 
@@ -58,12 +58,12 @@ export function devicePromises<F extends Fields, D extends IoDevice>(subject: Su
     return { state, world, device };
   };
 
-  /** One random thing that can happen to `device`; returns what can be seen of it. */
+  /** Does one random thing to `device`; returns the visible result. */
   const step = (device: D, next: () => number): number => {
     const offset = Math.floor(next() * length);
     const size = SIZES[Math.floor(next() * 3)];
     const kind = next();
-    // Small values are as likely as large ones: single bits are what registers are about.
+    // Small values are as likely as large ones, because registers consist of single bits.
     const value = next() < 0.5 ? 1 << (next() * 8 * size) : Math.floor(next() * 2 ** (8 * size));
     if (kind < 0.15) subject.disturb?.(device, next);
     else if (kind < 0.6) device.write(offset, size, (value >>> 0) % 2 ** (8 * size));

@@ -1,12 +1,12 @@
 /**
- * What a disk may hold after blk-kernel.c changed it and was interrupted: its changes
- * follow from their numbers, so that nobody needs to keep a record of them.
+ * The possible contents of a disk after blk-kernel.c changed it and was interrupted. A
+ * change can be computed from its number, so no record of the changes is needed.
  */
 
 const BLOCK = 4096;
 const WORDS = BLOCK / 4;
 
-/** Changes that are under way at the same time, and those from one flush to the next. */
+/** Changes that are in flight at the same time, and those from one flush to the next. */
 export const BATCH = 16;
 export const PER_FLUSH = 4 * BATCH;
 
@@ -22,14 +22,14 @@ function change(number: number, blocks: number): Change {
   return { block, kind: kinds[bits >>> 29] ?? "write" };
 }
 
-/** The changes `first` to `flushed` are certain; those from there to `end` may have been made, or not. */
+/** The changes `first` to `flushed` were made; those from there to `end` may have been made or not. */
 export interface Interrupted {
   readonly first: number;
   readonly flushed: number;
   readonly end: number;
 }
 
-/** What is wrong with a disk after that, a sentence for each block. */
+/** The errors of a disk after that, a sentence for each block. */
 export function wrongBlocks(
   before: Uint8Array,
   after: Uint8Array,
@@ -41,7 +41,7 @@ export function wrongBlocks(
   const may = Array.from({ length: blocks }, (_, block) => new Set([old[block * WORDS]]));
   for (let number = first; number < end; number++) {
     const { block, kind } = change(number, blocks);
-    // Whether a discard has an effect is the image's choice.
+    // The image decides whether a discard has an effect.
     if (number < flushed && kind !== "discard") may[block].clear();
     may[block].add(kind === "write" ? number : 0);
   }

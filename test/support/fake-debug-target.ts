@@ -1,4 +1,4 @@
-/** A machine for gdb's protocol that is made of plain objects: two CPUs, 64 KiB of RAM seen at a high linear address. */
+/** A machine for gdb's protocol, made of plain objects: two CPUs, 64 KiB of RAM at a high linear address. */
 import type { CpuChange, CpuState, DebugTarget, TargetListener } from "../../src/gdb/target.ts";
 import { kvm_fpu, kvm_regs, kvm_sregs } from "../../src/kvm/abi.ts";
 import { readFpu } from "../../src/kvm/fpu.ts";

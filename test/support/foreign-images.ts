@@ -1,4 +1,4 @@
-/** Images of the formats that are only read, made by qemu-img; and how to change one so that its checksums still hold. */
+/** Images of the read-only formats, made by qemu-img; and how to change one and keep its checksums valid. */
 import { existsSync } from "node:fs";
 import type { ReadOnlyFormat } from "../../src/images/formats.ts";
 import { crc32c } from "../../src/images/vhdx/crc32c.ts";
@@ -10,7 +10,7 @@ export interface Kind {
   readonly options: string;
 }
 
-/** Every kind that is supported. `force_size`: the disk need not fit a geometry of cylinders. */
+/** Every supported kind. `force_size`: the size of the disk need not fit a geometry of cylinders. */
 export const KINDS: readonly Kind[] = [
   { name: "monolithicSparse", format: "vmdk", options: "subformat=monolithicSparse" },
   { name: "zeroedGrain", format: "vmdk", options: "subformat=monolithicSparse,zeroed_grain=on" },
@@ -31,7 +31,7 @@ export function makeForeign(raw: string, { name, format, options }: Kind): strin
   return path;
 }
 
-/** Makes the checksums of a VHD or VHDX image right again. */
+/** Recomputes the checksums of a VHD or VHDX image. */
 export function sealChecksums(bytes: Buffer, format: ReadOnlyFormat): void {
   if (format === "vpc") {
     sealVhd(bytes, 0, 512, 64);

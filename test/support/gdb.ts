@@ -1,16 +1,16 @@
-/** Debian's gdb, told what to do on its command line; and the protocol by hand, for what gdb does not say. */
+/** Debian's gdb with commands on its command line; and the protocol by hand, for packets that gdb does not send. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { frame, type Incoming, PacketReader } from "../../src/gdb/packet.ts";
 
 export interface GdbRun {
-  /** Standard output and errors, as they came. */
+  /** Standard output and standard error, in the order of arrival. */
   readonly output: string;
   readonly status: number | null;
 }
 
-/** Lets the guest run, and gets a Ctrl-C a while later: a command for runGdb. */
+/** A command for runGdb: lets the guest run, and sends Ctrl-C some time later. */
 export const RUN_A_WHILE = "run a while";
 const A_WHILE_MS = 1_500;
 const MARK = "@running";
@@ -79,12 +79,12 @@ export class RemoteClient implements AsyncDisposable {
     this.#socket.write(frame(body));
   }
 
-  /** Bytes as they are. */
+  /** Sends bytes unchanged. */
   raw(bytes: Uint8Array): void {
     this.#socket.write(bytes);
   }
 
-  /** The next packet that comes; undefined when the connection is closed. */
+  /** The next packet; undefined when the connection is closed. */
   async receive(): Promise<string | undefined> {
     while (this.#packets.length === 0) {
       if (this.closed) return undefined;

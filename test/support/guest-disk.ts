@@ -1,4 +1,4 @@
-/** A drive over RAM of its own, with a guest's hands on it: requests that are waited for. */
+/** A drive over RAM of its own, used like by a guest; each request is waited for. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { EINPROGRESS } from "../../src/disk/backend.ts";
@@ -8,7 +8,7 @@ import { GuestRam } from "../../src/sys/guest-ram.ts";
 
 export const TAGS = 64;
 
-/** On a disk, not in memory: O_DIRECT works there, and what is read has to be waited for. */
+/** On a disk, not in memory: O_DIRECT works there, and reads take time. */
 export function diskFolder(name: string): { path: string; remove: () => void } {
   const path = mkdtempSync(join("/var/tmp", `vmexit-${name}-`));
   return { path, remove: () => rmSync(path, { recursive: true }) };
@@ -34,11 +34,11 @@ export function guestDisk(image: Partial<DriveImage> & { readonly file: string }
     },
     { ram, memory, tags: TAGS, note: (note) => void notes.push(note) },
   );
-  /** Waits for what a request gave. */
+  /** Waits for the result of a request. */
   const over = (tag: number, begun: number): number => {
     if (begun !== EINPROGRESS) return begun;
     disk.drain();
-    if (disk.take() !== tag) throw new Error("another request is over");
+    if (disk.take() !== tag) throw new Error("another request has completed");
     return disk.result;
   };
   return {

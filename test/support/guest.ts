@@ -1,6 +1,6 @@
 /**
  * Linux guests for tests: the kernel, initramfs and disk that lab/guest/build
- * makes. A guest is judged by what it printed, not by how it ended.
+ * makes. A test checks the output of a guest, not how it ended.
  */
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -34,7 +34,7 @@ export class Scratch implements Disposable {
     return join(this.folder, name);
   }
 
-  /** A copy of the guest's root disk, to be written to. */
+  /** A writable copy of the guest's root disk. */
   rootDisk(name = "root.img"): string {
     const disk = this.path(name);
     copyFileSync(guestFile("root.img"), disk);
@@ -46,7 +46,7 @@ export class Scratch implements Disposable {
   }
 }
 
-/** Options of a guest that runs from its initramfs; `cmdline` is added to the console's. */
+/** Options of a guest that runs from its initramfs; `cmdline` follows the console's parameter. */
 export function linux({ cmdline = "", ...more }: Partial<VmOptions> = {}): VmOptions {
   return {
     memory: "256M",
@@ -69,16 +69,16 @@ export function transcript(vm: VirtualMachine): { readonly text: string } {
 }
 
 export interface Ran {
-  /** What the script printed. */
+  /** The output of the script. */
   readonly output: string;
-  /** The script's exit status; -1 if it did not come to its end. */
+  /** The script's exit status; -1 if it did not reach its end. */
   readonly status: number;
   readonly ending: Ending;
   readonly errors: readonly VmError[];
   readonly stats: VmStats;
 }
 
-/** A script for a command line: one that is too long for it unpacks itself. */
+/** A script for a command line; one that is too long is compressed and unpacks itself. */
 function encode(script: string): string {
   const code = Buffer.from(script).toString("base64");
   if (code.length <= LONG_SCRIPT) return code;
@@ -90,8 +90,8 @@ function encode(script: string): string {
 const LONG_SCRIPT = 1800;
 
 /**
- * A guest that runs a shell script in place of a login and powers off, with a test
- * at its side: the script asks for things by printing, and waits with `read`.
+ * A guest that runs a shell script in place of a login and powers off, together with a
+ * test: the script makes requests by its output, and waits with `read`.
  */
 export class ScriptGuest implements AsyncDisposable {
   readonly vm: VirtualMachine;
@@ -113,20 +113,22 @@ export class ScriptGuest implements AsyncDisposable {
     return guest;
   }
 
-  /** Waits until the script has printed this, after what was waited for before. */
+  /** Waits until the script has printed this, after the text of the previous wait. */
   async says(text: string | RegExp): Promise<void> {
     await this.vm.serial.waitFor(text, { timeoutMs: BOOT_MS });
   }
 
-  /** Waits for the machine to pause the next time. */
+  /** Waits until the machine pauses next. */
   async paused(): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.vm.once("paused", () => resolve());
-      void this.vm.exited.then(() => reject(new Error(`it ended, and never paused: ${this.#printed.text}`)));
+      void this.vm.exited.then(() =>
+        reject(new Error(`the machine ended and never paused: ${this.#printed.text}`)),
+      );
     });
   }
 
-  /** Lets a script go on that waits in `read`. */
+  /** Lets a script continue that waits in `read`. */
   goOn(): void {
     this.vm.serial.write("\n");
   }
@@ -154,7 +156,7 @@ export async function runScript(script: string, options: Partial<VmOptions> = {}
   return await guest.end();
 }
 
-/** A guest at its shell, reached by logging in on the console. */
+/** A guest at its shell, after a login on the console. */
 export async function logIn(options: Partial<VmOptions> = {}): Promise<VirtualMachine> {
   const vm = await createVm(linux(options));
   await vm.start();
@@ -164,7 +166,7 @@ export async function logIn(options: Partial<VmOptions> = {}): Promise<VirtualMa
   return vm;
 }
 
-/** Types a command at the shell's prompt; returns what it printed. */
+/** Types a command at the shell's prompt; returns its output. */
 export async function type(vm: VirtualMachine, command: string): Promise<string> {
   vm.serial.write(`${command}; echo "=$?="\n`);
   const [text] = await vm.serial.waitFor(/\n[\s\S]*=\d+=\r\n# $/, { timeoutMs: BOOT_MS });

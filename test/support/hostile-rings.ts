@@ -1,6 +1,6 @@
 /**
- * What a hostile driver may write into the rings of a queue of 8 descriptors,
- * in front of a device that offers up to 16; and a word of the complaint.
+ * What a hostile driver may write into the rings of a queue of 8 descriptors, for a
+ * device that offers up to 16; and a word of the error message.
  */
 import { DESC_F_INDIRECT, DESC_F_NEXT } from "../../src/virtio/spec.ts";
 import { type DriverQueue, RAM, RAM_BYTES } from "./virtio-driver.ts";

@@ -9,7 +9,7 @@ import { join } from "node:path";
 
 export interface Disassembly {
   readonly source: string;
-  /** The table as iasl makes it from that source, warnings being errors. */
+  /** The table that iasl makes from that source; warnings are errors. */
   readonly recompiled: Uint8Array;
 }
 

@@ -1,4 +1,4 @@
-/** The same command line for qemu-img and for `vmexit img`, in folders of their own. */
+/** The same command line for qemu-img and `vmexit img`, each in its own folder. */
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import { imgCommand } from "../../src/cli/img/img.ts";
 
-/** What a command printed, with qemu-img's name for either, and how it ended. */
+/** The output of a command, under qemu-img's name, and how it ended. */
 export interface Answer {
   readonly stdout: string;
   readonly stderr: string;
@@ -48,20 +48,20 @@ export function theirs(folder: string, args: readonly string[]): Answer {
   return { stdout, stderr, status };
 }
 
-/** Two folders that begin with the same files. */
+/** Two folders that start with the same files. */
 export class ImgPair {
   readonly #root = mkdtempSync(join(tmpdir(), "vmexit-img-"));
   readonly qemu = join(this.#root, "qemu");
   readonly vmexit = join(this.#root, "vmexit");
 
-  /** @param setUp makes the files, in a folder */
+  /** @param setUp makes the files in a folder */
   constructor(setUp: (folder: string) => void = () => {}) {
     mkdirSync(this.qemu);
     setUp(this.qemu);
     cpSync(this.qemu, this.vmexit, { recursive: true });
   }
 
-  /** The command's answers, each tool in its own folder. */
+  /** The results of both tools, each in its own folder. */
   run(args: readonly string[]): { ours: Answer; theirs: Answer } {
     return { theirs: theirs(this.qemu, args), ours: ours(this.vmexit, args) };
   }

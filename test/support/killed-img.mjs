@@ -1,9 +1,9 @@
 /**
- * `vmexit img` that kills itself before its next-but-so-many write to a file:
+ * `vmexit img` that kills itself after so many writes to files:
  *
  *   node killed-img.mjs WRITES COMMAND [WORD]…
  *
- * With "count" for WRITES it lives, and says how many there were.
+ * With "count" for WRITES it does not, and prints the number of writes.
  */
 import { imgCommand } from "../../dist/cli/img/img.js";
 import { HostFile } from "../../dist/sys/file.js";

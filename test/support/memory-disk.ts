@@ -1,4 +1,4 @@
-/** A disk in memory behind virtio-blk: remembers what it was asked, fails or dawdles on demand. */
+/** A disk in memory behind virtio-blk: it records calls, and fails or delays them on demand. */
 import { type BlockBackend, EINPROGRESS } from "../../src/disk/backend.ts";
 import { EventFd } from "../../src/sys/event.ts";
 import type { TestMemory } from "./virtio-driver.ts";
@@ -7,13 +7,13 @@ export class MemoryDisk implements BlockBackend {
   readonly readOnly = false;
   readonly blockSize = 4096;
   readonly bytes: Uint8Array;
-  /** One line a call. */
+  /** One line for each call. */
   readonly calls: string[] = [];
-  /** -errno that every call returns instead of doing its work. */
+  /** -errno that every call returns, without doing its work. */
   failure = 0;
-  /** True: requests are over only once they are submitted, last one first. */
+  /** True: requests complete only when they are submitted, the last one first. */
   later = false;
-  /** True: submitting is not enough, they are waited for. */
+  /** True: submitting does not complete requests; only waiting for them does. */
   slow = false;
   result = 0;
   readonly event = EventFd.create();

@@ -1,7 +1,7 @@
-/** A disk of the program's own, in memory, that a test can make wait or fail. */
+/** A disk of the program's own, in memory, which a test can delay or make fail. */
 import type { DiskSource } from "../../src/disk/disk-source.ts";
 
-/** Called before a request is carried out: may throw, or take its time. */
+/** Called before a request is executed: it may throw or delay the request. */
 type Before = (offset: number, bytes: number) => void | Promise<void>;
 
 export class MemorySource implements DiskSource {
@@ -49,12 +49,12 @@ function total(views: readonly Uint8Array[]): number {
   return views.reduce((sum, { length }) => sum + length, 0);
 }
 
-/** What the host would say. */
+/** An error like the host's. */
 export function hostSays(code: string): Error {
   return Object.assign(new Error(`the host says ${code}`), { code });
 }
 
-/** A promise that nobody keeps. */
+/** A promise that never settles. */
 export function never(): Promise<void> {
   return new Promise(() => {});
 }

@@ -1,4 +1,4 @@
-/** Builds kernels in C of this folder: for what an i386 runs, and nothing that needs a library or a run-time. */
+/** Builds the kernels in C of this folder: code for an i386, without a library or a run-time. */
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
@@ -18,7 +18,7 @@ const FREESTANDING = [
 ];
 const AT_1_MIB = ["-Wl,-n", "-Wl,-Ttext=0x100000", "-Wl,--build-id=none"];
 
-/** multiboot-kernel.c as an ELF file, unless `more` asks the compiler for something else. */
+/** multiboot-kernel.c as an ELF file, unless the options `more` change that. */
 export function buildMultiboot(output: string, ...more: string[]): void {
   buildKernel("multiboot-kernel.c", output, ...more);
 }
@@ -26,6 +26,6 @@ export function buildMultiboot(output: string, ...more: string[]): void {
 export function buildKernel(source: string, output: string, ...more: string[]): void {
   const path = fileURLToPath(new URL(source, import.meta.url));
   execFileSync("gcc", [...TARGET, ...FREESTANDING, ...AT_1_MIB, ...more, "-o", output, path], {
-    stdio: "pipe", // what the compiler says is in the error, if it is one
+    stdio: "pipe", // an error contains the compiler's messages
   });
 }

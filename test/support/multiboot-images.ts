@@ -1,9 +1,9 @@
-/** Tiny Multiboot 1 kernels with true headers and no kernel in them. */
+/** Tiny Multiboot 1 kernels with valid headers and without code. */
 
 export const MULTIBOOT_MAGIC = 0x1badb002;
 export const AOUT_KLUDGE = 0x10000;
 
-/** These words as a Multiboot header: magic, flags, a checksum that is right, and what follows it. */
+/** These words as a Multiboot header: magic, flags, a valid checksum, and the fields after it. */
 export function multibootHeader(flags: number, ...more: readonly number[]): Uint8Array {
   const checksum = -(MULTIBOOT_MAGIC + flags) >>> 0;
   return new Uint8Array(Uint32Array.of(MULTIBOOT_MAGIC, flags, checksum, ...more).buffer);
@@ -17,7 +17,7 @@ export interface AddressFields {
   readonly entry?: number;
 }
 
-/** `size` bytes of a file with a header at `offset` that says where it is loaded; without `fields`, all of it at 1 MiB. */
+/** A file of `size` bytes with a header at `offset` that gives load addresses; by default all of it is loaded at 1 MiB. */
 export function addressedKernel(
   fields: AddressFields = {},
   { offset = 0x20, size = 0x1000 } = {},
@@ -43,7 +43,7 @@ export interface Elf32Segment {
   readonly memorySize?: number;
 }
 
-/** An i386 ELF file with these segments, one after the other behind the program headers. */
+/** An i386 ELF file with these segments, which follow the program headers in order. */
 export function elf32(segments: readonly Elf32Segment[], entry: number): Uint8Array {
   const headersEnd = 52 + segments.length * 32;
   const file = new Uint8Array(segments.reduce((end, { bytes }) => end + bytes.length, headersEnd));
@@ -70,7 +70,7 @@ export function elf32(segments: readonly Elf32Segment[], entry: number): Uint8Ar
   return file;
 }
 
-/** An i386 ELF kernel: text at 1 MiB, which starts with the header, and data with bss behind it. */
+/** An i386 ELF kernel: text at 1 MiB, which starts with the header, then data with bss. */
 export function elfKernel({ flags = 3, entry = 0x100010 } = {}): Uint8Array {
   const text = new Uint8Array(0x800).fill(0x90);
   text.set(multibootHeader(flags));

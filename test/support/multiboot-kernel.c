@@ -1,8 +1,8 @@
-// A Multiboot 1 kernel: prints on COM1 what its loader told it, checks the
-// state of the machine, and ends it through isa-debug-exit.
+// A Multiboot 1 kernel: prints its loader's information on COM1, checks the state
+// of the machine, and ends it through isa-debug-exit.
 //
 // Source: Multiboot Specification 0.6.96, 3.1 to 3.3. It loads a GDT of its own
-// and a stack first, as the specification asks. Built with -DADDRESSES it is a
+// and a stack first, as the specification requires. Built with -DADDRESSES it is a
 // flat file whose header says where to load it, else an ELF file. With "wait" at
 // the end of its command line it waits for a byte on COM1 before it ends.
 
@@ -148,7 +148,7 @@ static void print_module(const struct module *module) {
   put('\n');
 }
 
-/** The value of the debug-exit port: 0 if all is as the specification says. */
+/** The value for the debug-exit port: 0 if everything is as the specification says. */
 static u8 check_machine(void) {
   u32 cr0, eflags, bss = 0;
   __asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
@@ -158,8 +158,8 @@ static u8 check_machine(void) {
   if (data_word != 0x12345678) return 3;
   for (u32 i = 0; i < 40000; i += 99) bss |= bss_words[i];
   if (bss) return 4;
-  data_word = bss_words[0] = 1;  // for whoever starts this kernel without loading it again
-  // With address line 20 off, these two would be one.
+  data_word = bss_words[0] = 1;  // to detect a start without loading again
+  // With address line 20 off, these two would be the same byte.
   volatile u32 *low = (u32 *)0x80000, *high = (u32 *)0x180000;
   *low = 1;
   *high = 2;

@@ -1,4 +1,4 @@
-/** Other people's NBD servers and clients, in a folder of their own. */
+/** NBD servers and clients of other projects, in a folder of their own. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -16,7 +16,7 @@ export class NbdPeers {
     return join(this.folder, name);
   }
 
-  /** A name for a socket that is not there yet. */
+  /** A name for a socket that does not exist yet. */
   socket(): string {
     return this.file(`${this.#sockets++}.sock`);
   }
@@ -33,14 +33,14 @@ export class NbdPeers {
     return path;
   }
 
-  /** Starts qemu-nbd, which lasts. Returns its socket. */
+  /** Starts qemu-nbd, which stays after its clients leave. Returns its socket. */
   async qemuNbd(...args: string[]): Promise<string> {
     const path = this.socket();
     await this.#start("qemu-nbd", ["-t", `--pid-file=${path}.pid`, "-k", path, ...args], `${path}.pid`);
     return path;
   }
 
-  /** Kills the server that was started last, without a chance to say anything. */
+  /** Kills the server that was started last, with SIGKILL. */
   async kill(): Promise<void> {
     const last = this.#running.pop();
     if (last?.kill("SIGKILL")) await once(last, "exit");
@@ -51,7 +51,7 @@ export class NbdPeers {
     rmSync(this.folder, { recursive: true });
   }
 
-  /** @param ready a file that is there as soon as the server takes connections; its socket is there before that */
+  /** @param ready a file that exists as soon as the server accepts connections; its socket exists earlier */
   async #start(command: string, args: readonly string[], ready: string): Promise<void> {
     const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"] });
     this.#running.push(child);
@@ -66,7 +66,7 @@ export class NbdPeers {
   }
 }
 
-/** A client of somebody else's, to whom this very process is the server. */
+/** Runs a client of another project; this process is its server. */
 export async function client(
   command: string,
   ...args: string[]
@@ -82,7 +82,7 @@ export async function client(
   return { status, output };
 }
 
-/** Makes certificates for "localhost" in a folder, with the names that nbdkit, libnbd and QEMU know. */
+/** Makes certificates for "localhost" in a folder, with the file names of nbdkit, libnbd and QEMU. */
 export function makeCertificates(folder: string): void {
   const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: folder, stdio: "pipe" });
   const newKey = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];

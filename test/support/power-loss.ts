@@ -1,12 +1,11 @@
 /**
- * What a power loss leaves of files. A recorder notes every change and every
- * flush that reaches them; a VolatileFile is told those, and says what may be on
- * stable storage at that moment.
+ * The contents of files after a power loss. A recorder records every change and every
+ * flush of files; a VolatileFile applies them, and gives a possible content of stable
+ * storage at that moment.
  *
- * The host keeps what is written in its page cache, and writes it back when and
- * in which order it likes, sector by sector. So each sector may hold what it held
- * at the last flush, or what any write since then made of it; the file may have
- * any length that it had since then.
+ * The host keeps written data in its page cache, and writes it back at any time and in
+ * any order, sector by sector. So each sector may have its content of the last flush,
+ * or that of any write since then; the file may have any length that it had since then.
  */
 import { HostFile, type TransferMemory } from "../../src/sys/file.ts";
 
@@ -25,7 +24,7 @@ export type StorageEvent =
   | { readonly kind: "size"; readonly path: string; readonly size: number }
   | { readonly kind: "flush"; readonly path: string };
 
-/** Notes what all files of this thread are told, while it lives. */
+/** Records all changes and flushes of this thread's files, until it is disposed. */
 export class StorageRecorder {
   readonly events: StorageEvent[] = [];
   readonly #prototype = HostFile.prototype;
@@ -102,21 +101,21 @@ function gather(memory: Uint8Array, iov: Float64Array, first: number, count: num
   return new Uint8Array(Buffer.concat(parts));
 }
 
-/** What a sector held after one of the changes since the last flush. */
+/** The content of a sector after one of the changes since the last flush. */
 interface Version {
-  /** Of the change. */
+  /** The number of the change. */
   readonly serial: number;
   readonly bytes: Uint8Array;
 }
 
 export class VolatileFile {
-  /** Contents as the page cache has them, and the bytes of it that are the file. */
+  /** The contents in the page cache, and the length of the file. */
   #now: Uint8Array;
   #size: number;
-  /** What is on stable storage for certain. */
+  /** The contents that are certainly on stable storage. */
   #stable: Uint8Array;
   readonly #versions = new Map<number, Version[]>();
-  /** That the file had since the last flush. */
+  /** Lengths of the file since the last flush. */
   #sizes: number[];
   #serial = 0;
 
@@ -149,7 +148,7 @@ export class VolatileFile {
     }
   }
 
-  /** What may be left now. */
+  /** A possible content after a power loss now. */
   afterLoss(draw: () => number): Uint8Array {
     const size = this.#sizes[Math.floor(draw() * this.#sizes.length)];
     const left = new Uint8Array(size);
@@ -163,19 +162,19 @@ export class VolatileFile {
     return left;
   }
 
-  /** One of the ways in which storage loses things: which version of a sector is left, if any. */
+  /** One of the ways in which storage loses data: which version of a sector remains, if any. */
   #choice(draw: () => number): (versions: readonly Version[]) => Version | undefined {
     const serials = this.#serial + 1;
     switch (Math.floor(draw() * 3)) {
       case 0: {
-        // In order, up to a moment in the middle of a change.
+        // In order, up to some point in the middle of a change.
         const until = Math.floor(draw() * serials);
         const torn = draw();
         return (versions) =>
           versions.findLast(({ serial }) => serial < until || (serial === until && draw() < torn));
       }
       case 1: {
-        // Some changes as a whole, in another order than they came.
+        // Some changes as a whole, in a different order.
         const share = [0.05, 0.5, 0.95][Math.floor(draw() * 3)];
         const kept = new Map<number, boolean>();
         const isKept = (serial: number) => {

@@ -1,14 +1,14 @@
-/** What this process has open and mapped, to see that a test left nothing behind. */
+/** The open descriptors and mappings of this process, to check that a test leaves none. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
-/** Descriptors of KVM and of what the addon opens besides. */
+/** Descriptors of KVM, and others that the addon opens. */
 export function openDescriptors(): string[] {
   return readdirSync("/proc/self/fd").flatMap((fd) => {
     try {
       const target = readlinkSync(`/proc/self/fd/${fd}`);
       return /kvm|guest-ram|eventfd|eventpoll/.test(target) ? [target] : [];
     } catch {
-      return []; // the folder's own descriptor is gone by now
+      return []; // the folder's own descriptor is closed already
     }
   });
 }
@@ -20,7 +20,7 @@ export function guestMappings(): string[] {
     .filter((line) => /guest-ram|kvm-vcpu/.test(line));
 }
 
-/** Lets what was closed go: V8 frees the memory of a detached ArrayBuffer in the next turns of the event loop. */
+/** Waits until closed resources are freed: V8 frees a detached ArrayBuffer in the next turns of the event loop. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -3,10 +3,10 @@
  *
  *   node qcow2-writer.mjs IMAGE SEED [WRITES]
  *
- * With WRITES it kills itself before so many more writes to the file: between
- * any two system calls, not only in those that take long.
+ * With WRITES it kills itself after so many writes to the file: between any two
+ * system calls, not only in those that take long.
  *
- * It says what it does, a line each, before a change and after a flush:
+ * It prints a line before each change and after each flush:
  * "write TAG SECTOR SECTORS", "zero 0 SECTOR SECTORS", "discard 0 SECTOR SECTORS", "flush". A
  * write fills its sectors with its tag, a 32-bit number.
  */

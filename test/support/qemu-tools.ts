@@ -1,13 +1,13 @@
-/** qemu-img and qemu-io of the distribution, as the second opinion on images. */
+/** qemu-img and qemu-io of the distribution, as references for images. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
 
-/** What `qemu-img` prints. @throws if it fails, with what it said. */
+/** The output of `qemu-img`. @throws if it fails, with its error text. */
 export function qemuImg(...args: string[]): string {
   return execFileSync("qemu-img", args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 }
 
-/** Runs qemu-io's commands on an image. @throws if one fails, or finds other bytes than it expects. */
+/** Runs qemu-io's commands on an image. @throws if one fails, or reads other bytes than expected. */
 export function qemuIo(path: string, commands: readonly string[], format = "qcow2"): string {
   const args = ["-f", format, ...commands.flatMap((command) => ["-c", command]), path];
   const out = execFileSync("qemu-io", args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
@@ -22,7 +22,7 @@ export interface QemuCheck {
   readonly output: string;
 }
 
-/** The verdict of `qemu-img check`. */
+/** The result of `qemu-img check`. */
 export function qemuCheck(path: string): QemuCheck {
   const { stdout, stderr, status } = spawnSync("qemu-img", ["check", "-f", "qcow2", "--output=json", path], {
     encoding: "utf8",
@@ -38,7 +38,7 @@ export function qemuCheck(path: string): QemuCheck {
   };
 }
 
-/** The disk in an image as qemu-img reads it. */
+/** The disk of an image, as qemu-img reads it. */
 export function qemuContents(path: string, format = "qcow2"): Uint8Array {
   const raw = `${path}.contents`;
   qemuImg("convert", "-f", format, "-O", "raw", path, raw);

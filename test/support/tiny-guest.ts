@@ -1,9 +1,9 @@
 /**
  * A guest of a few instructions, on any KVM.
  *
- * RAM is 64 KiB at address 0; everything else is MMIO. The code lies at CODE, in
- * real mode or in 64-bit mode, where linear addresses are physical ones below
- * 1 GiB and from 4 to 5 GiB.
+ * RAM is 64 KiB at address 0; everything else is MMIO. The code is at CODE, in real
+ * mode or in 64-bit mode. There, linear addresses below 1 GiB and from 4 to 5 GiB are
+ * physical ones.
  */
 import { Kvm } from "../../src/kvm/system.ts";
 import type { Vcpu } from "../../src/kvm/vcpu.ts";

@@ -1,11 +1,11 @@
 /**
- * A disk with programs of this machine for a guest that has BusyBox only: each
- * with its shared libraries, and a wrapper that finds them.
+ * A disk with programs of this machine, for a guest that has only BusyBox. Each has
+ * its shared libraries, and a wrapper that finds them.
  *
  *   mount -t ext4 -o ro /dev/vdb /mnt; /mnt/fio …
  *
- * A disk, because an initramfs would have to be unpacked whole: fio alone comes
- * with 80 MB of libraries, of which it uses a few pages.
+ * It is a disk because an initramfs would have to be unpacked completely: fio alone
+ * has 80 MB of libraries, of which it uses a few pages.
  */
 import { execFileSync } from "node:child_process";
 import {

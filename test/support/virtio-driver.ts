@@ -1,7 +1,7 @@
 /**
- * The driver's side of virtio, for tests: guest RAM that notices an access
- * outside it, rings as a guest lays them out, and a device plugged into its
- * transport and its queue runner on one thread.
+ * The driver's side of virtio, for tests: guest RAM that detects accesses outside
+ * it, rings as a guest lays them out, and a device connected to its transport and its
+ * queue runner on one thread.
  */
 import { Lock } from "../../src/base/lock.ts";
 import { Guarded } from "../../src/bus/guarded.ts";
@@ -14,7 +14,7 @@ import * as spec from "../../src/virtio/spec.ts";
 import { type MmioWiring, VirtioMmio, VirtioMmioState } from "../../src/virtio/transport/mmio.ts";
 import * as mmio from "../../src/virtio/transport/mmio-registers.ts";
 
-/** Guest-physical address and size of test RAM. The mapping is larger, and what is around RAM must stay untouched. */
+/** Guest-physical address and size of test RAM. The mapping is larger; the memory around RAM must not change. */
 export const RAM = 0x10_0000;
 export const RAM_BYTES = 0x4_0000;
 const BEFORE = 0x3000;
@@ -24,14 +24,14 @@ export const MAPPING_BYTES = BEFORE + RAM_BYTES + AFTER;
 export class TestMemory extends GuestMemory {
   readonly bytes: Uint8Array;
 
-  /** @param source real guest RAM of MAPPING_BYTES, where native code has to reach it. */
+  /** @param source real guest RAM of MAPPING_BYTES, for tests with native code. */
   constructor(source?: RamSource) {
     const buffer = source?.map(0, MAPPING_BYTES) ?? new ArrayBuffer(MAPPING_BYTES);
     super({ size: MAPPING_BYTES, map: () => buffer }, [{ address: RAM, size: RAM_BYTES, offset: BEFORE }]);
     this.bytes = new Uint8Array(buffer);
   }
 
-  /** Fails the test if something reached outside RAM, which nothing may do whatever the guest wrote. */
+  /** Fails the test if something outside RAM was accessed, which must not happen whatever the guest wrote. */
   check(offset: number, length: number): void {
     if (!(offset >= BEFORE && offset + length <= BEFORE + RAM_BYTES)) {
       throw new Error(`access outside RAM: ${length} bytes at RAM offset ${offset}`);
@@ -91,19 +91,19 @@ export interface Descriptor {
   readonly next?: number;
 }
 
-/** A queue as a driver keeps it. */
+/** The driver's side of a queue. */
 export class DriverQueue {
   readonly size: number;
   readonly desc: number;
   readonly driver: number;
   readonly device: number;
   readonly #memory: TestMemory;
-  /** Free-running, as the driver counts. */
+  /** The driver's free-running counter. */
   availIndex = 0;
   #seenUsed = 0;
   #nextFree = 0;
 
-  /** Lays the three parts out from `address` on. */
+  /** Places the three parts from `address` on. */
   constructor(memory: TestMemory, size: number, address = RAM) {
     this.#memory = memory;
     this.size = size;
@@ -130,7 +130,7 @@ export class DriverQueue {
     entry.setUint16(14, next, true);
   }
 
-  /** Puts a head in the available ring and shows it. */
+  /** Puts a head into the available ring and increments the index. */
   offer(head: number): void {
     this.#memory.at(this.driver + 4 + 2 * (this.availIndex % this.size)).setUint16(0, head, true);
     this.setAvailIndex(this.availIndex + 1);
@@ -176,7 +176,7 @@ export class DriverQueue {
     );
   }
 
-  /** What the device has used since the last call. */
+  /** The elements that the device has used since the last call. */
   used(): { id: number; length: number }[] {
     const ring = this.#memory.at(this.device);
     const elements = [];
@@ -205,12 +205,12 @@ export class DriverQueue {
   }
 }
 
-/** A fresh state block, as an arena would hand it out. */
+/** A new state block, as an arena allocates it. */
 export function blank<V>(layout: { size: number; view(buffer: ArrayBufferLike, offset: number): V }): V {
   return layout.view(new SharedArrayBuffer(layout.size), 0);
 }
 
-/** A device behind its transport and in front of its queue runner, and a driver's hands on the registers. */
+/** A device with its transport and its queue runner, and a driver that accesses the registers. */
 export class Plugged {
   readonly memory: TestMemory;
   readonly reports: DeviceReport[] = [];
@@ -228,7 +228,7 @@ export class Plugged {
   readonly #bus: Guarded;
   readonly #parts;
 
-  /** @param more wires that not every transport has */
+  /** @param more optional wires of the transport */
   constructor(device: VirtioDevice, memory: TestMemory, more: Partial<MmioWiring> = {}, dirty?: DirtySink) {
     this.memory = memory;
     this.configs = device.queueSizes.map(() => blank(QueueConfigState));
@@ -260,7 +260,7 @@ export class Plugged {
     this.runner = new QueueRunner(this.#parts);
   }
 
-  /** Another runner over the same state, as a restored machine has it. */
+  /** Another runner over the same state, as in a restored machine. */
   newRunner(device: VirtioDevice = this.#parts.device): QueueRunner {
     return new QueueRunner({ ...this.#parts, device });
   }
@@ -281,10 +281,10 @@ export class Plugged {
     return (this.status & spec.DEVICE_NEEDS_RESET) !== 0;
   }
 
-  /** Steps 1 to 6 of 3.1.1. True if the device took the features; by default all that it offers. */
+  /** Steps 1 to 6 of 3.1.1. True if the device accepted the features; by default all that it offers. */
   negotiate(without = { low: 0, high: 0 }): boolean {
     this.write(mmio.STATUS, 0);
-    this.runner.settleEpoch(); // as the io thread does before it serves anything
+    this.runner.settleEpoch(); // as the io thread does before it serves a queue
     this.write(mmio.STATUS, spec.ACKNOWLEDGE);
     this.write(mmio.STATUS, spec.ACKNOWLEDGE | spec.DRIVER);
     for (const [select, mask] of [~without.low, ~without.high].entries()) {

@@ -1,10 +1,10 @@
-// A Multiboot 1 kernel that drives the first virtio-mmio device, an entropy
-// device, with interrupts masked: it polls, and says on COM1 what it saw.
+// A Multiboot 1 kernel that drives the first virtio-mmio device, an entropy device,
+// with interrupts masked: it polls, and prints the results on COM1.
 //
-// The last word of its command line says what it does:
+// The last word of its command line selects its work:
 //   registers  prints each word of the window that is not 0
-//   astray     offers a queue that lies in the window of the device itself
-//   a number   so many requests, the interrupt of each acknowledged
+//   astray     offers a queue inside the window of the device itself
+//   a number   makes so many requests, and acknowledges the interrupt of each
 
 #define QUEUE_SIZE 8
 #include "virtio-kernel.h"
@@ -32,7 +32,7 @@ static void request(void) {
   QUEUE_NOTIFY = 0;
 }
 
-/** A driver that is done with an interrupt when InterruptStatus says so. */
+/** Waits for an interrupt, and acknowledges it until InterruptStatus is clear. */
 static void serve_interrupt(void) {
   while (!(INTERRUPT_STATUS & 1)) {
   }

@@ -1,10 +1,10 @@
-// What kernels for virtio-mmio devices have in common: a Multiboot 1 header, COM1,
-// the registers of the first device, and one queue of it. They run with interrupts
+// The common part of kernels for virtio-mmio devices: a Multiboot 1 header, COM1, the
+// registers of the first device, and one queue of it. The kernels run with interrupts
 // masked, and poll.
 //
 // Source: VIRTIO 1.2, 3.1.1, 2.7 and 4.2.2; Multiboot Specification 0.6.96.
 //
-// QUEUE_SIZE is to be defined before this is included.
+// Define QUEUE_SIZE before including this.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -82,7 +82,7 @@ static void print_word(const char *name, u32 value) {
   print("\n");
 }
 
-/** Makes the device ready, with VERSION_1 and those of the first 32 features that it has. */
+/** Initializes the device with VERSION_1, and with those of `features` that it offers. */
 static void bring_up(u32 queue, u32 features) {
   STATUS = 0;
   STATUS = 1;

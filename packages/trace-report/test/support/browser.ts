@@ -1,6 +1,6 @@
 /**
- * A browser without a window, for tests of pages: Debian's chromium. A machine
- * without it fails these tests; it does not skip them.
+ * Debian's chromium, headless, for tests of pages. A machine without it fails these
+ * tests; it does not skip them.
  */
 import { existsSync } from "node:fs";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
@@ -9,16 +9,16 @@ const EXECUTABLE = "/usr/bin/chromium";
 
 export async function launchBrowser(): Promise<Browser> {
   if (!existsSync(EXECUTABLE)) throw new Error("chromium is missing: sudo apt-get install chromium");
-  // Its sandbox does not work for root; what runs here is our own page.
+  // Its sandbox does not work for root; only our own page runs here.
   return chromium.launch({ executablePath: EXECUTABLE, args: ["--no-sandbox"] });
 }
 
-/** A page, and what went wrong on it. */
+/** A page, and the errors on it. */
 export interface WatchedPage extends AsyncDisposable {
   readonly page: Page;
   /** Errors and warnings of its console, uncaught exceptions, violations of its content security policy. */
   readonly complaints: string[];
-  /** What it fetched besides its own document. */
+  /** Requests besides the document itself. */
   readonly requests: string[];
 }
 

@@ -1,6 +1,6 @@
 /**
- * Traces that are made up, the same each time: records as a machine would give
- * them, for tests of what reads traces.
+ * Synthetic traces, the same each time: records like those of a machine, for tests
+ * of code that reads traces.
  */
 import { writeFileSync } from "node:fs";
 import {
@@ -61,7 +61,7 @@ export function exit(seq: number, t: number, more: Partial<ExitRecord> = {}): Ex
   };
 }
 
-/** An exit that accessed nothing. */
+/** An exit without an access. */
 export function bareExit(seq: number, t: number, reason: string, more: Partial<ExitRecord> = {}): ExitRecord {
   const { direction, port, size, count, values, device, ...rest } = exit(seq, t);
   return { ...rest, reason, ...more };
@@ -78,7 +78,7 @@ export function registers(values: Partial<TraceRegisters> = {}): TraceRegisters 
   return { ...ZERO, ...values };
 }
 
-/** `mov dx,0x3f8; mov al,'H'; out dx,al; in al,dx; hlt` as a machine with registers=on records it. */
+/** `mov dx,0x3f8; mov al,'H'; out dx,al; in al,dx; hlt`, as a machine with registers=on records it. */
 export function tinyTrace(): TraceRecord[] {
   const code = "eeecf4";
   return [
@@ -124,7 +124,7 @@ export function* bootTrace(exits = 4000, vcpus = 2): Generator<TraceRecord, void
     const inside = Math.floor(
       ((duration * vcpus) / exits) * -Math.log(1 - chance()) * (vcpu === 0 ? 0.5 : 0.6),
     );
-    // Most answers are quick, and some wait for the host.
+    // Most answers are fast, and some wait for the host.
     const outside = Math.floor(1500 * Math.exp(chance() * 1.5) * (chance() < 0.02 ? 60 : 1));
     clocks[vcpu % vcpus] = Math.max(clocks[vcpu % vcpus] + inside, done * duration * 0.8);
     const t = clocks[vcpu % vcpus];
