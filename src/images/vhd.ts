@@ -45,10 +45,12 @@ const UNUSED_ENTRY = 0xffff_ffff;
 const MAX_SECTORS = 0xff00_0000;
 const MAX_GEOMETRY_SECTORS = 65535 * 16 * 255;
 /**
- * Programs that mean Current Size. For all others, as for Virtual PC, a disk has
- * as many sectors as its geometry: QEMU's table (block/vpc.c).
+ * Programs that give a disk as many sectors as its geometry has: Virtual PC, and QEMU as
+ * long as it wrote as Virtual PC does. All others mean Current Size, as the specification
+ * does: "win " (Hyper-V), "wa" (Azure), "vbox", "vs  " (Virtual Server), "d2v " (disk2vhd),
+ * "qem2" and "CTXS" among them. QEMU 11.1 knows the same two; 7.2 took the geometry of all but five programs.
  */
-const CURRENT_SIZE_IS_MEANT = ["win ", "qem2", "d2v ", "tap\0", "CTXS"];
+const GEOMETRY_IS_MEANT = ["vpc ", "qemu"];
 
 /** True if a file begins as dynamic images do. Fixed ones begin as the disk in them does. */
 export function looksLikeVhd(head: Uint8Array): boolean {
@@ -62,7 +64,6 @@ export function openVhd(file: HostFile, cacheBytes: number): ReadOnlyParts {
   };
   const footer = readFooter(file);
   const view = new DataView(footer.buffer);
-  if (!checksumIsRight(footer, FOOTER_CHECKSUM)) refuse("the checksum of its footer is wrong");
   const size = diskSize(footer);
   if (size > MAX_SECTORS * SECTOR) refuse(`a disk of ${size} bytes; ${MAX_SECTORS * SECTOR} are the most`);
   const type = view.getUint32(DISK_TYPE);
@@ -129,22 +130,31 @@ class BlockAllocationTable implements BlockTable {
   }
 }
 
-/** The copy at the beginning, which a fixed disk does not have; else the footer itself. */
+/**
+ * The first whole one of the copy at the beginning, which a fixed disk does not have, and the footer itself.
+ * Before Virtual PC 2004 a footer had 511 bytes.
+ */
 function readFooter(file: HostFile): Uint8Array<ArrayBuffer> {
-  const footer = new Uint8Array(FOOTER_BYTES);
   const { size } = file;
-  for (const at of [0, size - FOOTER_BYTES]) {
-    if (at >= 0 && file.read(footer, at) === FOOTER_BYTES && looksLikeVhd(footer)) return footer;
+  let isVhd = false;
+  for (const at of [0, size - FOOTER_BYTES, size - FOOTER_BYTES + 1]) {
+    const footer = new Uint8Array(FOOTER_BYTES);
+    if (at < 0 || file.read(footer, at) < FOOTER_BYTES - 1 || !looksLikeVhd(footer)) continue;
+    if (checksumIsRight(footer, FOOTER_CHECKSUM)) return footer;
+    isVhd = true;
   }
-  throw new ImageError(file.path, "this is not a VHD image");
+  throw new ImageError(
+    file.path,
+    isVhd ? "the checksum of its footer is wrong" : "this is not a VHD image",
+  );
 }
 
 function diskSize(footer: Uint8Array<ArrayBuffer>): number {
   const view = new DataView(footer.buffer);
   const sectors =
     view.getUint16(DISK_GEOMETRY) * view.getUint8(DISK_GEOMETRY + 2) * view.getUint8(DISK_GEOMETRY + 3);
-  const isMeant = CURRENT_SIZE_IS_MEANT.includes(text(footer, CREATOR_APPLICATION, 4));
-  if (!isMeant && sectors !== MAX_GEOMETRY_SECTORS) return sectors * SECTOR;
+  const isMeant = GEOMETRY_IS_MEANT.includes(text(footer, CREATOR_APPLICATION, 4));
+  if (isMeant && sectors !== MAX_GEOMETRY_SECTORS) return sectors * SECTOR;
   return Math.floor(Number(view.getBigUint64(CURRENT_SIZE)) / SECTOR) * SECTOR;
 }
 

@@ -182,22 +182,51 @@ describe("VHD", () => {
     dynamic = make("vpc", "subformat=dynamic");
   });
 
-  test.each(["vpc ", "qemu", "qem2", "win ", "d2v ", "tap\0", "CTXS", "vbox", "vs  "])(
-    "a disk of %j is as large as QEMU says",
-    (creator) => {
-      const path = changed(
-        dynamic,
-        (bytes) => {
-          bytes.write(creator, CREATOR, "latin1");
-          bytes.writeBigUInt64BE(3n * 2n ** 20n - 1000n, 48);
-        },
-        "vpc",
-      );
-      const { "virtual-size": expected } = JSON.parse(qemuImg("info", "--output=json", path));
-      using image = openImage(path, { readOnly: true });
-      expect(image.size).toBe(expected);
-    },
-  );
+  // Not compared with QEMU 7.2, which takes the geometry of all but five programs; 11.1 gives these sizes.
+  test.each([
+    ["vpc ", "geometry"],
+    ["qemu", "geometry"],
+    ["qem2", "Current Size"],
+    ["win ", "Current Size"],
+    ["d2v ", "Current Size"],
+    ["tap\0", "Current Size"],
+    ["CTXS", "Current Size"],
+    ["wa\0\0", "Current Size"],
+    ["vbox", "Current Size"],
+    ["vs  ", "Current Size"],
+    ["ABCD", "Current Size"],
+  ])("what %j made is as large as its %s", (creator, decides) => {
+    let geometry = 0;
+    const size = 3 * 2 ** 20 - 512;
+    const path = changed(
+      dynamic,
+      (bytes) => {
+        bytes.write(creator, CREATOR, "latin1");
+        bytes.writeBigUInt64BE(BigInt(size), 48);
+        geometry = bytes.readUInt16BE(56) * bytes[58] * bytes[59] * 512;
+      },
+      "vpc",
+    );
+    using image = openImage(path, { readOnly: true });
+    expect(geometry).not.toBe(size);
+    expect(image.size).toBe(decides === "geometry" ? geometry : size);
+  });
+
+  test("the other copy of the footer serves where one is damaged", () => {
+    const path = changed(dynamic, (bytes) => bytes.fill(1, 80, 81));
+    using image = openImage(path, { readOnly: true });
+    using whole = openImage(dynamic, { readOnly: true });
+    expect(image.size).toBe(whole.size);
+  });
+
+  test("a footer of 511 bytes, as before Virtual PC 2004, is one", () => {
+    const fixed = make("vpc", "subformat=fixed,force_size=on");
+    const bytes = readFileSync(fixed);
+    const path = `${fixed}.511`;
+    writeFileSync(path, bytes.subarray(0, bytes.length - 1));
+    using image = openImage(path, { readOnly: true, format: "vpc" });
+    expect(image.size).toBe(bytes.length - 512);
+  });
 
   test("a differencing disk is refused", () => {
     expect(opening(changed(dynamic, (bytes) => bytes.writeUInt32BE(4, 60), "vpc"))).toThrow(
@@ -206,9 +235,10 @@ describe("VHD", () => {
   });
 
   test("checksums are looked at", () => {
-    expect(opening(changed(dynamic, (bytes) => bytes.fill(1, 80, 81)))).toThrow(
-      "the checksum of its footer is wrong",
-    );
+    const bothFooters = (bytes: Buffer) => {
+      for (const at of [80, bytes.length - 512 + 80]) bytes.fill(1, at, at + 1);
+    };
+    expect(opening(changed(dynamic, bothFooters))).toThrow("the checksum of its footer is wrong");
     expect(opening(changed(dynamic, (bytes) => bytes.fill(1, 600, 601)))).toThrow(
       "the checksum of its header is wrong",
     );
