@@ -17,7 +17,7 @@ export type { ImageFormat, ReadOnlyFormat, WritableFormat } from "./images/forma
 export { type OpenedImage, type OpenImageOptions, openImage, probeFormat } from "./images/open-image.ts";
 export type { OtherFiles } from "./images/other-file.ts";
 export { type CheckOptions, type CheckResult, checkQcow2 } from "./images/qcow2/check.ts";
-export type { CreateOptions } from "./images/qcow2/create.ts";
+export type { CreateOptions, MadeImage } from "./images/qcow2/create.ts";
 export { Qcow2Image } from "./images/qcow2/image.ts";
 export { emptyQcow2, resizeQcow2 } from "./images/qcow2/resize.ts";
 export type { Snapshot } from "./images/qcow2/snapshot-table.ts";

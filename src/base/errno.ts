@@ -15,5 +15,6 @@ export const EACCES = -13;
 export const EINVAL = -22;
 export const ENOSPC = -28;
 export const EROFS = -30;
+export const ENOSYS = -38;
 export const EOPNOTSUPP = -95;
 export const EINPROGRESS = -115;

@@ -143,10 +143,7 @@ function readFooter(file: HostFile): Uint8Array<ArrayBuffer> {
     if (checksumIsRight(footer, FOOTER_CHECKSUM)) return footer;
     isVhd = true;
   }
-  throw new ImageError(
-    file.path,
-    isVhd ? "the checksum of its footer is wrong" : "this is not a VHD image",
-  );
+  throw new ImageError(file.path, isVhd ? "the checksum of its footer is wrong" : "this is not a VHD image");
 }
 
 function diskSize(footer: Uint8Array<ArrayBuffer>): number {

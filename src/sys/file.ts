@@ -9,7 +9,8 @@
  * Source: preadv2(2), fdatasync(2), fallocate(2), lseek(2), fcntl(2). Every call
  * blocks its thread.
  */
-import { EACCES, EAGAIN, EIO, ENXIO } from "../base/errno.ts";
+import { closeSync, constants, openSync } from "node:fs";
+import { EACCES, EAGAIN, EINVAL, EIO, ENOSYS, ENXIO, EOPNOTSUPP } from "../base/errno.ts";
 import { check, SystemError } from "./errors.ts";
 import type { GuestRam } from "./guest-ram.ts";
 import { type NativeFileIo, type NativeGuestRam, native } from "./native.ts";
@@ -87,6 +88,21 @@ export class HostFile {
     if (opened < 0) handle.close();
     check(opened, "open(O_DIRECT)", `opening ${path} past the page cache`);
     return new HostFile(handle, past, path, readOnly);
+  }
+
+  /**
+   * Opens a file for reading and writing, and makes it if it is not there. A symbolic link is followed also
+   * to a file that is not there yet, as far as the kernel allows (`protected_symlinks`).
+   */
+  static openOrMake(path: string): HostFile {
+    try {
+      closeSync(openSync(path, MAKE));
+    } catch (error) {
+      const errno = error instanceof Error && "errno" in error ? Number(error.errno) : 0;
+      if (!(errno < 0)) throw error;
+      check(errno, "open", `opening ${path}`);
+    }
+    return HostFile.open(path);
   }
 
   /** Length in bytes, now. */
@@ -209,7 +225,10 @@ export class HostFile {
     return this.#native.allocate(offset, length);
   }
 
-  /** Where data starts at or behind `offset`; the file's size if there is none. */
+  /**
+   * Where data starts at or behind `offset`; the file's size if there is none. Where the host does not know
+   * of holes, as with block devices and some file systems, all of a file is data.
+   */
   nextData(offset: number): number {
     return this.#next(offset, false);
   }
@@ -252,6 +271,7 @@ export class HostFile {
   #next(offset: number, hole: boolean): number {
     const result = this.#native.data(offset, hole);
     if (result === ENXIO) return this.size;
+    if (HAS_NO_HOLES.includes(result)) return hole ? this.size : Math.min(offset, this.size);
     return this.#check(result, "lseek", "looking for data in", offset);
   }
 
@@ -263,3 +283,8 @@ export class HostFile {
 function nativeOf(memory: TransferMemory): NativeGuestRam | Uint8Array {
   return memory instanceof Uint8Array ? memory : memory.native;
 }
+
+/** Not a device that waits for its other end, nor a terminal that would become the process's own. */
+const MAKE = constants.O_RDWR | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
+/** SEEK_DATA and SEEK_HOLE are not known: EINVAL of block devices, the others of file systems. */
+const HAS_NO_HOLES: readonly number[] = [EINVAL, ENOSYS, EOPNOTSUPP];

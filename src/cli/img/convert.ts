@@ -10,6 +10,7 @@ import { createImage } from "../../image-tools/create-image.ts";
 import type { WritableFormat } from "../../images/formats.ts";
 import type { OpenedImage } from "../../images/open-image.ts";
 import { listBitmaps } from "../../images/qcow2/bitmaps.ts";
+import type { MadeImage } from "../../images/qcow2/create.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
 import { RemoteDisk } from "../../nbd/remote-disk.ts";
 import { SystemError } from "../../sys/errors.ts";
@@ -296,11 +297,29 @@ function convertTo(
   format: WritableFormat,
   sources: readonly OpenedImage[],
   draft: ConvertDraft,
+  output: ImgOutput,
+): void {
+  const { existing } = draft;
+  const total = totalSize(sources);
+  const made = existing ? undefined : makeTarget(path, format, total, draft);
+  try {
+    fillTarget(path, format, sources, draft, output, made?.creation);
+  } catch (error) {
+    made?.image.undo();
+    throw error;
+  }
+}
+
+function fillTarget(
+  path: string,
+  format: WritableFormat,
+  sources: readonly OpenedImage[],
+  draft: ConvertDraft,
   { stdout, stderr }: ImgOutput,
+  creation: Creation | undefined,
 ): void {
   const { existing, compressed, sparse, quiet } = draft;
-  const total = sources.reduce((sum, { size }) => sum + size, 0);
-  const creation = existing ? undefined : makeTarget(path, format, total, draft);
+  const total = totalSize(sources);
   const backing = existing ? draft.backing : creation?.get("backing_file");
   using target = openTarget(path, format, draft, !existing);
   if (target.size < total) throw new ImgError("output file is smaller than input file");
@@ -335,13 +354,22 @@ function convertTo(
   if (draft.progress && !quiet) progress.end();
 }
 
+function totalSize(sources: readonly OpenedImage[]): number {
+  return sources.reduce((sum, { size }) => sum + size, 0);
+}
+
 /** In QEMU's words, to which all of an image's damages are errors of input. */
 function whyUnreadable(error: Error): string {
   return error instanceof SystemError && error.code !== "EIO" ? error.message : "Input/output error";
 }
 
-/** Makes the new image. Returns how. */
-function makeTarget(path: string, format: WritableFormat, total: number, draft: ConvertDraft): Creation {
+interface Made {
+  readonly image: MadeImage;
+  /** How. */
+  readonly creation: Creation;
+}
+
+function makeTarget(path: string, format: WritableFormat, total: number, draft: ConvertDraft): Made {
   const fail = (sentence: string) => new ImgError(sentence);
   const failAt = (sentence: string) => new ImgError(`${path}: error while converting ${format}: ${sentence}`);
   const creation = parseCreation(draft.creation, format, fail);
@@ -363,11 +391,10 @@ function makeTarget(path: string, format: WritableFormat, total: number, draft: 
   }
   const options = createOptions(creation, format, failAt);
   try {
-    createImage(path, options);
+    return { image: createImage(path, options), creation };
   } catch (error) {
     throw failAt(whyNotOpened(path, error, "create"));
   }
-  return creation;
 }
 
 /** A new image that a crash of the host would spoil can be made again; one that was there cannot. */

@@ -8,6 +8,7 @@ import { copyDisk } from "../../image-tools/copy.ts";
 import { createImage } from "../../image-tools/create-image.ts";
 import type { WritableFormat } from "../../images/formats.ts";
 import type { OpenedImage } from "../../images/open-image.ts";
+import type { MadeImage } from "../../images/qcow2/create.ts";
 import { type ImgCommand, ImgError, type ImgOutput } from "./command.ts";
 import {
   type FileOptions,
@@ -126,15 +127,18 @@ function copyPart(
     stderr.write(`vmexit img: ${source.path}: cannot skip to specified offset\n`);
   }
   const length = Math.min(source.size - start, count === undefined ? source.size : count * block);
+  let made: MadeImage;
   try {
-    createImage(path, { format, size: Math.ceil(length / SECTOR) * SECTOR });
+    made = createImage(path, { format, size: Math.ceil(length / SECTOR) * SECTOR });
   } catch (error) {
     throw new ImgError(`${path}: error while creating output image: ${whyNotOpened(path, error, "create")}`);
   }
-  using target = open(path, { ...fileOptions(), format }, { readOnly: false, durable: false });
   try {
+    using target = open(path, { ...fileOptions(), format }, { readOnly: false, durable: false });
     copyDisk(source, target, { start, length, sparse: 0 });
   } catch (error) {
+    made.undo();
+    if (error instanceof ImgError) throw error;
     throw new ImgError(`error while copying to '${path}': ${whyNotOpened(path, error)}`);
   }
 }

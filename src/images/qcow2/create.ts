@@ -11,9 +11,10 @@
 import { existsSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
 import { ImageError } from "../../disk/image-error.ts";
-import { HostFile } from "../../sys/file.ts";
+import type { HostFile } from "../../sys/file.ts";
 import type { CompressionType } from "../compressed.ts";
 import { IMAGE_FORMATS, type ImageFormat } from "../formats.ts";
+import { makeFile } from "../made-file.ts";
 import type { OtherFiles } from "../other-file.ts";
 import {
   AUTOCLEAR_DATA_FILE_RAW,
@@ -23,12 +24,18 @@ import {
   INCOMPAT_EXTENDED_L2,
 } from "./features.ts";
 import { geometryOf, MAX_CLUSTER_BITS, MIN_CLUSTER_BITS, MIN_EXTENDED_CLUSTER_BITS } from "./geometry.ts";
-import { encodeHeader, type Header } from "./header.ts";
+import { encodeHeader, type Header, MAX_L1_BYTES } from "./header.ts";
 import type { Qcow2Image } from "./image.ts";
 import { openQcow2 } from "./open.ts";
 import type { Preallocation } from "./preallocate.ts";
 import { setRefcount } from "./refcount-entry.ts";
-import { grow } from "./resize.ts";
+import { grow, tooLarge } from "./resize.ts";
+
+/** An image that was made. */
+export interface MadeImage {
+  /** Takes it away again, if what should be in it could not be copied. */
+  readonly undo: () => void;
+}
 
 export interface CreateOptions {
   /** Bytes of the disk, rounded up to sectors of 512. Without it, as large as the backing file. */
@@ -59,18 +66,38 @@ export interface CreateOptions {
 }
 
 /**
- * Makes an image and closes it.
+ * Makes an image and closes it. If that fails, no half of one is left.
  *
  * @throws {ImageError} for options that do not go together
  * @throws {SystemError} EEXIST if there is such a file; if it cannot be written
  */
-export function createQcow2(path: string, options: CreateOptions): void {
+export function createQcow2(path: string, options: CreateOptions): MadeImage {
   const header = headerFor(path, options);
-  const { overwrite = false, otherFiles = "folder", preallocation = "off" } = options;
   const bytes = encodeHeader(path, header);
-  if (overwrite) HostFile.open(path).close(); // before anything else of it is looked at
-  makeFile(path, header, bytes, overwrite);
-  if (options.dataFile !== undefined) makeDataFile(path, options.dataFile);
+  if (options.size !== undefined) checkSize(path, options.size, header);
+  const { file, undo } = makeFile(path, options.overwrite ?? false);
+  const undos = [undo];
+  const image = {
+    undo: () => {
+      for (const each of undos) each();
+    },
+  };
+  try {
+    writeEmpty(file, header, bytes);
+    file.close();
+    if (options.dataFile !== undefined) undos.push(makeDataFile(path, options.dataFile));
+    addDisk(path, options);
+    return image;
+  } catch (error) {
+    file.close();
+    image.undo();
+    throw error;
+  }
+}
+
+/** Gives an image without a disk the one that was asked for. */
+function addDisk(path: string, options: CreateOptions): void {
+  const { otherFiles = "folder", preallocation = "off" } = options;
   using image: Qcow2Image = openQcow2(path, { durable: false, otherFiles });
   const size = options.size ?? image.backing?.size;
   if (size === undefined) throw new ImageError(path, "give a size, or a backing file that has one");
@@ -78,6 +105,13 @@ export function createQcow2(path: string, options: CreateOptions): void {
     throw new ImageError(path, "what is preallocated hides the backing file: it needs extended L2 entries");
   }
   grow(image, Math.ceil(size / 512) * 512, preallocation);
+}
+
+/** Before anything is written. */
+function checkSize(path: string, size: number, header: Header): void {
+  const extendedL2 = (header.incompatible & INCOMPAT_EXTENDED_L2) !== 0n;
+  const { l2Coverage } = geometryOf(header.clusterBits, header.refcountOrder, extendedL2);
+  if (Math.ceil(size / l2Coverage) * 8 > MAX_L1_BYTES) throw tooLarge(path);
 }
 
 /** Says whether an image can be made so. @throws {ImageError} for options that do not go together */
@@ -150,10 +184,9 @@ function headerFor(path: string, options: CreateOptions): Header {
 }
 
 /** Header, refcount table and its first block: clusters 0 to 2. */
-function makeFile(path: string, header: Header, headerBytes: Uint8Array, overwrite: boolean): void {
+function writeEmpty(file: HostFile, header: Header, headerBytes: Uint8Array): void {
   const { clusterSize, refcountOrder } = geometryOf(header.clusterBits, header.refcountOrder, false);
-  using file = HostFile.open(path, { create: !overwrite });
-  if (overwrite && !file.isBlockDevice) file.truncate(0);
+  if (!file.isBlockDevice) file.truncate(0);
   const block = new Uint8Array(clusterSize);
   for (let cluster = 0; cluster < 3; cluster++)
     setRefcount(new DataView(block.buffer), 0, cluster, refcountOrder, 1);
@@ -164,7 +197,11 @@ function makeFile(path: string, header: Header, headerBytes: Uint8Array, overwri
   file.write(headerBytes, 0);
 }
 
-function makeDataFile(path: string, name: string): void {
+/** Makes an external data file that is not there. Returns what undoes that. */
+function makeDataFile(path: string, name: string): () => void {
   const place = isAbsolute(name) ? name : join(dirname(path), name);
-  if (!existsSync(place)) HostFile.open(place, { create: true }).close();
+  if (existsSync(place)) return () => {};
+  const { file, undo } = makeFile(place, true);
+  file.close();
+  return undo;
 }

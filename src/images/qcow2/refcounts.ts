@@ -152,6 +152,7 @@ export class Refcounts {
 
   /** Takes exactly `wanted` free clusters that lie one behind the other. Returns the first. */
   allocateRun(wanted: number): number {
+    if (wanted >= this.#geometry.refcountEntries) return this.#allocateLongRun(wanted);
     let first = this.#firstFree();
     let count = 1;
     for (let looked = 0; count < wanted; looked++) {
@@ -169,6 +170,72 @@ export class Refcounts {
     }
     this.#take(first, count);
     return first;
+  }
+
+  /**
+   * The same of more clusters than one refcount block counts. Blocks that count them for the first time lie
+   * before them, and not among them as elsewhere.
+   */
+  #allocateLongRun(wanted: number): number {
+    const { refcountEntries, clusterSize, refcountOrder } = this.#geometry;
+    const indexOf = (cluster: number) => Math.floor(cluster / refcountEntries);
+    let first = this.end;
+    let blocks: number[] = [];
+    for (let looked = 0; ; ) {
+      const end = first + blocks.length + wanted;
+      if (indexOf(end - 1) >= this.#table.size) {
+        this.#growTable(indexOf(end - 1) + 1);
+        first = this.end;
+        blocks = [];
+        continue;
+      }
+      const missing: number[] = [];
+      for (let index = indexOf(first); index <= indexOf(end - 1); index++) {
+        if (this.#table.pointer(index) === 0) missing.push(index);
+      }
+      if (missing.length > blocks.length) {
+        blocks = missing; // they make the run longer, which may need one more
+        continue;
+      }
+      const used = this.#lastUsed(first, end);
+      if (used < 0) break;
+      looked += used + 1 - first;
+      if (looked > SEARCH_LIMIT + wanted) this.#refuseSearch();
+      first = used + 1;
+      blocks = [];
+    }
+    blocks.forEach((index, i) => {
+      const bytes = new Uint8Array(clusterSize);
+      const view = new DataView(bytes.buffer);
+      for (let other = 0; other < blocks.length; other++) {
+        const own = first + other - index * refcountEntries;
+        if (own >= 0 && own < refcountEntries) setRefcount(view, 0, own, refcountOrder, 1);
+      }
+      this.#file.write(bytes, (first + i) * clusterSize);
+    });
+    // Blocks that are there already count the new ones before the table points to these.
+    for (let i = 0; i < blocks.length; i++) {
+      if (!blocks.includes(indexOf(first + i))) this.set(first + i, 1);
+    }
+    blocks.forEach((index, i) => {
+      this.#addBlock(index, first + i);
+    });
+    this.#take(first + blocks.length, wanted);
+    return first + blocks.length;
+  }
+
+  /** The last cluster of a range that cannot be given out; -1 if all of it can. */
+  #lastUsed(first: number, end: number): number {
+    const { clusterSize } = this.#geometry;
+    for (let cluster = end - 1; cluster >= first; cluster--) {
+      if (this.get(cluster) !== 0) return cluster;
+    }
+    const metadata = this.#host.metadataAt(first * clusterSize, (end - first) * clusterSize);
+    if (metadata === undefined) return -1;
+    throw new ImageError(
+      this.#file.path,
+      `cluster ${first} and those behind it count as free, but hold ${metadata}`,
+    );
   }
 
   /** Takes this very cluster if it is free. */

@@ -61,12 +61,14 @@ export function ensureL1(image: Qcow2Image, entries: number): void {
   replaceL1(image, table);
 }
 
+export function tooLarge(path: string): ImageError {
+  return new ImageError(path, "the disk would be larger than clusters of this size allow");
+}
+
 /** Takes room for an L1 table. Returns its offset. @throws {ImageError | SystemError} */
 export function allocateL1(image: Qcow2Image, entries: number): number {
   const { refcounts, geometry } = image.metadata;
-  if (entries * 8 > MAX_L1_BYTES) {
-    throw new ImageError(image.path, "the disk would be larger than clusters of this size allow");
-  }
+  if (entries * 8 > MAX_L1_BYTES) throw tooLarge(image.path);
   return (
     refcounts.allocateRun(Math.max(1, Math.ceil((entries * 8) / geometry.clusterSize))) * geometry.clusterSize
   );
