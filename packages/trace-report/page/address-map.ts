@@ -1,9 +1,9 @@
 /**
- * The machine's address map: what answers where, in memory and at the ports.
+ * The machine's address map: which device answers at which address and port.
  *
- * The axis is broken: a range is as tall as the logarithm of its size, and what
- * lies between two ranges is a gap with its size written in it. So 8 ports and
- * 3 GiB have their place in one picture.
+ * The axis is not linear: the height of a range is the logarithm of its size, and
+ * between two ranges there is a gap, labelled with its size. So 8 ports and 3 GiB
+ * fit into one picture.
  */
 import type { MapRow, ReportData } from "../src/report-data.ts";
 import { element, emptyState, section } from "./element.ts";
@@ -22,12 +22,12 @@ export function addressMap({ map }: ReportData): HTMLElement {
       "div",
       { class: "address-space" },
       element("h3", {}, title),
-      rows.length === 0 ? emptyState("The trace names nothing here.") : ladder(rows, space),
+      rows.length === 0 ? emptyState("The trace has no ranges here.") : ladder(rows, space),
     );
   };
   const content =
     map.length === 0
-      ? emptyState("The trace does not say what is where.")
+      ? emptyState("The trace has no address map.")
       : element(
           "div",
           { class: "columns" },
@@ -37,7 +37,7 @@ export function addressMap({ map }: ReportData): HTMLElement {
   return section(
     "map",
     "Address map",
-    "Lowest addresses first. A range is as tall as the logarithm of its size, and gaps are cut short. Bars count the exits that an access there caused; RAM causes none.",
+    "Lowest addresses first. The height of a range is the logarithm of its size, and gaps are shortened. Bars count the exits that accesses to a range caused; RAM causes none.",
     content,
   );
 }
@@ -56,7 +56,7 @@ function ladder(rows: readonly MapRow[], space: "memory" | "port"): HTMLElement 
 
 function gap(size: number, space: "memory" | "port"): HTMLElement {
   const text = space === "memory" ? bytes(size) : `${count(size)} port${size === 1 ? "" : "s"}`;
-  return element("li", { class: "gap" }, element("span", {}, `nothing for ${text}`));
+  return element("li", { class: "gap" }, element("span", {}, `nothing in ${text}`));
 }
 
 function rung(

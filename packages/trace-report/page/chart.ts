@@ -1,8 +1,8 @@
 /**
- * The chart library, with no more of it than the pictures need, and a frame that
- * draws a picture anew when the theme or the window changes.
+ * The parts of the chart library that the pictures need, and a frame that draws a
+ * picture again when the theme or the window changes.
  *
- * Charts are SVG: sharp in print, and a test can look at them.
+ * Charts are SVG: they are sharp in print, and a test can inspect them.
  */
 import { CustomChart, HeatmapChart, LineChart } from "echarts/charts";
 import {
@@ -36,20 +36,20 @@ echarts.use([
 export const FONT =
   'Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 
-/** A picture and the element it is in. */
+/** A picture and its element. */
 export interface Chart {
   readonly frame: HTMLElement;
-  /** Draws it again after what it shows has changed: all of it, or the parts of its option that are given. */
+  /** Draws the picture again after its data changed: all of it, or only the given parts of its option. */
   redraw(part?: EChartsCoreOption): void;
   /** Undefined until it is first drawn. */
   instance(): ECharts | undefined;
 }
 
 /**
- * @param label  what a screen reader says of it
+ * @param label  the description for screen readers
  * @param height CSS pixels
- * @param option all of the chart, from the present state and palette
- * @param ready  after the chart was made, also for another theme: to listen to it
+ * @param option the whole chart, from the current state and palette
+ * @param ready  called whenever the chart was made, also for another theme: adds listeners
  */
 export function chart(
   label: string,
@@ -67,7 +67,7 @@ export function chart(
     instance.setOption({ ...option(), animation: false, textStyle: { fontFamily: FONT } });
     ready(instance);
   };
-  // It has a size once it is in the document, and another when the window has.
+  // The element gets a size when it is in the document, and another one with the window.
   new ResizeObserver(() => {
     if (frame.clientWidth === 0) return;
     if (instance === undefined) draw();
@@ -82,7 +82,7 @@ export function chart(
   };
 }
 
-/** What all tooltips have in common. Their content is an element, so that no text in it can be markup. */
+/** The common part of all tooltips. Their content is an element, so no text in it can be markup. */
 export function tooltip(): object {
   const { card, line, ink } = palette();
   return {
@@ -116,14 +116,14 @@ export function tooltipBox(
   );
 }
 
-/** A square of a colour. */
+/** A coloured square. */
 export function swatch(colour: string): HTMLElement {
   const made = element("i", { class: "swatch" });
   made.style.background = colour;
   return made;
 }
 
-/** Which colour is which reason, and if `guest`, time in the guest. */
+/** The colours of the reasons, and if `guest`, of time in the guest. */
 export function legend({ reasons }: ReportData, guest: boolean): HTMLElement {
   const item = (colour: string, name: string) => element("li", {}, swatch(colour), name);
   return element(
@@ -134,7 +134,7 @@ export function legend({ reasons }: ReportData, guest: boolean): HTMLElement {
   );
 }
 
-/** How axes look. */
+/** The style of axes. */
 export function axis(): { axisLine: object; axisTick: object; axisLabel: object; splitLine: object } {
   const { muted, line } = palette();
   return {

@@ -1,6 +1,6 @@
 /** Arithmetic on colours, all written "#rrggbb". Knows no browser. */
 
-/** `colour` with a share of `other` in it. */
+/** `colour` mixed with a share of `other`. */
 export function mixed(colour: string, other: string, share: number): string {
   const theirs = parts(other);
   const sum = parts(colour).map((part, n) => Math.round(part * (1 - share) + theirs[n] * share));
@@ -9,7 +9,7 @@ export function mixed(colour: string, other: string, share: number): string {
 
 /** Black or white, whichever is easier to read on `colour`. */
 export function readableOn(colour: string): string {
-  // WCAG 2.2: relative luminance, and the one with which black and white contrast alike.
+  // WCAG 2.2: relative luminance, and the value at which black and white have the same contrast.
   const [red, green, blue] = parts(colour).map((part) => {
     const value = part / 255;
     return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;

@@ -1,12 +1,12 @@
 /**
- * Makes elements. Text is only ever set as text: what a trace holds cannot
- * become markup here.
+ * Makes elements. Text is always set as text, so the content of a trace cannot
+ * become markup.
  */
 
 type Attributes = Readonly<Record<string, string | number | boolean | undefined>>;
 type Content = Node | string;
 
-/** An HTML element. An attribute that is false or undefined is left out, one that is true is empty. */
+/** An HTML element. An attribute that is false or undefined is omitted; one that is true is empty. */
 export function element<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Attributes = {},
@@ -43,14 +43,14 @@ export function section(
   );
 }
 
-/** What stands where there is nothing to draw. */
+/** The text in place of a picture without data. */
 export function emptyState(sentence: string, command?: string): HTMLElement {
   const lines: Content[] = [element("p", {}, sentence)];
   if (command !== undefined) lines.push(element("code", {}, command));
   return element("div", { class: "empty" }, ...lines);
 }
 
-/** Buttons of which one is chosen. */
+/** Buttons of which one is selected. */
 export function choice<T extends string>(
   label: string,
   options: readonly (readonly [value: T, text: string])[],

@@ -1,4 +1,4 @@
-/** Which guest memory was written when, as a heat map. */
+/** A heat map of writes to guest memory, by time and address. */
 import type { EChartsCoreOption } from "echarts/core";
 import type { ReportData, TouchedMemory } from "../src/report-data.ts";
 import { axis, chart, tooltip, tooltipBox } from "./chart.ts";
@@ -13,15 +13,15 @@ export function heatMap({ memory, duration }: ReportData): HTMLElement {
     memory === undefined || memory.cells.length === 0
       ? emptyState(
           memory === undefined
-            ? "This trace has no samples of guest memory. Ask for them when you make the next one:"
-            : "Memory was sampled, and the guest's CPUs wrote none of it.",
+            ? "This trace has no samples of guest memory. To record them in the next trace:"
+            : "Memory was sampled, but the guest's CPUs did not write to it.",
           memory === undefined ? "vmexit run … --trace exits=FILE,memory=on" : undefined,
         )
       : chart("Guest memory written, by time and address", HEIGHT, () => option(memory, duration)).frame;
   return section(
     "memory",
     "Memory touched over time",
-    "Each cell is a stretch of guest-physical memory during a stretch of time; its colour says how many pages the guest's CPUs wrote there. What devices write is not counted.",
+    "Each cell is a range of guest-physical memory during an interval of time. Its colour says how many pages the guest's CPUs wrote. Writes of devices are not counted.",
     content,
   );
 }
@@ -48,7 +48,7 @@ function option(memory: TouchedMemory, duration: number): EChartsCoreOption {
     visualMap: {
       type: "continuous",
       min: 0,
-      // Few pages and many are told apart by their ratio.
+      // Logarithmic, so that ratios of page counts are visible.
       max: Math.log2(1 + most),
       calculable: false,
       orient: "horizontal",

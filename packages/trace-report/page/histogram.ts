@@ -1,4 +1,4 @@
-/** How long exits were served: a histogram whose bins grow by a constant factor. */
+/** The time outside the guest for each exit: a histogram whose bins grow by a constant factor. */
 import type { EChartsCoreOption } from "echarts/core";
 import type { ReportData } from "../src/report-data.ts";
 import { axis, chart, legend, tooltip, tooltipBox } from "./chart.ts";
@@ -17,7 +17,7 @@ interface Rect {
   readonly width: number;
 }
 
-/** What the chart library gives a custom series to draw with. */
+/** The part of the chart library's interface that a custom series draws with. */
 interface Drawing {
   value(dimension: number): number;
   coord(point: readonly [x: number, y: number]): [x: number, y: number];
@@ -39,8 +39,8 @@ export function histogram(data: ReportData): HTMLElement {
   );
   return section(
     "histogram",
-    "How long it took",
-    "Time outside the guest for each exit, on a logarithmic axis. By time, a few slow exits weigh as much as many fast ones.",
+    "Time outside the guest",
+    "The duration of each exit, on a logarithmic axis. By time, the height of a bar is the total time of its exits.",
     element("div", { class: "toolbar" }, legend(data, false), element("span", { class: "spacer" }), choose),
     picture.frame,
   );
@@ -51,7 +51,7 @@ function option({ durations, reasons }: ReportData, measure: Measure): EChartsCo
   const values = durations[measure];
   const colours = reasonColours(reasons.map(({ name }) => name));
   const used = edges.slice(0, -1).flatMap((_, bin) => (values.some((row) => row[bin] > 0) ? [bin] : []));
-  // Whole decades, so that the axis has marks.
+  // Whole decades, so that the axis has labels.
   const lowest = Math.floor(Math.log10(edges[used[0] ?? 0] * 1.001));
   const highest = Math.max(lowest + 1, Math.ceil(Math.log10(edges[(used.at(-1) ?? 0) + 1] * 0.999)));
   const { muted, ink } = palette();
@@ -94,7 +94,7 @@ function option({ durations, reasons }: ReportData, measure: Measure): EChartsCo
   };
 }
 
-/** One item for each bin and reason, from the sum of those below it to that and its own. */
+/** One item for each bin and reason, stacked on the items below it. */
 function bars(
   edges: readonly number[],
   used: readonly number[],
@@ -120,7 +120,7 @@ function bars(
       const width = Math.min(right, coordSys.x + coordSys.width) - left - 1;
       return {
         type: "rect",
-        // What is there can be seen, however little it is.
+        // Even a small value is visible.
         shape: { x: left, y: Math.min(top, bottom - 1), width, height: Math.max(bottom - top, 1) },
         style: { fill: colours[drawing.value(4)] },
       };

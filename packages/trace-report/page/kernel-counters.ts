@@ -1,4 +1,4 @@
-/** What KVM itself counted, beside what reached user space. */
+/** KVM's own counters, compared with the exits that reached user space. */
 import type { Counter, ReportData } from "../src/report-data.ts";
 import { element, emptyState, section } from "./element.ts";
 import { count, percent } from "./quantities.ts";
@@ -6,7 +6,7 @@ import { count, percent } from "./quantities.ts";
 export function kernelCounters(data: ReportData): HTMLElement {
   const { kernel } = data;
   const hint =
-    "Most exits of a CPU never reach user space: page faults of nested paging, CPUID, MSRs, halts and interrupts are served in the kernel and are in no other picture here. These are the kernel's own counts.";
+    "Most exits of a CPU never reach user space: page faults of nested paging, CPUID, MSRs, halts and interrupts are handled in the kernel, and are in no other picture here. These are the kernel's own counters.";
   if (kernel === undefined) {
     return section(
       "kernel",
@@ -35,15 +35,14 @@ export function kernelFinding({ kernel, exits }: ReportData): string {
     (sum, counters) => sum + (counterNamed(counters, "exits")?.during ?? 0),
     0,
   );
-  if (kernel === undefined || total === 0)
-    return "How many exits there were in all, this kernel does not say.";
+  if (kernel === undefined || total === 0) return "This kernel does not count all exits.";
   if (kernel.resets > 0) {
-    return `KVM counted ${count(total)} exits since the machine's last reset; those before it are not counted here.`;
+    return `KVM counted ${count(total)} exits since the machine's last reset; earlier ones are not included.`;
   }
   return `KVM counted ${count(total)} exits while this trace was written; the trace has ${count(exits)} of them, ${percent(exits, total)}.`;
 }
 
-/** Counters that are not zero in a table, and the others' names below it. */
+/** A table of the counters that are not zero, and the names of the others below it. */
 function table(
   caption: string,
   groups: readonly (readonly Counter[])[],

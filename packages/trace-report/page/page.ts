@@ -1,4 +1,4 @@
-/** The report's page: reads the data that stands in the document, and draws all of it. */
+/** The report's page: reads the data in the document, and draws it. */
 import type { ReportData } from "../src/report-data.ts";
 import { addressMap } from "./address-map.ts";
 import { button, element } from "./element.ts";
@@ -39,7 +39,11 @@ function draw(data: ReportData): void {
       addressMap(data),
       kernelCounters(data),
     ),
-    element("footer", {}, "Made by vmexit trace report. This file is whole: it loads and sends nothing."),
+    element(
+      "footer",
+      {},
+      "Made by vmexit trace report. This file is self-contained: it loads and sends nothing.",
+    ),
   );
 }
 
@@ -66,6 +70,6 @@ function topBar(): HTMLElement {
 }
 
 const embedded = document.getElementById("report-data");
-// Written by the generator of the same version, beside this script.
+// The generator of the same version wrote the data beside this script.
 const data: ReportData = JSON.parse(embedded?.textContent ?? "null");
 draw(data);

@@ -16,7 +16,7 @@ export function duration(ns: number): string {
   return `${significant(ns / size)} ${unit}`;
 }
 
-/** A point in time, to where a picture of `span` ns can still show it: "1.0342 s". */
+/** A point in time, as precise as a picture of `span` ns can show it: "1.0342 s". */
 export function moment(ns: number, span: number): string {
   const [unit, size] = TIME_UNITS.find(([, size]) => ns >= size) ?? ["ns", 1];
   if (ns === 0) return "0";
@@ -29,7 +29,7 @@ export function count(value: number): string {
   return Math.round(value).toLocaleString("en-US").replaceAll(",", "\u202f");
 }
 
-/** A rate or a mean to three digits, with thousands apart. */
+/** A rate or a mean to three digits, with thousands separated. */
 export function amount(value: number): string {
   return value >= 1000 ? count(value) : significant(value);
 }
@@ -59,7 +59,7 @@ function significant(value: number): string {
   return trimmed(value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2));
 }
 
-/** Without zeros that say nothing. */
+/** Without trailing zeros. */
 function trimmed(number: string): string {
   return number.includes(".") ? number.replace(/\.?0+$/, "") : number;
 }

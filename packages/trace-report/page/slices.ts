@@ -1,7 +1,7 @@
 /** Single exits in the timeline: for each a slice of time in the guest, and one outside. */
 import type { Step } from "../src/report-data.ts";
 
-/** Exits that are drawn one by one: with more, slices at their least width would hide the guest's time. */
+/** Exits that are drawn one by one, at most: with more, slices of the least width would hide the guest's time. */
 const MOST = 400;
 /** Bars of the rate of exits. */
 export const RATES = 160;
@@ -18,7 +18,7 @@ interface Rect {
   readonly height: number;
 }
 
-/** What the chart library gives a custom series to draw with. */
+/** The part of the chart library's interface that a custom series draws with. */
 interface Drawing {
   value(dimension: number): number;
   coord(point: readonly [x: number, y: number]): [x: number, y: number];
@@ -29,7 +29,7 @@ export class Slices {
   /** Positions in `steps` by time: of all, and of each vCPU. */
   readonly #order: readonly number[];
   readonly #ofVcpu = new Map<number, number[]>();
-  /** The time in which all exits are steps. */
+  /** The interval in which all exits are in the step view. */
   readonly #from: number;
   readonly #to: number;
 
@@ -49,7 +49,7 @@ export class Slices {
     this.#to = last === undefined ? 0 : whole ? Number.POSITIVE_INFINITY : steps[last].t;
   }
 
-  /** True if the exits from `from` to `to` are all here, and few enough to draw. */
+  /** True if all exits from `from` to `to` are in the step view, and few enough to draw. */
   covers(from: number, to: number): boolean {
     if (this.#steps.length === 0 || from < this.#from || to > this.#to) return false;
     return this.#position(this.#order, to) - this.#position(this.#order, from) <= MOST;
@@ -72,7 +72,7 @@ export class Slices {
     return rates;
   }
 
-  /** The slices of a vCPU, as a series. @param colours the guest's, then one for each reason */
+  /** The slices of a vCPU, as a series. @param colours that of the guest, then one for each reason */
   series(grid: number, vcpu: number, from: number, to: number, colours: readonly string[]): object {
     return {
       type: "custom",
@@ -99,7 +99,7 @@ export class Slices {
   #of(vcpu: number, from: number, to: number): Slice[] {
     const order = this.#ofVcpu.get(vcpu) ?? [];
     const slices: Slice[] = [];
-    // One more at each end: their slices reach into the range.
+    // One more at each end, because their slices overlap the range.
     const last = Math.min(this.#position(order, to) + 1, order.length);
     for (let at = Math.max(0, this.#position(order, from) - 1); at < last; at++) {
       const index = order[at];

@@ -1,6 +1,6 @@
 /**
- * The list of exits in the step view. Only the rows that can be seen are in the
- * document, so that it may have a hundred thousand.
+ * The list of exits in the step view. Only visible rows are in the document, so
+ * the list may have a hundred thousand.
  */
 import type { ReportData } from "../src/report-data.ts";
 import { swatch } from "./chart.ts";
@@ -32,12 +32,12 @@ export class StepList {
     new ResizeObserver(() => this.#draw()).observe(this.frame);
   }
 
-  /** How many rows a page is. */
+  /** The number of rows in a page. */
   get page(): number {
     return Math.max(1, Math.floor(this.frame.clientHeight / ROW) - 1);
   }
 
-  /** Marks a row as the present one, and makes it seen. */
+  /** Marks a row as the current one, and scrolls to it. */
   show(index: number): void {
     this.#current = index;
     const top = index * ROW;

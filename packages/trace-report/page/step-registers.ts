@@ -1,17 +1,17 @@
-/** The registers at each step: a page holds only what changed from one to the next. */
+/** The registers at each step: the data has only the changes from one step to the next. */
 import type { Step } from "../src/report-data.ts";
 
 export type Registers = Readonly<Record<string, string>>;
 
-/** Steps between two sets of registers that are kept whole. */
+/** Steps between two complete sets of registers. */
 const STRIDE = 256;
 
 export class StepRegisters {
   readonly #steps: readonly Step[];
-  /** Positions of each vCPU's steps, in order; and where in that order each step is. */
+  /** Positions of each vCPU's steps, in order; and the place of each step in that order. */
   readonly #ofVcpu = new Map<number, number[]>();
   readonly #place: number[];
-  /** Every STRIDE-th of a vCPU's steps, so that none is far from one that is known. */
+  /** The registers at every STRIDE-th step of a vCPU, so that no step is far from a complete set. */
   readonly #known = new Map<number, Registers>();
 
   constructor(steps: readonly Step[]) {
@@ -28,7 +28,7 @@ export class StepRegisters {
     });
   }
 
-  /** Undefined if the trace has none there. */
+  /** Undefined if the trace has no registers there. */
   at(index: number): Registers | undefined {
     const step = this.#steps[index];
     if (step?.changed === undefined) return undefined;

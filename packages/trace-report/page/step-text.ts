@@ -3,17 +3,17 @@ import type { Access, Step } from "../src/report-data.ts";
 import { count, hex } from "./quantities.ts";
 
 const OTHER_STORIES: Readonly<Record<string, string>> = {
-  HLT: "The guest halted: it waits for an interrupt, and no interrupt controller in the kernel waits with it.",
+  HLT: "The guest halted. It waits for an interrupt, and there is no interrupt controller in the kernel.",
   SHUTDOWN: "The guest shut down: a triple fault, for example.",
-  INTR: "A signal made KVM_RUN return: someone outside wanted the vCPU's attention.",
+  INTR: "A signal made KVM_RUN return: another thread kicked the vCPU.",
   HYPERCALL: "The guest called its hypervisor.",
   DEBUG: "A breakpoint or a single step.",
-  SYSTEM_EVENT: "The guest asked for a reset or to be switched off, by a way that KVM knows.",
-  FAIL_ENTRY: "The CPU refused to enter the guest: its state is not a legal one.",
-  INTERNAL_ERROR: "KVM could not go on: usually an instruction that it cannot emulate.",
+  SYSTEM_EVENT: "The guest requested a reset or a shutdown, in a way that KVM handles.",
+  FAIL_ENTRY: "The CPU refused to enter the guest, because its state is invalid.",
+  INTERNAL_ERROR: "KVM could not continue, usually because of an instruction that it cannot emulate.",
 };
 
-/** In named registers but these, a byte is a set of bits and no character. */
+/** Registers whose bytes are characters; in other named registers a byte is a set of bits. */
 const CHARACTERS = ["THR", "RBR"];
 
 /** "out 0x3f8 ← 0x48 ‘H’"; undefined for an exit without an access. */
@@ -27,7 +27,7 @@ export function accessLine(step: Step): string | undefined {
   return `${place} ${isWrite(access) ? "←" : "→"} ${valueText(values[0], size)}${character(step)}${more}`;
 }
 
-/** What happened, for someone who sees it for the first time. */
+/** An explanation for somebody who sees such an exit for the first time. */
 export function story(step: Step, reason: string): string {
   const { access, device, register } = step;
   if (access === undefined) return OTHER_STORIES[reason] ?? `KVM_RUN returned with KVM_EXIT_${reason}.`;
@@ -38,11 +38,12 @@ export function story(step: Step, reason: string): string {
   const chip = device === "unclaimed" ? undefined : device;
   const part = register === undefined ? "" : `, register ${register}`;
   if (isWrite(access)) {
-    const took = chip === undefined ? "No device is there, so it is lost." : `It went to ${chip}${part}.`;
+    const took =
+      chip === undefined ? "There is no device, so the write is lost." : `It went to ${chip}${part}.`;
     return `The guest wrote ${values} to ${where}. ${took}`;
   }
   const answered =
-    chip === undefined ? `No device is there, so it got ${values}.` : `${chip}${part}, answered ${values}.`;
+    chip === undefined ? `There is no device, so it got ${values}.` : `${chip}${part}, answered ${values}.`;
   return `The guest read ${where}. ${answered}`;
 }
 
@@ -60,7 +61,7 @@ function valueText(value: number | string, size: number): string {
   return typeof value === "string" ? value : hex(value, Math.min(2 * size, 16));
 }
 
-/** What the first byte is as text, if it is some. */
+/** The first byte as text, if it is a character. */
 function character({ access, device, register }: Step): string {
   const value = access?.values[0];
   if (device === "unclaimed") return "";

@@ -29,7 +29,7 @@ export class StepView {
     }
   }
 
-  /** Shows step `index` and brings the view into sight. */
+  /** Shows step `index`, and scrolls to the view. */
   goTo(index: number): void {
     this.show(index);
     this.section.scrollIntoView({ block: "start" });
@@ -48,11 +48,11 @@ export class StepView {
   #hint(): string {
     const { steps } = this.#data.steps;
     const { exits } = this.#data;
-    const keys = "Arrow keys step; n leads to the next exit like this one.";
+    const keys = "Arrow keys go one step; n goes to the next exit like this one.";
     if (steps.length === exits) return `All ${count(exits)} exits of the trace. ${keys}`;
     const first = count(steps[0]?.seq ?? 0);
     const last = count(steps.at(-1)?.seq ?? 0);
-    return `${count(steps.length)} of ${count(exits)} exits, from number ${first} to ${last}: make a report with -from and -steps for others. ${keys}`;
+    return `${count(steps.length)} of ${count(exits)} exits, from number ${first} to ${last}. For others, make a report with -from and -steps. ${keys}`;
   }
 
   #content(): HTMLElement[] {
@@ -61,8 +61,8 @@ export class StepView {
       return [
         emptyState(
           this.#data.exits === 0
-            ? "There is no exit in this trace."
-            : "No exit of the trace is in the part that was asked for.",
+            ? "This trace has no exits."
+            : "The trace has no exits in the selected part.",
         ),
       ];
     }
@@ -159,7 +159,7 @@ export class StepView {
     const before = this.#registers.at(this.#index);
     if (before === undefined) {
       return emptyState(
-        "This trace has no registers and no code. Ask for them when you make the next one:",
+        "This trace has no registers and no code. To record them in the next trace:",
         "vmexit run … --trace exits=FILE,registers=on",
       );
     }
@@ -195,8 +195,8 @@ export class StepView {
         "p",
         { class: "quiet" },
         after === undefined
-          ? "Before: at this exit; a dot marks what changed since this vCPU's exit before. There is no later exit of this vCPU here."
-          : "Before: at this exit; a dot marks what changed since this vCPU's exit before. After: at its next exit, when the guest had the answer and went on; what changed stands out.",
+          ? "Before: at this exit; a dot marks what changed since this vCPU's previous exit. There is no later exit of this vCPU here."
+          : "Before: at this exit; a dot marks what changed since this vCPU's previous exit. After: at its next exit, when the guest had the answer and had continued; changes are highlighted.",
       ),
     );
   }
@@ -219,7 +219,7 @@ function registerRow(
   );
 }
 
-/** The instructions at the exit, the one that caused it marked. */
+/** The instructions at the exit; the one that caused it is marked. */
 function code({ lines, cause }: Listing, rip: string): HTMLElement {
   const where = BigInt(rip);
   const rows = lines.map(({ address, bytes, text }, n) => {
@@ -235,13 +235,13 @@ function code({ lines, cause }: Listing, rip: string): HTMLElement {
   });
   const note =
     cause === undefined
-      ? "The instruction that exited is not among these: KVM had stepped past it, to RIP, when it returned."
+      ? "The instruction that exited is not among these: KVM had completed it when KVM_RUN returned, and RIP is behind it."
       : undefined;
   return element(
     "div",
     { class: "code" },
     rows.length === 0
-      ? element("p", { class: "quiet" }, `The bytes at RIP ${rip} are no instruction.`)
+      ? element("p", { class: "quiet" }, `The bytes at RIP ${rip} are not an instruction.`)
       : element("table", {}, element("tbody", {}, ...rows)),
     ...(note === undefined || rows.length === 0 ? [] : [element("p", { class: "quiet" }, note)]),
   );

@@ -1,4 +1,4 @@
-/** The head of the report: what was traced, in numbers, and the table of exit reasons. */
+/** The head of the report: the trace in numbers, and the table of exit reasons. */
 import type { ReportData } from "../src/report-data.ts";
 import { swatch } from "./chart.ts";
 import { element, section } from "./element.ts";
@@ -31,17 +31,17 @@ export function summary(data: ReportData): HTMLElement {
       { class: "tiles" },
       tile("Duration", duration(data.duration), "of the trace"),
       tile("Exits", count(exits), "that reached user space"),
-      tile("Rate", seconds > 0 ? `${amount(exits / seconds)} /s` : "–", "exits in a second of trace"),
+      tile("Rate", seconds > 0 ? `${amount(exits / seconds)} /s` : "–", "exits per second of the trace"),
       tile("In the guest", percent(inside, traced), duration(inside)),
       tile(
         "Outside",
         percent(outside, traced),
-        exits > 0 ? `${duration(outside / exits)} an exit` : duration(outside),
+        exits > 0 ? `${duration(outside / exits)} per exit` : duration(outside),
       ),
       tile(
         "Dropped",
         count(dropped),
-        dropped > 0 ? "exits are missing here" : "nothing is missing",
+        dropped > 0 ? "exits are missing here" : "no exits are missing",
         dropped > 0,
       ),
     ),
@@ -51,12 +51,14 @@ export function summary(data: ReportData): HTMLElement {
 function notices({ cut, dropped, exits }: ReportData): HTMLElement[] {
   const notice = (text: string) => element("p", { class: "notice", role: "note" }, text);
   return [
-    ...(cut === undefined ? [] : [notice(`This trace is not whole. ${cut}. What came before is all here.`)]),
+    ...(cut === undefined
+      ? []
+      : [notice(`This trace is not complete. ${cut}. All records before that are here.`)]),
     ...(dropped === 0
       ? []
       : [
           notice(
-            `${count(dropped)} exits were dropped while the trace was written, so the ${count(exits)} here are not all.`,
+            `${count(dropped)} exits were dropped while the trace was written, so the ${count(exits)} exits here are not all.`,
           ),
         ]),
   ];
@@ -82,8 +84,8 @@ export function reasonTable(data: ReportData): HTMLElement {
   );
   return section(
     "reasons",
-    "Why the guest came out",
-    "Exits that reached this program, by the names of the kernel's KVM API. Median and 99 % are of the time outside the guest.",
+    "Exits by reason",
+    "Exits that reached user space, by the names of the KVM API. Median and 99 % are of the time outside the guest.",
     element(
       "div",
       { class: "scroll" },

@@ -1,6 +1,6 @@
 /**
- * Light or dark: what the system prefers until someone chooses, and the colours
- * that charts take. An exit reason has one colour in every picture.
+ * Light or dark: the system's preference until the user chooses, and the colours of
+ * charts. An exit reason has the same colour in every picture.
  */
 
 export type Theme = "light" | "dark";
@@ -13,7 +13,7 @@ export interface Palette {
   readonly accent: string;
   /** Time in the guest. */
   readonly guest: string;
-  /** From little to much. */
+  /** From few to many. */
   readonly heat: readonly string[];
   readonly selection: string;
 }
@@ -41,7 +41,7 @@ const PALETTES: Readonly<Record<Theme, Palette>> = {
   },
 };
 
-/** For light and dark. Reasons not here take the spare ones in turn. */
+/** For light and dark. Other reasons get the spare colours in turn. */
 const REASONS: Readonly<Record<string, readonly [light: string, dark: string]>> = {
   IO: ["#2b74d4", "#5b9df5"],
   MMIO: ["#e07b1f", "#f39a46"],
@@ -91,7 +91,7 @@ export function onTheme(listener: () => void): void {
   listeners.push(listener);
 }
 
-/** Puts the theme on the document, now and whenever the system's preference changes. */
+/** Applies the theme to the document, now and whenever the system's preference changes. */
 export function startTheme(reasons: readonly string[]): void {
   names = reasons;
   dark.addEventListener("change", apply);

@@ -1,6 +1,6 @@
 /**
- * The part of a timeline's bins that is looked at, in no more buckets than a
- * picture has room for. Knows no browser.
+ * The visible part of a timeline's bins, in no more buckets than a picture has room
+ * for. Knows no browser.
  */
 
 export interface TimeBuckets {
@@ -13,8 +13,8 @@ export interface TimeBuckets {
 }
 
 /**
- * Buckets that cover the time from `from` to `to`. They begin at multiples of
- * their width, so that moving along does not make the picture flicker.
+ * Buckets that cover the time from `from` to `to`. They begin at multiples of their
+ * width, so the picture does not flicker when it is moved.
  */
 export function timeBuckets(
   binWidth: number,
@@ -32,7 +32,7 @@ export function timeBuckets(
   return { first, group, count, width: binWidth * group };
 }
 
-/** The sum of `values`, one a bin, in each bucket. */
+/** The sum of `values`, one for each bin, in each bucket. */
 export function bucketSums(values: readonly number[], { first, group, count }: TimeBuckets): number[] {
   return Array.from({ length: count }, (_, bucket) => {
     let sum = 0;
@@ -42,7 +42,7 @@ export function bucketSums(values: readonly number[], { first, group, count }: T
   });
 }
 
-/** When bucket `n` begins. */
+/** The time at which bucket `n` begins. */
 export function bucketStart(buckets: TimeBuckets, n: number): number {
   return (buckets.first / buckets.group + n) * buckets.width;
 }

@@ -1,9 +1,9 @@
 /**
  * The timeline: a lane for each vCPU with its time in the guest and outside, and
- * exits per millisecond below, over one axis of time.
+ * exits per millisecond below, over one time axis.
  *
- * Far away, a lane shows shares of time. Close enough, if the exits there are in
- * the step view, it shows each of them, and a click leads to it.
+ * Zoomed out, a lane shows shares of time. Zoomed in, if the exits there are in the
+ * step view, it shows each of them, and a click goes to it.
  */
 import type { ECharts, EChartsCoreOption } from "echarts/core";
 import type { Lane, ReportData } from "../src/report-data.ts";
@@ -24,7 +24,7 @@ const BELOW = 82;
 const MOST_BUCKETS = 450;
 const SHORTEST_SPAN = 1000; // ns
 
-/** What a tooltip's formatter is told of a point. */
+/** The argument of a tooltip's formatter. */
 interface Hovered {
   readonly axisValue?: number;
   readonly value?: readonly number[];
@@ -68,7 +68,7 @@ class Timeline {
     this.section = section(
       "timeline",
       "Timeline",
-      "Drag across the picture to zoom in; the bar below it moves and widens the view. Time in the guest is all that passed in KVM_RUN: guest code, exits that the kernel serves itself, and waiting in a halt.",
+      "Drag across the picture to zoom in; the bar below it moves and widens the view. Time in the guest is all time in KVM_RUN: guest code, exits that the kernel handles itself, and halts.",
       element(
         "div",
         { class: "toolbar" },
@@ -92,7 +92,7 @@ class Timeline {
     this.#describe();
   }
 
-  /** An axis needs a length, even that of a trace in which nothing happened. */
+  /** An axis needs a length, even for a trace without exits. */
   get #end(): number {
     return Math.max(this.#data.duration, SHORTEST_SPAN);
   }
@@ -139,7 +139,7 @@ class Timeline {
     instance.on("click", ({ value }) => {
       if (Array.isArray(value) && typeof value[3] === "number") goToStep(value[3]);
     });
-    // Dragging selects from the start, without a button that says so.
+    // Dragging selects from the start, without a button for it.
     instance.dispatchAction({
       type: "takeGlobalCursor",
       key: "dataZoomSelect",
@@ -152,7 +152,7 @@ class Timeline {
     const all = this.#from <= 0 && this.#to >= this.#end;
     const each = this.#single() ? "single exits" : `steps of ${duration(this.#buckets().width)}`;
     const range = `${moment(this.#from, span)} – ${moment(this.#to, span)}`;
-    this.#range.textContent = `${range}${all ? ", all of it" : ""} · ${each}`;
+    this.#range.textContent = `${range}${all ? ", the whole trace" : ""} · ${each}`;
     this.#range.dataset.from = `${this.#from}`;
     this.#range.dataset.to = `${this.#to}`;
   }
@@ -171,7 +171,7 @@ class Timeline {
     const { lanes } = this.#data.timeline;
     const { muted, selection, accent, line } = palette();
     const rateTop = TOP + lanes.length * (LANE + GAP);
-    // All as wide as they are told to be, so that times are one below the other.
+    // All with the same width, so that times are aligned.
     const grid = { left: LEFT, right: RIGHT, outerBoundsMode: "none" };
     const grids = [
       ...lanes.map((_, n) => ({ ...grid, top: TOP + n * (LANE + GAP), height: LANE })),
@@ -237,7 +237,7 @@ class Timeline {
           selectedDataBackground: { lineStyle: { opacity: 0 }, areaStyle: { opacity: 0 } },
         },
       ],
-      // Off the picture: the one thing wanted of it is that dragging selects.
+      // Outside the picture: it is needed only for selecting by dragging.
       toolbox: {
         top: -100,
         feature: {
@@ -279,13 +279,13 @@ class Timeline {
       silent: true,
       lineStyle: { width: 0 },
       areaStyle: { color: colour, opacity: 1 },
-      // The last bucket lasts until the next one would begin.
+      // The last bucket ends where the next one would begin.
       data: [...values, values.at(-1) ?? 0].map((value, n) => [time(n), value]),
     });
     const lane = ({ host, guest: inside }: Lane, grid: number) => {
       const share = (values: readonly number[]) =>
         bucketSums(values, buckets).map((ns, n) => {
-          // The last bin of a trace is not a whole one.
+          // The last bin of a trace is not complete.
           const end = Math.min(bucketStart(buckets, n) + buckets.width, this.#end);
           return Math.min(1, ns / (end - bucketStart(buckets, n)));
         });
@@ -354,12 +354,12 @@ class Timeline {
     const [colour, what] =
       reason < 0
         ? [palette().guest, "in the guest until"]
-        : [reasonColours(names)[reason], `${names[reason]}, served in`];
+        : [reasonColours(names)[reason], `${names[reason]}, handled in`];
     return tooltipBox(`Exit ${step.seq} at ${moment(step.t, span)}`, [[colour, what, duration(to - from)]]);
   }
 }
 
-/** The range that a chart's zoom is at. */
+/** The zoomed range of a chart. */
 function zoomRange(option: object): [from: number, to: number] | undefined {
   if (!("dataZoom" in option) || !Array.isArray(option.dataZoom)) return undefined;
   const zoom: unknown = option.dataZoom[0];

@@ -1,6 +1,6 @@
 /**
- * Exits as an icicle: reason, then device, then register, each as wide as its
- * part of the exits or of their time. A click, or Enter, makes one the whole width.
+ * Exits as an icicle: reason, then device, then register, each as wide as its share
+ * of the exits or of their time. A click or Enter zooms to one of them.
  */
 import type { ECharts, EChartsCoreOption } from "echarts/core";
 import type { ReportData, TreeNode } from "../src/report-data.ts";
@@ -12,7 +12,7 @@ import { palette, reasonColours } from "./theme.ts";
 
 const ROW = 44;
 const LEVELS = 4;
-/** Narrower ones are left out: there would be nothing to see. In parts of the width. */
+/** Narrower parts are omitted, because they would be invisible. In parts of the width. */
 const NARROWEST = 0.0008;
 
 type Weight = "exits" | "outside";
@@ -21,14 +21,14 @@ interface Placed {
   readonly node: TreeNode;
   readonly parent: Placed | undefined;
   readonly depth: number;
-  /** In parts of the width when all is shown. */
+  /** In parts of the width, without zoom. */
   readonly start: number;
   readonly width: number;
   /** -1 for the root. */
   readonly reason: number;
 }
 
-/** What the chart library gives a custom series to draw with. */
+/** The part of the chart library's interface that a custom series draws with. */
 interface Drawing {
   value(dimension: number): number;
   coord(point: readonly [x: number, y: number]): [x: number, y: number];
@@ -74,8 +74,8 @@ class TreePicture {
     );
     this.section = section(
       "tree",
-      "Who was asked",
-      "From the top: all exits, the reason, the device that answered, its register. Click a part to zoom in; with the keyboard, arrows and Enter.",
+      "Exits by device and register",
+      "From the top: all exits, the reason, the device that answered, its register. Click a part to zoom in, or use the arrow keys and Enter.",
       element("div", { class: "toolbar" }, this.#path, element("span", { class: "spacer" }), weigh),
       this.#chart.frame,
     );
@@ -152,7 +152,7 @@ class TreePicture {
     }
   }
 
-  /** Wide enough, and in or above what is zoomed to. */
+  /** True if wide enough, and inside or above the zoomed part. */
   #isShown({ start, width }: Placed): boolean {
     const focus = this.#focus;
     if (focus === undefined || focus.width === 0) return false;
@@ -193,7 +193,7 @@ class TreePicture {
               r: 3,
             };
             const isRoot = each.reason < 0;
-            // Deeper is paler, so that levels can be told apart.
+            // Deeper levels are paler, to distinguish them.
             const fill = isRoot ? guest : mixed(colours[each.reason], card, 0.18 * (each.depth - 1));
             const label = this.#label(each, shape.width);
             return {

@@ -1,9 +1,9 @@
-/** Where the machine's devices are, and which of their registers an exit touched. */
+/** The places of the machine's devices, and the registers that exits accessed. */
 import type { ExitRecord, MapRange } from "vmexit/trace";
 import { registerName } from "./register-names.ts";
 import type { MapRow } from "./report-data.ts";
 
-/** Many times what a machine has; only a made-up trace has more. */
+/** Many times more than a machine has; only a synthetic trace has more. */
 const MAX_RANGES = 512;
 
 /** The place that an exit accessed. */
@@ -19,7 +19,7 @@ interface Range extends MapRange {
 
 export class DeviceMap {
   readonly #ranges: Range[];
-  /** Of each device, by name. */
+  /** The ranges of each device, by name. */
   readonly #lowest = new Map<string, number>();
 
   constructor(map: readonly MapRange[]) {
@@ -29,7 +29,7 @@ export class DeviceMap {
     }
   }
 
-  /** Counts an exit's access to its range. Undefined if it accessed nothing. */
+  /** Counts an exit's access to its range. Undefined for an exit without an access. */
   find(exit: ExitRecord): Place | undefined {
     const address = exit.port ?? exit.address;
     const { direction, device } = exit;

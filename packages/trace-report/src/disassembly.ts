@@ -1,13 +1,13 @@
 /**
  * The instructions at an exit, as text.
  *
- * A trace has the bytes at RIP, but RIP is not always the instruction that
- * exited: KVM steps past a HLT, a store to MMIO and, when it emulates, an OUT
- * before it returns (x86_emulate_instruction, kvm_emulate_halt). What it
- * stepped past is known if an earlier exit showed the bytes before this RIP.
+ * A trace has the bytes at RIP, but the instruction at RIP is not always the one that
+ * exited: KVM completes a HLT, a store to MMIO and, when it emulates, an OUT before
+ * it returns (x86_emulate_instruction, kvm_emulate_halt). The completed instruction
+ * is known if an earlier exit had the bytes before this RIP.
  *
- * Text by iced-x86, in Intel's syntax. The trace's mode decides how wide code is;
- * a 16-bit segment in protected mode is taken for a 32-bit one.
+ * The text is iced-x86's, in Intel syntax. The trace's mode decides the width of code;
+ * a 16-bit segment in protected mode is decoded as a 32-bit one.
  */
 import {
   Decoder,
@@ -30,7 +30,7 @@ const BITNESS: Readonly<Record<CpuMode, 16 | 32 | 64>> = {
   long: 64,
 };
 
-/** What an instruction can make KVM_RUN return for. */
+/** The reasons for which an instruction can make KVM_RUN return. */
 type Kind = "in" | "out" | "memory" | "HLT" | "HYPERCALL" | "other";
 
 interface Decoded extends Instruction {
@@ -53,14 +53,14 @@ const KINDS: ReadonlyMap<Mnemonic, Kind> = new Map<Mnemonic, Kind>([
   [Mnemonic.Nop, "other"],
 ]);
 
-/** After these, the next bytes need not be what runs next. */
+/** After these instructions, the next bytes need not run next. */
 const ENDS: ReadonlySet<FlowControl> = new Set([
   FlowControl.Return,
   FlowControl.UnconditionalBranch,
   FlowControl.IndirectBranch,
 ]);
 
-/** Instructions that are remembered by the address after them. */
+/** The number of instructions that are stored by the address after them. */
 const MAX_REMEMBERED = 65_536;
 const ADDRESS_DIGITS = { 16: 4, 32: 8, 64: 16 } as const;
 
@@ -68,7 +68,7 @@ export class Disassembly {
   readonly listings: Listing[] = [];
   readonly #formatter = new Formatter(FormatterSyntax.Intel);
   readonly #instruction = new Iced();
-  /** Index of a listing, by all that it depends on. */
+  /** The index of a listing, by everything that it depends on. */
   readonly #known = new Map<string, number>();
   readonly #before = new Map<string, Decoded>();
 
@@ -98,7 +98,7 @@ export class Disassembly {
     const decoded = this.#decode(exit, Buffer.from(code, "hex"));
     const lines = decoded.map(({ address, bytes, text }) => ({ address, bytes, text }));
     if (cause === "other") return { lines };
-    // A store to MMIO is done when KVM returns: what is at RIP comes after it.
+    // A store to MMIO has completed when KVM returns: the instruction at RIP is the next one.
     if (decoded[0]?.kind === cause && exit.direction !== "write") return { lines, cause: 0 };
     if (stepped === undefined) return { lines };
     const { address, bytes, text } = stepped;
@@ -115,7 +115,7 @@ export class Disassembly {
       decoder.ip = BigInt(rip);
       for (let at = 0; decoder.canDecode; ) {
         decoder.decodeOut(instruction);
-        // The bytes end in the middle of it, or it is none.
+        // The bytes end in the middle of the instruction, or are not an instruction.
         if (instruction.isInvalid) break;
         const end = at + instruction.length;
         const line: Decoded = {
@@ -151,7 +151,7 @@ function kindOf(instruction: Iced): Kind {
   const kind = KINDS.get(instruction.mnemonic);
   if (kind !== undefined) return kind;
   for (let i = 0; i < instruction.opCount; i++) {
-    // The kinds from here on are all memory: implied by a string instruction, or given.
+    // The kinds from here on are all memory operands: implied by a string instruction, or explicit.
     if (instruction.opKind(i) >= OpKind.MemorySegSI) return "memory";
   }
   return "other";

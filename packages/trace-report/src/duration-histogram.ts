@@ -1,9 +1,9 @@
 /**
- * Durations in bins that grow by a constant factor, for a picture in which a
- * microsecond and a second both have their place.
+ * Durations in bins that grow by a constant factor, for a picture that shows both
+ * microseconds and seconds.
  */
 
-/** From 10 ns to 100 s; what is shorter or longer falls in the first or last bin. */
+/** From 10 ns to 100 s; shorter and longer durations count in the first and last bin. */
 const LOWEST_DECADE = 1;
 const DECADES = 10;
 const PER_DECADE = 10;
@@ -11,7 +11,7 @@ const BINS = DECADES * PER_DECADE;
 
 export class DurationHistogram {
   readonly counts = new Float64Array(BINS);
-  /** Of the durations themselves. */
+  /** The sum of the durations. */
   readonly sums = new Float64Array(BINS);
 
   add(ns: number): void {
@@ -22,7 +22,7 @@ export class DurationHistogram {
   }
 }
 
-/** Where bins begin, in ns, and where the last one ends. */
+/** The starts of the bins, in ns, and the end of the last one. */
 export function durationEdges(): number[] {
   return Array.from({ length: BINS + 1 }, (_, i) => 10 ** (LOWEST_DECADE + i / PER_DECADE));
 }

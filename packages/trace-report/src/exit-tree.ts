@@ -1,7 +1,7 @@
 /** Exits by reason, then device, then register, each with its count and time. */
 import type { TreeNode } from "./report-data.ts";
 
-/** Children of one node. A guest chooses its ports and so could make 65 536; the rest become one. */
+/** Children of one node, at most. A guest chooses its ports and could make 65 536; the rest are one child. */
 const MAX_CHILDREN = 64;
 const REST = "others";
 
@@ -29,7 +29,7 @@ class Branch {
 export class ExitTree {
   readonly #root = new Branch();
 
-  /** @param path reason, device, register; as many as make sense for the exit */
+  /** @param path reason, device, register; as many as the exit has */
   add(path: readonly string[], outside: number): void {
     let branch = this.#root;
     for (let depth = 0; ; depth++) {

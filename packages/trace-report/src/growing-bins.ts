@@ -1,10 +1,10 @@
 /**
- * Equal bins over a time whose end is not known yet: when time runs past the last
- * bin, neighbours are added together and each bin is twice as wide. So one pass
- * over a trace of any length takes a fixed amount of memory.
+ * Equal bins over a time whose end is not known yet: when time passes the last bin,
+ * neighbours are merged and each bin becomes twice as wide. So one pass over a trace
+ * of any length takes a fixed amount of memory.
  */
 
-/** Bins at most; at least half of them are in use once the trace is longer than they were at first. */
+/** The largest number of bins. At least half of them are used if the trace is longer than they were at first. */
 export const MAX_BINS = 2048;
 const FIRST_WIDTH = 1000; // ns
 
@@ -13,7 +13,7 @@ export class BinScale {
   width = FIRST_WIDTH;
   readonly #series: Float64Array[] = [];
 
-  /** A new series, all zero, which is kept at this scale. */
+  /** A new series, all zero, which follows this scale. */
   series(): Float64Array {
     const bins = new Float64Array(MAX_BINS);
     this.#series.push(bins);
@@ -26,7 +26,7 @@ export class BinScale {
     return Math.floor(t / this.width);
   }
 
-  /** Divides the time from `from` to `to` among the bins it lies in. */
+  /** Divides the time from `from` to `to` among its bins. */
   addSpan(bins: Float64Array, from: number, to: number): void {
     if (to <= from) return;
     const last = this.binOf(to);

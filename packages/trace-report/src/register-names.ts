@@ -1,15 +1,15 @@
 /**
- * What the machine's devices call their registers, for people who read a trace.
+ * The names of the registers of the machine's devices, for people who read a trace.
  *
  * Names are the devices' own (src/devices/, src/virtio/transport/mmio-registers.ts), by offset from
- * the device's lowest address. A device that is not here has none: its
- * addresses speak for themselves. Where reading and writing reach different
- * registers, the names are divided by a colon, what is read first.
+ * the device's lowest address. A device that is not listed here has
+ * no names. Where reading and writing access different registers, a colon separates the
+ * names; the register that is read comes first.
  */
 
 type Names = Readonly<Record<number, string>>;
 
-/** At offsets 0 and 1 the divisor latch answers while LCR.DLAB is set, which an access does not show. */
+/** While LCR.DLAB is set, the divisor latch answers at offsets 0 and 1; an access does not show this. */
 const UART16550: Names = {
   0: "RBR:THR",
   1: "IER",
@@ -21,7 +21,7 @@ const UART16550: Names = {
   7: "SCR",
 };
 
-/** VIRTIO 1.2, 4.2.2; all from 0x100 on is the device's own configuration. */
+/** VIRTIO 1.2, 4.2.2; from 0x100 on is the configuration of the device type. */
 const VIRTIO_MMIO: Names = {
   0: "MagicValue",
   4: "Version",

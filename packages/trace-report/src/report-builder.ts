@@ -1,9 +1,9 @@
 /**
- * Adds up a trace, one record at a time, to what a report shows.
+ * Adds up a trace, one record at a time, for a report.
  *
- * Memory does not grow with the trace: time and addresses go into grids of fixed
- * size, names beyond a limit become "others", and single exits are kept for a
- * window only.
+ * Memory does not grow with the trace: time and addresses are counted in grids of
+ * fixed size, names beyond a limit become "others", and single exits are stored for
+ * one window only.
  */
 import type { ExitRecord, KernelCounters, KernelRecord, ReadRecord, TraceHeader } from "vmexit/trace";
 import { Histogram } from "vmexit/trace";
@@ -25,10 +25,10 @@ import { StepRecorder } from "./step-recorder.ts";
 import { TouchedMemory } from "./touched-memory.ts";
 
 const OTHERS = "others";
-/** A hundred days, in ns: what is later, or takes longer, is in no real trace. */
+/** A hundred days, in ns: no real trace has later times or longer durations. */
 const LATEST = 2 ** 53;
 
-/** What is added up for one exit reason. */
+/** The sums for one exit reason. */
 class Reason {
   readonly name: string;
   readonly bins: Float64Array;
@@ -54,7 +54,7 @@ interface LaneSums {
   readonly guest: Float64Array;
   /** By reason, in the order of first appearance. */
   readonly host: Float64Array[];
-  /** When its last exit was over: nothing of it lies before. */
+  /** The time at which its last exit ended: nothing later may begin before it. */
   end: number;
 }
 
@@ -99,7 +99,7 @@ export class ReportBuilder {
         this.#memory.add(Math.min(record.t, LATEST), record.page, record.granule, record.dirty);
         break;
       case "kernel":
-        // A reset begins to count anew.
+        // A reset starts the counters again.
         if (this.#lastKernel?.cycle !== record.cycle) this.#firstKernel = record;
         this.#lastKernel = record;
         break;
@@ -172,7 +172,7 @@ export class ReportBuilder {
   #addTime(exit: ExitRecord, reason: number): void {
     const lane = this.#laneOf(exit.vcpu);
     if (lane === undefined) return;
-    // A vCPU is in one place at a time; that also bounds the work on a file that says otherwise.
+    // A vCPU has one exit at a time. This also bounds the work for a file that contradicts it.
     this.#scale.addSpan(lane.guest, Math.max(exit.t - exit.inside, lane.end), exit.t);
     const end = exit.t + exit.outside;
     lane.host[reason] ??= this.#scale.series();
@@ -198,7 +198,7 @@ export class ReportBuilder {
   }
 }
 
-/** An exit whose times can be added without losing all meaning. */
+/** The exit, with times limited to plausible values. */
 function possible(exit: ExitRecord): ExitRecord {
   const { t, inside, outside } = exit;
   if (t <= LATEST && inside <= LATEST && outside <= LATEST) return exit;
@@ -219,7 +219,7 @@ function rounded(values: Float64Array, count: number): number[] {
   return Array.from(values.subarray(0, count), Math.round);
 }
 
-/** Counters at the end, beside what they were when the trace or the machine's last life began. */
+/** Counters at the end, and their growth since the trace or the machine's last power cycle began. */
 function kernelTable(first?: KernelRecord, last?: KernelRecord): KernelTable | undefined {
   if (first === undefined || last === undefined) return undefined;
   const table = (counters: KernelCounters, before: KernelCounters = {}): Counter[] =>

@@ -1,6 +1,6 @@
 /**
- * What the report's page is given: one JSON object, already added up, so that a
- * trace of millions of exits makes a page of bounded size.
+ * The data of the report's page: one JSON object, already added up, so that a trace
+ * of millions of exits makes a page of bounded size.
  *
  * The generator (this folder) writes it, the page (report-page/) draws it; this
  * file is all that they share. Times are in nanoseconds since the trace began.
@@ -16,12 +16,12 @@ export interface ReportData {
   /** ISO 8601, or empty if the trace does not say. */
   readonly startedAt: string;
   readonly vcpus: number;
-  /** Until the last thing recorded. */
+  /** Until the last record. */
   readonly duration: number;
   readonly exits: number;
   /** Exits that happened and were not recorded, because the trace's ring was full. */
   readonly dropped: number;
-  /** Why and where the trace ends too early; absent for a whole one. */
+  /** Why and where the trace ends too early; absent for a complete one. */
   readonly cut?: string;
   /** Time of all vCPUs in KVM_RUN, and between its return and the next. */
   readonly inside: number;
@@ -56,7 +56,7 @@ export interface Timeline {
   readonly lanes: readonly Lane[];
 }
 
-/** One vCPU's time. What is in neither was not traced. */
+/** One vCPU's time. Time that is in neither series was not traced. */
 export interface Lane {
   readonly vcpu: number;
   readonly guest: readonly number[];
@@ -73,7 +73,7 @@ export interface TreeNode {
   readonly children: readonly TreeNode[];
 }
 
-/** How long exits were served: bins whose edges grow by a constant factor. */
+/** The time outside the guest for each exit: bins whose edges grow by a constant factor. */
 export interface Durations {
   /** One more than there are bins. */
   readonly edges: readonly number[];
@@ -95,7 +95,7 @@ export interface TouchedMemory {
   readonly cells: readonly { readonly column: number; readonly row: number; readonly pages: number }[];
 }
 
-/** A range of guest-physical memory or of ports, and who answers there. */
+/** A range of guest-physical memory or of ports, and the device that answers there. */
 export interface MapRow {
   readonly space: "port" | "memory";
   readonly name: string;
@@ -106,10 +106,10 @@ export interface MapRow {
   readonly exits: number;
 }
 
-/** The kernel's own statistics when they were last sampled. */
+/** The kernel's own statistics at the last sample. */
 export interface KernelCounters {
   readonly t: number;
-  /** Of the machine, before these were counted: each starts anew. */
+  /** Resets of the machine before these counters: each reset starts them again. */
   readonly resets: number;
   readonly vm: readonly Counter[];
   readonly vcpus: readonly (readonly Counter[])[];
@@ -118,7 +118,7 @@ export interface KernelCounters {
 export interface Counter {
   readonly name: string;
   readonly value: number;
-  /** By how much it grew while the trace was written. */
+  /** The growth while the trace was written. */
   readonly during: number;
 }
 
@@ -142,9 +142,9 @@ export interface Step {
   readonly mode: string;
   readonly access?: Access;
   readonly device?: string;
-  /** What the device calls the register, where that is known. */
+  /** The device's name for the register, if it is known. */
   readonly register?: string;
-  /** Those that differ from the same vCPU's step before; all in its first. */
+  /** The registers that differ from the same vCPU's previous step; all of them in its first step. */
   readonly changed?: Readonly<Record<string, string>>;
   readonly code?: number;
 }
@@ -154,14 +154,14 @@ export interface Access {
   readonly direction: "in" | "out" | "read" | "write";
   readonly address: number;
   readonly size: number;
-  /** Elements of a `rep`; `values` holds the first of them. */
+  /** Elements of a `rep`; `values` has the first of them. */
   readonly count: number;
   readonly values: readonly (number | string)[];
 }
 
 export interface Listing {
   readonly lines: readonly Instruction[];
-  /** The line that caused the exit, if it is among them: KVM may have stepped past it already. */
+  /** The line that caused the exit, if it is among them: KVM may have completed it already. */
   readonly cause?: number;
 }
 

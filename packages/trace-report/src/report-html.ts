@@ -2,15 +2,15 @@
  * A report as one HTML file that needs nothing else: the page's script and style,
  * and its data, in one text.
  *
- * Names and values in the data are a guest's or a file's, so hostile. They reach
- * the page as JSON in which no "<" is left, and the page sets them as text only.
- * Should one become markup all the same, the content security policy lets
- * nothing but this script run, by its hash, and nothing be fetched or sent.
+ * Names and values in the data come from a guest or a file, so they are hostile. They
+ * reach the page as JSON without a "<", and the page sets them as text only. If one
+ * became markup all the same, the content security policy allows only this script, by
+ * its hash, and no requests.
  */
 import { createHash } from "node:crypto";
 import type { ReportData } from "./report-data.ts";
 
-/** What the page is made of, as built. */
+/** The built parts of the page. */
 export interface PageParts {
   readonly script: string;
   readonly style: string;
@@ -22,7 +22,7 @@ export function reportHtml(data: ReportData, { script, style }: PageParts): stri
   const policy = [
     "default-src 'none'",
     `script-src 'sha256-${hash}'`,
-    // The chart library sets styles of its own; with no network they can tell nobody anything.
+    // The chart library sets styles of its own; without a network they cannot leak anything.
     "style-src 'unsafe-inline'",
     "img-src data:",
     "base-uri 'none'",
@@ -48,7 +48,7 @@ export function reportHtml(data: ReportData, { script, style }: PageParts): stri
 `;
 }
 
-/** JSON that cannot end the element it stands in, whatever its strings are. */
+/** JSON that cannot end its element, whatever its strings are. */
 export function jsonForHtml(value: object): string {
   return JSON.stringify(value).replaceAll("<", "\\u003c");
 }
@@ -57,7 +57,7 @@ export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
 
-/** Our own code, with what would end the element or begin a comment written another way, in strings as it is there. */
+/** Our own code; in its strings, text that would end the element or begin a comment is escaped. */
 function forScriptElement(script: string): string {
   return script.replace(/<(?=\/script|script|!--)/gi, "\\x3c");
 }

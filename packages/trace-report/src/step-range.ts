@@ -1,6 +1,6 @@
-/** Which exits a report shows one by one. */
+/** The exits that a report shows one by one. */
 export interface StepRange {
-  /** The first, by its `seq`. */
+  /** The `seq` of the first. */
   readonly from: number;
   readonly count: number;
 }

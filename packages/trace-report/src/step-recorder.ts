@@ -1,17 +1,17 @@
-/** Keeps a window of exits, one by one, in a form that a page can hold. */
+/** Stores a window of exits, one by one, in a compact form for the page. */
 import { type ExitRecord, REGISTER_NAMES, type TraceRegisters } from "vmexit/trace";
 import { Disassembly } from "./disassembly.ts";
 import type { Access, Step, StepWindow } from "./report-data.ts";
 import type { StepRange } from "./step-range.ts";
 
-/** Elements of a `rep` that are kept. */
+/** Elements of a `rep` that are stored. */
 const MAX_VALUES = 16;
 
 export class StepRecorder {
   readonly #range: StepRange;
   readonly #steps: Step[] = [];
   readonly #code = new Disassembly();
-  /** Of each vCPU, at its last step. */
+  /** The registers of each vCPU at its last step. */
   readonly #last = new Map<number, TraceRegisters>();
 
   constructor(range: StepRange) {

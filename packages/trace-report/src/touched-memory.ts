@@ -1,6 +1,6 @@
 /**
- * Which guest memory was written when, in a grid of bounded size: when time or
- * addresses run past its edge, neighbouring columns or rows become one.
+ * Writes to guest memory by time and address, in a grid of bounded size: when time or
+ * addresses pass its edge, neighbouring columns or rows are merged.
  */
 import type { TouchedMemory as TouchedMemoryData } from "./report-data.ts";
 
@@ -20,8 +20,8 @@ export class TouchedMemory {
 
   /**
    * @param page    bytes of a page
-   * @param granule bytes of the memory that an entry of `dirty` counts; the first sample's stay
-   * @param dirty   pairs of granule number and pages written since the sample before
+   * @param granule bytes of memory for each entry of `dirty`; that of the first sample is used
+   * @param dirty   pairs of granule number and pages written since the previous sample
    */
   add(
     t: number,

@@ -6,7 +6,7 @@ import type { ReportData } from "./report-data.ts";
 import { type PageParts, reportHtml } from "./report-html.ts";
 import type { StepRange } from "./step-range.ts";
 
-/** What a report can be made of: records, in a trace's order. */
+/** The input of a report: records, in a trace's order. */
 export async function buildReport(
   records: AsyncIterable<ReadRecord> | Iterable<ReadRecord>,
   range: StepRange,
@@ -20,7 +20,7 @@ export async function buildReport(
  * Writes the report of the trace at `from` to `to`.
  *
  * @param bundle the folder with the page's built script and style
- * @throws {TraceError} if `from` is no trace; what node:fs throws for either file
+ * @throws {TraceError} if `from` is not a trace; errors of node:fs for either file
  */
 export async function writeReport(
   from: string,

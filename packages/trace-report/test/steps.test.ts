@@ -50,7 +50,7 @@ test("the story names the device that answered, or says that there is none", () 
     device: "unclaimed",
   };
   expect(story(step(1, none), "IO")).toBe(
-    "The guest read port 0x3f8 (4 bytes). No device is there, so it got 0xffffffff.",
+    "The guest read port 0x3f8 (4 bytes). There is no device, so it got 0xffffffff.",
   );
   expect(story(step(1), "HLT")).toContain("halted");
   expect(story(step(1), "NEW_REASON")).toBe("KVM_RUN returned with KVM_EXIT_NEW_REASON.");
