@@ -1,15 +1,14 @@
 /**
- * The answer that one thread waits for and another gives: a call at a time,
- * from a thread that may block to one whose event loop must go on.
+ * A call from a thread that may block to a thread whose event loop must not block,
+ * one call at a time: the caller waits for the answer of the other thread.
  *
- * The question travels by other means (a message). Plain writes made before
- * `give` are visible after `wait`, so what belongs to the answer may lie in
- * shared memory beside it.
+ * The question is sent by other means (a message). Plain writes made before `give`
+ * are visible after `wait`, so larger parts of the answer may be in shared memory.
  */
 
 const NONE = 0;
 const GIVEN = 1;
-/** Nobody is there any more; the value is the answer to all that is asked. */
+/** The other side has ended; the value is the answer to every question. */
 const ENDED = 2;
 
 // Words.
@@ -36,12 +35,12 @@ export class Answer {
     return this.#words[VALUE];
   }
 
-  /** The other side; a second answer to one question is not heard. @param value 32 bits, signed */
+  /** The other side; a second answer to one question is ignored. @param value 32 bits, signed */
   give(value: number): void {
     if (Atomics.load(this.#words, STATE) === NONE) this.#answer(value, GIVEN);
   }
 
-  /** The other side, at its end: this is the answer from now on. */
+  /** The other side, at its end: this is the answer to every question from now on. */
   end(value: number): void {
     this.#answer(value, ENDED);
   }

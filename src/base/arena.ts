@@ -1,14 +1,14 @@
 /**
- * Hands out the state blocks of a machine from one SharedArrayBuffer.
+ * Allocates the state blocks of a machine in one SharedArrayBuffer.
  *
  * Every thread makes an Arena over the same buffer and asks for the same blocks
- * in the same order, so all get the same places without talking to each other.
+ * in the same order, so all get the same offsets without communication.
  * The list of blocks is what a snapshot copies.
  */
 import type { Fields, Layout, View } from "./layout.ts";
 import { Lock } from "./lock.ts";
 
-/** One block: whose it is, which layout, where. Offsets and lengths in bytes. */
+/** One block: its owner, its layout, its place. Offsets and lengths are in bytes. */
 export interface Block {
   readonly owner: string;
   readonly layout: string;

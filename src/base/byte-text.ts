@@ -1,5 +1,5 @@
 /**
- * Text that may not be UTF-8: names of files on Linux, and names that images keep,
+ * Text that may not be UTF-8: names of files on Linux, and names stored in images,
  * are bytes. A string carries them exactly if each byte that is not part of UTF-8
  * becomes one lone surrogate, U+DC80 to U+DCFF.
  *
@@ -27,7 +27,7 @@ export function textOfBytes(bytes: Uint8Array): string {
   return text;
 }
 
-/** @throws {RangeError} for a surrogate that stands for no byte */
+/** @throws {RangeError} for a surrogate that does not represent a byte */
 export function bytesOfText(text: string): Uint8Array {
   if (!hasEscapes(text)) return encoder.encode(text);
   const bytes: number[] = [];
@@ -45,7 +45,7 @@ export function bytesOfText(text: string): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/** True for text that UTF-8 cannot carry as it is. */
+/** True for text that UTF-8 cannot represent. */
 export function hasEscapes(text: string): boolean {
   return text.search(UNPAIRED) >= 0;
 }

@@ -1,10 +1,10 @@
-/** What a caller of the library or the command typed, and why it cannot be used. */
+/** An option of the library or the command that cannot be used, and why. */
 export class OptionError extends Error {
   override readonly name = "OptionError";
   readonly code = "EOPTION";
 }
 
-/** ` (did you mean "format"?)`, to stand behind a complaint about `word`; nothing if no candidate is close. */
+/** ` (did you mean "format"?)`, to append to an error about `word`; "" if no candidate is close. */
 export function didYouMean(word: string, candidates: Iterable<string>, prefix = ""): string {
   const meant = nearest(word, candidates);
   return meant === undefined ? "" : ` (did you mean "${prefix}${meant}"?)`;

@@ -1,8 +1,8 @@
 /**
  * Named registers over shared bytes.
  *
- * A layout lists the fields of a state block once; every thread then looks at
- * the same bytes through its own view. Fields are packed in declaration order,
+ * A layout lists the fields of a state block once; every thread then accesses the
+ * same bytes through its own view. Fields are packed in declaration order,
  * little-endian, naturally aligned. The name and version identify the block in
  * a snapshot.
  *
@@ -34,7 +34,7 @@ export type View<F extends Fields> = {
   readonly [K in keyof F as F[K] extends Scalar ? never : K]: FieldValue<F[K]>;
 };
 
-/** What a state block looks like. */
+/** The layout of a state block. */
 export interface Layout<F extends Fields = Fields> {
   readonly name: string;
   readonly version: number;
@@ -42,7 +42,7 @@ export interface Layout<F extends Fields = Fields> {
   readonly size: number;
   readonly offsets: { readonly [K in keyof F]: number };
   /**
-   * Looks at `size` bytes of `buffer` from `byteOffset` on.
+   * Makes a view of `size` bytes of `buffer` from `byteOffset` on.
    *
    * @param byteOffset multiple of 8
    * @throws {RangeError} if the block is unaligned or does not fit.
@@ -76,7 +76,7 @@ export function layout<const F extends Fields>(name: string, version: number, fi
   };
 
   for (const [field, type] of Object.entries(fields)) {
-    if (!/^[A-Za-z]\w*$/.test(field)) throw new TypeError(`layout ${name}: "${field}" is no field name`);
+    if (!/^[A-Za-z]\w*$/.test(field)) throw new TypeError(`layout ${name}: "${field}" is not a field name`);
     if (typeof type === "string") {
       const offset = place(WIDTH[type], WIDTH[type]);
       const slot = `this._${type}[${offset / WIDTH[type]}]`;

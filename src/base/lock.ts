@@ -2,8 +2,8 @@
  * A mutual exclusion lock in shared memory, for threads that may block.
  *
  * Three states, after Ulrich Drepper, "Futexes Are Tricky" (2011), section 5:
- * the third tells the holder that somebody may be asleep, so that a lock nobody
- * else wants costs two atomic operations (22 to 31 ns) and no system call.
+ * the third tells the holder that a waiter may be asleep. So an uncontended lock
+ * costs two atomic operations (22 to 31 ns) and no system call.
  *
  * Acquiring also publishes: plain writes made before `release` are visible
  * after the next `acquire`.
@@ -34,13 +34,13 @@ export class Lock {
     }
   }
 
-  /** Takes the lock if it is free, or will be within `patienceMs`. For a thread that the holder may be waiting for. */
+  /** Takes the lock if it is free now or within `patienceMs`. For a thread that the holder may be waiting for. */
   tryAcquire(patienceMs = 0): boolean {
     const words = this.#words;
     let state = Atomics.compareExchange(words, this.#index, FREE, HELD);
     if (state === FREE) return true;
     if (patienceMs === 0) return false;
-    // Asleep, not spinning: the holder may need this very CPU to go on.
+    // It sleeps and does not spin, because the holder may need this CPU to continue.
     const deadline = performance.now() + patienceMs;
     do {
       state = Atomics.exchange(words, this.#index, CONTENDED);
@@ -49,7 +49,7 @@ export class Lock {
     return false;
   }
 
-  /** Gives the lock back and wakes one waiter, if there is one. */
+  /** Releases the lock and wakes one waiter, if there is one. */
   release(): void {
     if (Atomics.exchange(this.#words, this.#index, FREE) === CONTENDED) {
       Atomics.notify(this.#words, this.#index, 1);

@@ -5,11 +5,10 @@
  * one thread. Neither takes a lock to use the ring, and neither makes a system
  * call unless the other is asleep.
  *
- * Both ways of falling asleep are the same two-word handshake: the sleeper
- * says so in a flag and then looks at the other side's counter once more; the
- * other side moves its counter and then looks at the flag. Atomics are
- * sequentially consistent, so at least one of them sees the other, and no
- * wake-up is lost. Bytes are plain stores, published by the counter's store.
+ * Both sides use the same two-word handshake to sleep: the sleeper sets a flag and
+ * then reads the other side's counter once more; the other side stores its counter
+ * and then reads the flag. Atomics are sequentially consistent, so at least one of
+ * them sees the other's store, and no wake-up is lost. Bytes are plain stores, published by the counter's store.
  */
 import { isPowerOfTwo } from "./power-of-two.ts";
 
@@ -63,8 +62,8 @@ export class ByteRing {
   }
 
   /**
-   * Producer, after `put`: true if the consumer asked to be woken. It is told
-   * so once; the caller then wakes it by whatever the consumer sleeps on.
+   * Producer, after `put`: true if the consumer asked to be woken, once for each
+   * request. The caller then wakes the consumer.
    */
   takeArmed(): boolean {
     return (
@@ -98,8 +97,8 @@ export class ByteRing {
   }
 
   /**
-   * Consumer, before it sleeps: asks to be woken by the next `put`. False if
-   * there is something to take already; nothing is asked for then.
+   * Consumer, before it sleeps: asks to be woken by the next `put`. False, without
+   * a request, if there is something to take already.
    */
   arm(): boolean {
     Atomics.store(this.#words, CONSUMER_ARMED, 1);

@@ -8,7 +8,7 @@ export const TIB = 2 ** 40;
 
 /** Bytes of a page of an x86 guest or host. */
 export const PAGE = 4 * KIB;
-/** Bytes that disks count in, whatever a disk's own block size is. */
+/** The unit of disk offsets in bytes, whatever the block size of the disk is. */
 export const SECTOR = 512;
 
 const UNITS: ReadonlyMap<string, number> = new Map([
@@ -21,9 +21,9 @@ const UNITS: ReadonlyMap<string, number> = new Map([
 /**
  * A size in bytes.
  *
- * @param size     what was typed
- * @param what     the option it was typed for: errors begin with it
- * @param bareUnit bytes that a number without a unit counts in (QEMU's -m counts in MIB)
+ * @param size     the user's text
+ * @param what     the option that the text belongs to: errors begin with it
+ * @param bareUnit the unit of a number without one, in bytes (QEMU's -m has MIB)
  * @throws {OptionError} unless it is a whole number of bytes, exact and not negative.
  */
 export function parseSize(size: string | number, what: string, bareUnit = 1): number {

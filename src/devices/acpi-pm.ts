@@ -84,7 +84,7 @@ export class AcpiPm implements IoDevice {
     this.#updateSci();
   }
 
-  /** What a person's finger does: a guest that listens shuts down. */
+  /** Presses the button: a guest that handles it shuts down. */
   pressPowerButton(): void {
     this.#regs.status |= PWRBTN_STS;
     this.#updateSci();

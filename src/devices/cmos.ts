@@ -3,8 +3,8 @@
  * (data).
  *
  * The time is not stored: it is the host's clock plus an offset that the guest
- * changes by setting the time. While a guest holds SET, the registers stand
- * still and take its writes; clearing SET makes them the time.
+ * changes by setting the time. While a guest has SET set, the registers do
+ * not advance and take its writes; clearing SET makes them the time.
  *
  * Source: Motorola MC146818A data sheet (1984); names are those of
  * <linux/mc146818rtc.h>. The century at 0x32 is the PC's (ACPI 6.4, 5.2.9,
@@ -58,12 +58,12 @@ export const CMOS_PORTS = 2;
 export const CmosState = layout("cmos", 1, {
   offsetMs: "f64", // guest's time minus the host's, whole seconds
   index: "u8",
-  ram: { bytes: CMOS_BYTES }, // the time registers' places hold the time while SET is on
+  ram: { bytes: CMOS_BYTES }, // the time registers contain the time only while SET is set
 });
 
 type Registers = ReturnType<typeof CmosState.view>;
 
-/** Tells the time. */
+/** The host's clock. */
 export interface WallClock {
   /** Milliseconds since 1970-01-01 UTC. */
   now(): number;
@@ -217,7 +217,7 @@ export class Cmos implements IoDevice {
     return new Date(this.#clock.now() + this.#regs.offsetMs);
   }
 
-  /** True just before a second ends, so that a guest that sees false may read a whole time. */
+  /** True just before a second ends, so a guest that reads false can read a consistent time. */
   #updateInProgress(): boolean {
     return !this.#set() && Math.floor(this.#clock.now()) % SECOND >= SECOND - UPDATE_AHEAD_MS;
   }

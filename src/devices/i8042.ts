@@ -2,11 +2,10 @@
  * i8042 keyboard controller with nothing plugged in: what a PC guest needs to
  * find a controller without waiting, and to reset the machine through it.
  *
- * A program polls the controller with timeouts of half a second, so every
- * command that has an answer gets it at once. There is no keyboard: a byte sent
- * to it is answered as the controller does when none is there (RESEND), which a
- * driver takes as a quick no, instead of silence. Only its reset succeeds, for
- * boot loaders that insist. There is no mouse port: its test reports a stuck
+ * Drivers poll the controller with timeouts of half a second, so every command that
+ * has an answer gets it at once. There is no keyboard: a byte sent to it gets the
+ * controller's answer for a missing keyboard (RESEND), which a driver takes as a quick
+ * refusal. Only the keyboard's reset succeeds, for boot loaders that require it. There is no mouse port: its test reports a stuck
  * clock line, and the loop-back command answers as a keyboard would.
  *
  * Source: IBM PS/2 Hardware Interface Technical Reference, "Keyboard and
@@ -19,7 +18,7 @@
 import { layout } from "../base/layout.ts";
 import type { AccessSize, IoDevice, IrqLine, PowerSwitch } from "../bus/io.ts";
 
-// Offsets from port 0x60. What lies between belongs to other chips.
+// Offsets from port 0x60. The ports between them belong to other chips.
 export const I8042_DATA = 0;
 export const I8042_COMMAND = 4;
 
@@ -182,7 +181,7 @@ export class I8042 implements IoDevice {
     }
   }
 
-  /** A byte at the data port is the argument of a command, if one waits for it, or goes to the keyboard. */
+  /** A byte at the data port is the argument of a command that waits for one; otherwise it is for the keyboard. */
   #writeData(byte: number): void {
     const regs = this.#regs;
     const command = regs.command;

@@ -19,7 +19,7 @@ export class PostCode implements IoDevice {
     this.#regs = regs;
   }
 
-  /** The last code written: where a guest that went silent got to. */
+  /** The last code written: the progress of a guest that hangs. */
   get code(): number {
     return this.#regs.code;
   }

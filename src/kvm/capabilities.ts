@@ -1,5 +1,5 @@
 /**
- * Names of the capabilities that KVM_CHECK_EXTENSION tells about.
+ * Names of the capabilities of KVM_CHECK_EXTENSION.
  *
  * Source: <linux/kvm.h>; what each means is in Linux api.rst under its name.
  */
@@ -19,7 +19,7 @@ const NUMBERS: ReadonlyMap<string, number> = new Map(
 /** Every capability that has a name here, with its number. */
 export const capabilities: ReadonlyMap<string, number> = NUMBERS;
 
-/** The number of a capability, which may be given as one. */
+/** The number of a capability, which may also be passed as a number. */
 export function capabilityNumber(capability: CapabilityName | number): number {
   return typeof capability === "number" ? capability : (NUMBERS.get(capability) ?? -1);
 }

@@ -1,6 +1,6 @@
 /**
- * CPUID entries: between the kernel's structs and objects. What a guest's CPUID
- * should say is decided elsewhere.
+ * Converts CPUID entries between the kernel's structs and objects. The contents of a
+ * guest's CPUID are decided elsewhere.
  *
  * Source: Linux api.rst, 4.46 KVM_GET_SUPPORTED_CPUID (struct kvm_cpuid_entry2).
  */

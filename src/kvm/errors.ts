@@ -3,7 +3,7 @@
  */
 import { SystemError } from "../sys/errors.ts";
 
-/** The failures people meet, and what to do about each. Keyed by call and -errno; `open` stands for any path. */
+/** Common failures, and advice for each. Keyed by call and -errno; `open` is for any path. */
 const ADVICE: Readonly<Record<string, string>> = {
   "open -2":
     "Is the kvm_intel or kvm_amd module loaded, and virtualization enabled in the firmware? In a container, start it with --device /dev/kvm.",

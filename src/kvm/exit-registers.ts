@@ -5,7 +5,7 @@
  *
  * The special registers cost KVM more than all else here (140 ns measured; on
  * Intel each of their fields is an instruction). They are left out while they
- * would say nothing new: a RIP beyond 4 GiB means 64-bit mode.
+ * would add nothing: a RIP beyond 4 GiB means 64-bit mode.
  *
  * Source: Linux api.rst, section 5 (kvm_valid_regs, struct kvm_sync_regs) and
  * 7, KVM_CAP_SYNC_REGS; Intel SDM volume 3, 2.2 (modes of operation).

@@ -1,6 +1,6 @@
 /**
  * Why the guest left KVM_RUN: a view of the shared kvm_run page, one for the life
- * of a vCPU. Every property reads the page anew and means something only for
+ * of a vCPU. Every property reads the page at each access, and is valid only for
  * its own exit reason, until the next `run()`. Nothing here allocates.
  *
  * Source: Linux Documentation/virt/kvm/api.rst, section 5, "The kvm_run
@@ -200,7 +200,7 @@ export class Exit {
     return Array.from({ length: count }, (_, i) => this.#u64(kvm_run.internal_data + 8 * i));
   }
 
-  /** For KVM_INTERNAL_ERROR_EMULATION: the bytes of the instruction, none if KVM does not tell. A copy. */
+  /** For KVM_INTERNAL_ERROR_EMULATION: the bytes of the instruction, none if KVM does not provide them. A copy. */
   get instruction(): Uint8Array {
     const known =
       this.#u32(kvm_run.internal_ndata) > 0 &&

@@ -1,6 +1,6 @@
 /**
  * Which of KVM_SET_GUEST_DEBUG's stops this host's KVM really makes: tried with
- * a guest of a few instructions, because no capability tells.
+ * a guest of a few instructions, because no capability says it.
  *
  * Source: Linux api.rst, 4.87. A KVM in software has no INT3 and no watchpoints
  * for ring 0. An emulated AMD-V (QEMU's) neither intercepts INT3 nor arms the
@@ -23,7 +23,7 @@ export interface GuestDebugAbilities {
 const CODE = 0x1000;
 const WATCHED = 0x2000;
 const RAM = 0x10000;
-/** Of KVM's own pages on Intel: outside of RAM. */
+/** The address of KVM's own pages on Intel: outside RAM. */
 const TSS = 0xfffb_d000;
 
 const INT3_HLT = [0xcc, 0xf4];
@@ -53,7 +53,7 @@ export function probeGuestDebug(path: string): GuestDebugAbilities {
   return {
     breakpoints: stops(NOP_HLT, watch(CODE + 1, EXECUTE_0)),
     watchpoints: stops(STORE_HLT, watch(WATCHED, WRITE_0)),
-    // Last: where nobody stops it, it is a triple fault.
+    // Last, because it is a triple fault if nothing intercepts it.
     int3: stops(INT3_HLT, { softwareBreakpoints: true }),
   };
 }

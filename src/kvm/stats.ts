@@ -12,7 +12,7 @@ export type StatsReader = (offset: number, out: Uint8Array) => number;
 /** A counter, or for a histogram its buckets. */
 export type Stats = Map<string, bigint | bigint[]>;
 
-/** More than any kernel has; a larger number means that these are no statistics. */
+/** More than any kernel has; a larger number means that these are not statistics. */
 const MAX_DESCRIPTORS = 4096;
 const MAX_NAME = 256;
 const MAX_BUCKETS = 1024;

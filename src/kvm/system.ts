@@ -42,7 +42,7 @@ export class Kvm {
     return check(this.#native.vcpuMmapSize(), "ioctl(KVM_GET_VCPU_MMAP_SIZE)", "asking for a vCPU's size");
   }
 
-  /** What a guest's CPUID may say here. @see api.rst, 4.46 KVM_GET_SUPPORTED_CPUID */
+  /** The CPUID that KVM and this host support. @see api.rst, 4.46 KVM_GET_SUPPORTED_CPUID */
   supportedCpuid(): CpuidEntry[] {
     const ask = (words: Uint32Array) =>
       check(this.#native.supportedCpuid(words), "ioctl(KVM_GET_SUPPORTED_CPUID)", "asking KVM for its CPUID");
@@ -60,7 +60,7 @@ export class Kvm {
     );
   }
 
-  /** MSRs that tell what hardware can do. @see api.rst, 4.3 KVM_GET_MSR_FEATURE_INDEX_LIST */
+  /** MSRs that describe features of the hardware. @see api.rst, 4.3 KVM_GET_MSR_FEATURE_INDEX_LIST */
   msrFeatureIndexList(): Uint32Array {
     return this.#indexList(
       (out) => this.#native.msrFeatureIndexList(out),

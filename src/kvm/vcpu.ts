@@ -139,7 +139,7 @@ export class Vcpu {
   }
 
   /**
-   * The registers at each exit, for a loop that wants them every time.
+   * Provides the registers at each exit, for a loop that needs them every time.
    *
    * @param synced whether KVM_CAP_SYNC_REGS has KVM_SYNC_X86_REGS and KVM_SYNC_X86_SREGS
    */
@@ -355,7 +355,7 @@ export class Vcpu {
     check(this.#native.setTscKhz(khz), "ioctl(KVM_SET_TSC_KHZ)", "setting the TSC's frequency");
   }
 
-  /** Tells the guest that it was paused, so that it does not take itself for hung. @see api.rst, 4.70 KVM_KVMCLOCK_CTRL */
+  /** Notifies the guest that it was paused, so that its watchdog does not report a hang. @see api.rst, 4.70 KVM_KVMCLOCK_CTRL */
   kvmclockCtrl(): void {
     check(this.#native.kvmclockCtrl(), "ioctl(KVM_KVMCLOCK_CTRL)", "telling the guest of a pause");
   }
@@ -379,7 +379,7 @@ export class Vcpu {
   }
 
   /**
-   * Lets go of the vCPU; `exit` must not be used afterwards. The memory of its
+   * Closes the vCPU; `exit` must not be used afterwards. The memory of its
    * VM stays mapped until every vCPU is closed. Closing twice does nothing.
    */
   close(): void {

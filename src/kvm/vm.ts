@@ -32,7 +32,7 @@ export interface MemorySlot {
   readonly readOnly?: boolean;
 }
 
-/** A memory slot as the ioctl was given it: struct kvm_userspace_memory_region. */
+/** A memory slot as it was passed to the ioctl: struct kvm_userspace_memory_region. */
 export interface RegisteredSlot {
   readonly slot: number;
   /** KVM_MEM_LOG_DIRTY_PAGES (1), KVM_MEM_READONLY (2). */
@@ -40,7 +40,7 @@ export interface RegisteredSlot {
   readonly guestPhysAddr: number;
   /** Bytes. */
   readonly memorySize: number;
-  /** Where the memory lies in this process. */
+  /** The address of the memory in this process. */
   readonly userspaceAddr: number;
 }
 
@@ -48,7 +48,7 @@ export interface Doorbell {
   readonly address: number;
   /** Width of the write in bytes: 1, 2, 4 or 8; 0 for any. */
   readonly length: number;
-  /** Only a write of this value rings, if given. */
+  /** If set, only a write of this value signals the event. */
   readonly datamatch?: number;
   /** A port, not memory. */
   readonly port?: boolean;
@@ -148,7 +148,7 @@ export class Vm {
    * The pages that the guest wrote since the last call: bit 0 of byte 0 is the
    * slot's first page.
    *
-   * @param bitmap filled; a bit a page, rounded up to 8 bytes
+   * @param bitmap is filled; one bit for each page, rounded up to 8 bytes
    * @throws {KvmError} ENOENT for an empty slot or one that does not log; EINVAL if the bitmap is too small.
    * @see api.rst, 4.8 KVM_GET_DIRTY_LOG
    */
@@ -190,8 +190,8 @@ export class Vm {
   }
 
   /**
-   * One interrupt at an edge-triggered input. From any thread, which itself delivers it: an irqfd
-   * that ends at an interrupt controller's pin leaves that to a thread of the kernel's.
+   * One interrupt at an edge-triggered input. From any thread; the calling thread delivers it. For an
+   * irqfd of an interrupt controller's pin, a kernel thread would deliver it.
    */
   pulseIrqLine(gsi: number): void {
     const result = this.#native.pulseIrqLine(gsi);
@@ -199,9 +199,9 @@ export class Vm {
   }
 
   /**
-   * Interrupts the guest whenever the event rings.
+   * Interrupts the guest whenever the event is signalled.
    *
-   * @param resample rings when the guest has handled a level-triggered interrupt
+   * @param resample is signalled when the guest has handled a level-triggered interrupt
    * @see api.rst, 4.75 KVM_IRQFD
    */
   irqfd(event: EventFd, gsi: number, resample?: EventFd): void {
@@ -215,7 +215,7 @@ export class Vm {
     check(result, "ioctl(KVM_IRQFD)", `disconnecting an event from interrupt ${gsi}`);
   }
 
-  /** Rings the event when the guest writes there, without an exit. @see api.rst, 4.59 KVM_IOEVENTFD */
+  /** Signals the event when the guest writes there, without an exit. @see api.rst, 4.59 KVM_IOEVENTFD */
   ioeventfd(event: EventFd, doorbell: Doorbell): void {
     this.#ioeventfd(event, doorbell, 0, "placing a doorbell");
   }
@@ -277,7 +277,7 @@ export class Vm {
     return bytesOf(data);
   }
 
-  /** Takes what getIrqchip gave. @see api.rst, 4.27 KVM_SET_IRQCHIP */
+  /** Restores what getIrqchip returned. @see api.rst, 4.27 KVM_SET_IRQCHIP */
   setIrqchip(bytes: Uint8Array): void {
     check(this.#native.setIrqchip(bytes), "ioctl(KVM_SET_IRQCHIP)", "restoring interrupt controllers");
   }
@@ -289,7 +289,7 @@ export class Vm {
     return bytes;
   }
 
-  /** Takes what getPit2 gave. @see api.rst, 4.73 KVM_SET_PIT2 */
+  /** Restores what getPit2 returned. @see api.rst, 4.73 KVM_SET_PIT2 */
   setPit2(bytes: Uint8Array): void {
     check(this.#native.setPit2(bytes), "ioctl(KVM_SET_PIT2)", "restoring the timer");
   }
@@ -317,7 +317,7 @@ export class Vm {
     return new Vcpu(handle);
   }
 
-  /** Lets go of the VM. It ends when its last handle and vCPU are closed. Closing twice does nothing. */
+  /** Closes this handle. The VM ends when its last handle and vCPU are closed. Closing twice does nothing. */
   close(): void {
     this.#native.close();
   }
