@@ -20,6 +20,8 @@ const common = {
 const library = { dir: "dist/library", format: "esm", chunkFileNames: "[name].js" };
 const minify = { compress: false, mangle: false, codegen: { removeWhitespace: true } };
 const command = { dir: "dist/bundle", format: "cjs", chunkFileNames: "[name].js", minify };
+/** A board that threads load is not the file that the program loads: each has its own copy of what they share. */
+const threadChunks = { chunkFileNames: "thread-[name].js" };
 const thread = { thread: "dist/threads/thread.js" };
 /** What a program that waits for an NBD server talks to. */
 const remoteThread = { "remote-thread": "dist/nbd/remote-thread.js" };
@@ -37,8 +39,8 @@ export default defineConfig([
     input: { index: "dist/index.js", kvm: "dist/kvm/kvm.js", block: "dist/block.js", trace: "dist/trace.js" },
     output: library,
   },
-  { ...common, input: thread, output: library },
-  { ...common, input: thread, output: command },
+  { ...common, input: thread, output: { ...library, ...threadChunks } },
+  { ...common, input: thread, output: { ...command, ...threadChunks } },
   { ...common, input: remoteThread, output: library },
   { ...common, input: remoteThread, output: command },
   {

@@ -5,8 +5,15 @@
  * Every thread has its own, assembled alike. An address nobody claims is an
  * empty slot: reads give all ones, writes vanish. An access that lies only
  * partly in a window is done byte by byte, each where it belongs.
+ *
+ * Some windows move, because the guest writes their addresses into registers (a
+ * PCI device's BARs). They are derived from those registers, all at once, when a
+ * shared generation says that a register changed. A moving window that would
+ * overlap a window which is there already is not decoded: the guest cannot take
+ * addresses from another device.
  */
 import { OptionError } from "../base/errors.ts";
+import type { Generation } from "../base/generation.ts";
 import type { AccessSize, IoDevice } from "./io.ts";
 
 /** A range of addresses and the device that answers there. */
@@ -19,6 +26,21 @@ export interface Window {
   readonly device: IoDevice;
   /** The device's offset for the first byte, where a device has several windows. 0 unless given. */
   readonly offset?: number;
+}
+
+/** A range of addresses that a device claims now. */
+export interface Range {
+  readonly address: number;
+  /** Bytes; 0 if the device claims nothing. */
+  readonly length: number;
+}
+
+/** A window whose place the guest decides. */
+export interface MovingWindow {
+  readonly name: string;
+  readonly device: IoDevice;
+  /** Where it is now, from the device's registers. Any numbers may come: the guest wrote them. */
+  place(): Range;
 }
 
 /** Sees each access that no device claimed. A read's value is all ones. */
@@ -46,8 +68,14 @@ export class AddressSpace {
   readonly #windows: (Placed | undefined)[] = [undefined];
   /** Ports: the index of each port's window. Memory has none and searches. */
   readonly #routes: Uint8Array | undefined;
-  /** Memory: windows by address. */
+  /** Windows by address. */
   #sorted: Placed[] = [];
+  /** Those of them that do not move. */
+  #fixed: Placed[] = [];
+  readonly #moving: { readonly index: number; readonly window: MovingWindow }[] = [];
+  readonly #generation: Generation | undefined;
+  /** Moving windows are where this generation has them. */
+  #seen = 0;
   /** Memory: the window found last; a driver stays with one device for a while. */
   #last: Placed | undefined;
 
@@ -55,11 +83,13 @@ export class AddressSpace {
    * @param kind   "ports": 64 Ki I/O ports; "memory": guest-physical addresses
    * @param counts accesses by window index (see `names`); at least one more than there will be windows.
    *               This thread increments, any thread may read.
+   * @param generation bumped after each change of a register that moves a window
    */
-  constructor(kind: "ports" | "memory", counts: Float64Array) {
+  constructor(kind: "ports" | "memory", counts: Float64Array, generation?: Generation) {
     this.#end = kind === "ports" ? PORTS : MEMORY;
     this.#routes = kind === "ports" ? new Uint8Array(PORTS) : undefined;
     this.#counts = counts;
+    this.#generation = generation;
   }
 
   /** @throws {OptionError} if the window overlaps another, lies outside, or is one too many. */
@@ -75,7 +105,7 @@ export class AddressSpace {
     ) {
       throw new OptionError(`${window.name}: there is no range of ${window.length} bytes at ${address}`);
     }
-    const taken = this.#sorted.find((other) => other.address < end && address < other.end);
+    const taken = this.#sorted.find((other) => overlaps(other, placed));
     if (taken !== undefined) {
       throw new OptionError(`${window.name} at ${placed.range} overlaps ${taken.name} at ${taken.range}`);
     }
@@ -83,44 +113,41 @@ export class AddressSpace {
       throw new OptionError(`${window.name}: no room for more than ${placed.index - 1} devices`);
     }
     this.#windows.push(placed);
-    this.#sorted = [...this.#sorted, placed].sort((a, b) => a.address - b.address);
+    this.#fixed = [...this.#fixed, placed];
+    this.#sorted = byAddress([...this.#sorted, placed]);
     this.#routes?.fill(placed.index, address, end);
+  }
+
+  /** Adds a window that moves. @throws {OptionError} if it is one too many, or no generation was given */
+  addMoving(window: MovingWindow): void {
+    if (this.#generation === undefined)
+      throw new OptionError(`${window.name}: this bus has no moving windows`);
+    const index = this.#windows.length;
+    if (index > MAX_WINDOWS || index >= this.#counts.length) {
+      throw new OptionError(`${window.name}: no room for more than ${index - 1} devices`);
+    }
+    this.#windows.push(
+      new Placed(index, { name: window.name, device: window.device, address: 0, length: 0 }),
+    );
+    this.#moving.push({ index, window });
+    this.#derive(this.#generation.current);
   }
 
   /** The window that `address` lies in. */
   find(address: number): Window | undefined {
+    this.#follow();
     return this.#at(address)?.window;
   }
 
   read(address: number, size: AccessSize): number {
-    const placed = this.#at(address);
-    if (placed !== undefined && address + size <= placed.end) {
-      this.#counts[placed.index]++;
-      return placed.device.read(placed.base + (address - placed.address), size);
-    }
-    if (this.#touches(address, size)) {
-      let value = 0;
-      for (let i = 0; i < size; i++) value |= this.read(address + i, 1) << (8 * i);
-      return value >>> 0;
-    }
-    this.#counts[NOBODY]++;
-    const ones = size === 4 ? 0xffff_ffff : size === 2 ? 0xffff : 0xff;
-    if (this.onUnclaimed !== undefined) this.onUnclaimed("read", address, size, ones);
-    return ones;
+    // Once an access: one that is split in bytes finds all of them in the same places.
+    if (this.#moving.length > 0) this.#follow();
+    return this.#read(address, size);
   }
 
   write(address: number, size: AccessSize, value: number): void {
-    const placed = this.#at(address);
-    if (placed !== undefined && address + size <= placed.end) {
-      this.#counts[placed.index]++;
-      const after = placed.device.write(placed.base + (address - placed.address), size, value);
-      if (after !== undefined) after.settle();
-    } else if (this.#touches(address, size)) {
-      for (let i = 0; i < size; i++) this.write(address + i, 1, (value >>> (8 * i)) & 0xff);
-    } else {
-      this.#counts[NOBODY]++;
-      if (this.onUnclaimed !== undefined) this.onUnclaimed("write", address, size, value);
-    }
+    if (this.#moving.length > 0) this.#follow();
+    this.#write(address, size, value);
   }
 
   /** Accesses that no device claimed. */
@@ -135,7 +162,39 @@ export class AddressSpace {
 
   /** The windows, lowest address first. */
   get windows(): readonly Window[] {
+    this.#follow();
     return this.#sorted.map((placed) => placed.window);
+  }
+
+  #read(address: number, size: AccessSize): number {
+    const placed = this.#at(address);
+    if (placed !== undefined && address + size <= placed.end) {
+      this.#counts[placed.index]++;
+      return placed.device.read(placed.base + (address - placed.address), size);
+    }
+    if (this.#touches(address, size)) {
+      let value = 0;
+      for (let i = 0; i < size; i++) value |= this.#read(address + i, 1) << (8 * i);
+      return value >>> 0;
+    }
+    this.#counts[NOBODY]++;
+    const ones = size === 4 ? 0xffff_ffff : size === 2 ? 0xffff : 0xff;
+    if (this.onUnclaimed !== undefined) this.onUnclaimed("read", address, size, ones);
+    return ones;
+  }
+
+  #write(address: number, size: AccessSize, value: number): void {
+    const placed = this.#at(address);
+    if (placed !== undefined && address + size <= placed.end) {
+      this.#counts[placed.index]++;
+      const after = placed.device.write(placed.base + (address - placed.address), size, value);
+      if (after !== undefined) after.settle();
+    } else if (this.#touches(address, size)) {
+      for (let i = 0; i < size; i++) this.#write(address + i, 1, (value >>> (8 * i)) & 0xff);
+    } else {
+      this.#counts[NOBODY]++;
+      if (this.onUnclaimed !== undefined) this.onUnclaimed("write", address, size, value);
+    }
   }
 
   #at(address: number): Placed | undefined {
@@ -147,6 +206,29 @@ export class AddressSpace {
     const found = this.#search(address);
     if (found !== undefined) this.#last = found;
     return found;
+  }
+
+  #follow(): void {
+    const generation = this.#generation?.current ?? 0;
+    if (generation !== this.#seen) this.#derive(generation);
+  }
+
+  /** Places the moving windows anew. What changes after `generation` was read comes with a later one. */
+  #derive(generation: number): void {
+    this.#seen = generation;
+    this.#last = undefined;
+    const sorted = [...this.#fixed];
+    for (const { index, window } of this.#moving) {
+      const { address, length } = window.place();
+      const { name, device } = window;
+      const placed = new Placed(index, { name, device, address, length });
+      this.#windows[index] = placed;
+      const fits = address >= 0 && length > 0 && placed.end <= this.#end;
+      if (fits && !sorted.some((other) => overlaps(other, placed))) sorted.push(placed);
+    }
+    this.#sorted = byAddress(sorted);
+    this.#routes?.fill(NOBODY);
+    for (const { index, address, end } of this.#sorted) this.#routes?.fill(index, address, end);
   }
 
   #search(address: number): Placed | undefined {
@@ -192,4 +274,12 @@ class Placed {
     const first = `0x${this.address.toString(16)}`;
     return this.end === this.address + 1 ? first : `${first}-0x${(this.end - 1).toString(16)}`;
   }
+}
+
+function overlaps(a: Placed, b: Placed): boolean {
+  return a.address < b.end && b.address < a.end;
+}
+
+function byAddress(windows: Placed[]): Placed[] {
+  return windows.sort((a, b) => a.address - b.address);
 }

@@ -1,5 +1,5 @@
 /** The host's clocks, the same for every thread. */
-import type { Clock } from "./host.ts";
+import type { Clock } from "./ports.ts";
 
 export type { Clock };
 

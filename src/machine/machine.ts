@@ -1,17 +1,30 @@
 /**
- * A machine as one thread sees it: chips plugged into two address spaces, each
- * behind its lock, all state in one arena.
+ * A machine as one thread sees it: the parts of a board plugged into two address
+ * spaces, each behind its lock, all state in one arena.
  *
- * Two machines assembled from the same spec over the same arena are the same
- * machine, so `add` must be called in the same order everywhere.
+ * Assembly is pure: the same spec over the same arena is the same machine, in
+ * every thread. So nothing here may be random, asynchronous or of the host.
  */
 import type { Arena } from "../base/arena.ts";
+import type { Generation } from "../base/generation.ts";
 import type { Fields, Layout, View } from "../base/layout.ts";
 import type { Lock } from "../base/lock.ts";
-import { AddressSpace } from "../bus/address-space.ts";
+import { AddressSpace, type MovingWindow } from "../bus/address-space.ts";
 import { Guarded } from "../bus/guarded.ts";
 import type { IoDevice, IrqLine } from "../bus/io.ts";
-import { type DriveIrq, LevelLine, LevelLineState } from "../bus/irq.ts";
+import { LevelLine, LevelLineState } from "../bus/irq.ts";
+import { SharedLine, SharedLineState } from "../bus/shared-line.ts";
+import type { Board } from "./board.ts";
+import { FIRST_MESSAGE_GSI } from "./memory-map.ts";
+import type { Made, Place, Plug, Slot } from "./part.ts";
+import type { Ports } from "./ports.ts";
+import type { MachineSpec } from "./spec.ts";
+
+/**
+ * Bytes of shared state, more than the largest machine takes: pages of it that
+ * nobody touches cost no memory.
+ */
+export const STATE_BYTES = 1 << 22;
 
 /** Access counters by window, one array for each address space. */
 export interface AccessCounts {
@@ -19,60 +32,146 @@ export interface AccessCounts {
   readonly memory: Float64Array;
 }
 
-/** A range of addresses of one device; `offset` is the device's offset of the first of them. */
-export interface Place {
-  readonly space: "ports" | "memory";
-  readonly address: number;
-  readonly length: number;
-  readonly offset?: number;
-}
-
-/** A chip and the lock that whoever calls its methods from outside the bus must hold. */
-export interface Plugged<D> {
-  readonly chip: D;
-  readonly lock: Lock;
+/** A part of this machine. */
+export interface PartOf {
+  readonly name: string;
+  readonly made: Made;
+  /** Events of its own: numbers [firstBell, endBell) of all. See Slot.bells. */
+  readonly firstBell: number;
+  readonly endBell: number;
 }
 
 export class Machine {
+  readonly board: Board;
+  readonly spec: MachineSpec;
   readonly ports: AddressSpace;
   readonly memory: AddressSpace;
-  readonly #arena: Arena;
-  readonly #driveIrq: DriveIrq;
+  /** By name, in the order of the board's list. */
+  readonly parts: ReadonlyMap<string, PartOf>;
+  /** How many events its parts have reserved. */
+  readonly bells: number;
   readonly #devices: IoDevice[] = [];
 
-  constructor(arena: Arena, driveIrq: DriveIrq, counts: AccessCounts) {
-    this.#arena = arena;
-    this.#driveIrq = driveIrq;
-    this.ports = new AddressSpace("ports", counts.ports);
-    this.memory = new AddressSpace("memory", counts.memory);
+  constructor(
+    board: Board,
+    spec: MachineSpec,
+    arena: Arena,
+    ports: Ports,
+    counts: AccessCounts,
+    generation?: Generation,
+  ) {
+    this.board = board;
+    this.spec = spec;
+    this.ports = new AddressSpace("ports", counts.ports, generation);
+    this.memory = new AddressSpace("memory", counts.memory, generation);
+    const assembly = new Assembly(this, arena, ports, this.#devices);
+    this.parts = new Map(board.parts(spec).map((plug) => [plug.name, assembly.add(plug)]));
+    this.bells = assembly.bells;
   }
 
-  /** State of a device that is about to be added. */
-  take<const F extends Fields>(layout: Layout<F>, owner: string): View<F> {
-    return this.#arena.take(layout, owner);
-  }
-
-  /** A level-triggered line to input `gsi` of the interrupt controllers. */
-  line(gsi: number, owner: string): IrqLine {
-    return new LevelLine(this.take(LevelLineState, owner), gsi, this.#driveIrq);
-  }
-
-  /** Plugs a chip in. `wrap` adapts its data bus, if that is narrower than the machine's. */
-  add<D extends IoDevice>(
-    name: string,
-    chip: D,
-    places: readonly Place[],
-    wrap: (chip: D) => IoDevice = (same) => same,
-  ): Plugged<D> {
-    const lock = this.#arena.takeLock(name);
-    const device = new Guarded(wrap(chip), lock);
-    for (const { space, ...place } of places) this[space].add({ name, device, ...place });
-    this.#devices.push(device);
-    return { chip, lock };
+  /** @throws {RangeError} if it has no such part */
+  part(name: string): PartOf {
+    const part = this.parts.get(name);
+    if (part === undefined) throw new RangeError(`the machine has no part "${name}"`);
+    return part;
   }
 
   /** Puts every device in its power-on state. For one thread, while no other runs the machine. */
   reset(): void {
     for (const device of this.#devices) device.reset();
   }
+}
+
+/** What the parts of one machine take from while they are assembled, one after the other. */
+class Assembly {
+  bells = 0;
+  #messages = FIRST_MESSAGE_GSI;
+  readonly #machine: Machine;
+  readonly #arena: Arena;
+  readonly #ports: Ports;
+  readonly #devices: IoDevice[];
+  readonly #sharedLines = new Map<number, SharedLine>();
+
+  constructor(machine: Machine, arena: Arena, ports: Ports, devices: IoDevice[]) {
+    this.#machine = machine;
+    this.#arena = arena;
+    this.#ports = ports;
+    this.#devices = devices;
+  }
+
+  add(plug: Plug): PartOf {
+    const firstBell = this.bells;
+    const made = plug.assemble(this.#slot(plug.name, plug.place));
+    return { name: plug.name, made, firstBell, endBell: this.bells };
+  }
+
+  #slot(name: string, place: Place): Slot {
+    const machine = this.#machine;
+    const take = <const F extends Fields>(layout: Layout<F>): View<F> => this.#arena.take(layout, name);
+    return {
+      name,
+      place,
+      ports: this.#ports,
+      take,
+      line: () => this.#line(name, place),
+      add: (chip) => {
+        const { device, lock } = this.#guard(name, chip);
+        for (const { space, ...window } of place.windows) machine[space].add({ name, device, ...window });
+        return lock;
+      },
+      addMoving: (space, chip, where, registers) => {
+        const { device, lock } = this.#guard(name, chip);
+        machine[space].addMoving({ name, device, place: underLock(registers ?? lock, where) });
+        return lock;
+      },
+      bells: (count) => {
+        const first = this.bells;
+        this.bells += count;
+        return first;
+      },
+      messages: (count) => {
+        const first = this.#messages;
+        this.#messages += count;
+        return first;
+      },
+    };
+  }
+
+  #guard(name: string, chip: IoDevice): { device: IoDevice; lock: Lock } {
+    const lock = this.#arena.takeLock(name);
+    const device = new Guarded(chip, lock);
+    this.#devices.push(device);
+    return { device, lock };
+  }
+
+  #line(name: string, { gsi, sharesLine }: Place): IrqLine {
+    if (gsi === undefined) throw new RangeError(`${name}: the board gives it no interrupt line`);
+    const { driveIrq } = this.#ports;
+    const regs = this.#arena.take(LevelLineState, name);
+    if (!sharesLine) return new LevelLine(regs, gsi, driveIrq);
+    let line = this.#sharedLines.get(gsi);
+    if (line === undefined) {
+      const owner = `irq${gsi}`;
+      line = new SharedLine(
+        this.#arena.take(SharedLineState, owner),
+        this.#arena.takeLock(owner),
+        gsi,
+        driveIrq,
+      );
+      this.#sharedLines.set(gsi, line);
+    }
+    return line.source(regs);
+  }
+}
+
+/** Registers of several words are read as one value only under their lock. */
+function underLock(lock: Lock, place: MovingWindow["place"]): MovingWindow["place"] {
+  return () => {
+    lock.acquire();
+    try {
+      return place();
+    } finally {
+      lock.release();
+    }
+  };
 }

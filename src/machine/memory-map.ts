@@ -51,6 +51,9 @@ export const SCI_IRQ = 9;
 /** Inputs of the I/O APIC for virtio devices: those above the ISA range, then the free ISA ones. */
 export const VIRTIO_IRQS: readonly number[] = [16, 17, 18, 19, 20, 21, 22, 23, 10, 11, 12, 6];
 
+/** Inputs of the I/O APIC; a message-signalled interrupt has a number from here on. */
+export const FIRST_MESSAGE_GSI = 24;
+
 /** Divides `size` bytes of RAM around the hole. */
 export function ramRegions(size: number): RamRegion[] {
   const low = { address: 0, size: Math.min(size, HOLE), offset: 0 };

@@ -1,26 +1,36 @@
 /**
- * A machine as plain data: what `assemble` makes a machine from, in every
- * thread alike. Made and checked by src/vm/validate.ts; nothing here is
- * optional and nothing refers to the host.
+ * A machine as plain data: what `assemble` makes a machine from, in every thread
+ * alike. src/vm makes it of checked options and of what disks say of themselves.
+ * Nothing in it names a file, a descriptor or another thing of the host.
  */
 import type { RamRegion } from "../memory/guest-memory.ts";
-import type { BlkDisk } from "../virtio/blk/blk.ts";
+
+/** A device that is plugged into a board. */
+export interface DeviceSpec {
+  /** Which part it is: "virtio-blk". */
+  readonly kind: string;
+  /** Names it in messages, statistics and the address map. Unique in a machine. */
+  readonly name: string;
+  /** What the part's `assemble` takes. */
+  readonly config: object;
+}
 
 /** A device that the program provides: its registers are served on the program's own thread. */
 export interface OwnDeviceSpec {
   readonly name: string;
-  readonly space: "port" | "memory";
+  readonly space: "ports" | "memory";
   readonly address: number;
   readonly length: number;
 }
 
 export interface MachineSpec {
+  /** Which board: "microvm". */
+  readonly board: string;
   readonly cpus: number;
   readonly ram: readonly RamRegion[];
   /** 1 to 4. */
   readonly serialPorts: number;
-  readonly drives: readonly BlkDisk[];
-  readonly rng: boolean;
-  readonly devices: readonly OwnDeviceSpec[];
-  readonly traceUnclaimed: boolean;
+  /** In the order in which they get their places. */
+  readonly devices: readonly DeviceSpec[];
+  readonly own: readonly OwnDeviceSpec[];
 }

@@ -1,7 +1,7 @@
-/** A host with nothing behind its wires, for threads that only some of them concern. */
+/** Ports with nothing behind them, for threads that only some of them concern, and for tests. */
 import type { AfterWrite, ByteSink, IoDevice, IrqPulse, PowerSwitch, Signal } from "../bus/io.ts";
 import { hostClock } from "./clock.ts";
-import type { Host } from "./host.ts";
+import type { Ports } from "./ports.ts";
 
 const nowhere: Signal & IrqPulse & ByteSink & PowerSwitch & AfterWrite = {
   raise() {},
@@ -15,14 +15,18 @@ const nowhere: Signal & IrqPulse & ByteSink & PowerSwitch & AfterWrite = {
 
 const nobody: IoDevice = { read: () => 0, write() {}, reset() {} };
 
-export const unplugged: Host = {
-  driveIrq() {},
+export const unplugged: Ports = {
   clock: hostClock,
   power: nowhere,
-  console: () => nowhere,
-  receiverReady: () => nowhere,
-  interrupt: () => nowhere,
+  driveIrq() {},
+  pulse: () => nowhere,
+  sink: () => nowhere,
+  ready: () => nowhere,
   notify: () => ({ notify() {} }),
-  queuesReset: () => nowhere,
-  ownDevice: () => nobody,
+  settle: () => nowhere,
+  moved: nowhere,
+  shadow: () => undefined,
+  latch: () => undefined,
+  counters: (_part, fields) => new Float64Array(fields.length),
+  own: () => nobody,
 };

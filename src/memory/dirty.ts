@@ -18,11 +18,10 @@ export function dirtyBitmapBytes(size: number): number {
 /**
  * Pages written by granule, of granules with any.
  *
- * @param bitmap of a slot at guest-physical `address`, a multiple of GRANULE
+ * @param words a bitmap of memory at guest-physical `address`, a multiple of GRANULE
  * @returns pairs: address / GRANULE, and pages written there
  */
-export function countDirty(bitmap: Uint8Array, address: number): [granule: number, pages: number][] {
-  const words = new Uint32Array(bitmap.buffer, bitmap.byteOffset, bitmap.length >> 2);
+export function countDirty(words: Uint32Array, address: number): [granule: number, pages: number][] {
   const counts: [number, number][] = [];
   for (let at = 0; at < words.length; at += WORDS_PER_GRANULE) {
     let pages = 0;

@@ -7,10 +7,10 @@
  * time, for a bit that nobody may ever look at. The bit is cleared all the same,
  * so that a driver which reads InterruptStatus until it is 0 comes to an end.
  *
- * Why no interrupt is lost by that: VirtioMmio.collectAcknowledgement.
+ * Why no interrupt is lost by that: LateAcknowledgement.collectAcknowledgement.
  */
 import type { Lock } from "../base/lock.ts";
-import type { VirtioMmio } from "../virtio/transport/mmio.ts";
+import type { LateAcknowledgement } from "../virtio/transport/transport.ts";
 
 /** The first look after an interrupt, and the longest wait between two while the driver does not acknowledge. */
 const SOON_MS = 10;
@@ -19,12 +19,12 @@ const SELDOM_MS = 640;
 const BUSY_WAKES = 64;
 
 export class Acknowledgements {
-  readonly #devices: readonly { readonly transport: VirtioMmio; readonly lock: Lock }[];
+  readonly #devices: readonly { readonly transport: LateAcknowledgement; readonly lock: Lock }[];
   #waitMs = SOON_MS;
   #wakes = 0;
 
   /** @param devices those whose acknowledgements are no exits */
-  constructor(devices: readonly { readonly transport: VirtioMmio; readonly lock: Lock }[]) {
+  constructor(devices: readonly { readonly transport: LateAcknowledgement; readonly lock: Lock }[]) {
     this.#devices = devices;
   }
 

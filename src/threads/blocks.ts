@@ -1,13 +1,17 @@
 /**
- * Where the threads of one machine meet: control blocks, mailboxes, counters
- * and console rings, carved out of one shared buffer in one order by everyone.
- * None of it is device state, so none of it is part of a snapshot.
+ * Where the threads of one machine meet: control blocks, mailboxes, counters and
+ * console rings, carved out of one shared buffer in one order by everyone. None
+ * of it is device state, so none of it is part of a snapshot.
+ *
+ * What parts need comes after what every machine has, as they are assembled: see
+ * `PartBlocks`.
  */
 import { Arena } from "../base/arena.ts";
+import { Generation } from "../base/generation.ts";
 import { ByteRing } from "../base/ring.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
-import { CONSOLES } from "../machine/host.ts";
 import { CONTROL_WORDS, Control } from "./control.ts";
+import { KernelTable } from "./kernel-table.ts";
 import { MAILBOX_BYTES, Mailbox } from "./mailbox.ts";
 
 const RING_BYTES = 1 << 16;
@@ -32,39 +36,68 @@ export interface Blocks {
   readonly io: Control;
   readonly mailboxes: readonly Mailbox[];
   readonly counters: readonly VcpuCounters[];
-  readonly rings: readonly ByteRing[];
-  /** Per virtio device: VIRTIO_COUNTERS counters that the io thread increments. */
-  readonly virtio: readonly Float64Array[];
+  /** Bumped when registers moved what windows and KVM's objects derive from. */
+  readonly generation: Generation;
+  /** What KVM has. */
+  readonly kernel: KernelTable;
+  readonly parts: PartBlocks;
 }
 
-/** Counters of one virtio device. */
-export const VIRTIO_COUNTERS = 8;
+/** Counters of one part, as it names them. */
+export interface PartCounters {
+  readonly fields: readonly string[];
+  readonly values: Float64Array;
+}
+
+/** Blocks that parts ask for while they are assembled: in every thread the same ones in the same order. */
+export class PartBlocks {
+  /** By part: its bytes for the world outside. */
+  readonly rings = new Map<string, ByteRing>();
+  /** By part. */
+  readonly counters = new Map<string, PartCounters>();
+  readonly #arena: Arena;
+
+  constructor(arena: Arena) {
+    this.#arena = arena;
+  }
+
+  addRing(part: string): ByteRing {
+    const ring = new ByteRing(this.#arena.takeWords(ByteRing.words(RING_BYTES), part));
+    this.rings.set(part, ring);
+    return ring;
+  }
+
+  addCounters(part: string, fields: readonly string[]): Float64Array {
+    const values = this.#arena.takeCounters(fields.length, part);
+    this.counters.set(part, { fields, values });
+    return values;
+  }
+}
 
 const BYTES_PER_CPU = (EXIT_REASONS + 1 + 2 * (MAX_WINDOWS + 1)) * 8 + 1024;
+/** More than the largest board takes: pages of it that nobody touches cost no memory. */
+const PARTS_BYTES = 1 << 20;
 
-export function blocksBytes(cpus: number, virtioDevices: number): number {
-  const bytes = CONSOLES * (RING_BYTES + 1024) + (cpus + 1) * BYTES_PER_CPU + virtioDevices * 256;
+export function blocksBytes(cpus: number): number {
+  const bytes = (cpus + 1) * BYTES_PER_CPU + KernelTable.WORDS * 4 + PARTS_BYTES;
   return Math.ceil(bytes / 4096) * 4096;
 }
 
-export function blocks(buffer: SharedArrayBuffer, cpus: number, virtioDevices: number): Blocks {
+export function blocks(buffer: SharedArrayBuffer, cpus: number): Blocks {
   const arena = new Arena(buffer);
-  const each = <T>(count: number, make: (index: number) => T) =>
-    Array.from({ length: count }, (_, i) => make(i));
+  const each = <T>(make: (index: number) => T) => Array.from({ length: cpus }, (_, i) => make(i));
   return {
-    vcpus: each(cpus, (i) => new Control(arena.takeWords(CONTROL_WORDS, `vcpu${i}`))),
+    vcpus: each((i) => new Control(arena.takeWords(CONTROL_WORDS, `vcpu${i}`))),
     io: new Control(arena.takeWords(CONTROL_WORDS, "io")),
-    mailboxes: each(
-      cpus,
-      (i) => new Mailbox(buffer, arena.takeWords(MAILBOX_BYTES / 4, `mailbox${i}`).byteOffset),
-    ),
-    counters: each(cpus, (i) => ({
+    mailboxes: each((i) => new Mailbox(buffer, arena.takeWords(MAILBOX_BYTES / 4, `mailbox${i}`).byteOffset)),
+    counters: each((i) => ({
       exits: arena.takeCounters(EXIT_REASONS, `vcpu${i}`),
       interrupted: arena.takeCounters(1, `vcpu${i}`),
       ports: arena.takeCounters(MAX_WINDOWS + 1, `vcpu${i}`),
       memory: arena.takeCounters(MAX_WINDOWS + 1, `vcpu${i}`),
     })),
-    rings: each(CONSOLES, (i) => new ByteRing(arena.takeWords(ByteRing.words(RING_BYTES), `console${i}`))),
-    virtio: each(virtioDevices, (i) => arena.takeCounters(VIRTIO_COUNTERS, `virtio${i}`)),
+    generation: new Generation(arena.takeWords(1, "generation")),
+    kernel: new KernelTable(arena.takeWords(KernelTable.WORDS, "kernel")),
+    parts: new PartBlocks(arena),
   };
 }

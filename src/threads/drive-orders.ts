@@ -12,17 +12,11 @@ import type { Snapshot } from "../images/qcow2/snapshot-table.ts";
 import { createSnapshot, deleteSnapshot, listSnapshots } from "../images/qcow2/snapshots.ts";
 import { RawDisk } from "../images/raw-disk.ts";
 import { SystemError } from "../sys/errors.ts";
-import type { VirtioBlk } from "../virtio/blk/blk.ts";
 import type { QueueRunner } from "../virtio/queue/queue-runner.ts";
 import type { DriveOrder, Message } from "./shared.ts";
 
 /** Obeys, and returns what to answer: a failure becomes part of it. */
-export function carryOut(
-  order: DriveOrder,
-  disk: BlockBackend,
-  device: VirtioBlk,
-  runner: QueueRunner,
-): Message {
+export function carryOut(order: DriveOrder, disk: BlockBackend, runner: QueueRunner): Message {
   const { id, task } = order;
   try {
     if (!(disk instanceof GuestDisk)) {
@@ -39,9 +33,7 @@ export function carryOut(
     switch (task.kind) {
       case "resize":
         resize(disk, task.size);
-        runner.reconfigure(() => {
-          device.size = disk.size;
-        });
+        runner.resize(disk.size);
         break;
       case "create-snapshot":
         createSnapshot(qcow2Of(disk), task.name);

@@ -4,31 +4,25 @@
  * asynchronous.
  */
 import { randomFillSync } from "node:crypto";
-import { Arena } from "../base/arena.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
 import { NEVER } from "../bus/io-task.ts";
 import type { BlockBackend } from "../disk/backend.ts";
-import { Throttle } from "../disk/throttle.ts";
 import { openDrive } from "../images/drive.ts";
-import { Vm } from "../kvm/vm.ts";
-import { hostClock } from "../machine/clock.ts";
-import type { Host } from "../machine/host.ts";
-import { assembleMicrovm, virtioDevices } from "../machine/microvm.ts";
+import type { Board } from "../machine/board.ts";
+import type { IoSide } from "../machine/io-side.ts";
+import type { Ports } from "../machine/ports.ts";
 import { unplugged } from "../machine/unplugged.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { Epoll, EventFd } from "../sys/event.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
-import { QUEUE_SIZE } from "../virtio/blk/blk.ts";
 import type { DeviceReport } from "../virtio/device.ts";
 import { QueueRunner } from "../virtio/queue/queue-runner.ts";
 import { Acknowledgements } from "./acknowledgements.ts";
-import { blocks } from "./blocks.ts";
 import { BusyPoll, LOOKS } from "./busy-poll.ts";
 import { carryOut } from "./drive-orders.ts";
+import { attach, Plugged } from "./plugged.ts";
 import { ProgramDisk, type ProgramRequest } from "./program-disk.ts";
-import { attachRegisterPages } from "./register-pages.ts";
 import type { DriveOrder, IoRole, Message, ThreadData } from "./shared.ts";
-import { virtioInterrupt } from "./virtio-interrupt.ts";
 
 /** epoll tag of the wake-up event. Doorbells count from 0, and disks follow them. */
 const WAKE = 0xffff_ffff;
@@ -40,100 +34,116 @@ const MOST_FINDS = 16;
 
 /** @param take the next order that was sent, if one is there */
 export function runIoThread(
+  board: Board,
   data: ThreadData,
   role: IoRole,
   post: (message: Message) => void,
   take: () => DriveOrder | undefined,
 ): void {
-  const { spec } = data;
-  const shared = blocks(data.threads, spec.cpus, virtioDevices(spec));
-  const control = shared.io;
+  const handles = attach(data);
+  const { vm, bell } = handles;
+  const plugged = new Plugged(board, data, handles);
+  const control = plugged.blocks.io;
   const ram = GuestRam.attach(data.ram);
-  const memory = new GuestMemory(ram, spec.ram);
+  const memory = new GuestMemory(ram, data.spec.ram);
   const report = (what: DeviceReport) => post({ kind: "report", ...what });
-  const vm = Vm.attach(data.vm);
-  const acknowledged = role.acknowledgements.map((token) => EventFd.attach(token));
-  const disks: BlockBackend[] = [];
+  const disks = new Map<string, BlockBackend>();
 
-  const open = (index: number, name: string): BlockBackend => {
-    const { storage } = role.drives[index];
+  const open = (part: string, tags: number): BlockBackend => {
+    const storage = role.storage.get(part);
+    if (storage === undefined) throw new Error(`${part} has no storage`);
     if (storage.kind === "program") {
-      const ask = (tag: number, request: ProgramRequest) =>
-        post({ kind: "disk", drive: index, tag, request });
+      const ask = (tag: number, request: ProgramRequest) => post({ kind: "disk", part, tag, request });
       return new ProgramDisk(storage.program, storage.discards, control, ask);
     }
-    const note = (message: string) => report({ device: name, code: "NOTE", message });
-    return openDrive(storage.image, { ram, memory, tags: spec.drives[index].queues * QUEUE_SIZE, note });
+    const note = (message: string) => report({ device: part, code: "NOTE", message });
+    return openDrive(storage.image, { ram, memory, tags, note });
   };
-
-  const host: Host = {
-    ...unplugged,
-    clock: hostClock,
-    interrupt: (slot) => virtioInterrupt(vm, slot),
-    registerPage: attachRegisterPages(data.registerPages),
-    acknowledged: (slot) => acknowledged[slot] && { take: () => acknowledged[slot].take() > 0 },
-    disk: (index, name) => {
-      const { rerror, werror, throttling } = role.drives[index];
-      const backend = open(index, name);
-      disks.push(backend);
-      const throttle = throttling === undefined ? undefined : new Throttle(throttling);
-      const now = () => performance.now();
-      const counters = shared.virtio[index];
-      return { name, backend, memory, report, counters, rerror, werror, throttle, now };
+  const io: IoSide = {
+    memory,
+    report,
+    disk: (part, tags) => {
+      const backend = open(part, tags);
+      disks.set(part, backend);
+      return backend;
     },
-    entropy: () => ({ memory, source: { fill: (bytes) => randomFillSync(bytes) } }),
+    random: (bytes) => randomFillSync(bytes),
+  };
+  const ports: Ports = {
+    ...unplugged,
+    pulse: (gsi) => ({ pulse: () => vm.pulseIrqLine(gsi) }),
+    shadow: plugged.shadow,
+    latch: (number) => {
+      const event = bell(number);
+      return { take: () => event.take() > 0 };
+    },
+    counters: (part, fields) => plugged.blocks.parts.addCounters(part, fields),
+    sink: (part) => {
+      plugged.blocks.parts.addRing(part); // to stay in step with the other threads
+      return unplugged.sink(part);
+    },
+    io,
   };
   // Its address map is never asked, so nobody counts what it answers.
   const unused = new Float64Array(MAX_WINDOWS + 1);
-  const machine = assembleMicrovm(spec, new Arena(data.state), host, { ports: unused, memory: unused });
+  const machine = plugged.assemble(ports, { ports: unused, memory: unused });
 
-  const runners = machine.virtio.map(
-    ({ name, device, transport, configs, cursors, runner, lock }) =>
-      new QueueRunner({ name, device, transport, configs, cursors, state: runner, memory, lock, report }),
+  const units = [...machine.parts.values()].flatMap(({ made }) => made.virtio ?? []);
+  const runners = new Map(
+    units.map(({ name, runner, ...unit }) => [
+      name,
+      new QueueRunner({ name, ...unit, state: runner, memory, report }),
+    ]),
   );
-
-  const acknowledgements = new Acknowledgements(acknowledged.length > 0 ? machine.virtio : []);
+  const all = [...runners.values()];
+  const acknowledgements = new Acknowledgements(
+    units.flatMap(({ late, lock }) => (late === undefined ? [] : [{ transport: late, lock }])),
+  );
 
   const epoll = new Epoll();
   const wake = EventFd.attach(data.ioWake);
   epoll.add(wake, WAKE);
   const bells: { bell: EventFd; runner: QueueRunner; queue: number }[] = [];
-  role.doorbells.forEach((queues, slot) => {
-    queues.forEach((token, queue) => {
-      const bell = EventFd.attach(token);
-      epoll.add(bell, bells.length);
-      bells.push({ bell, runner: runners[slot], queue });
-    });
-  });
-  disks.forEach((disk, n) => {
+  for (const { name, configs, queueBells } of units) {
+    const runner = runners.get(name);
+    if (runner === undefined) continue;
+    for (const queue of configs.keys()) {
+      const event = bell(queueBells + queue);
+      epoll.add(event, bells.length);
+      bells.push({ bell: event, runner, queue });
+    }
+  }
+  const diskRunners = [...disks].map(([part, disk], n) => {
     epoll.add(disk.event, bells.length + n);
+    return runners.get(part);
   });
 
   /** Queues that may have work in them: 1 at a doorbell's tag. */
   const due = new Uint8Array(bells.length);
   /** Queues whose drivers were asked not to ring. */
   const silent = new Uint8Array(bells.length);
-  const tags = new Uint32Array(bells.length + disks.length + 1);
+  const tags = new Uint32Array(bells.length + diskRunners.length + 1);
   const busyPoll = new BusyPoll(FIRST_SLEEPS);
   const obey = () => {
     for (let order = take(); order !== undefined; order = take()) {
-      const { drive } = order;
-      post(carryOut(order, disks[drive], machine.disks[drive], runners[drive]));
+      const disk = disks.get(order.part);
+      const runner = runners.get(order.part);
+      if (disk !== undefined && runner !== undefined) post(carryOut(order, disk, runner));
     }
   };
 
   while (control.sleepWhileParked(obey)) {
     // What rang while parked, or was offered before a pause, has to be looked at once.
     due.fill(1);
-    for (const runner of runners) runner.resume();
+    for (const runner of all) runner.resume();
     serveUntilParked();
     arm(); // whoever looks at a machine that stands still finds no doorbell silent for a look that was cut short
-    for (const runner of runners) runner.quiesce();
+    for (const runner of all) runner.quiesce();
     control.park();
     post({ kind: "parked" });
   }
-  for (const runner of runners) runner.quiesce();
-  for (const disk of disks) disk.close();
+  for (const runner of all) runner.quiesce();
+  for (const disk of disks.values()) disk.close();
 
   function serveUntilParked(): void {
     let sleepMs = 0; // -1: until something rings
@@ -148,7 +158,7 @@ export function runIoThread(
         look(sleepMs);
       }
       let settled = false;
-      for (const runner of runners) if (runner.settleEpoch()) settled = true;
+      for (const runner of all) if (runner.settleEpoch()) settled = true;
       if (settled) control.announceSettled();
       sleepMs = -1;
       served = 0;
@@ -174,7 +184,7 @@ export function runIoThread(
     for (let i = 0; i < count; i++) {
       if (tags[i] === WAKE) woken = true;
       else if (tags[i] < bells.length) due[tags[i]] = 1;
-      else runners[tags[i] - bells.length].poll();
+      else diskRunners[tags[i] - bells.length]?.poll();
     }
     if (woken) {
       due.fill(1); // a doorbell that arrived as an exit does not say which queue

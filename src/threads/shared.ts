@@ -2,12 +2,9 @@
  * What the threads of one machine have in common, in the form in which it
  * travels to a new thread: plain data, shared buffers and handle tokens.
  */
-
-import type { ThrottleLimits } from "../disk/throttle.ts";
 import type { DriveImage } from "../images/drive.ts";
 import type { Snapshot } from "../images/qcow2/snapshot-table.ts";
 import type { MachineSpec } from "../machine/spec.ts";
-import type { ErrorPolicy } from "../virtio/blk/blk-requests.ts";
 import type { ProgramDiskData, ProgramRequest } from "./program-disk.ts";
 
 /** Everything a thread needs to make its own copy of the machine. Numbers named after handles are tokens. */
@@ -19,10 +16,16 @@ export interface ThreadData {
   readonly threads: SharedArrayBuffer;
   readonly vm: number;
   readonly ram: number;
+  /** Memories of the board besides RAM, in the order of `Hardware.memories`. */
+  readonly memories: readonly { readonly name: string; readonly token: number }[];
+  /** Events that KVM signals for a guest's writes, by number: see Slot.bells. */
+  readonly bells: readonly number[];
   /** Wakes the io thread. */
   readonly ioWake: number;
-  /** See register-pages.ts; undefined where KVM has no read-only memory. */
-  readonly registerPages: number | undefined;
+  /** What the monitor writes to RAM: see DirtyMap. */
+  readonly dirty: SharedArrayBuffer;
+  /** Accesses that no device answers are posted. */
+  readonly reportUnclaimed: boolean;
   readonly role: Role;
 }
 
@@ -36,27 +39,19 @@ export interface VcpuRole {
 
 export interface IoRole {
   readonly kind: "io";
-  /** By virtio device and queue: the event that KVM signals when the driver rings. */
-  readonly doorbells: readonly (readonly number[])[];
-  /** By virtio device: the event that KVM signals when the driver acknowledges an interrupt. Empty if that is an exit. */
-  readonly acknowledgements: readonly number[];
-  readonly drives: readonly IoDrive[];
+  /** By part. */
+  readonly storage: ReadonlyMap<string, DriveStorage>;
 }
 
-/** A drive as the io thread serves it. */
-export interface IoDrive {
-  readonly storage:
-    | { readonly kind: "image"; readonly image: DriveImage }
-    | {
-        readonly kind: "program";
-        readonly program: ProgramDiskData;
-        /** Discarded ranges are given back. */
-        readonly discards: boolean;
-      };
-  readonly rerror: ErrorPolicy;
-  readonly werror: ErrorPolicy;
-  readonly throttling: ThrottleLimits | undefined;
-}
+/** Where the data of a disk is. */
+export type DriveStorage =
+  | { readonly kind: "image"; readonly image: DriveImage }
+  | {
+      readonly kind: "program";
+      readonly program: ProgramDiskData;
+      /** Discarded ranges are given back. */
+      readonly discards: boolean;
+    };
 
 /** What the owner of the machine sends a vCPU thread after its role: where to record its exits. */
 export interface Order {
@@ -68,7 +63,7 @@ export interface Order {
 /** What the owner of the machine asks the io thread about a drive; it is answered. See drive-orders.ts. */
 export interface DriveOrder {
   readonly id: number;
-  readonly drive: number;
+  readonly part: string;
   readonly task: DriveTask;
 }
 
@@ -95,10 +90,10 @@ export type DriveAnswer =
 export type Message =
   /** Stopped at a safe point. */
   | { readonly kind: "parked" }
-  /** Bytes are waiting in console ring `port`. */
-  | { readonly kind: "console"; readonly port: number }
-  /** The receiver of serial port `port` has room again. */
-  | { readonly kind: "receiver"; readonly port: number }
+  /** Bytes are waiting in the ring of `part`. */
+  | { readonly kind: "output"; readonly part: string }
+  /** `part` can take bytes again. */
+  | { readonly kind: "ready"; readonly part: string }
   /** vCPU `index` asks the program's own device; the question is in its mailbox. */
   | { readonly kind: "device"; readonly index: number }
   /** The guest ended or reset the machine. */
@@ -107,8 +102,8 @@ export type Message =
   | { readonly kind: "debug"; readonly stop: DebugStop }
   /** A device met something that its user should know: a broken queue, an I/O error of the host. */
   | { readonly kind: "report"; readonly device: string; readonly code: string; readonly message: string }
-  /** The program's own disk `drive` is asked; its answer goes to the disk's ResultRing. */
-  | { readonly kind: "disk"; readonly drive: number; readonly tag: number; readonly request: ProgramRequest }
+  /** The program's own disk behind `part` is asked; its answer goes to the disk's ResultRing. */
+  | { readonly kind: "disk"; readonly part: string; readonly tag: number; readonly request: ProgramRequest }
   /** The io thread obeyed an order, or could not. */
   | ({ readonly kind: "answer" } & DriveAnswer)
   | {

@@ -3,7 +3,9 @@
  * it to the end, and ends. See spare.ts for why the role comes late.
  */
 import { parentPort, receiveMessageOnPort } from "node:worker_threads";
-import type { DriveOrder, IoRole, Message, Order, ThreadData } from "./shared.ts";
+import type { Board } from "../machine/board.ts";
+import { loadBoard } from "../machine/load-board.ts";
+import type { DriveOrder, IoRole, Message, Order, Role, ThreadData } from "./shared.ts";
 import { runVcpuThread } from "./vcpu-thread.ts";
 
 if (parentPort === null) throw new Error("thread.js is for vmexit's own threads");
@@ -14,12 +16,17 @@ const take = <T extends Order | DriveOrder>(): T | undefined => receiveMessageOn
 
 // Once: the port then no longer keeps the thread alive.
 port.once("message", (data: ThreadData) => {
-  if (data.role.kind === "vcpu") runVcpuThread(data, data.role, post, take<Order>);
-  else void runIo(data, data.role);
+  void play(data, data.role);
 });
 
+async function play(data: ThreadData, role: Role): Promise<void> {
+  const board = await loadBoard(data.spec.board);
+  if (role.kind === "vcpu") runVcpuThread(board, data, role, post, take<Order>);
+  else await runIo(board, data, role);
+}
+
 /** Loaded for this role only: a thread that will be a vCPU need not wait for what disks are made of. */
-async function runIo(data: ThreadData, role: IoRole): Promise<void> {
+async function runIo(board: Board, data: ThreadData, role: IoRole): Promise<void> {
   const { runIoThread } = await import("./io-thread.ts");
-  runIoThread(data, role, post, take<DriveOrder>);
+  runIoThread(board, data, role, post, take<DriveOrder>);
 }

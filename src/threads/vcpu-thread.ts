@@ -2,49 +2,48 @@
  * A vCPU thread: makes its copy of the machine, then runs the guest whenever it
  * is asked to. It awaits nothing; messages go out and none are expected.
  */
-import { Arena } from "../base/arena.ts";
 import * as abi from "../kvm/abi.ts";
 import { Vcpu } from "../kvm/vcpu.ts";
-import { Vm } from "../kvm/vm.ts";
-import { assembleMicrovm, virtioDevices } from "../machine/microvm.ts";
+import type { Board } from "../machine/board.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
-import { blocks } from "./blocks.ts";
 import { PARK } from "./control.ts";
 import { ExitRecorder } from "./exit-recorder.ts";
-import { attachRegisterPages } from "./register-pages.ts";
+import { attach, Plugged } from "./plugged.ts";
 import type { Message, Order, ThreadData, VcpuRole } from "./shared.ts";
 import { TraceWriter } from "./trace-ring.ts";
 import { runTracedVcpu } from "./traced-loop.ts";
-import { VcpuHost } from "./vcpu-host.ts";
 import { DEBUG, runVcpu } from "./vcpu-loop.ts";
+import { VcpuPorts } from "./vcpu-ports.ts";
 
 /** @param take the next order that was sent, if one is there */
 export function runVcpuThread(
+  board: Board,
   data: ThreadData,
   role: VcpuRole,
   post: (message: Message) => void,
   take: () => Order | undefined,
 ): void {
   const { spec } = data;
-  const shared = blocks(data.threads, spec.cpus, virtioDevices(spec));
-  const control = shared.vcpus[role.index];
-  const counters = shared.counters[role.index];
   const vcpu = Vcpu.attach(role.vcpu);
-  const vm = Vm.attach(data.vm);
-
-  const host = new VcpuHost({
+  const handles = attach(data);
+  const { vm } = handles;
+  const plugged = new Plugged(board, data, handles);
+  const { blocks } = plugged;
+  const control = blocks.vcpus[role.index];
+  const counters = blocks.counters[role.index];
+  const ports = new VcpuPorts({
     index: role.index,
     vm,
-    blocks: shared,
+    blocks,
     ioWake: EventFd.attach(data.ioWake),
-    registerPage: attachRegisterPages(data.registerPages),
+    shadow: plugged.shadow,
     post,
-    queuesSettled: (slot) => virtio[slot].transport.epoch === virtio[slot].runner.epoch,
+    reconcile: () => plugged.reconcile(machine),
   });
-  const { machine, virtio } = assembleMicrovm(spec, new Arena(data.state), host, counters);
-  if (spec.traceUnclaimed) {
+  const machine = plugged.assemble(ports, counters);
+  if (data.reportUnclaimed) {
     for (const [space, name] of [
       [machine.ports, "port"],
       [machine.memory, "memory"],
@@ -75,9 +74,9 @@ export function runVcpuThread(
   while (control.sleepWhileParked()) {
     const stop = run();
     // A step over the instruction that ended the machine is an ending.
-    const ending = stop === DEBUG ? host.ending : (stop ?? host.ending);
+    const ending = stop === DEBUG ? ports.ending : (stop ?? ports.ending);
     if (stop === undefined && ending === undefined && control.mayRun) continue; // the other way
-    host.ending = undefined;
+    ports.ending = undefined;
     if (ending !== undefined) {
       control.request(PARK);
       post({ kind: "ending", ending });

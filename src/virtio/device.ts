@@ -84,6 +84,11 @@ export interface VirtioDevice {
   resume?(): void;
   /** The driver took queue `index` away: the device forgets its deferred requests. */
   forget?(index: number): void;
+
+  // Only of devices that store something:
+
+  /** What the device stores has another size, in bytes. */
+  resize?(size: number): void;
 }
 
 /** Something that the user of the virtual machine should know about a device. */

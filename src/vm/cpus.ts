@@ -5,7 +5,7 @@
  */
 import type { EntryState, Segment } from "../boot/entry-state.ts";
 import { guestCpuid } from "../machine/cpuid.ts";
-import type { Board } from "./board.ts";
+import type { Hardware } from "./hardware.ts";
 
 /** Intel SDM volume 4, table 2-2. */
 const IA32_MISC_ENABLE = 0x1a0;
@@ -19,15 +19,15 @@ const FIRMWARE_MSRS = [
   { index: IA32_MTRR_DEF_TYPE, data: MTRR_ENABLED_WRITE_BACK },
 ];
 
-export function setUpCpus(board: Board, entry: EntryState): void {
-  const supported = board.kvm.supportedCpuid();
-  const tscDeadlineTimer = board.kvm.checkExtension("TSC_DEADLINE_TIMER") > 0;
-  board.vcpus.forEach((vcpu, index) => {
-    vcpu.setCpuid(guestCpuid(supported, { index, count: board.vcpus.length }, { tscDeadlineTimer }));
+export function setUpCpus(hardware: Hardware, entry: EntryState): void {
+  const supported = hardware.kvm.supportedCpuid();
+  const tscDeadlineTimer = hardware.kvm.checkExtension("TSC_DEADLINE_TIMER") > 0;
+  hardware.vcpus.forEach((vcpu, index) => {
+    vcpu.setCpuid(guestCpuid(supported, { index, count: hardware.vcpus.length }, { tscDeadlineTimer }));
     // One by one: a KVM may refuse one that it lists, and the guest can do without.
     for (const msr of FIRMWARE_MSRS) vcpu.setMsrs([msr]);
   });
-  const [boot] = board.vcpus;
+  const [boot] = hardware.vcpus;
   const { cr0, cr3, cr4, efer, gdt, idt, rip, rflags, registers } = entry;
   const { cs, ds, es, fs, gs, ss, tr, ldt } = entry;
   boot.changeSregs({

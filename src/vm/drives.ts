@@ -4,14 +4,14 @@
  * a reset.
  */
 import { OptionError } from "../base/errors.ts";
-import { type DiskSource, sourceFacts } from "../disk/disk-source.ts";
+import { type DiskSource, type SourceFacts, sourceFacts } from "../disk/disk-source.ts";
 import { type DriveImage, describeDrive } from "../images/drive.ts";
 import { isReadOnlyFormat } from "../images/formats.ts";
 import { probeFormat } from "../images/open-image.ts";
 import { TemporaryOverlay } from "../images/temporary-overlay.ts";
+import type { DeviceSpec } from "../machine/spec.ts";
 import { isNbdName } from "../nbd/address.ts";
-import type { IoDrive } from "../threads/shared.ts";
-import { type BlkDisk, QUEUE_SIZE } from "../virtio/blk/blk.ts";
+import type { DriveStorage } from "../threads/shared.ts";
 import type { ProgramDiskPort } from "./program-disks.ts";
 import type { CheckedDrive } from "./validate-drive.ts";
 
@@ -23,8 +23,16 @@ interface Drive {
   readonly source?: DiskSource;
 }
 
+/** Requests that the io thread may have in flight to a program's disk: 256 in each queue. */
+const TAGS_PER_QUEUE = 256;
+
 /** Makes the port of a source for one power cycle. */
-export type PlugSource = (drive: number, source: DiskSource, tags: number) => ProgramDiskPort;
+export type PlugSource = (part: string, source: DiskSource, tags: number) => ProgramDiskPort;
+
+/** The name of the part that is drive `n`. */
+export function driveName(n: number): string {
+  return `virtio-blk${n}`;
+}
 
 export class Drives {
   readonly #drives: Drive[] = [];
@@ -47,33 +55,35 @@ export class Drives {
     }
   }
 
-  /** As the guest will find them. @throws as `open`: an image may have changed meanwhile */
-  get disks(): BlkDisk[] {
-    return this.#drives.map((drive) => {
-      const { serial, queues, writeCache, readOnly } = drive.options;
-      if (drive.source === undefined) {
-        return { ...describeDrive(imageOf(drive)), readOnly, serial, queues, writeCache };
-      }
-      const facts = sourceFacts(drive.source);
-      return { ...facts, readOnly: readOnly || facts.readOnly, serial, queues, writeCache };
+  /** As parts of the machine. @throws as `open`: an image may have changed meanwhile */
+  get devices(): DeviceSpec[] {
+    return this.#drives.map((drive, n) => {
+      const { serial, queues, writeCache, readOnly, rerror, werror, throttling } = drive.options;
+      const facts =
+        drive.source === undefined
+          ? { ...describeDrive(imageOf(drive)), readOnly }
+          : readOnlyIf(readOnly, sourceFacts(drive.source));
+      const config = { ...facts, serial, queues, writeCache, rerror, werror, throttling };
+      return { kind: "virtio-blk", name: driveName(n), config };
     });
   }
 
-  /** As the io thread serves them in one power cycle. */
-  serve(plug: PlugSource): { served: IoDrive[]; ports: (ProgramDiskPort | undefined)[] } {
-    const ports = this.#drives.map(({ options, source }, n) =>
-      source === undefined ? undefined : plug(n, source, options.queues * QUEUE_SIZE),
-    );
-    const served = this.#drives.map((drive, n): IoDrive => {
-      const { rerror, werror, throttling, discards } = drive.options;
-      const program = ports[n]?.data;
-      const storage =
-        program === undefined
-          ? ({ kind: "image", image: imageOf(drive) } as const)
-          : ({ kind: "program", program, discards } as const);
-      return { storage, rerror, werror, throttling };
-    });
-    return { served, ports };
+  /** What the io thread reads and writes in one power cycle, by part. */
+  serve(plug: PlugSource): { storage: Map<string, DriveStorage>; ports: Map<string, ProgramDiskPort> } {
+    const storage = new Map<string, DriveStorage>();
+    const ports = new Map<string, ProgramDiskPort>();
+    for (const [n, drive] of this.#drives.entries()) {
+      const name = driveName(n);
+      const { source, options } = drive;
+      if (source === undefined) {
+        storage.set(name, { kind: "image", image: imageOf(drive) });
+        continue;
+      }
+      const port = plug(name, source, options.queues * TAGS_PER_QUEUE);
+      ports.set(name, port);
+      storage.set(name, { kind: "program", program: port.data, discards: options.discards });
+    }
+    return { storage, ports };
   }
 
   /** When no thread uses them any more. Disks that fail to close have nobody left to be told. */
@@ -84,6 +94,10 @@ export class Drives {
     }
     this.#drives.length = 0;
   }
+}
+
+function readOnlyIf(readOnly: boolean, facts: SourceFacts): SourceFacts {
+  return { ...facts, readOnly: readOnly || facts.readOnly };
 }
 
 async function openDrive(options: CheckedDrive, n: number): Promise<Drive> {

@@ -6,40 +6,29 @@
  * A reset makes a new one. That costs some milliseconds more than winding back
  * every register of every object, and leaves nothing behind.
  */
-import { Arena } from "../base/arena.ts";
 import type { ByteRing } from "../base/ring.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
-import type { Uart16550 } from "../devices/uart16550.ts";
 import { sourceFacts } from "../disk/disk-source.ts";
 import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
 import { addressMap } from "../machine/address-map.ts";
-import type { Plugged } from "../machine/machine.ts";
-import { ramRegions } from "../machine/memory-map.ts";
-import { assembleMicrovm, type Microvm, stateBytes, virtioDevices } from "../machine/microvm.ts";
+import type { Board } from "../machine/board.ts";
+import { type Machine, type PartOf, STATE_BYTES } from "../machine/machine.ts";
+import type { Ports } from "../machine/ports.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import { unplugged } from "../machine/unplugged.ts";
-import { type Blocks, blocks, blocksBytes } from "../threads/blocks.ts";
+import { type Blocks, blocksBytes } from "../threads/blocks.ts";
 import { PARK } from "../threads/control.ts";
-import { registerPage } from "../threads/register-pages.ts";
-import type {
-  DebugStop,
-  DriveAnswer,
-  DriveTask,
-  Ending,
-  Message,
-  Role,
-  ThreadData,
-} from "../threads/shared.ts";
+import { Plugged } from "../threads/plugged.ts";
+import type { DebugStop, DriveAnswer, DriveTask, Ending, Message, ThreadData } from "../threads/shared.ts";
 import { type Member, ThreadGroup } from "../threads/thread-group.ts";
-import { virtioInterrupt } from "../threads/virtio-interrupt.ts";
 import type { MapRange } from "../trace/format.ts";
-import { Board } from "./board.ts";
+import { DirtyLog } from "./dirty-log.ts";
 import type { Drives } from "./drives.ts";
-import { load } from "./loader.ts";
+import { Hardware } from "./hardware.ts";
 import type { DeviceHandlers, UnclaimedAccess } from "./options.ts";
 import { ProgramDiskPort } from "./program-disks.ts";
 import type { Receive } from "./serial-port.ts";
-import { countStats, type VmStats } from "./stats.ts";
+import { type CycleStats, countStats } from "./stats.ts";
 import { type CycleCounters, TraceTap } from "./trace-tap.ts";
 import type { CheckedOptions } from "./validate.ts";
 import { DriveError } from "./vm-drive.ts";
@@ -53,11 +42,22 @@ const LOCK_MS = 0.5;
 /** When it is asked again after that. */
 const RETRY_MS = 1;
 
+/** What makes the machine's memory and CPUs what they are before the first instruction. */
+export interface Origin {
+  /**
+   * Called while the threads start. @returns how the kernel was started: see BootPlan
+   * @throws what keeps the machine from starting; nothing is left behind then
+   */
+  fill(hardware: Hardware, machine: Machine): string;
+}
+
 export interface PowerCycleListener {
   ending(ending: Ending, cycle: PowerCycle): void;
   debug(stop: DebugStop, cycle: PowerCycle): void;
-  console(port: number, cycle: PowerCycle): void;
-  receiver(port: number, cycle: PowerCycle): void;
+  /** Bytes of `part` are waiting in its ring. */
+  output(part: string, cycle: PowerCycle): void;
+  /** `part` can take bytes again. */
+  ready(part: string, cycle: PowerCycle): void;
   report(device: string, code: string, message: string, cycle: PowerCycle): void;
   unclaimed(access: UnclaimedAccess): void;
   /** The threads are gone, and the rest is about to go. */
@@ -66,10 +66,6 @@ export interface PowerCycleListener {
 
 export class PowerCycle {
   readonly spec: MachineSpec;
-  /** Console output by port. */
-  readonly rings: readonly ByteRing[];
-  /** By serial port. */
-  readonly receivers: readonly Receive[];
   /** How the kernel was started: see BootPlan. */
   readonly protocol: string;
   /** What a trace takes from it. */
@@ -77,81 +73,86 @@ export class PowerCycle {
 
   readonly #handlers: readonly DeviceHandlers[];
   readonly #listener: PowerCycleListener;
-  readonly #board: Board;
-  readonly #shared: Blocks;
-  readonly #microvm: Microvm;
+  readonly #hardware: Hardware;
+  readonly #plugged: Plugged;
+  readonly #machine: Machine;
   readonly #threads: ThreadGroup;
-  /** By drive, where it is the program's own. */
-  #disks: readonly (ProgramDiskPort | undefined)[] = [];
+  /** By part: the program's own disks. */
+  #disks: ReadonlyMap<string, ProgramDiskPort> = new Map();
   /** Those that the io thread has not answered, by their ids. */
   readonly #orders = new Map<number, (answer: DriveAnswer) => void>();
   #lastOrder = 0;
   #ended = false;
   /** The threads are gone, and so are the handles by which they would be kicked. */
-  #over = false;
+  #isGone = false;
   #isCut = false;
   /** KVM's counters at the end. */
   #kernel: CycleCounters | undefined;
 
   /** @throws as createVm does; nothing is left behind then. */
-  constructor(options: CheckedOptions, drives: Drives, listener: PowerCycleListener) {
+  constructor(
+    board: Board,
+    spec: MachineSpec,
+    options: CheckedOptions,
+    drives: Drives,
+    origin: Origin,
+    listener: PowerCycleListener,
+  ) {
     this.#listener = listener;
     this.#handlers = options.devices.map((device) => device.handlers);
-    this.spec = specOf(options, drives);
-    const { spec } = this;
-    const virtio = virtioDevices(spec);
-    const state = new SharedArrayBuffer(stateBytes(spec));
-    const threads = new SharedArrayBuffer(blocksBytes(spec.cpus, virtio));
-    this.#shared = blocks(threads, spec.cpus, virtio);
-    this.rings = this.#shared.rings;
+    this.spec = spec;
+    const hardware = new Hardware(options, board, spec);
+    this.#hardware = hardware;
+    try {
+      const data = this.#sharedData(options);
+      this.#plugged = new Plugged(board, data, hardware);
+      this.#machine = this.#assemble();
+      hardware.makeBells(this.#machine.bells);
+      this.#plugged.reconcile(this.#machine);
+      this.#threads = this.#startThreads(options, drives, { ...data, bells: hardware.bells.map(tokenOf) });
+      this.tap = new TraceTap(this.#threads, hardware, this.#machine, this.#dirtyLog());
+    } catch (error) {
+      hardware.close();
+      throw error;
+    }
+    try {
+      this.protocol = origin.fill(hardware, this.#machine);
+    } catch (error) {
+      void this.#threads.end(() => {}).then(() => hardware.close());
+      throw error;
+    }
+  }
 
-    const board = new Board(options, spec);
-    this.#board = board;
-    try {
-      const nobody = new Float64Array(MAX_WINDOWS + 1);
-      const host = {
-        ...unplugged,
-        driveIrq: (gsi: number, level: boolean) => board.vm.irqLine(gsi, level),
-        interrupt: (slot: number) => virtioInterrupt(board.vm, slot),
-        registerPage: (slot: number) => board.registerPages && registerPage(board.registerPages, slot),
-      };
-      this.#microvm = assembleMicrovm(spec, new Arena(state), host, { ports: nobody, memory: nobody });
-      this.#microvm.machine.reset();
-      board.connectQueues(this.#microvm.virtio);
-      this.#threads = this.#startThreads(options, drives, state, threads);
-      this.tap = new TraceTap(this.#threads, board, this.#microvm.machine);
-    } catch (error) {
-      board.close();
-      throw error;
-    }
-    try {
-      this.protocol = load(options, spec, board); // while the threads start
-    } catch (error) {
-      void this.#threads.end(() => {}).then(() => board.close());
-      throw error;
-    }
-    this.receivers = this.#microvm.serials.map((uart, port) => (byte) => this.#receive(uart, port, byte));
+  /** Console output, by part. */
+  get rings(): ReadonlyMap<string, ByteRing> {
+    return this.#blocks.parts.rings;
+  }
+
+  /** Parts that take bytes from outside: serial ports, COM1 first. */
+  get receivers(): ReadonlyMap<string, Receive> {
+    const receivers = [...this.#machine.parts.values()].filter(({ made }) => made.receive !== undefined);
+    return new Map(receivers.map((part) => [part.name, (byte) => this.#receive(part, byte)]));
   }
 
   get map(): readonly MapRange[] {
-    const { ports, memory } = this.#microvm.machine;
+    const { ports, memory } = this.#machine;
     return addressMap(ports, memory, this.spec.ram);
   }
 
   /** By index. To be used while its thread is parked. */
   get vcpus(): readonly Vcpu[] {
-    return this.#board.vcpus;
+    return this.#hardware.vcpus;
   }
 
   get memory(): MemoryParts {
-    const { memory, vm, ram } = this.#board;
-    const { windows } = this.#microvm.machine.memory;
-    return { memory, slots: vm.memorySlots, windows, resident: () => ram.resident() };
+    const { memory, dirtyMap, ram } = this.#hardware;
+    const { windows } = this.#machine.memory;
+    return { memory, dirty: dirtyMap, slots: this.#plugged.slots, windows, resident: () => ram.resident() };
   }
 
   /** Whether KVM can keep interrupts away from a single step. */
   get stepsWithoutInterrupts(): boolean {
-    return (this.#board.vm.checkExtension(KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ) !== 0;
+    return (this.#hardware.vm.checkExtension(KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ) !== 0;
   }
 
   /** Lets the threads run, or of the vCPUs only some. */
@@ -169,11 +170,11 @@ export class PowerCycle {
   }
 
   /** Asks the io thread something about a drive. @throws {DriveError} */
-  async order(drive: number, task: DriveTask): Promise<Extract<DriveAnswer, { size: number }>> {
+  async order(part: string, task: DriveTask): Promise<Extract<DriveAnswer, { size: number }>> {
     const id = this.#lastOrder++;
     const answer = await new Promise<DriveAnswer>((resolve) => {
       this.#orders.set(id, resolve);
-      this.#threads.order({ id, drive, task });
+      this.#threads.order({ id, part, task });
     });
     if (answer.failure !== undefined) throw new DriveError(answer.failure.code, answer.failure.message);
     return answer;
@@ -181,9 +182,9 @@ export class PowerCycle {
 
   /** Tells the threads to end, whatever they wait for. To be followed by `end`. */
   cut(): void {
-    if (this.#over) return;
+    if (this.#isGone) return;
     this.#isCut = true;
-    for (const mailbox of this.#shared.mailboxes) mailbox.close();
+    for (const mailbox of this.#blocks.mailboxes) mailbox.close();
     this.#threads.tellToEnd();
   }
 
@@ -193,91 +194,120 @@ export class PowerCycle {
     this.#ended = true;
     this.cut();
     await this.#threads.end(meanwhile);
-    this.#over = true;
-    for (const disk of this.#disks) disk?.close();
+    this.#isGone = true;
+    for (const disk of this.#disks.values()) disk.close();
     for (const [id, answer] of this.#orders) answer({ id, failure: ENDED });
     this.#orders.clear();
-    this.#kernel = this.#board.counters();
+    this.#kernel = this.#hardware.counters();
     this.#listener.closing(this);
-    this.#board.close();
+    this.#hardware.close();
   }
 
   /** Settles when the program's own disks have nothing more to do for this cycle. */
   async disksIdle(): Promise<void> {
-    await Promise.all(this.#disks.map((disk) => disk?.idle()));
+    await Promise.all([...this.#disks.values()].map((disk) => disk.idle()));
   }
 
   pressPowerButton(): void {
-    const { chip, lock } = this.#microvm.pm;
-    lock.acquire();
-    try {
-      chip.pressPowerButton();
-    } finally {
-      lock.release();
+    for (const { made } of this.#machine.parts.values()) {
+      if (made.pressPowerButton === undefined) continue;
+      made.lock.acquire();
+      try {
+        made.pressPowerButton();
+      } finally {
+        made.lock.release();
+      }
     }
   }
 
-  stats(): Omit<VmStats, "serials"> {
-    const { ports, memory } = this.#microvm.machine;
-    const kernel = this.#over ? this.#kernel : this.#board.counters();
-    const counted = countStats(this.#shared, ports, memory, this.spec.drives.length);
+  stats(): CycleStats {
+    const { ports, memory } = this.#machine;
+    const kernel = this.#isGone ? this.#kernel : this.#hardware.counters();
+    const counted = countStats(this.#blocks, ports, memory);
     return kernel === undefined ? counted : { ...counted, kernel };
   }
 
-  /** Gives a byte to a UART. False if it cannot take it now; the listener hears when it can. */
-  #receive({ chip, lock }: Plugged<Uart16550>, port: number, byte: number): boolean {
+  get #blocks(): Blocks {
+    return this.#plugged.blocks;
+  }
+
+  /** This thread's own copy of the machine, every device reset. */
+  #assemble(): Machine {
+    const { vm } = this.#hardware;
+    const { parts } = this.#blocks;
+    const nobody = new Float64Array(MAX_WINDOWS + 1);
+    const ports: Ports = {
+      ...unplugged,
+      driveIrq: (gsi, level) => vm.irqLine(gsi, level),
+      pulse: (gsi) => ({ pulse: () => vm.pulseIrqLine(gsi) }),
+      shadow: this.#plugged.shadow,
+      counters: (part, fields) => parts.addCounters(part, fields),
+      sink: (part) => {
+        parts.addRing(part);
+        return unplugged.sink(part);
+      },
+    };
+    const machine = this.#plugged.assemble(ports, { ports: nobody, memory: nobody });
+    machine.reset();
+    return machine;
+  }
+
+  #dirtyLog(): DirtyLog {
+    const { vm, dirtyMap } = this.#hardware;
+    const plugged = this.#plugged;
+    const log = (on: boolean) => plugged.logDirtyPages(this.#machine, on);
+    return new DirtyLog({ vm, slots: () => plugged.slots, ram: this.spec.ram, devices: dirtyMap, log });
+  }
+
+  /** Gives a byte to a part. False if it cannot take it now; the listener hears when it can. */
+  #receive({ name, made }: PartOf, byte: number): boolean {
     // A vCPU may hold this lock until the program has read what its guest printed: never wait for long here.
-    if (!lock.tryAcquire(LOCK_MS)) {
-      setTimeout(() => this.#listener.receiver(port, this), RETRY_MS);
+    if (!made.lock.tryAcquire(LOCK_MS)) {
+      setTimeout(() => this.#listener.ready(name, this), RETRY_MS);
       return false;
     }
     try {
-      return chip.receive(byte);
+      return made.receive?.(byte) === true;
     } finally {
-      lock.release();
+      made.lock.release();
     }
   }
 
-  #startThreads(
-    options: CheckedOptions,
-    drives: Drives,
-    state: SharedArrayBuffer,
-    threads: SharedArrayBuffer,
-  ): ThreadGroup {
-    const { spec } = this;
-    const board = this.#board;
-    const { served, ports } = drives.serve((drive, source, tags) => {
-      const failed = (message: string) => this.#listener.report(`virtio-blk${drive}`, "EIO", message, this);
-      return new ProgramDiskPort(source, sourceFacts(source), board.memory, tags, failed);
+  #sharedData(options: CheckedOptions): SharedData {
+    const { vm, ram, memories, ioWake, dirty } = this.#hardware;
+    return {
+      spec: this.spec,
+      state: new SharedArrayBuffer(STATE_BYTES),
+      threads: new SharedArrayBuffer(blocksBytes(this.spec.cpus)),
+      vm: vm.token,
+      ram: ram.token,
+      memories: [...memories].map(([name, memory]) => ({ name, token: memory.token })),
+      bells: [],
+      ioWake: ioWake.token,
+      dirty,
+      reportUnclaimed: options.onUnclaimed !== undefined,
+    };
+  }
+
+  #startThreads(options: CheckedOptions, drives: Drives, data: SharedData): ThreadGroup {
+    const hardware = this.#hardware;
+    const { storage, ports } = drives.serve((part, source, tags) => {
+      const failed = (message: string) => this.#listener.report(part, "EIO", message, this);
+      return new ProgramDiskPort(source, sourceFacts(source), hardware.memory, tags, failed);
     });
     this.#disks = ports;
-    const data = (role: Role): ThreadData => ({
-      spec,
-      state,
-      threads,
-      vm: board.vm.token,
-      ram: board.ram.token,
-      ioWake: board.ioWake.token,
-      registerPages: board.registerPages?.token,
-      role,
-    });
-    const members: Member[] = board.vcpus.map((vcpu, index) => ({
+    const members: Member[] = hardware.vcpus.map((vcpu, index) => ({
       name: `${options.name} vcpu${index}`,
-      data: data({ kind: "vcpu", index, vcpu: vcpu.token }),
-      control: this.#shared.vcpus[index],
+      data: { ...data, role: { kind: "vcpu", index, vcpu: vcpu.token } },
+      control: this.#blocks.vcpus[index],
       kick: () => vcpu.kick(),
     }));
-    if (virtioDevices(spec) > 0) {
+    if (hardware.bells.length > 0) {
       members.push({
         name: `${options.name} io`,
-        data: data({
-          kind: "io",
-          doorbells: board.doorbells.map((queues) => queues.map((event) => event.token)),
-          acknowledgements: board.acknowledgements.map((event) => event.token),
-          drives: served,
-        }),
-        control: this.#shared.io,
-        kick: () => board.ioWake.signal(),
+        data: { ...data, role: { kind: "io", storage } },
+        control: this.#blocks.io,
+        kick: () => hardware.ioWake.signal(),
       });
     }
     return new ThreadGroup(members, {
@@ -292,11 +322,11 @@ export class PowerCycle {
   #message(message: Message): void {
     const listener = this.#listener;
     switch (message.kind) {
-      case "console":
-        listener.console(message.port, this);
+      case "output":
+        listener.output(message.part, this);
         return;
-      case "receiver":
-        listener.receiver(message.port, this);
+      case "ready":
+        listener.ready(message.part, this);
         return;
       case "ending":
         listener.ending(message.ending, this);
@@ -308,7 +338,7 @@ export class PowerCycle {
         listener.report(message.device, message.code, message.message, this);
         return;
       case "disk":
-        this.#disks[message.drive]?.ask(message.tag, message.request);
+        this.#disks.get(message.part)?.ask(message.tag, message.request);
         return;
       case "answer":
         this.#orders.get(message.id)?.(message);
@@ -329,7 +359,7 @@ export class PowerCycle {
 
   /** An exit of vCPU `index` that a device of the program's own has to answer. */
   async #answerOwnDevice(index: number): Promise<void> {
-    const mailbox = this.#shared.mailboxes[index];
+    const mailbox = this.#blocks.mailboxes[index];
     const { device, isWrite, offset, size, value } = mailbox.question;
     const handlers = this.#handlers[device];
     try {
@@ -338,12 +368,12 @@ export class PowerCycle {
       else if (handlers.read !== undefined) answer = await handlers.read(offset, size);
       mailbox.answer(answer);
     } catch (error) {
-      const { name } = this.spec.devices[device];
+      const { name } = this.spec.own[device];
       const what = `${isWrite ? "write" : "read"}(${offset}, ${size}) of device "${name}" threw`;
       const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
       this.#listener.ending({ reason: "crash", message: `${what}: ${reason}` }, this);
       // The guest does not go on with an answer that nobody gave, nor does a pause() wait for it.
-      this.#shared.vcpus[index].request(PARK);
+      this.#blocks.vcpus[index].request(PARK);
       mailbox.close();
     }
   }
@@ -351,15 +381,9 @@ export class PowerCycle {
 
 const ENDED = { code: "ESTATE", message: "the machine ended before the drive could be changed" };
 
-/** The machine as plain data. @throws {SystemError | ImageError} for an image that cannot be used */
-function specOf(options: CheckedOptions, drives: Drives): MachineSpec {
-  return {
-    cpus: options.cpus,
-    ram: ramRegions(options.memory),
-    serialPorts: options.serialPorts,
-    drives: drives.disks,
-    rng: options.rng,
-    devices: options.ownDevices,
-    traceUnclaimed: options.onUnclaimed !== undefined,
-  };
+/** ThreadData but the role. */
+type SharedData = Omit<ThreadData, "role">;
+
+function tokenOf(handle: { readonly token: number }): number {
+  return handle.token;
 }

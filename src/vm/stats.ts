@@ -9,14 +9,6 @@ import type { AddressSpace } from "../bus/address-space.ts";
 import { exitName } from "../kvm/exit.ts";
 import type { Blocks } from "../threads/blocks.ts";
 import type { KernelCounters } from "../trace/format.ts";
-import {
-  BLK_BYTES_READ,
-  BLK_BYTES_WRITTEN,
-  BLK_ERRORS,
-  BLK_FLUSHES,
-  BLK_REQUESTS,
-} from "../virtio/blk/blk-requests.ts";
-
 export interface DriveStats {
   readonly requests: number;
   readonly bytesRead: number;
@@ -59,13 +51,13 @@ export interface VmStats {
   readonly serials: readonly SerialStats[];
 }
 
-/** Adds up the counters of one machine. */
-export function countStats(
-  shared: Blocks,
-  ports: AddressSpace,
-  memory: AddressSpace,
-  drives: number,
-): Omit<VmStats, "serials"> {
+/** Counts of one power cycle: those of each part by the part's own names for them. */
+export interface CycleStats extends Omit<VmStats, "serials" | "drives"> {
+  readonly parts: Readonly<Record<string, Readonly<Record<string, number>>>>;
+}
+
+/** Adds up the counters of one power cycle. */
+export function countStats(shared: Blocks, ports: AddressSpace, memory: AddressSpace): CycleStats {
   const exits: Record<string, number> = {};
   const devices: Record<string, number> = {};
   let totalExits = 0;
@@ -87,34 +79,46 @@ export function countStats(
     totalExits,
     interrupted,
     devices,
-    drives: shared.virtio.slice(0, drives).map((counters) => ({
-      requests: counters[BLK_REQUESTS],
-      bytesRead: counters[BLK_BYTES_READ],
-      bytesWritten: counters[BLK_BYTES_WRITTEN],
-      flushes: counters[BLK_FLUSHES],
-      errors: counters[BLK_ERRORS],
+    parts: Object.fromEntries(
+      [...shared.parts.counters].map(([part, { fields, values }]) => [
+        part,
+        Object.fromEntries(fields.map((field, n) => [field, values[n]])),
+      ]),
+    ),
+  };
+}
+
+/** What a machine's user sees of the counts. @param drives names of their parts */
+export function vmStats(
+  { parts, ...counted }: CycleStats,
+  drives: readonly string[],
+  serials: readonly SerialStats[],
+): VmStats {
+  const count = (name: string, field: string) => parts[name]?.[field] ?? 0;
+  return {
+    ...counted,
+    drives: drives.map((name) => ({
+      requests: count(name, "requests"),
+      bytesRead: count(name, "bytesRead"),
+      bytesWritten: count(name, "bytesWritten"),
+      flushes: count(name, "flushes"),
+      errors: count(name, "errors"),
     })),
+    serials,
   };
 }
 
 /** The sum of two counts, for a machine that was reset. */
-export function addStats(a: Omit<VmStats, "serials">, b: Omit<VmStats, "serials">): Omit<VmStats, "serials"> {
+export function addStats(a: CycleStats, b: CycleStats): CycleStats {
   return {
     exits: addRecords(a.exits, b.exits),
     totalExits: a.totalExits + b.totalExits,
     interrupted: a.interrupted + b.interrupted,
     devices: addRecords(a.devices, b.devices),
     ...(a.kernel === undefined || b.kernel === undefined ? {} : { kernel: addKernel(a.kernel, b.kernel) }),
-    drives: b.drives.map((drive, n) => {
-      const before = a.drives[n];
-      return {
-        requests: before.requests + drive.requests,
-        bytesRead: before.bytesRead + drive.bytesRead,
-        bytesWritten: before.bytesWritten + drive.bytesWritten,
-        flushes: before.flushes + drive.flushes,
-        errors: before.errors + drive.errors,
-      };
-    }),
+    parts: Object.fromEntries(
+      Object.entries(b.parts).map(([part, counts]) => [part, addRecords(a.parts[part] ?? {}, counts)]),
+    ),
   };
 }
 

@@ -5,8 +5,9 @@
 import type { ThreadGroup } from "../threads/thread-group.ts";
 import { TRACE_RING_BYTES, TraceReader } from "../threads/trace-ring.ts";
 import type { ExitRecord, KernelCounters } from "../trace/format.ts";
-import type { Board } from "./board.ts";
+import type { DirtyLog, DirtyReader } from "./dirty-log.ts";
 import { decodeExit, type Spaces } from "./exit-decoder.ts";
+import type { Hardware } from "./hardware.ts";
 
 /** An exit, and how many of the same vCPU are missing before it. */
 export interface TakenExit {
@@ -22,22 +23,31 @@ export interface CycleCounters {
 
 export class TraceTap {
   readonly #threads: ThreadGroup;
-  readonly #board: Board;
+  readonly #hardware: Pick<Hardware, "vcpus" | "counters">;
   readonly #spaces: Spaces;
+  readonly #dirty: DirtyLog;
+  /** While pages are logged. */
+  #pages: DirtyReader | undefined;
   /** By vCPU, once somebody traced. */
   #readers: readonly TraceReader[] = [];
 
-  constructor(threads: ThreadGroup, board: Board, spaces: Spaces) {
+  constructor(
+    threads: ThreadGroup,
+    hardware: Pick<Hardware, "vcpus" | "counters">,
+    spaces: Spaces,
+    dirty: DirtyLog,
+  ) {
     this.#threads = threads;
-    this.#board = board;
+    this.#hardware = hardware;
     this.#spaces = spaces;
+    this.#dirty = dirty;
   }
 
   /** From now on exits are recorded, with registers and code if `state`. May be called again to change that. */
   start(state: boolean): void {
     if (this.#readers.length === 0) {
-      const rings = this.#board.vcpus.map(() => new SharedArrayBuffer(TRACE_RING_BYTES));
-      this.#readers = rings.map((ring, n) => new TraceReader(ring, this.#board.vcpus[n].times));
+      const rings = this.#hardware.vcpus.map(() => new SharedArrayBuffer(TRACE_RING_BYTES));
+      this.#readers = rings.map((ring, n) => new TraceReader(ring, this.#hardware.vcpus[n].times));
       this.#threads.send(rings.map((ring) => ({ kind: "trace", ring })));
     }
     for (const reader of this.#readers) reader.wantState(state);
@@ -65,17 +75,19 @@ export class TraceTap {
     return this.#readers.map((reader) => reader.lostSince);
   }
 
+  /** Logs which pages are written, or no longer. @throws {KvmError} if KVM refuses to */
   logDirtyPages(on: boolean): void {
-    this.#board.logDirtyPages(on);
+    this.#pages?.close();
+    this.#pages = on ? this.#dirty.open() : undefined;
   }
 
-  /** See Board.takeDirtyPages. */
+  /** Pages that CPUs and devices wrote since the last call, by granule: see countDirty. */
   takeDirtyPages(): [granule: number, pages: number][] {
-    return this.#board.takeDirtyPages();
+    return this.#pages === undefined ? [] : this.#dirty.count(this.#pages.take());
   }
 
   /** KVM's counters; undefined if the host's kernel has none. */
   counters(): CycleCounters | undefined {
-    return this.#board.counters();
+    return this.#hardware.counters();
   }
 }

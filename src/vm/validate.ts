@@ -44,6 +44,8 @@ const DEVICE_KEYS = {
 /** The options with every default filled in. */
 export interface CheckedOptions {
   readonly name: string;
+  /** The name of its board. */
+  readonly machine: string;
   /** Bytes. */
   readonly memory: number;
   readonly memoryBacking: "memfd" | "anonymous";
@@ -70,7 +72,7 @@ export function checkOptions(options: VmOptions): CheckedOptions {
       "kernel: missing; give the path of a bzImage, a vmlinux, a Multiboot kernel or a flat binary",
     );
   }
-  oneOf("machine", options.machine ?? "microvm", ["microvm"]);
+  const machine = oneOf("machine", options.machine ?? "microvm", ["microvm"]);
   const memory = checkMemory(options.memory ?? "128M");
   const cpus = integer("cpus", options.cpus ?? 1, 1, MAX_CPUS);
   const drives = (options.drives ?? []).map((drive, index) => checkDrive(drive, index, cpus));
@@ -83,6 +85,7 @@ export function checkOptions(options: VmOptions): CheckedOptions {
   const devices = options.devices ?? [];
   return {
     name: options.name ?? "vm",
+    machine,
     memory,
     memoryBacking: oneOf("memoryBacking", options.memoryBacking ?? "memfd", ["memfd", "anonymous"]),
     cpus,
@@ -130,7 +133,7 @@ function checkDevice(device: DeviceOptions, index: number, memory: number): OwnD
     const address = integer(`${where}.port`, device.port, 0, 0xffff);
     return {
       name,
-      space: "port",
+      space: "ports",
       address,
       length: integer(`${where}.length`, device.length, 1, 0x10000 - address),
     };

@@ -5,15 +5,18 @@ import { EventEmitter } from "node:events";
 import type { GdbPlace, GdbServer } from "../gdb/server.ts";
 import { probeGuestDebug } from "../kvm/guest-debug-probe.ts";
 import { addressMapText } from "../machine/address-map.ts";
-import { DEBUG_CONSOLE } from "../machine/host.ts";
+import type { Board } from "../machine/board.ts";
+import { loadBoard } from "../machine/load-board.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
 import type { MapRange } from "../trace/format.ts";
-import { Drives } from "./drives.ts";
+import { BootOrigin } from "./boot-origin.ts";
+import { Drives, driveName } from "./drives.ts";
 import { GuestCpu } from "./guest-cpu.ts";
+import { machineSpec } from "./machine-spec.ts";
 import type { VmOptions } from "./options.ts";
 import { PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
 import { SerialPort } from "./serial-port.ts";
-import { addStats, type VmStats } from "./stats.ts";
+import { addStats, type CycleStats, type VmStats, vmStats } from "./stats.ts";
 import type { TraceFilter } from "./trace-filter.ts";
 import type { Trace } from "./trace-stream.ts";
 import { Tracer } from "./tracer.ts";
@@ -68,6 +71,9 @@ interface VmEvents {
   note: [string];
 }
 
+/** The part whose bytes `debugConsole` has. */
+const DEBUG_CONSOLE = "debug-console";
+
 /** How Linux announces a panic on its console. */
 const PANIC = /Kernel panic - not syncing: [^\r\n]*/;
 const PANIC_TAIL = 4096;
@@ -82,9 +88,10 @@ const PANIC_TAIL = 4096;
  */
 export async function createVm(options: VmOptions): Promise<VirtualMachine> {
   const checked = checkOptions(options);
+  const board = await loadBoard(checked.machine);
   const drives = await Drives.open(checked.drives);
   try {
-    return new VirtualMachine(checked, drives);
+    return new VirtualMachine(board, checked, drives);
   } catch (error) {
     drives.close();
     throw error;
@@ -106,13 +113,16 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   /** In the order in which they were given. */
   readonly drives: readonly VmDrive[];
 
+  readonly #board: Board;
   readonly #options: CheckedOptions;
+  /** By part: the streams, which outlive power cycles. */
+  readonly #consoles: ReadonlyMap<string, SerialPort>;
   readonly #tracer: Tracer;
   readonly #images: Drives;
   #cycle: PowerCycle;
   #state: VmState = "created";
   /** Stats of the power cycles before this one. */
-  #before: Omit<VmStats, "serials"> | undefined;
+  #before: CycleStats | undefined;
   #resolveExited: (ending: Ending) => void = () => {};
   /** Settles when stop() was called. */
   readonly #stopping: Promise<unknown>;
@@ -122,8 +132,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   #panic: string | undefined;
   #tail = "";
 
-  constructor(options: CheckedOptions, drives: Drives) {
+  constructor(board: Board, options: CheckedOptions, drives: Drives) {
     super();
+    this.#board = board;
     this.#options = options;
     this.name = options.name;
     this.exited = new Promise((resolve) => {
@@ -133,8 +144,13 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
       this.#stop = resolve;
     });
     this.#images = drives;
-    this.#cycle = new PowerCycle(options, drives, this.#listener());
-    this.serials = this.#cycle.receivers.map((_, n) => new SerialPort(`${this.name} serial${n}`));
+    this.#cycle = this.#powerOn();
+    const serials = [...this.#cycle.receivers.keys()].map((part, n) => {
+      return [part, new SerialPort(`${this.name} serial${n}`)] as const;
+    });
+    this.serials = serials.map(([, serial]) => serial);
+    this.debugConsole = new SerialPort(`${this.name} debug console`);
+    this.#consoles = new Map([...serials, [DEBUG_CONSOLE, this.debugConsole]]);
     this.vcpus = Array.from({ length: options.cpus }, (_, n) => {
       return new GuestCpu(n, (doing) => this.#standing(doing).vcpus[n]);
     });
@@ -142,9 +158,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#tracer.attach(this.#cycle.tap);
     this.memory = new VmMemory((doing) => this.#existing(doing).memory);
     this.drives = options.drives.map(
-      (_, n) => new VmDrive(n, async (drive, task) => this.#existing(task.kind).order(drive, task)),
+      (_, n) => new VmDrive(driveName(n), async (part, task) => this.#existing(task.kind).order(part, task)),
     );
-    this.debugConsole = new SerialPort(`${this.name} debug console`);
     for (const serial of this.serials) serial.onText = (text) => this.#watchForPanic(text);
     this.#plugConsoles();
   }
@@ -277,10 +292,24 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   }
 
   stats(): VmStats {
-    const now = this.#cycle.stats();
-    const sum = this.#before === undefined ? now : addStats(this.#before, now);
     const serials = this.serials.map(({ bytesOut, bytesIn, dropped }) => ({ bytesOut, bytesIn, dropped }));
-    return { ...sum, serials };
+    return vmStats(
+      this.#count(),
+      this.drives.map((_, n) => driveName(n)),
+      serials,
+    );
+  }
+
+  /** Counts of all power cycles. */
+  #count(): CycleStats {
+    const now = this.#cycle.stats();
+    return this.#before === undefined ? now : addStats(this.#before, now);
+  }
+
+  #powerOn(): PowerCycle {
+    const spec = machineSpec(this.#options, this.#images);
+    const origin = new BootOrigin(this.#options);
+    return new PowerCycle(this.#board, spec, this.#options, this.#images, origin, this.#listener());
   }
 
   #listener(): PowerCycleListener {
@@ -297,11 +326,11 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
           if (cycle === this.#cycle && this.#state !== "exited") await this.#stopped(stop);
         });
       },
-      console: (port, cycle) => {
-        if (cycle === this.#cycle) this.#console(port).wake();
+      output: (part, cycle) => {
+        if (cycle === this.#cycle) this.#consoles.get(part)?.wake();
       },
-      receiver: (port, cycle) => {
-        if (cycle === this.#cycle) this.serials[port].receiverReady();
+      ready: (part, cycle) => {
+        if (cycle === this.#cycle) this.#consoles.get(part)?.receiverReady();
       },
       report: (device, code, message, cycle) => {
         if (code === "NOTE") this.emit("note", `${device}: ${message}`);
@@ -344,10 +373,10 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     // A late write of the guest that was must not meet one of the next.
     const idle = await Promise.race([this.#cycle.disksIdle(), this.#stopping.then(() => "stopped")]);
     if (idle === "stopped") return; // by stop(), whose turn is next
-    const done = this.stats();
+    const done = this.#count();
     this.#panic = undefined;
     try {
-      this.#cycle = new PowerCycle(this.#options, this.#images, this.#listener());
+      this.#cycle = this.#powerOn();
       this.#before = done;
       this.#tracer.attach(this.#cycle.tap);
       for (const cpu of this.vcpus) cpu.carryDebug(this.#cycle.vcpus[cpu.index]);
@@ -379,25 +408,21 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#state = "exited";
     this.#images.close();
     this.#tracer.finish();
-    for (const console of [...this.serials, this.debugConsole]) console.finish();
+    for (const console of this.#consoles.values()) console.finish();
     this.#resolveExited(ending);
     this.emit("exited", ending);
   }
 
   #plugConsoles(): void {
     const { rings, receivers } = this.#cycle;
-    this.serials.forEach((serial, n) => {
-      serial.plug(rings[n], receivers[n]);
-    });
-    this.debugConsole.plug(rings[DEBUG_CONSOLE]);
-  }
-
-  #console(port: number): SerialPort {
-    return port === DEBUG_CONSOLE ? this.debugConsole : this.serials[port];
+    for (const [part, console] of this.#consoles) {
+      const ring = rings.get(part);
+      if (ring !== undefined) console.plug(ring, receivers.get(part));
+    }
   }
 
   #drainConsoles(): void {
-    for (const console of [...this.serials, this.debugConsole]) console.drainAll();
+    for (const console of this.#consoles.values()) console.drainAll();
   }
 
   #report(error: VmError): void {

@@ -3,7 +3,7 @@ import type { Snapshot } from "../images/qcow2/snapshot-table.ts";
 import type { DriveAnswer, DriveTask } from "../threads/shared.ts";
 
 /** Sends an order to the machine's io thread. */
-export type SendTask = (drive: number, task: DriveTask) => Promise<Extract<DriveAnswer, { size: number }>>;
+export type SendTask = (part: string, task: DriveTask) => Promise<Extract<DriveAnswer, { size: number }>>;
 
 /** A drive could not be changed. */
 export class DriveError extends Error {
@@ -18,11 +18,12 @@ export class DriveError extends Error {
 }
 
 export class VmDrive {
-  readonly #index: number;
+  readonly #part: string;
   readonly #send: SendTask;
 
-  constructor(index: number, send: SendTask) {
-    this.#index = index;
+  /** @param part the name of the part that it is */
+  constructor(part: string, send: SendTask) {
+    this.#part = part;
     this.#send = send;
   }
 
@@ -36,7 +37,7 @@ export class VmDrive {
     if (!Number.isSafeInteger(size) || size <= 0 || size % 512 !== 0) {
       throw new RangeError(`a disk of ${size} bytes has no whole sectors; give a multiple of 512`);
     }
-    await this.#send(this.#index, { kind: "resize", size });
+    await this.#send(this.#part, { kind: "resize", size });
   }
 
   /**
@@ -46,16 +47,16 @@ export class VmDrive {
    * @throws {DriveError} if the image is none of qcow2, or has one of that name; {StateError}
    */
   async createSnapshot(name: string): Promise<void> {
-    await this.#send(this.#index, { kind: "create-snapshot", name });
+    await this.#send(this.#part, { kind: "create-snapshot", name });
   }
 
   /** @param name of the snapshot, or its id @throws {DriveError} if there is none; {StateError} */
   async deleteSnapshot(name: string): Promise<void> {
-    await this.#send(this.#index, { kind: "delete-snapshot", name });
+    await this.#send(this.#part, { kind: "delete-snapshot", name });
   }
 
   /** Those in the image; none in images of other formats. @throws {DriveError | StateError} */
   async snapshots(): Promise<readonly Snapshot[]> {
-    return (await this.#send(this.#index, { kind: "list-snapshots" })).snapshots;
+    return (await this.#send(this.#part, { kind: "list-snapshots" })).snapshots;
   }
 }

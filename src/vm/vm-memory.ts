@@ -2,12 +2,15 @@
  * Guest-physical memory of a machine, for programs that look at their guest.
  */
 import type { RegisteredSlot } from "../kvm/vm.ts";
+import type { DirtySink } from "../memory/dirty-map.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type MemoryTree, memoryTree } from "./memory-tree.ts";
 
 /** What the present power cycle has. */
 export interface MemoryParts {
   readonly memory: GuestMemory;
+  /** Takes note of what is written to RAM. */
+  readonly dirty: DirtySink;
   readonly slots: readonly RegisteredSlot[];
   readonly windows: Parameters<typeof memoryTree>[1];
   /** Bytes of RAM that have memory of the host behind them. */
@@ -44,9 +47,10 @@ export class VmMemory {
 
   /** @throws {RangeError} unless all of it is RAM, in one piece; nothing is written then. */
   write(address: number, bytes: Uint8Array): void {
-    const { memory } = this.#parts("memory.write");
+    const { memory, dirty } = this.#parts("memory.write");
     checkWhole(address, bytes.length);
     memory.write(address, bytes);
+    dirty.mark(memory.translate(address, bytes.length), bytes.length);
   }
 
   /** What is where: RAM, ROM, devices. */

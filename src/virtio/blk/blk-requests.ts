@@ -77,6 +77,8 @@ export const BLK_BYTES_WRITTEN = 2;
 export const BLK_FLUSHES = 3;
 export const BLK_ERRORS = 4;
 export const BLK_COUNTERS = 5;
+/** Their names, in that order. */
+export const BLK_FIELDS = ["requests", "bytesRead", "bytesWritten", "flushes", "errors"] as const;
 
 /** What a request asks of the host. */
 const READ = 0;

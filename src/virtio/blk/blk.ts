@@ -196,7 +196,7 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
   }
 
   /** The disk has another size, in bytes; the driver is to be told. */
-  set size(bytes: number) {
+  resize(bytes: number): void {
     const sectors = bytes / SECTOR;
     this.#regs.resizedLow = sectors % 2 ** 32;
     this.#regs.resizedHigh = Math.floor(sectors / 2 ** 32);

@@ -153,12 +153,12 @@ export class QueueRunner {
     this.#parts.device.resume?.();
   }
 
-  /** Changes the device's configuration and notifies the driver. */
-  reconfigure(change: () => void): void {
-    const { transport, lock } = this.#parts;
+  /** Shows the driver that what the device stores has another size, in bytes. */
+  resize(size: number): void {
+    const { device, transport, lock } = this.#parts;
     lock.acquire();
     try {
-      change();
+      device.resize?.(size);
       transport.configChanged();
     } finally {
       lock.release();

@@ -1,94 +1,128 @@
 import { expect, test } from "vitest";
-import { Arena } from "../../../src/base/arena.ts";
 import { layout } from "../../../src/base/layout.ts";
-import { MAX_WINDOWS } from "../../../src/bus/address-space.ts";
 import type { IoDevice } from "../../../src/bus/io.ts";
-import { Machine } from "../../../src/machine/machine.ts";
-
-const counts = () => ({
-  ports: new Float64Array(MAX_WINDOWS + 1),
-  memory: new Float64Array(MAX_WINDOWS + 1),
-});
-
-function empty(driveIrq: (gsi: number, asserted: boolean) => void = () => {}) {
-  const arena = new Arena(new SharedArrayBuffer(4096));
-  return { arena, machine: new Machine(arena, driveIrq, counts()) };
-}
+import type { Board } from "../../../src/machine/board.ts";
+import { type Made, type Part, type Place, plug } from "../../../src/machine/part.ts";
+import { assemble } from "../../support/assemble.ts";
 
 /** Answers with the offset it was asked for. */
 const echo = (): IoDevice => ({ read: (offset) => offset, write() {}, reset() {} });
+const chipPart = (chip: IoDevice): Part<object> => ({
+  kind: "chip",
+  assemble: (slot): Made => ({ lock: slot.add(chip) }),
+});
+const board = (...plugs: [name: string, part: Part<object>, place: Place][]): Board => ({
+  name: "test",
+  parts: () => plugs.map(([name, part, place]) => plug(part, name, place, {})),
+});
+const port = (address: number, length = 1, offset = 0) =>
+  ({ space: "ports", address, length, offset }) as const;
 
 test("a chip answers at each of its places, with its own offsets", () => {
-  const { machine } = empty();
-  machine.add("split", echo(), [
-    { space: "ports", address: 0x60, length: 1 },
-    { space: "ports", address: 0x64, length: 1, offset: 4 },
-    { space: "memory", address: 0xd000_0000, length: 16 },
-  ]);
-  expect(machine.ports.read(0x60, 1)).toBe(0);
-  expect(machine.ports.read(0x64, 1)).toBe(4);
-  expect(machine.ports.read(0x62, 1)).toBe(0xff);
-  expect(machine.memory.read(0xd000_000c, 4)).toBe(12);
+  const windows = [
+    port(0x60),
+    port(0x64, 1, 4),
+    { space: "memory", address: 0xd000_0000, length: 16 } as const,
+  ];
+  const { ports, memory } = assemble(board(["split", chipPart(echo()), { windows }]));
+  expect(ports.read(0x60, 1)).toBe(0);
+  expect(ports.read(0x64, 1)).toBe(4);
+  expect(ports.read(0x62, 1)).toBe(0xff);
+  expect(memory.read(0xd000_000c, 4)).toBe(12);
 });
 
 test("a chip's lock is held while it answers, whichever thread asks", () => {
-  const { machine } = empty();
-  const chip = { ...echo(), read: () => (lock.held ? 1 : 0) };
-  const { lock } = machine.add("shy", chip, [{ space: "ports", address: 0, length: 1 }]);
-  expect(lock.held).toBe(false);
-  expect(machine.ports.read(0, 1)).toBe(1);
-  expect(lock.held).toBe(false);
-});
-
-test("a chip of narrow data bus is seen through its adapter, and reached without it", () => {
-  const { machine } = empty();
-  const wrap = (inner: IoDevice): IoDevice => ({ ...inner, read: (offset) => inner.read(offset, 1) + 0x50 });
-  const { chip } = machine.add("narrow", echo(), [{ space: "ports", address: 8, length: 8 }], wrap);
-  expect(machine.ports.read(9, 1)).toBe(0x51);
-  expect(chip.read(1, 1)).toBe(1);
+  const chip = { ...echo(), read: () => (machine.part("shy").made.lock.held ? 1 : 0) };
+  const { machine, ports } = assemble(board(["shy", chipPart(chip), { windows: [port(0)] }]));
+  expect(machine.part("shy").made.lock.held).toBe(false);
+  expect(ports.read(0, 1)).toBe(1);
+  expect(machine.part("shy").made.lock.held).toBe(false);
 });
 
 test("reset reaches every chip once, also one in several places", () => {
-  const { machine } = empty();
   const resets: string[] = [];
   const chip = (name: string) => ({ ...echo(), reset: () => resets.push(name) && undefined });
-  machine.add("a", chip("a"), [
-    { space: "ports", address: 0, length: 1 },
-    { space: "ports", address: 2, length: 1 },
-  ]);
-  machine.add("b", chip("b"), [{ space: "memory", address: 0, length: 1 }]);
+  const { machine } = assemble(
+    board(
+      ["a", chipPart(chip("a")), { windows: [port(0), port(2)] }],
+      ["b", chipPart(chip("b")), { windows: [{ space: "memory", address: 0, length: 1 }] }],
+    ),
+  );
   machine.reset();
   expect(resets).toEqual(["a", "b"]);
 });
 
+/** A chip whose level is what was last written to it. */
+const levelPart: Part<object> = {
+  kind: "level",
+  assemble(slot) {
+    const line = slot.line();
+    return { lock: slot.add({ ...echo(), write: (_offset, _size, value) => line.set(value !== 0) }) };
+  },
+};
+
 test("a line drives its own input, and only when its level changes", () => {
   const driven: [number, boolean][] = [];
-  const { machine } = empty((gsi, asserted) => driven.push([gsi, asserted]));
-  const line = machine.line(4, "com1");
-  for (const level of [false, true, true, false, false]) line.set(level);
+  const { ports } = assemble(
+    board(["com1", levelPart, { windows: [port(0)], gsi: 4 }]),
+    {},
+    { driveIrq: (gsi, level) => driven.push([gsi, level]) },
+  );
+  for (const level of [0, 1, 1, 0, 0]) ports.write(0, 1, level);
   expect(driven).toEqual([
     [4, true],
     [4, false],
   ]);
 });
 
+test("a shared line is asserted while any of its chips asserts it, in every thread", () => {
+  const driven: [number, boolean][] = [];
+  const shared = board(
+    ["a", levelPart, { windows: [port(0)], gsi: 11, sharesLine: true }],
+    ["b", levelPart, { windows: [port(1)], gsi: 11, sharesLine: true }],
+    ["c", levelPart, { windows: [port(2)], gsi: 10, sharesLine: true }],
+  );
+  const driveIrq = (gsi: number, level: boolean) => driven.push([gsi, level]);
+  const one = assemble(shared, {}, { driveIrq });
+  const other = assemble(shared, {}, { driveIrq }, one.buffer);
+  one.ports.write(0, 1, 1);
+  other.ports.write(1, 1, 1);
+  one.ports.write(2, 1, 1);
+  other.ports.write(0, 1, 0); // b still asserts it
+  one.ports.write(0, 1, 0);
+  expect(driven).toEqual([
+    [11, true],
+    [10, true],
+  ]);
+  one.ports.write(1, 1, 0);
+  expect(driven.at(-1)).toEqual([11, false]);
+});
+
+test("a part that the board gave no line cannot have one", () => {
+  expect(() => assemble(board(["a", levelPart, { windows: [port(0)] }]))).toThrow("a: the board gives it no");
+});
+
 test("state and locks are what two machines over one arena share", () => {
   const Scratch = layout("scratch", 1, { value: "u32" });
-  const buffer = new SharedArrayBuffer(4096);
-  const [a, b] = [1, 2].map(() => {
-    const machine = new Machine(new Arena(buffer), () => {}, counts());
-    const regs = machine.take(Scratch, "chip");
-    const chip: IoDevice = {
-      read: () => regs.value,
-      write(_offset, _size, value) {
+  const scratch: Part<object> = {
+    kind: "scratch",
+    assemble(slot) {
+      const regs = slot.take(Scratch);
+      const write: IoDevice["write"] = (_offset, _size, value) => {
         regs.value = value;
-      },
-      reset() {},
-    };
-    return { machine, ...machine.add("chip", chip, [{ space: "ports", address: 0, length: 4 }]) };
-  });
-  a.machine.ports.write(0, 4, 0x1234_5678);
-  expect(b.machine.ports.read(0, 4)).toBe(0x1234_5678);
-  a.lock.acquire();
-  expect(b.lock.held).toBe(true);
+      };
+      return { lock: slot.add({ read: () => regs.value, write, reset() {} }) };
+    },
+  };
+  const one = board(["chip", scratch, { windows: [port(0, 4)] }]);
+  const a = assemble(one);
+  const b = assemble(one, {}, {}, a.buffer);
+  a.ports.write(0, 4, 0x1234_5678);
+  expect(b.ports.read(0, 4)).toBe(0x1234_5678);
+  a.machine.part("chip").made.lock.acquire();
+  expect(b.machine.part("chip").made.lock.held).toBe(true);
+});
+
+test("a part that is not there is asked for in vain, with its name", () => {
+  expect(() => assemble(board()).machine.part("vga")).toThrow('the machine has no part "vga"');
 });

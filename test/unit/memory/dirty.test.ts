@@ -1,5 +1,8 @@
 import { expect, test } from "vitest";
-import { countDirty, dirtyBitmapBytes, GRANULE } from "../../../src/memory/dirty.ts";
+import { countDirty as count, dirtyBitmapBytes, GRANULE } from "../../../src/memory/dirty.ts";
+
+const countDirty = (bitmap: Uint8Array, address: number) =>
+  count(new Uint32Array(bitmap.buffer, 0, bitmap.length / 4), address);
 
 test("pages are counted in the large page that they lie in", () => {
   const bitmap = new Uint8Array(dirtyBitmapBytes(8 * 2 ** 20));

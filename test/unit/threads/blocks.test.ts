@@ -1,31 +1,41 @@
 import { expect, test } from "vitest";
 import { MAX_WINDOWS } from "../../../src/bus/address-space.ts";
-import { VIRTIO_IRQS } from "../../../src/machine/memory-map.ts";
 import { type Blocks, blocks, blocksBytes, EXIT_REASONS } from "../../../src/threads/blocks.ts";
 import { END, RUN } from "../../../src/threads/control.ts";
-import { BLK_COUNTERS } from "../../../src/virtio/blk/blk-requests.ts";
 import { MAX_CPUS } from "../../../src/vm/validate.ts";
 
-function twice(cpus: number, virtio: number): [Blocks, Blocks] {
-  const buffer = new SharedArrayBuffer(blocksBytes(cpus, virtio));
-  return [blocks(buffer, cpus, virtio), blocks(buffer, cpus, virtio)];
+const FIELDS = ["requests", "errors"];
+
+/** Two threads' views of the same blocks, with `devices` counted parts and five rings. */
+function twice(cpus: number, devices: number) {
+  const buffer = new SharedArrayBuffer(blocksBytes(cpus));
+  return [1, 2].map(() => withParts(blocks(buffer, cpus), devices));
+}
+
+function withParts(shared: Blocks, devices: number) {
+  const rings = Array.from({ length: 5 }, (_, n) => shared.parts.addRing(`console${n}`));
+  const virtio = Array.from({ length: devices }, (_, n) => shared.parts.addCounters(`device${n}`, FIELDS));
+  return { ...shared, rings, virtio };
 }
 
 test.each([
   [1, 0],
   [2, 1],
   [MAX_CPUS, 0],
-  [MAX_CPUS, VIRTIO_IRQS.length],
-])("%i CPUs and %i virtio devices fit", (cpus, virtio) => {
-  const [{ vcpus, mailboxes, counters, rings, virtio: devices }] = twice(cpus, virtio);
+  [MAX_CPUS, 32],
+])("%i CPUs and %i counted parts fit", (cpus, devices) => {
+  const [{ vcpus, mailboxes, counters, parts }] = twice(cpus, devices);
   expect([vcpus.length, mailboxes.length, counters.length]).toEqual([cpus, cpus, cpus]);
-  expect(rings.length).toBe(5);
-  expect(devices.length).toBe(virtio);
+  expect([...parts.rings.keys()]).toEqual([0, 1, 2, 3, 4].map((n) => `console${n}`));
+  expect(parts.counters.size).toBe(devices);
   for (const { ports, memory, exits } of counters) {
     expect([ports.length, memory.length]).toEqual([MAX_WINDOWS + 1, MAX_WINDOWS + 1]);
     expect(exits.length).toBe(EXIT_REASONS);
   }
-  for (const device of devices) expect(device.length).toBeGreaterThanOrEqual(BLK_COUNTERS);
+  for (const { fields, values } of parts.counters.values()) {
+    expect(fields).toEqual(FIELDS);
+    expect(values.length).toBe(FIELDS.length);
+  }
 });
 
 test("what one thread writes, another reads in the same place, and nowhere else", () => {

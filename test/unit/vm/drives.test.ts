@@ -24,7 +24,7 @@ function image(name: string, head: string | Uint8Array, size = 4096): string {
 async function disksOf(...drives: DriveOptions[]) {
   const opened = await Drives.open(checkOptions({ kernel: "k", drives }).drives);
   try {
-    return opened.disks;
+    return opened.devices.map(({ config }) => config);
   } finally {
     opened.close();
   }

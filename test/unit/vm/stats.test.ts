@@ -1,17 +1,24 @@
 import { expect, test } from "vitest";
 import { AddressSpace } from "../../../src/bus/address-space.ts";
 import { blocks, blocksBytes } from "../../../src/threads/blocks.ts";
-import { BLK_BYTES_READ, BLK_ERRORS, BLK_REQUESTS } from "../../../src/virtio/blk/blk-requests.ts";
-import { addStats, countStats } from "../../../src/vm/stats.ts";
+import {
+  BLK_BYTES_READ,
+  BLK_ERRORS,
+  BLK_FIELDS,
+  BLK_REQUESTS,
+} from "../../../src/virtio/blk/blk-requests.ts";
+import { addStats, countStats, vmStats } from "../../../src/vm/stats.ts";
 
 const IO = 2; // KVM_EXIT_IO
 const MMIO = 6;
 const UNKNOWN_TO_US = 63;
+const DRIVES = ["virtio-blk0", "virtio-blk1"];
 const device = { read: () => 0, write() {}, reset() {} };
 
-/** Two vCPUs, two drives and an entropy device; each vCPU has its own buses, alike. */
+/** Two vCPUs, two drives; each vCPU has its own buses, alike. */
 function machine() {
-  const shared = blocks(new SharedArrayBuffer(blocksBytes(2, 3)), 2, 3);
+  const shared = blocks(new SharedArrayBuffer(blocksBytes(2)), 2);
+  const drives = DRIVES.map((name) => shared.parts.addCounters(name, BLK_FIELDS));
   const buses = shared.counters.map((counters) => {
     const ports = new AddressSpace("ports", counters.ports);
     const memory = new AddressSpace("memory", counters.memory);
@@ -20,17 +27,18 @@ function machine() {
     memory.add({ name: "virtio-blk0", address: 0xfeb0_0000, length: 0x1000, device });
     return { ports, memory };
   });
-  return { shared, buses, stats: () => countStats(shared, buses[0].ports, buses[0].memory, 2) };
+  return { shared, drives, buses, stats: () => countStats(shared, buses[0].ports, buses[0].memory) };
 }
 
 test("a machine that has not run has done nothing", () => {
   const drive = { requests: 0, bytesRead: 0, bytesWritten: 0, flushes: 0, errors: 0 };
-  expect(machine().stats()).toEqual({
+  expect(vmStats(machine().stats(), DRIVES, [])).toEqual({
     exits: {},
     totalExits: 0,
     interrupted: 0,
     devices: {},
     drives: [drive, drive],
+    serials: [],
   });
 });
 
@@ -71,14 +79,13 @@ test("accesses are counted by device, whatever vCPU made them and at whichever o
   expect(stats().devices).toEqual({ i8042: 2, "virtio-blk0": 1, unclaimed: 2 });
 });
 
-test("drives have their own numbers, and other virtio devices are none", () => {
-  const { shared, stats } = machine();
-  shared.virtio[0][BLK_REQUESTS] = 1;
-  shared.virtio[1][BLK_BYTES_READ] = 2 ** 40;
-  shared.virtio[1][BLK_ERRORS] = 2;
-  shared.virtio[2].fill(99);
+test("drives have their own numbers", () => {
+  const { drives, stats } = machine();
+  drives[0][BLK_REQUESTS] = 1;
+  drives[1][BLK_BYTES_READ] = 2 ** 40;
+  drives[1][BLK_ERRORS] = 2;
   const zero = { requests: 0, bytesRead: 0, bytesWritten: 0, flushes: 0, errors: 0 };
-  expect(stats().drives).toEqual([
+  expect(vmStats(stats(), DRIVES, []).drives).toEqual([
     { ...zero, requests: 1 },
     { ...zero, bytesRead: 2 ** 40, errors: 2 },
   ]);
@@ -88,19 +95,20 @@ test("a reset does not start the counting anew", () => {
   const [before, after] = [machine(), machine()];
   before.shared.counters[0].exits[IO] = 3;
   before.shared.counters[0].interrupted[0] = 1;
-  before.shared.virtio[0].fill(10);
+  before.drives[0].fill(10);
   before.buses[0].ports.read(0x60, 1);
   after.shared.counters[1].exits[IO] = 4;
   after.shared.counters[1].exits[MMIO] = 1;
-  after.shared.virtio[0].fill(1);
+  after.drives[0].fill(1);
   after.buses[0].ports.read(0x60, 1);
   after.buses[0].ports.read(0x61, 1);
   const zero = { requests: 0, bytesRead: 0, bytesWritten: 0, flushes: 0, errors: 0 };
-  expect(addStats(before.stats(), after.stats())).toEqual({
+  expect(vmStats(addStats(before.stats(), after.stats()), DRIVES, [])).toEqual({
     exits: { IO: 7, MMIO: 1 },
     totalExits: 8,
     interrupted: 1,
     devices: { i8042: 2, unclaimed: 1 },
     drives: [{ requests: 11, bytesRead: 11, bytesWritten: 11, flushes: 11, errors: 11 }, zero],
+    serials: [],
   });
 });

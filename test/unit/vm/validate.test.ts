@@ -16,6 +16,7 @@ const drives = (count: number) => Array.from({ length: count }, (_, n) => ({ fil
 test("a kernel is enough; the defaults are those of the documentation", () => {
   expect(checkOptions(OK)).toEqual({
     name: "vm",
+    machine: "microvm",
     memory: 128 * 2 ** 20,
     memoryBacking: "memfd",
     cpus: 1,
@@ -101,7 +102,7 @@ test("everything that is given arrives", () => {
     onUnclaimed,
     kvm: "/dev/kvm2",
   } as const;
-  const { machine: _, ...expected } = given;
+  const expected = given;
   const { cache, aio, discard, ...drive } = given.drives[0];
   expect([cache, aio, discard]).toEqual(["none", "threads", "ignore"]); // in other words:
   expect(checkOptions(given)).toEqual({
@@ -111,7 +112,7 @@ test("everything that is given arrives", () => {
     ],
     memory: 1.5 * 2 ** 30,
     ownDevices: [
-      { name: "thermometer", space: "port", address: 0x510, length: 2 },
+      { name: "thermometer", space: "ports", address: 0x510, length: 2 },
       { name: "leds", space: "memory", address: 0xd000_0000, length: 4096 },
     ],
   });

@@ -574,17 +574,13 @@ test("a throttled disk makes requests wait, the first ones first, and says how l
 });
 
 test("a disk that was resized says so in its configuration, and takes requests up to there", () => {
-  const { device, plugged, request } = rig();
+  const { plugged, request } = rig();
   const capacity = () => [0, 4].map((i) => plugged.read(CONFIG + i));
   expect(capacity()).toEqual([DISK_BYTES / 512, 0]);
   const before = plugged.interrupts;
-  plugged.runner.reconfigure(() => {
-    device.size = 2 * DISK_BYTES;
-  });
+  plugged.runner.resize(2 * DISK_BYTES);
   expect(capacity()).toEqual([(2 * DISK_BYTES) / 512, 0]);
   expect(plugged.interrupts).toBe(before + 1);
-  plugged.runner.reconfigure(() => {
-    device.size = DISK_BYTES / 2;
-  });
+  plugged.runner.resize(DISK_BYTES / 2);
   expect(request(IN, DISK_BYTES / 1024, READ_INTO).status).toBe(IOERR);
 });

@@ -18,9 +18,7 @@ test("a disk that is resized before its driver is ready has its new size in the 
   const plugged = new Plugged(disk, new TestMemory(), { page });
   plugged.negotiate();
   const generation = page[mmio.CONFIG_GENERATION / 4];
-  plugged.runner.reconfigure(() => {
-    disk.size = 2 ** 42 + 512;
-  });
+  plugged.runner.resize(2 ** 42 + 512);
   expect([...page.subarray(mmio.CONFIG / 4, mmio.CONFIG / 4 + 2)]).toEqual([1, 2]);
   expect(page[mmio.CONFIG_GENERATION / 4]).not.toBe(generation);
   expect(plugged.interrupts).toBe(0);
@@ -48,10 +46,7 @@ test.each([
         () => transport.fail(),
         () => transport.collectAcknowledgement(),
         () => transport.reset(),
-        () =>
-          runner.reconfigure(() => {
-            if (device instanceof VirtioBlk) device.size = 512 * Math.floor(next() * 2 ** 40);
-          }),
+        () => runner.resize(512 * Math.floor(next() * 2 ** 40)),
       ];
       for (let step = 0; step < 300; step++) {
         const kind = next();

@@ -1,5 +1,5 @@
 /**
- * What a machine is plugged into on a vCPU thread: every wire ends in a
+ * What a machine is plugged into on a vCPU thread: every line ends in a
  * descriptor or in shared memory, so that nothing here waits for another
  * thread's JavaScript, with three exceptions that must wait: a full console
  * ring, a device of the program's own, and queues that are taken away.
@@ -9,16 +9,14 @@ import type { AfterWrite, ByteSink, IoDevice, IrqPulse, PowerSwitch, Signal } fr
 import type { DriveIrq } from "../bus/irq.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { type Clock, hostClock } from "../machine/clock.ts";
-import type { Host } from "../machine/host.ts";
+import type { Ports } from "../machine/ports.ts";
 import type { EventFd } from "../sys/event.ts";
-import type { NotifyQueue } from "../virtio/transport/mmio.ts";
 import type { Blocks } from "./blocks.ts";
 import { type Control, END, PARK } from "./control.ts";
 import { OwnDevice } from "./mailbox.ts";
 import type { Ending, Message } from "./shared.ts";
-import { virtioInterrupt } from "./virtio-interrupt.ts";
 
-/** How often a vCPU that waits for a lagging reader looks whether the machine is ending. */
+/** How often a vCPU that waits for a lagging reader checks whether the machine is ending. */
 const ROOM_CHECK_MS = 50;
 
 export interface VcpuWires {
@@ -26,68 +24,81 @@ export interface VcpuWires {
   readonly vm: Vm;
   readonly blocks: Blocks;
   /** Wakes the io thread. */
-  readonly ioWake: EventFd | undefined;
-  readonly registerPage: (slot: number) => Uint32Array | undefined;
+  readonly ioWake: EventFd;
+  readonly shadow: Ports["shadow"];
   readonly post: (message: Message) => void;
-  /** Whether the io thread has let go of the queues of virtio device `slot`. */
-  readonly queuesSettled: (slot: number) => boolean;
+  /** Makes KVM's objects what the registers say. */
+  readonly reconcile: () => void;
 }
 
-export class VcpuHost implements Host {
+export class VcpuPorts implements Ports {
   readonly clock: Clock = hostClock;
   readonly power: PowerSwitch;
   readonly driveIrq: DriveIrq;
+  readonly moved: AfterWrite;
+  readonly shadow: Ports["shadow"];
   readonly #wires: VcpuWires;
   readonly #control: Control;
   /** Set when this vCPU ended or reset the machine. */
   ending: Ending | undefined;
 
   constructor(wires: VcpuWires) {
+    const { vm, blocks, index, shadow, reconcile } = wires;
     this.#wires = wires;
-    this.#control = wires.blocks.vcpus[wires.index];
-    this.driveIrq = (gsi, asserted) => wires.vm.irqLine(gsi, asserted);
+    this.#control = blocks.vcpus[index];
+    this.driveIrq = (gsi, asserted) => vm.irqLine(gsi, asserted);
     this.power = {
       off: () => this.#end({ reason: "poweroff" }),
       reset: () => this.#end({ reason: "reset" }),
       exit: (status) => this.#end({ reason: "exit", status }),
     };
-  }
-
-  console(port: number): ByteSink {
-    const tell = () => this.#wires.post({ kind: "console", port });
-    return new ConsoleSink(this.#wires.blocks.rings[port], this.#control, tell);
-  }
-
-  receiverReady(port: number): Signal {
-    return { raise: () => this.#wires.post({ kind: "receiver", port }) };
-  }
-
-  interrupt(slot: number): IrqPulse {
-    return virtioInterrupt(this.#wires.vm, slot);
-  }
-
-  notify(_slot: number): NotifyQueue {
-    return { notify: () => this.#wires.ioWake?.signal() };
-  }
-
-  queuesReset(slot: number): AfterWrite {
-    return {
-      settle: () => {
-        this.#wires.ioWake?.signal();
-        this.#wires.blocks.io.waitSettled(() => this.#wires.queuesSettled(slot));
+    this.shadow = shadow;
+    this.moved = {
+      settle() {
+        blocks.generation.bump();
+        reconcile();
       },
     };
   }
 
-  registerPage(slot: number): Uint32Array | undefined {
-    return this.#wires.registerPage(slot);
+  pulse(gsi: number): IrqPulse {
+    const { vm } = this.#wires;
+    return { pulse: () => vm.pulseIrqLine(gsi) };
   }
 
-  ownDevice(index: number): IoDevice {
-    const mailbox = this.#wires.blocks.mailboxes[this.#wires.index];
-    return new OwnDevice(mailbox, index, () =>
-      this.#wires.post({ kind: "device", index: this.#wires.index }),
-    );
+  sink(part: string): ByteSink {
+    const announce = () => this.#wires.post({ kind: "output", part });
+    return new ConsoleSink(this.#wires.blocks.parts.addRing(part), this.#control, announce);
+  }
+
+  ready(part: string): Signal {
+    return { raise: () => this.#wires.post({ kind: "ready", part }) };
+  }
+
+  notify(_part: string): ReturnType<Ports["notify"]> {
+    return { notify: () => this.#wires.ioWake.signal() };
+  }
+
+  settle(settled: () => boolean): AfterWrite {
+    const { ioWake, blocks } = this.#wires;
+    return {
+      settle: () => {
+        ioWake.signal();
+        blocks.io.waitSettled(settled);
+      },
+    };
+  }
+
+  /** The io thread collects acknowledgements. */
+  latch(): undefined {}
+
+  counters(part: string, fields: readonly string[]): Float64Array {
+    return this.#wires.blocks.parts.addCounters(part, fields);
+  }
+
+  own(index: number): IoDevice {
+    const { blocks, index: vcpu, post } = this.#wires;
+    return new OwnDevice(blocks.mailboxes[vcpu], index, () => post({ kind: "device", index: vcpu }));
   }
 
   #end(ending: Ending): void {
@@ -100,12 +111,12 @@ export class VcpuHost implements Host {
 class ConsoleSink implements ByteSink {
   readonly #ring: ByteRing;
   readonly #control: Control;
-  readonly #tell: () => void;
+  readonly #announce: () => void;
 
-  constructor(ring: ByteRing, control: Control, tell: () => void) {
+  constructor(ring: ByteRing, control: Control, announce: () => void) {
     this.#ring = ring;
     this.#control = control;
-    this.#tell = tell;
+    this.#announce = announce;
   }
 
   put(byte: number): void {
@@ -113,6 +124,6 @@ class ConsoleSink implements ByteSink {
       if (this.#control.requested === END) return;
       this.#ring.waitForRoom(ROOM_CHECK_MS);
     }
-    if (this.#ring.takeArmed()) this.#tell();
+    if (this.#ring.takeArmed()) this.#announce();
   }
 }

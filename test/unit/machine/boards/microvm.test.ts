@@ -1,55 +1,38 @@
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { Arena } from "../../../src/base/arena.ts";
-import { OptionError } from "../../../src/base/errors.ts";
-import { MAX_WINDOWS } from "../../../src/bus/address-space.ts";
-import { addressMap, addressMapText } from "../../../src/machine/address-map.ts";
-import type { Host } from "../../../src/machine/host.ts";
-import { ramRegions } from "../../../src/machine/memory-map.ts";
-import { assembleMicrovm, stateBytes, virtioDevices } from "../../../src/machine/microvm.ts";
-import type { MachineSpec } from "../../../src/machine/spec.ts";
-import { unplugged } from "../../../src/machine/unplugged.ts";
-import { checkOptions, MAX_CPUS } from "../../../src/vm/validate.ts";
+import { OptionError } from "../../../../src/base/errors.ts";
+import { microvm } from "../../../../src/machine/boards/microvm.ts";
+import { kernelMap } from "../../../../src/machine/kernel-map.ts";
+import type { Ports } from "../../../../src/machine/ports.ts";
+import type { DeviceSpec, MachineSpec } from "../../../../src/machine/spec.ts";
+import { checkOptions, MAX_CPUS } from "../../../../src/vm/validate.ts";
+import { assemble as assembleBoard } from "../../../support/assemble.ts";
 
-const SMALLEST: MachineSpec = {
-  cpus: 1,
-  ram: ramRegions(2 ** 24),
-  serialPorts: 1,
-  drives: [],
-  rng: false,
-  devices: [],
-  traceUnclaimed: false,
-};
-
-const DRIVE: MachineSpec["drives"][number] = {
-  size: 2 ** 20,
-  blockSize: 4096,
-  readOnly: false,
-  serial: "vmexit-0",
-  queues: 1,
-  writeCache: true,
-};
+const disk = (n: number, queues = 1): DeviceSpec => ({
+  kind: "virtio-blk",
+  name: `virtio-blk${n}`,
+  config: {
+    ...{ size: 2 ** 20, blockSize: 4096, readOnly: false, serial: "vmexit-0", queues, writeCache: true },
+    ...{ rerror: "report", werror: "report", throttling: undefined },
+  },
+});
+const RNG: DeviceSpec = { kind: "virtio-rng", name: "virtio-rng", config: {} };
 
 const MAGIC = 0x7472_6976; // "virt"
 
-function assemble(
-  more: Partial<MachineSpec>,
-  host: Partial<Host> = {},
-  buffer = new SharedArrayBuffer(stateBytes({ ...SMALLEST, ...more })),
-) {
-  const arena = new Arena(buffer);
-  const counts = { ports: new Float64Array(MAX_WINDOWS + 1), memory: new Float64Array(MAX_WINDOWS + 1) };
-  const microvm = assembleMicrovm({ ...SMALLEST, ...more }, arena, { ...unplugged, ...host }, counts);
-  const { ports, memory } = microvm.machine;
-  return { ...microvm, arena, buffer, ports, memory, map: addressMapText(addressMap(ports, memory, [])) };
-}
+const assemble = (more: Partial<MachineSpec>, ports: Partial<Ports> = {}, buffer?: SharedArrayBuffer) =>
+  assembleBoard(microvm, more, ports, buffer);
+
+/** The virtio devices of a machine, in the order of their windows. */
+const virtioOf = ({ machine }: ReturnType<typeof assemble>) =>
+  [...machine.parts.values()].flatMap(({ made }) => made.virtio ?? []);
 
 test("the address map is the one in the documentation", () => {
   const { map } = assemble({
     serialPorts: 4,
-    drives: [DRIVE, DRIVE],
-    rng: true,
-    devices: [
-      { name: "thermometer", space: "port", address: 0x510, length: 2 },
+    devices: [disk(0), disk(1), RNG],
+    own: [
+      { name: "thermometer", space: "ports", address: 0x510, length: 2 },
       { name: "leds", space: "memory", address: 0xd000_0000, length: 4096 },
     ],
   });
@@ -75,7 +58,7 @@ test("the address map is the one in the documentation", () => {
 });
 
 test("two threads that assemble the same spec have the same machine", () => {
-  const spec = { serialPorts: 2, drives: [{ ...DRIVE, queues: 3 }], rng: true };
+  const spec = { serialPorts: 2, devices: [disk(0, 3), RNG] };
   const a = assemble(spec);
   const b = assemble(spec, {}, a.buffer);
   expect(b.map).toBe(a.map);
@@ -88,14 +71,14 @@ test("two threads that assemble the same spec have the same machine", () => {
   expect(b.ports.read(0x71, 1)).toBe(0x77);
   a.memory.write(0xfeb0_0070, 4, 3); // ACKNOWLEDGE and DRIVER
   expect(b.memory.read(0xfeb0_0070, 4)).toBe(3);
-  a.virtio[0].lock.acquire();
-  expect(b.virtio[0].lock.held).toBe(true);
-  expect(b.virtio[1].lock.held).toBe(false);
+  a.machine.part("virtio-blk0").made.lock.acquire();
+  expect(b.machine.part("virtio-blk0").made.lock.held).toBe(true);
+  expect(b.machine.part("virtio-rng").made.lock.held).toBe(false);
   expect(b.arena.locks.filter((lock) => lock.held).length).toBe(1);
 });
 
 test("every block of state has an owner and a place of its own, all of it in the arena", () => {
-  const { arena, buffer } = assemble({ serialPorts: 4, drives: [{ ...DRIVE, queues: 4 }], rng: true });
+  const { arena, buffer } = assemble({ serialPorts: 4, devices: [disk(0, 4), RNG] });
   let end = 0;
   for (const block of arena.blocks) {
     expect(block.owner).not.toBe("");
@@ -115,60 +98,102 @@ test("the largest machine that options allow fits its state", () => {
   const spec = {
     cpus: options.cpus,
     serialPorts: options.serialPorts,
-    drives: options.drives.map(({ queues }) => ({ ...DRIVE, queues })),
-    devices: options.ownDevices,
+    devices: options.drives.map(({ queues }, n) => disk(n, queues)),
+    own: options.ownDevices,
   };
-  const { virtio, arena } = assemble(spec);
-  expect(virtio.reduce((sum, slot) => sum + slot.configs.length, 0)).toBe(12 * 64);
-  expect(arena.locks.length).toBe(4 + 6 + 12 + 480);
+  const largest = assemble(spec);
+  expect(virtioOf(largest).reduce((sum, { configs }) => sum + configs.length, 0)).toBe(12 * 64);
+  expect(largest.machine.bells).toBe(12 * 65);
+  expect(largest.arena.locks.length).toBe(4 + 6 + 12 + 480);
   // And one device fewer with an entropy device in its place.
-  expect(assemble({ ...spec, drives: spec.drives.slice(1), rng: true }).virtio.at(-1)?.name).toBe(
-    "virtio-rng",
+  const other = assemble({ ...spec, devices: [...spec.devices.slice(1), RNG] });
+  expect(virtioOf(other).at(-1)?.name).toBe("virtio-rng");
+});
+
+test("a device that the board does not know is refused by name", () => {
+  const devices = [{ kind: "flux-capacitor", name: "f", config: {} }];
+  expect(() => assemble({ devices })).toThrow('a microvm has no place for a device "flux-capacitor"');
+});
+
+test("state blocks are where they were when machines were first saved", () => {
+  const { arena } = assemble({
+    serialPorts: 4,
+    devices: [disk(0), disk(1, 3), RNG],
+    own: [
+      { name: "thermometer", space: "ports", address: 0x510, length: 2 },
+      { name: "leds", space: "memory", address: 0xd000_0000, length: 4096 },
+    ],
+  });
+  const text = arena.blocks.map(
+    ({ offset, length, owner, layout, version }) => `${offset} ${length} ${owner} ${layout} ${version}\n`,
   );
+  const golden = new URL("../../../golden/microvm-state.txt", import.meta.url);
+  expect(text.join("")).toBe(readFileSync(golden, "utf8"));
+});
+
+test("KVM is asked for RAM, for the pages of registers, and for every doorbell", () => {
+  const page = new Uint32Array(1024);
+  const { machine } = assemble({ devices: [disk(0, 2), RNG] }, { shadow: () => page });
+  const { slots, doorbells, messages } = kernelMap(machine);
+  expect(slots).toEqual([
+    { memory: "ram", offset: 0, address: 0, size: 2 ** 24, readOnly: false },
+    { memory: "virtio-registers", offset: 0, address: 0xfeb0_0000, size: 0x2000, readOnly: true },
+  ]);
+  expect(doorbells).toEqual([
+    { bell: 0, address: 0xfeb0_0050, length: 4, datamatch: 0 },
+    { bell: 1, address: 0xfeb0_0050, length: 4, datamatch: 1 },
+    { bell: 2, address: 0xfeb0_0064, length: 4, datamatch: 1 },
+    { bell: 3, address: 0xfeb0_1050, length: 4, datamatch: 0 },
+    { bell: 4, address: 0xfeb0_1064, length: 4, datamatch: 1 },
+  ]);
+  expect(messages).toEqual([]);
+  // Where KVM has no read-only memory, a driver's acknowledgement exits.
+  const withoutPages = kernelMap(assemble({ devices: [RNG] }).machine);
+  expect(withoutPages.doorbells).toEqual([{ bell: 0, address: 0xfeb0_0050, length: 4, datamatch: 0 }]);
 });
 
 test("more devices than the bus has room for are refused, not forgotten", () => {
-  const devices = Array.from({ length: 256 }, (_, n) => ({
+  const own = Array.from({ length: 256 }, (_, n) => ({
     name: `d${n}`,
     space: "memory" as const,
     address: 0xd000_0000 + n * 16,
     length: 16,
   }));
-  expect(() => assemble({ devices })).toThrow(OptionError);
+  expect(() => assemble({ own })).toThrow(OptionError);
 });
 
 test.each([
-  ["port" as const, 0x3f0, 16, "mine at 0x3f0-0x3ff overlaps com1 at 0x3f8-0x3ff"],
-  ["port" as const, 0x64, 1, "mine at 0x64 overlaps i8042 at 0x64"],
-  ["port" as const, 0, 0x10000, "mine at 0x0-0xffff overlaps i8042 at 0x60"],
+  ["ports" as const, 0x3f0, 16, "mine at 0x3f0-0x3ff overlaps com1 at 0x3f8-0x3ff"],
+  ["ports" as const, 0x64, 1, "mine at 0x64 overlaps i8042 at 0x64"],
+  ["ports" as const, 0, 0x10000, "mine at 0x0-0xffff overlaps i8042 at 0x60"],
   ["memory" as const, 0xfeb0_0fff, 1, "mine at 0xfeb00fff overlaps virtio-blk0 at 0xfeb00000-0xfeb00fff"],
 ])(
   "a program's device in the way of the machine's is refused, with both names: %s at %d",
   (space, address, length, sentence) => {
-    const devices = [{ name: "mine", space, address, length }];
-    expect(() => assemble({ drives: [DRIVE], devices })).toThrow(new OptionError(sentence));
+    const own = [{ name: "mine", space, address, length }];
+    expect(() => assemble({ devices: [disk(0)], own })).toThrow(new OptionError(sentence));
   },
 );
 
 test("two devices of the program's own in each other's way are refused, with both names", () => {
-  const devices = [
-    { name: "left", space: "port" as const, address: 0x510, length: 4 },
-    { name: "right", space: "port" as const, address: 0x513, length: 1 },
+  const own = [
+    { name: "left", space: "ports" as const, address: 0x510, length: 4 },
+    { name: "right", space: "ports" as const, address: 0x513, length: 1 },
   ];
-  expect(() => assemble({ devices })).toThrow(new OptionError("right at 0x513 overlaps left at 0x510-0x513"));
+  expect(() => assemble({ own })).toThrow(new OptionError("right at 0x513 overlaps left at 0x510-0x513"));
 });
 
 test("a program's device sees its own offsets and the guest's sizes", () => {
   const seen: unknown[] = [];
   const { ports, memory } = assemble(
     {
-      devices: [
-        { name: "a", space: "port", address: 0x510, length: 4 },
+      own: [
+        { name: "a", space: "ports", address: 0x510, length: 4 },
         { name: "b", space: "memory", address: 0xd000_0000, length: 16 },
       ],
     },
     {
-      ownDevice: (index) => ({
+      own: (index) => ({
         read: (offset, size) => {
           seen.push([index, offset, size]);
           return 7;
@@ -186,14 +211,14 @@ test("a program's device sees its own offsets and the guest's sizes", () => {
   ]);
 });
 
-test("each serial port and the debug console talk on a console of their own", () => {
-  const said: Record<number, string> = {};
+test("each serial port and the debug console have a sink of their own", () => {
+  const said: Record<string, string> = {};
   const { ports, machine } = assemble(
     { serialPorts: 4 },
     {
-      console: (port) => ({
+      sink: (part) => ({
         put: (byte) => {
-          said[port] = (said[port] ?? "") + String.fromCharCode(byte);
+          said[part] = (said[part] ?? "") + String.fromCharCode(byte);
         },
       }),
     },
@@ -209,7 +234,7 @@ test("each serial port and the debug console talk on a console of their own", ()
   ] as const) {
     ports.write(port, 1, letter.charCodeAt(0));
   }
-  expect(said).toEqual({ 0: "a", 1: "b", 2: "c", 3: "d", 4: "ef" });
+  expect(said).toEqual({ com1: "a", com2: "b", com3: "c", com4: "d", "debug-console": "ef" });
 });
 
 test("each serial port has its own interrupt line", () => {
@@ -227,20 +252,20 @@ test("each serial port has its own interrupt line", () => {
 });
 
 test("ports that the machine was not given are empty", () => {
-  const { ports, memory, virtio } = assemble({ serialPorts: 1 });
-  expect(ports.read(0x2ff, 1)).toBe(0xff);
-  expect(memory.read(0xfeb0_0000, 4)).toBe(0xffff_ffff);
-  expect(virtio).toEqual([]);
+  const smallest = assemble({ serialPorts: 1 });
+  expect(smallest.ports.read(0x2ff, 1)).toBe(0xff);
+  expect(smallest.memory.read(0xfeb0_0000, 4)).toBe(0xffff_ffff);
+  expect(virtioOf(smallest)).toEqual([]);
 });
 
-test("drives come first, then the entropy device, each in its slot", () => {
-  const spec = { drives: [DRIVE, { ...DRIVE, queues: 2 }], rng: true };
-  const { memory, virtio, machine } = assemble(spec);
+test("devices get their windows in the order of the spec", () => {
+  const assembled = assemble({ devices: [disk(0), disk(1, 2), RNG] });
+  const { memory, machine } = assembled;
   machine.reset();
-  expect(virtioDevices({ ...SMALLEST, ...spec })).toBe(3);
-  expect(virtio.map((slot) => slot.name)).toEqual(["virtio-blk0", "virtio-blk1", "virtio-rng"]);
-  expect(virtio.map((slot) => slot.configs.length)).toEqual([1, 2, 1]);
-  expect(virtio.map((slot) => slot.cursors.length)).toEqual([1, 2, 1]);
+  const virtio = virtioOf(assembled);
+  expect(virtio.map(({ name }) => name)).toEqual(["virtio-blk0", "virtio-blk1", "virtio-rng"]);
+  expect(virtio.map(({ configs }) => configs.length)).toEqual([1, 2, 1]);
+  expect(virtio.map(({ cursors }) => cursors.length)).toEqual([1, 2, 1]);
   for (const [slot, id] of [2, 2, 4].entries()) {
     expect(memory.read(0xfeb0_0000 + slot * 0x1000, 4)).toBe(MAGIC);
     expect(memory.read(0xfeb0_0008 + slot * 0x1000, 4)).toBe(id);
@@ -266,7 +291,7 @@ test("the guest can switch off, reset and end the machine by the ports that its 
 });
 
 test("a reset leaves nothing of what a guest did", () => {
-  const spec = { serialPorts: 2, drives: [DRIVE], rng: true };
+  const spec = { serialPorts: 2, devices: [disk(0), RNG] };
   const clock = { now: () => 0, monotonic: () => 0 };
   const [fresh, used] = [assemble(spec, { clock }), assemble(spec, { clock })];
   const state = ({ arena, buffer }: typeof used) =>

@@ -1,0 +1,15 @@
+/** A board: an ordered list of parts, as data. */
+import type { KernelWishes } from "./kernel-wishes.ts";
+import type { Plug } from "./part.ts";
+import type { MachineSpec } from "./spec.ts";
+
+export interface Board {
+  /** As in a spec. */
+  readonly name: string;
+  /** Every part that a machine of this spec has, in the order in which state is taken for them. */
+  parts(spec: MachineSpec): readonly Plug[];
+  /** Memory of the board's own besides RAM, by name, in bytes. */
+  memories?(spec: MachineSpec): Readonly<Record<string, number>>;
+  /** What KVM has to have for the board itself, besides RAM. */
+  kernel?(spec: MachineSpec): KernelWishes;
+}

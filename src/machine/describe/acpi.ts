@@ -1,0 +1,25 @@
+/** ACPI's description of a machine, gathered from what its parts say of themselves. */
+import type { AcpiDescription } from "../../boot/acpi/description.ts";
+import { IOAPIC, LOCAL_APIC } from "../memory-map.ts";
+import type { Plug } from "../part.ts";
+import type { MachineSpec } from "../spec.ts";
+import type { Description } from "./description.ts";
+
+/** @param parts in the order in which a guest numbers them @throws {RangeError} if none is a power management block */
+export function acpiDescription(spec: MachineSpec, parts: readonly Plug[]): AcpiDescription {
+  const described = parts.map((part) => part.describe());
+  const all = <K extends keyof Description>(key: K) =>
+    described.map((each) => each[key]).filter((value) => value !== undefined);
+  const [pm] = all("pm");
+  if (pm === undefined) throw new RangeError(`the board ${spec.board} has nothing that ACPI can switch off`);
+  const [rtc] = all("rtc");
+  return {
+    cpus: spec.cpus,
+    ioapicAddress: IOAPIC,
+    localApicAddress: LOCAL_APIC,
+    serial: all("serial"),
+    virtioMmio: all("virtioMmio"),
+    pm,
+    ...(rtc === undefined ? {} : { rtc }),
+  };
+}

@@ -1,0 +1,9 @@
+import type { AcpiDescription } from "../../boot/acpi/description.ts";
+
+/** What a part says of itself to firmware tables. */
+export interface Description {
+  readonly serial?: AcpiDescription["serial"][number];
+  readonly virtioMmio?: AcpiDescription["virtioMmio"][number];
+  readonly pm?: AcpiDescription["pm"];
+  readonly rtc?: AcpiDescription["rtc"];
+}

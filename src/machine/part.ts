@@ -1,0 +1,110 @@
+/**
+ * One thing that is plugged into a board. A part says in one file how it is
+ * assembled, what firmware tables say of it, and what serves it on the io thread;
+ * the board says where it is.
+ *
+ * Parts are plain objects without state: every thread of a machine assembles its
+ * own copy from the same spec, over the same shared registers.
+ */
+import type { Fields, Layout, View } from "../base/layout.ts";
+import type { Lock } from "../base/lock.ts";
+import type { MovingWindow, Range } from "../bus/address-space.ts";
+import type { IoDevice, IrqLine } from "../bus/io.ts";
+import type { VirtioDevice } from "../virtio/device.ts";
+import type { QueueRunnerState } from "../virtio/queue/queue-runner.ts";
+import type { QueueConfig, QueueCursor } from "../virtio/queue/split-queue.ts";
+import type { LateAcknowledgement, VirtioTransport } from "../virtio/transport/transport.ts";
+import type { Description } from "./describe/description.ts";
+import type { KernelWishes } from "./kernel-wishes.ts";
+import type { Ports } from "./ports.ts";
+
+/** A range of addresses of one part; `offset` is the part's offset of the first of them. */
+export interface WindowPlace extends Range {
+  readonly space: "ports" | "memory";
+  readonly offset?: number;
+}
+
+/** Where the board puts a part. */
+export interface Place {
+  /** Empty for a part whose windows move: the guest decides then. */
+  readonly windows: readonly WindowPlace[];
+  /** Input of the interrupt controllers; absent for a part without an interrupt line. */
+  readonly gsi?: number;
+  /** Several parts are on that line. */
+  readonly sharesLine?: boolean;
+}
+
+/** What a part is plugged into while it is assembled. */
+export interface Slot {
+  readonly name: string;
+  readonly place: Place;
+  readonly ports: Ports;
+  /** The part's registers, or a piece of them. Every thread has to ask for the same in the same order. */
+  take<const F extends Fields>(layout: Layout<F>): View<F>;
+  /** The level-triggered line to the part's input of the interrupt controllers. */
+  line(): IrqLine;
+  /** Puts a chip behind its lock and into the part's windows. */
+  add(chip: IoDevice): Lock;
+  /**
+   * Puts a chip behind its lock and into a window that registers place.
+   * @param registers the lock of those registers, if it is not the chip's own
+   */
+  addMoving(space: "ports" | "memory", chip: IoDevice, place: MovingWindow["place"], registers?: Lock): Lock;
+  /** Reserves `count` events that KVM can signal for a guest's write; the number of the first. */
+  bells(count: number): number;
+  /** Reserves `count` interrupts that can be routed to messages; the GSI of the first. */
+  messages(count: number): number;
+}
+
+/** A part that was assembled: what the rest of the monitor can ask of it. */
+export interface Made {
+  /** To be held around `receive`, `pressPowerButton` and `kernel`. */
+  readonly lock: Lock;
+  /** Takes a byte from the world outside. False if it cannot now; `Ports.ready` follows. */
+  receive?(byte: number): boolean;
+  pressPowerButton?(): void;
+  /** What KVM is to do for the part without an exit, as its registers are now. */
+  kernel?(): KernelWishes;
+  /** A device whose queues the io thread serves. */
+  readonly virtio?: VirtioUnit;
+}
+
+/** A virtio device on its transport, with all that its two threads share. */
+export interface VirtioUnit {
+  readonly name: string;
+  readonly device: VirtioDevice;
+  readonly transport: VirtioTransport;
+  /** The transport, if its driver's acknowledgements are not exits. */
+  readonly late: LateAcknowledgement | undefined;
+  readonly lock: Lock;
+  readonly configs: readonly QueueConfig[];
+  readonly cursors: readonly QueueCursor[];
+  readonly runner: ReturnType<typeof QueueRunnerState.view>;
+  /** Number of the event of its first queue. */
+  readonly queueBells: number;
+}
+
+export interface Part<C> {
+  /** As in a spec: "virtio-blk". */
+  readonly kind: string;
+  assemble(slot: Slot, config: C): Made;
+  /** What the guest's firmware tables say of it. */
+  describe?(place: Place, config: C): Description;
+}
+
+/** A part with its place and its configuration: an entry of a board's list. */
+export interface Plug {
+  readonly name: string;
+  readonly place: Place;
+  assemble(slot: Slot): Made;
+  describe(): Description;
+}
+
+export function plug<C>(part: Part<C>, name: string, place: Place, config: C): Plug {
+  return {
+    name,
+    place,
+    assemble: (slot) => part.assemble(slot, config),
+    describe: () => part.describe?.(place, config) ?? {},
+  };
+}

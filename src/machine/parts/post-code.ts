@@ -1,0 +1,9 @@
+/** Port 0x80, where firmware writes how far it has come. */
+import { ByteWide } from "../../bus/byte-wide.ts";
+import { PostCode, PostCodeState } from "../../devices/post-code.ts";
+import type { Part } from "../part.ts";
+
+export const postCode: Part<object> = {
+  kind: "post-code",
+  assemble: (slot) => ({ lock: slot.add(new ByteWide(new PostCode(slot.take(PostCodeState)))) }),
+};

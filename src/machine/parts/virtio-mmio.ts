@@ -1,0 +1,70 @@
+/**
+ * Puts a virtio device on the virtio-mmio transport: one window, one edge-triggered
+ * line, a doorbell for each queue. Where the board shadows the window, loads of its
+ * registers are not exits, nor is the store by which a driver acknowledges that
+ * buffers were used: with both, an interrupt costs no exit.
+ */
+import type { VirtioDevice } from "../../virtio/device.ts";
+import { QueueRunnerState } from "../../virtio/queue/queue-runner.ts";
+import { QueueConfigState, QueueCursorState } from "../../virtio/queue/split-queue.ts";
+import { VirtioMmio, VirtioMmioState } from "../../virtio/transport/mmio.ts";
+import type { DoorbellWish } from "../kernel-wishes.ts";
+import type { Part, Slot } from "../part.ts";
+
+/** A virtio device type, whatever transport it is behind. */
+export interface VirtioPart<C> {
+  /** As in a spec. */
+  readonly kind: string;
+  device(slot: Slot, config: C): VirtioDevice;
+}
+
+export function virtioMmio<C>(type: VirtioPart<C>): Part<C> {
+  return {
+    kind: type.kind,
+    assemble(slot, config) {
+      const { ports, place, name } = slot;
+      const [{ address, length }] = place.windows;
+      const device = type.device(slot, config);
+      const regs = slot.take(VirtioMmioState);
+      const configs = device.queueSizes.map(() => slot.take(QueueConfigState));
+      const cursors = device.queueSizes.map(() => slot.take(QueueCursorState));
+      const runner = slot.take(QueueRunnerState);
+      const queueBells = slot.bells(configs.length);
+      const ackBell = slot.bells(1);
+      const page = ports.shadow(address, length);
+      const transport: VirtioMmio = new VirtioMmio(device, regs, configs, {
+        interrupt: ports.pulse(place.gsi ?? 0),
+        notify: ports.notify(name),
+        queuesReset: ports.settle(() => transport.epoch === runner.epoch),
+        page,
+        acknowledged: page && ports.latch(ackBell),
+      });
+      const doorbells = transport.doorbells().map(({ offset, ...store }, queue): DoorbellWish => {
+        return { bell: queueBells + queue, address: address + offset, ...store };
+      });
+      if (page !== undefined) {
+        const { offset, ...store } = transport.acknowledgement;
+        doorbells.push({ bell: ackBell, address: address + offset, ...store });
+      }
+      const lock = slot.add(transport);
+      return {
+        lock,
+        kernel: () => ({ doorbells }),
+        virtio: {
+          name,
+          device,
+          transport,
+          late: page && transport,
+          lock,
+          configs,
+          cursors,
+          runner,
+          queueBells,
+        },
+      };
+    },
+    describe: ({ windows: [{ address, length }], gsi = 0 }) => ({
+      virtioMmio: { address, size: length, irq: gsi },
+    }),
+  };
+}

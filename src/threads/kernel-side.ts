@@ -1,0 +1,218 @@
+/**
+ * Keeps KVM's objects as the registers of a machine say: computes the kernel map,
+ * compares it with what KVM has, applies the difference. Called by whichever
+ * thread changed a register, before the guest's write completes.
+ *
+ * Memory that moves is taken away before it appears elsewhere, so for a moment
+ * another CPU of the guest finds nothing there. Hardware decodes nothing during
+ * such a change either.
+ */
+import type { GsiRoute, RegisteredSlot, Vm } from "../kvm/vm.ts";
+import { type KernelMap, kernelMap } from "../machine/kernel-map.ts";
+import { type DoorbellWish, RAM, type SlotWish } from "../machine/kernel-wishes.ts";
+import type { Machine } from "../machine/machine.ts";
+import type { EventFd } from "../sys/event.ts";
+import type { GuestRam } from "../sys/guest-ram.ts";
+import {
+  type BellEntry,
+  type KernelTable,
+  MAX_BELLS,
+  MAX_MESSAGES,
+  MAX_SLOTS,
+  type MessageEntry,
+  type SlotEntry,
+} from "./kernel-table.ts";
+
+/** What KVM's interrupt controllers have by default: linux arch/x86/kvm/irq_comm.c. */
+const PIC_MASTER = 0;
+const PIC_SLAVE = 1;
+const IOAPIC = 2;
+const PIC_PINS = 8;
+const IOAPIC_PINS = 24;
+
+export interface KernelObjects {
+  /** All but close: see Vm. */
+  readonly vm: Pick<
+    Vm,
+    "setUserMemoryRegion" | "deleteMemorySlot" | "ioeventfd" | "removeIoeventfd" | "setGsiRouting"
+  >;
+  /** By name, RAM first: see Board.memories. */
+  readonly memories: ReadonlyMap<string, GuestRam>;
+  /** Event `bell` of the machine. */
+  bell(bell: number): EventFd;
+}
+
+export class KernelSide {
+  readonly #objects: KernelObjects;
+  readonly #table: KernelTable;
+  readonly #names: readonly string[];
+
+  constructor(objects: KernelObjects, table: KernelTable) {
+    this.#objects = objects;
+    this.#table = table;
+    this.#names = [...objects.memories.keys()];
+  }
+
+  /** Makes KVM's objects what the machine's registers say now. @throws {KvmError} what KVM refused */
+  reconcile(machine: Machine): void {
+    const { lock } = this.#table;
+    lock.acquire();
+    try {
+      // Under the lock, so that of two changes the later one is applied last.
+      const map = kernelMap(machine);
+      this.#applySlots(map);
+      this.#applyBells(map);
+      this.#applyMessages(map.messages);
+    } finally {
+      lock.release();
+    }
+  }
+
+  /** Makes KVM log which pages of RAM the guest writes, or no longer. */
+  logDirtyPages(machine: Machine, on: boolean): void {
+    this.#table.logging = on;
+    this.reconcile(machine);
+  }
+
+  /** The memory slots, as KVM_SET_USER_MEMORY_REGION was given them, by number. */
+  get slots(): readonly RegisteredSlot[] {
+    const slots: RegisteredSlot[] = [];
+    for (let slot = 0; slot < MAX_SLOTS; slot++) {
+      const entry = this.#table.slot(slot);
+      if (entry === undefined) continue;
+      const { address: guestPhysAddr, size: memorySize, readOnly, logged } = entry;
+      const userspaceAddr = this.#memory(entry).hostAddress + entry.offset;
+      slots.push({
+        slot,
+        flags: (logged ? 1 : 0) | (readOnly ? 2 : 0),
+        guestPhysAddr,
+        memorySize,
+        userspaceAddr,
+      });
+    }
+    return slots;
+  }
+
+  #applySlots({ slots }: KernelMap): void {
+    const table = this.#table;
+    const wanted = slots.flatMap((wish) => this.#entry(wish) ?? []);
+    const kept = new Set<SlotEntry>();
+    for (let number = 0; number < MAX_SLOTS; number++) {
+      const present = table.slot(number);
+      if (present === undefined) continue;
+      const wish = wanted.find((entry) => !kept.has(entry) && isSamePlace(entry, present));
+      if (wish === undefined) {
+        this.#objects.vm.deleteMemorySlot(number);
+        table.setSlot(number, undefined);
+        continue;
+      }
+      kept.add(wish);
+      if (wish.logged !== present.logged) this.#setSlot(number, wish);
+    }
+    for (const wish of wanted) if (!kept.has(wish)) this.#setSlot(this.#freeSlot(), wish);
+  }
+
+  #entry({ memory, readOnly, ...range }: SlotWish): SlotEntry | undefined {
+    const index = this.#names.indexOf(memory);
+    if (index < 0) return undefined; // this KVM has no read-only memory: the guest's reads exit
+    return { ...range, memory: index, readOnly, logged: memory === RAM && this.#table.logging };
+  }
+
+  #setSlot(number: number, slot: SlotEntry): void {
+    const { address, offset, size, readOnly, logged } = slot;
+    const ram = this.#memory(slot);
+    this.#objects.vm.setUserMemoryRegion({
+      slot: number,
+      ...{ address, ram, offset, size, readOnly },
+      logDirtyPages: logged,
+    });
+    this.#table.setSlot(number, slot);
+  }
+
+  #freeSlot(): number {
+    for (let number = 0; number < MAX_SLOTS; number++) {
+      if (this.#table.slot(number) === undefined) return number;
+    }
+    throw new RangeError(`the machine wants more than ${MAX_SLOTS} memory slots`);
+  }
+
+  #memory({ memory }: SlotEntry): GuestRam {
+    const ram = this.#objects.memories.get(this.#names[memory]);
+    if (ram === undefined) throw new RangeError(`there is no memory ${memory}`);
+    return ram;
+  }
+
+  #applyBells({ doorbells }: KernelMap): void {
+    const { vm } = this.#objects;
+    const wanted = new Map(doorbells.map((wish) => [wish.bell, wish]));
+    const moved: DoorbellWish[] = [];
+    for (const bell of wanted.keys()) {
+      if (bell >= MAX_BELLS) throw new RangeError(`the machine wants more than ${MAX_BELLS} doorbells`);
+    }
+    for (let bell = 0; bell < MAX_BELLS; bell++) {
+      const present = this.#table.bell(bell);
+      const wish = wanted.get(bell);
+      if (present !== undefined && (wish === undefined || !isSameBell(wish, present))) {
+        vm.removeIoeventfd(this.#objects.bell(bell), doorbellOf(present));
+        this.#table.setBell(bell, undefined);
+      }
+      if (wish !== undefined && this.#table.bell(bell) === undefined) moved.push(wish);
+    }
+    // After all are gone from where they were: two may have changed places.
+    for (const { bell, address, length, datamatch, port = false } of moved) {
+      const entry = { address, length, datamatch, port };
+      vm.ioeventfd(this.#objects.bell(bell), doorbellOf(entry));
+      this.#table.setBell(bell, entry);
+    }
+  }
+
+  #applyMessages(messages: readonly MessageEntry[]): void {
+    const present = this.#table.messages;
+    if (messages.length > MAX_MESSAGES) {
+      throw new RangeError(`the machine wants more than ${MAX_MESSAGES} message routes`);
+    }
+    const isSame =
+      present.length === messages.length && messages.every((wish, n) => isSameMessage(wish, present[n]));
+    if (isSame) return;
+    const routes = messages.map(({ gsi, address, data }) => ({ gsi, msiAddress: address, msiData: data }));
+    this.#objects.vm.setGsiRouting([...DEFAULT_ROUTES, ...routes]);
+    this.#table.messages = messages;
+  }
+}
+
+/** KVM_SET_GSI_ROUTING replaces all routes, so the pins of the interrupt controllers are among them. */
+const DEFAULT_ROUTES: readonly GsiRoute[] = [
+  ...Array.from({ length: 2 * PIC_PINS }, (_, gsi) => ({
+    gsi,
+    irqchip: gsi < PIC_PINS ? PIC_MASTER : PIC_SLAVE,
+    pin: gsi % PIC_PINS,
+  })),
+  ...Array.from({ length: IOAPIC_PINS }, (_, gsi) => ({ gsi, irqchip: IOAPIC, pin: gsi })),
+];
+
+function doorbellOf({ address, length, datamatch, port }: BellEntry) {
+  return { address, length, port, ...(datamatch === undefined ? {} : { datamatch }) };
+}
+
+function isSamePlace(a: SlotEntry, b: SlotEntry): boolean {
+  return (
+    a.memory === b.memory &&
+    a.offset === b.offset &&
+    a.address === b.address &&
+    a.size === b.size &&
+    a.readOnly === b.readOnly
+  );
+}
+
+function isSameBell(wish: DoorbellWish, present: BellEntry): boolean {
+  return (
+    wish.address === present.address &&
+    wish.length === present.length &&
+    wish.datamatch === present.datamatch &&
+    (wish.port ?? false) === present.port
+  );
+}
+
+function isSameMessage(a: MessageEntry, b: MessageEntry): boolean {
+  return a.gsi === b.gsi && a.address === b.address && a.data === b.data;
+}

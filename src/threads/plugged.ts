@@ -1,0 +1,71 @@
+/** What every thread of a machine does with its ThreadData: attach to what is shared, and assemble its own copy. */
+import { Arena } from "../base/arena.ts";
+import { type RegisteredSlot, Vm } from "../kvm/vm.ts";
+import type { Board } from "../machine/board.ts";
+import { type AccessCounts, Machine } from "../machine/machine.ts";
+import type { Ports } from "../machine/ports.ts";
+import { shadowsOf } from "../machine/shadow.ts";
+import { EventFd } from "../sys/event.ts";
+import { GuestRam } from "../sys/guest-ram.ts";
+import { type Blocks, blocks } from "./blocks.ts";
+import { KernelSide } from "./kernel-side.ts";
+import type { ThreadData } from "./shared.ts";
+
+/** The handles that it works with. */
+export interface PluggedInto {
+  readonly vm: Vm;
+  /** By name, RAM first, in the same order in every thread. */
+  readonly memories: ReadonlyMap<string, GuestRam>;
+  /** Event `bell` of the machine: see Slot.bells. */
+  bell(bell: number): EventFd;
+}
+
+export class Plugged {
+  readonly blocks: Blocks;
+  readonly shadow: Ports["shadow"];
+  readonly #board: Board;
+  readonly #data: Omit<ThreadData, "role">;
+  readonly #kernel: KernelSide;
+
+  constructor(board: Board, data: Omit<ThreadData, "role">, into: PluggedInto) {
+    this.#board = board;
+    this.#data = data;
+    this.blocks = blocks(data.threads, data.spec.cpus);
+    this.shadow = shadowsOf(board, data.spec, into.memories);
+    this.#kernel = new KernelSide(into, this.blocks.kernel);
+  }
+
+  assemble(ports: Ports, counts: AccessCounts): Machine {
+    const { spec, state } = this.#data;
+    return new Machine(this.#board, spec, new Arena(state), ports, counts, this.blocks.generation);
+  }
+
+  /** Makes KVM's objects what the machine's registers say. */
+  reconcile(machine: Machine): void {
+    this.#kernel.reconcile(machine);
+  }
+
+  /** Makes KVM log which pages of RAM the guest writes, or no longer. */
+  logDirtyPages(machine: Machine, on: boolean): void {
+    this.#kernel.logDirtyPages(machine, on);
+  }
+
+  /** The memory slots that KVM has. */
+  get slots(): readonly RegisteredSlot[] {
+    return this.#kernel.slots;
+  }
+}
+
+/** The handles of one machine on a thread that was given their tokens. */
+export function attach(data: ThreadData): PluggedInto {
+  const events = new Map<number, EventFd>();
+  return {
+    vm: Vm.attach(data.vm),
+    memories: new Map(data.memories.map(({ name, token }) => [name, GuestRam.attach(token)])),
+    bell(bell) {
+      const event = events.get(bell) ?? EventFd.attach(data.bells[bell]);
+      events.set(bell, event);
+      return event;
+    },
+  };
+}

@@ -1,0 +1,114 @@
+/**
+ * Which pages of RAM were written, for several readers at once: a trace, a
+ * screen, a migration. KVM's log is cleared by whoever asks, so one place asks,
+ * and keeps for every reader what it has not taken yet. What devices wrote counts
+ * as what the guest's CPUs wrote.
+ */
+
+import { PAGE } from "../base/units.ts";
+import type { RegisteredSlot, Vm } from "../kvm/vm.ts";
+import { countDirty, dirtyBitmapBytes } from "../memory/dirty.ts";
+import type { DirtyMap } from "../memory/dirty-map.ts";
+import type { RamRegion } from "../memory/guest-memory.ts";
+
+/** api.rst, 4.35. */
+const KVM_MEM_LOG_DIRTY_PAGES = 1;
+const PAGES_PER_WORD = 32;
+
+export interface DirtyLogParts {
+  readonly vm: Pick<Vm, "getDirtyLog">;
+  /** Those that KVM has now. */
+  slots(): readonly RegisteredSlot[];
+  readonly ram: readonly RamRegion[];
+  readonly devices: DirtyMap;
+  /** Makes KVM log, or no longer. */
+  log(on: boolean): void;
+}
+
+/** One reader: pages that were written since it last took them. */
+export interface DirtyReader {
+  /** A bit a page, bit 0 of word 0 the page at RAM offset 0; valid until the next call. */
+  take(): Uint32Array;
+  close(): void;
+}
+
+export class DirtyLog {
+  readonly #parts: DirtyLogParts;
+  readonly #words: number;
+  /** What each reader has not taken. */
+  readonly #readers = new Set<Uint32Array>();
+
+  constructor(parts: DirtyLogParts) {
+    this.#parts = parts;
+    const pages = Math.max(...parts.ram.map(({ offset, size }) => (offset + size) / PAGE));
+    this.#words = Math.ceil(pages / PAGES_PER_WORD);
+  }
+
+  /**
+   * From now on what is written is kept for this reader too. KVM then maps small pages and
+   * write-protects them, so the guest gets slower.
+   * @throws {KvmError} if KVM refuses to log
+   */
+  open(): DirtyReader {
+    if (this.#readers.size === 0) {
+      this.#parts.devices.on = true;
+      this.#parts.log(true);
+    } else {
+      this.#collect(); // what is there belongs to the others
+    }
+    const pending = new Uint32Array(this.#words);
+    const taken = new Uint32Array(this.#words);
+    this.#readers.add(pending);
+    return {
+      take: () => {
+        this.#collect();
+        taken.set(pending);
+        pending.fill(0);
+        return taken;
+      },
+      close: () => {
+        if (!this.#readers.delete(pending) || this.#readers.size > 0) return;
+        this.#parts.log(false);
+        this.#parts.devices.on = false;
+      },
+    };
+  }
+
+  /** Pages by granule of guest-physical memory: see countDirty. @param pages as a reader took them */
+  count(pages: Uint32Array): [granule: number, pages: number][] {
+    return this.#parts.ram.flatMap(({ address, size, offset }) => {
+      const first = offset / PAGE / PAGES_PER_WORD;
+      return countDirty(pages.subarray(first, first + Math.ceil(size / PAGE / PAGES_PER_WORD)), address);
+    });
+  }
+
+  #collect(): void {
+    const { vm, slots, ram, devices } = this.#parts;
+    const all = new Uint32Array(this.#words);
+    for (const { slot, flags, guestPhysAddr, memorySize } of slots()) {
+      if ((flags & KVM_MEM_LOG_DIRTY_PAGES) === 0) continue;
+      const region = ram.find(({ address, size }) => {
+        return guestPhysAddr >= address && guestPhysAddr + memorySize <= address + size;
+      });
+      if (region === undefined) continue;
+      const bytes = new Uint8Array(dirtyBitmapBytes(memorySize));
+      vm.getDirtyLog(slot, bytes);
+      const firstPage = (region.offset + guestPhysAddr - region.address) / PAGE;
+      orInto(all, firstPage, new Uint32Array(bytes.buffer));
+    }
+    devices.take(all);
+    for (const pending of this.#readers) for (let n = 0; n < all.length; n++) pending[n] |= all[n];
+  }
+}
+
+/** Adds a bitmap whose first bit is page `firstPage`. */
+function orInto(all: Uint32Array, firstPage: number, bitmap: Uint32Array): void {
+  const shift = firstPage % PAGES_PER_WORD;
+  const first = (firstPage - shift) / PAGES_PER_WORD;
+  for (let n = 0; n < bitmap.length; n++) {
+    if (bitmap[n] === 0) continue;
+    all[first + n] |= bitmap[n] << shift;
+    if (shift !== 0 && first + n + 1 < all.length)
+      all[first + n + 1] |= bitmap[n] >>> (PAGES_PER_WORD - shift);
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * What the kernel makes for one power cycle: a VM with its interrupt controllers,
+ * RAM and the board's other memories, vCPUs, and the events that carry doorbells
+ * past JavaScript. Which memory is where, and which write signals which event, is
+ * the kernel map's: see machine/kernel-map.ts.
+ */
+import { KvmError } from "../kvm/errors.ts";
+import type { Counters } from "../kvm/stats.ts";
+import { Kvm } from "../kvm/system.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { Vm } from "../kvm/vm.ts";
+import type { Board } from "../machine/board.ts";
+import { RAM } from "../machine/kernel-wishes.ts";
+import * as map from "../machine/memory-map.ts";
+import type { MachineSpec } from "../machine/spec.ts";
+import { DirtyMap } from "../memory/dirty-map.ts";
+import { GuestMemory } from "../memory/guest-memory.ts";
+import { EventFd } from "../sys/event.ts";
+import { GuestRam } from "../sys/guest-ram.ts";
+import type { CheckedOptions } from "./validate.ts";
+
+/** api.rst 8.35. By number: headers before Linux 5.18 do not know it. */
+const KVM_CAP_PMU_CAPABILITY = 212;
+const KVM_PMU_CAP_DISABLE = 1;
+
+interface Closable {
+  close(): void;
+}
+
+export class Hardware {
+  readonly kvm: Kvm;
+  readonly vm: Vm;
+  readonly ram: GuestRam;
+  readonly memory: GuestMemory;
+  /** By name, RAM first. Without the read-only ones where KVM has none: the guest's reads exit then. */
+  readonly memories: ReadonlyMap<string, GuestRam>;
+  readonly vcpus: readonly Vcpu[];
+  /** Wakes the io thread. */
+  readonly ioWake: EventFd;
+  /** By number: see Slot.bells. */
+  readonly bells: EventFd[] = [];
+  /** What the monitor itself writes to RAM. */
+  readonly dirtyMap: DirtyMap;
+  readonly dirty: SharedArrayBuffer;
+  readonly #open: Closable[] = [];
+
+  /** @throws {SystemError} what the kernel refused; nothing is left open then. */
+  constructor(
+    options: Pick<CheckedOptions, "kvm" | "memory" | "memoryBacking">,
+    board: Board,
+    spec: MachineSpec,
+  ) {
+    try {
+      this.kvm = this.#keep(Kvm.open(options.kvm));
+      this.vm = this.#keep(this.kvm.createVm());
+      this.vm.setTssAddr(map.TSS);
+      this.vm.setIdentityMapAddr(map.IDENTITY_MAP);
+      this.vm.createIrqchip();
+      // CPUID shows no performance counters; AMD's oldest have no bit there to hide them by.
+      if (this.kvm.checkExtension(KVM_CAP_PMU_CAPABILITY) > 0) {
+        this.vm.enableCap(KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
+      }
+      this.ram = this.#keep(GuestRam.create(options.memory, { backing: options.memoryBacking }));
+      this.memory = new GuestMemory(this.ram, spec.ram);
+      this.dirty = new SharedArrayBuffer(DirtyMap.bytes(options.memory));
+      this.dirtyMap = new DirtyMap(this.dirty);
+      this.memories = new Map([[RAM, this.ram], ...this.#memoriesOf(board, spec)]);
+      this.vcpus = Array.from({ length: spec.cpus }, (_, id) => this.#keep(this.vm.createVcpu(id)));
+      this.ioWake = this.#keep(EventFd.create());
+      this.counters(); // opens them: once a vCPU runs, its own can no longer be
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Makes the events that the parts of the machine have reserved. @throws {SystemError} EMFILE */
+  makeBells(count: number): void {
+    while (this.bells.length < count) this.bells.push(this.#keep(EventFd.create()));
+  }
+
+  /** Event `number` of the machine. */
+  readonly bell = (number: number): EventFd => this.bells[number];
+
+  /** KVM's counters of the VM and its vCPUs; undefined if the host's kernel has none (before Linux 5.14). */
+  counters(): { vm: Counters; vcpus: Counters[] } | undefined {
+    try {
+      return { vm: this.vm.counters(), vcpus: this.vcpus.map((vcpu) => vcpu.counters()) };
+    } catch (error) {
+      if (error instanceof KvmError) return undefined;
+      throw error;
+    }
+  }
+
+  close(): void {
+    // vCPUs before the VM, the VM before its memory.
+    for (const thing of this.#open.reverse()) thing.close();
+    this.#open.length = 0;
+  }
+
+  #memoriesOf(board: Board, spec: MachineSpec): [string, GuestRam][] {
+    const readOnly = new Set(
+      board
+        .kernel?.(spec)
+        .slots?.filter((slot) => slot.readOnly)
+        .map((slot) => slot.memory),
+    );
+    const canBeReadOnly = this.vm.checkExtension("READONLY_MEM") > 0;
+    return Object.entries(board.memories?.(spec) ?? {})
+      .filter(([name]) => canBeReadOnly || !readOnly.has(name))
+      .map(([name, size]) => [name, this.#keep(GuestRam.create(size))]);
+  }
+
+  #keep<T extends Closable>(thing: T): T {
+    this.#open.push(thing);
+    return thing;
+  }
+}
