@@ -33,6 +33,7 @@ export default defineConfig({
           execArgv,
           include: ["test/kvm/**/*.test.ts"],
           testTimeout: 60_000,
+          setupFiles: ["test/support/lab-limits.ts"],
           fileParallelism: false,
           pool: "forks",
           server,
@@ -43,6 +44,7 @@ export default defineConfig({
           name: "guest",
           include: ["test/guest/**/*.test.ts"],
           testTimeout: 300_000,
+          setupFiles: ["test/support/lab-limits.ts"],
           // The lab's emulator resets about one guest in a hundred, of any monitor; the report says "retry".
           retry: process.env.VMEXIT_LAB === undefined ? 0 : 2,
           fileParallelism: false,

@@ -22,7 +22,7 @@ await using vm = await createVm({
 });
 vm.serial.pipe(process.stdout);
 await vm.start();
-await vm.serial.waitFor("login: ", { timeoutMs: 120_000 });
+await vm.serial.waitFor("login: ", { timeoutMs: 1_200_000 }); // an emulated host may be slow
 vm.serial.write("root\n");
 await vm.serial.waitFor(/# $/);
 vm.serial.write("uname -a; nproc; cat /proc/interrupts\n");

@@ -26,6 +26,6 @@ await using vm = await createVm({
 });
 vm.serial.pipe(process.stdout);
 await vm.start();
-await vm.serial.waitFor("login: ", { timeoutMs: 300_000 });
+await vm.serial.waitFor("login: ", { timeoutMs: 1_200_000 }); // an emulated host may be slow
 console.log("\nCirrOS is up.");
 await vm.stop();

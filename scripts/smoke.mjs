@@ -7,8 +7,8 @@
  */
 import { spawn } from "node:child_process";
 
-/** Seconds a guest may take to say what is expected next; it may be an emulated one. */
-const PATIENCE = 120;
+/** The longest that a timer of Node runs; a longer one would end at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** A process whose standard input and output are a guest's console. */
 class Console {
@@ -16,10 +16,12 @@ class Console {
   #text = "";
   #wake = () => {};
   #child;
+  #patience;
   /** How it ended: an exit status, a signal's name, or why it could not start. */
   status = undefined;
 
-  constructor(command, args) {
+  constructor(command, args, patience) {
+    this.#patience = patience;
     this.#child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
     const end = (status) => {
       this.status = status;
@@ -56,7 +58,7 @@ class Console {
   }
 
   async #until(condition, what) {
-    const until = Date.now() + PATIENCE * 1000;
+    const until = Date.now() + this.#patience * 1000;
     for (;;) {
       const result = condition();
       if (result) return result;
@@ -64,9 +66,9 @@ class Console {
         throw new SmokeError(`the machine ended (${this.status}) before ${what}`, this.status);
       }
       const rest = until - Date.now();
-      if (rest <= 0) throw new SmokeError(`waited ${PATIENCE} s for ${what}`, undefined);
+      if (rest <= 0) throw new SmokeError(`waited ${this.#patience} s for ${what}`, undefined);
       await new Promise((resolve) => {
-        const timer = setTimeout(resolve, rest);
+        const timer = setTimeout(resolve, Math.min(rest, MAX_TIMER_MS));
         this.#wake = () => {
           clearTimeout(timer);
           resolve();
@@ -87,10 +89,11 @@ class SmokeError extends Error {
 /**
  * Resolves to what the guest wrote to /root/smoke on its disk.
  *
+ * @param {number} patience seconds that the guest may take to print what is expected next
  * @throws {SmokeError}
  */
-export async function smoke(cpus, command, args) {
-  const guest = new Console(command, args);
+export async function smoke(cpus, command, args, patience) {
+  const guest = new Console(command, args, patience);
   // The shell echoes what is typed, so an answer is marked in a way that typed text is not.
   const ask = async (line) => {
     guest.type(`${line}; echo "<$?"'>'`);

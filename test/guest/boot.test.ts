@@ -1,7 +1,7 @@
 /** Linux starts, with any number of CPUs, from either kind of kernel image. */
 import { expect, test } from "vitest";
 import { createVm } from "vmexit";
-import { BOOT_MS, guestFile, linux, logIn, runScript, type } from "../support/guest.ts";
+import { bootMs, guestFile, linux, logIn, runScript, type } from "../support/guest.ts";
 
 const SCRIPT = "nproc; grep -c ^processor /proc/cpuinfo; uname -s; cat /sys/class/tty/ttyS0/type";
 const PORT_16550A = 4; // <linux/serial_core.h>
@@ -45,6 +45,6 @@ test("CPUs are one socket of single-threaded cores, with their numbers as APIC i
 test("a boot takes fewer than 3200 exits to its login", async () => {
   await using vm = await createVm(linux());
   await vm.start();
-  await vm.serial.waitFor("login: ", { timeoutMs: BOOT_MS });
+  await vm.serial.waitFor("login: ", { timeoutMs: bootMs() });
   expect(vm.stats().totalExits).toBeLessThan(3200);
 });

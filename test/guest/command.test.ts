@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { BOOT_MS, guestFile, Scratch } from "../support/guest.ts";
+import { bootMs, guestFile, Scratch } from "../support/guest.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -15,7 +15,7 @@ interface Result {
 function talk(args: string[], dialogue: readonly (readonly [string, string])[]): Promise<Result> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { cwd: root, stdio: ["pipe", "pipe", "inherit"] });
-    const timer = setTimeout(() => child.kill("SIGKILL"), 1.5 * BOOT_MS);
+    const timer = setTimeout(() => child.kill("SIGKILL"), 1.5 * bootMs());
     let output = "";
     let seen = 0;
     let next = 0;

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { BOOT_MS, logIn, type } from "../support/guest.ts";
+import { bootMs, logIn, type } from "../support/guest.ts";
 
 // The lab's emulator loses interrupts that one CPU sends to another while that runs a guest, and of 150 000
 // exits enough are hit to kill it (docs/lab.md). On one CPU there are none to lose.
@@ -20,11 +20,11 @@ test("what is pasted into a guest arrives whole", async () => {
   await using vm = await logIn();
   const pasted = letters(32_768);
   vm.serial.write("stty raw -echo; echo ready; head -c 32768 | md5sum; stty sane\n");
-  await vm.serial.waitFor(/\nready\r?\n/, { timeoutMs: BOOT_MS });
+  await vm.serial.waitFor(/\nready\r?\n/, { timeoutMs: bootMs() });
   const before = vm.stats().serials[0].bytesIn;
   await new Promise((resolve) => vm.serial.write(pasted, resolve));
   expect(vm.stats().serials[0].bytesIn - before).toBe(pasted.length);
-  await vm.serial.waitFor(md5(pasted), { timeoutMs: BOOT_MS });
+  await vm.serial.waitFor(md5(pasted), { timeoutMs: bootMs() });
 });
 
 test("what a guest prints arrives whole, past a reader that lags", async () => {

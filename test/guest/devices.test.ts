@@ -1,7 +1,7 @@
 /** What a machine has besides its CPUs and disks, as Linux' drivers find it. */
 import { expect, test } from "vitest";
 import { createVm } from "vmexit";
-import { BOOT_MS, linux, logIn, Scratch, type } from "../support/guest.ts";
+import { bootMs, linux, logIn, Scratch, type } from "../support/guest.ts";
 
 test("entropy, a second serial port, a disk without write cache, and the time of day", async () => {
   using scratch = new Scratch();
@@ -20,7 +20,7 @@ test("entropy, a second serial port, a disk without write cache, and the time of
   // Not a job of this shell, which would say between two prompts that it is done.
   await type(vm, 'stty -F /dev/ttyS1 raw -echo; ( (read line; echo "got $line") </dev/ttyS1 >/dev/ttyS1 & )');
   vm.serials[1].write("a word\n");
-  await vm.serials[1].waitFor("got a word", { timeoutMs: BOOT_MS });
+  await vm.serials[1].waitFor("got a word", { timeoutMs: bootMs() });
 
   expect(await type(vm, "cat /sys/block/vd?/queue/write_cache")).toMatch(/write back\nwrite through/);
   const written = vm.stats().drives[1];
@@ -40,9 +40,9 @@ test("two guests in one program run side by side, each with its own console and 
   await Promise.all(
     machines.map(async (vm, n) => {
       await vm.start();
-      await vm.serial.waitFor("login: ", { timeoutMs: BOOT_MS });
+      await vm.serial.waitFor("login: ", { timeoutMs: bootMs() });
       vm.serial.write("root\n");
-      await vm.serial.waitFor(/# $/, { timeoutMs: BOOT_MS });
+      await vm.serial.waitFor(/# $/, { timeoutMs: bootMs() });
       await type(vm, `echo guest ${n} >/root/who; sync`);
     }),
   );

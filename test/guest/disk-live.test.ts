@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { createQcow2 } from "../../dist/images/qcow2/create.js";
-import { BOOT_MS, Scratch, ScriptGuest } from "../support/guest.ts";
+import { bootMs, Scratch, ScriptGuest } from "../support/guest.ts";
 import { qemuCheck, qemuContents, qemuImg } from "../support/qemu-tools.ts";
 import { makeToolsDisk } from "../support/tools-disk.ts";
 
@@ -129,7 +129,7 @@ echo "size $(cat /sys/block/vda/size)"; [ "$(cat /tmp/passes)" -gt 100001 ] && e
 `;
 
 test("snapshots, other sizes and discards while the guest writes: each snapshot is one moment, and fio finds its data", {
-  timeout: 2 * BOOT_MS,
+  timeout: 2 * bootMs(),
 }, async () => {
   using scratch = new Scratch();
   const [first, second, tools] = [scratch.path("a.qcow2"), scratch.path("b.qcow2"), scratch.path("tools")];

@@ -9,7 +9,7 @@ import { copyFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from 
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { createQcow2 } from "../../dist/images/qcow2/create.js";
-import { BOOT_MS, guestFile, Scratch, ScriptGuest } from "../support/guest.ts";
+import { bootMs, guestFile, Scratch, ScriptGuest } from "../support/guest.ts";
 import { inLab, smallFileSystem } from "../support/lab-host.ts";
 import { qemuCheck, qemuContents } from "../support/qemu-tools.ts";
 
@@ -96,7 +96,7 @@ test.skipIf(!inLab)(
 function onTerminal(...args: string[]) {
   const command = [process.execPath, MAIN, ...args].map((word) => `'${word}'`).join(" ");
   const child = spawn("script", ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "inherit"] });
-  const timer = setTimeout(() => child.kill("SIGKILL"), BOOT_MS);
+  const timer = setTimeout(() => child.kill("SIGKILL"), bootMs());
   let output = "";
   let look = () => {};
   child.stdout.on("data", (chunk) => {

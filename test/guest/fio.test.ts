@@ -9,7 +9,7 @@
 import { rmSync, statSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type CreateOptions, createQcow2 } from "../../dist/images/qcow2/create.js";
-import { BOOT_MS, runScript, Scratch } from "../support/guest.ts";
+import { bootMs, runScript, Scratch } from "../support/guest.ts";
 import { qemuCheck } from "../support/qemu-tools.ts";
 import { makeToolsDisk } from "../support/tools-disk.ts";
 
@@ -21,7 +21,7 @@ const SIZE = 128 * MIB;
 
 const scratch = new Scratch();
 const tools = scratch.path("tools.img");
-beforeAll(() => makeToolsDisk(tools, ["fio", "mkfs.ext4", "fstrim"]), BOOT_MS);
+beforeAll(() => makeToolsDisk(tools, ["fio", "mkfs.ext4", "fstrim"]), bootMs());
 afterAll(() => scratch[Symbol.dispose]());
 
 const MOUNT = "mount -t ext4 -o ro /dev/vdb /mnt || exit 9";

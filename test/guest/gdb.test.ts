@@ -14,7 +14,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { createVm, type VirtualMachine } from "vmexit";
 import { probeGuestDebug } from "vmexit/kvm";
 import { RUN_A_WHILE, runGdb } from "../support/gdb.ts";
-import { BOOT_MS, guestFile, linux, logIn, runScript, type } from "../support/guest.ts";
+import { bootMs, guestFile, linux, logIn, runScript, type } from "../support/guest.ts";
 import { buildMultiboot } from "../support/multiboot-build.ts";
 
 const { int3, breakpoints, watchpoints } = probeGuestDebug("/dev/kvm");
@@ -31,7 +31,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 /** Runs gdb against a machine; its first command is to connect. */
 async function debug(vm: VirtualMachine, commands: readonly string[], more: Parameters<typeof runGdb>[1]) {
   const { address } = await vm.serveGdb({ port: 0 });
-  const { output } = await runGdb([`target remote ${address}`, ...commands], { limitMs: BOOT_MS, ...more });
+  const { output } = await runGdb([`target remote ${address}`, ...commands], { limitMs: bootMs(), ...more });
   return output;
 }
 
@@ -82,7 +82,7 @@ test.skipIf(!breakpoints)(
   async () => {
     const at = await kernelSymbols("start_kernel", "linux_banner", "run_init_process");
     await using vm = await createVm(linux({ kernel: guestFile("vmlinux"), cpus: 2, cmdline: "nokaslr" }));
-    const login = vm.serial.waitFor("login: ", { timeoutMs: 2 * BOOT_MS });
+    const login = vm.serial.waitFor("login: ", { timeoutMs: 2 * bootMs() });
     const output = await debug(
       vm,
       [
@@ -148,7 +148,7 @@ test("Linux at work: Ctrl-C, its two CPUs, steps, memory, and it goes on as if n
 
 test("Linux before its first instruction: PVH's 32-bit entry, in 64-bit words, and on to the login", async () => {
   await using vm = await createVm(linux({ kernel: guestFile("vmlinux"), cpus: 2 }));
-  const login = vm.serial.waitFor("login: ", { timeoutMs: BOOT_MS });
+  const login = vm.serial.waitFor("login: ", { timeoutMs: bootMs() });
   const output = await debug(
     vm,
     ["show architecture", "print/x $cs", "print $cr0 & 0x80000000", "stepi", "stepi", "x/4xb $pc", "detach"],

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { BOOT_MS, guestFile, Scratch } from "../support/guest.ts";
+import { bootMs, guestFile, Scratch } from "../support/guest.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/bundle/main.js", import.meta.url));
 const MIB = 2 ** 20;
@@ -21,7 +21,7 @@ function runLimited(blocks: number, script: string, disk: string) {
   const shell = ["-c", `ulimit -f ${blocks}; exec "$0" "$@"`, process.execPath, ...args];
   return new Promise<{ status: number | null; out: string; err: string }>((resolve) => {
     const child = spawn("/bin/sh", shell, { stdio: ["ignore", "pipe", "pipe"] });
-    const timer = setTimeout(() => child.kill("SIGKILL"), BOOT_MS);
+    const timer = setTimeout(() => child.kill("SIGKILL"), bootMs());
     let [out, err] = ["", ""];
     child.stdout.on("data", (chunk) => {
       out += chunk;

@@ -2,12 +2,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { createVm, type VmError } from "vmexit";
-import { BOOT_MS, linux, logIn, runScript, type } from "../support/guest.ts";
+import { bootMs, linux, logIn, runScript, type } from "../support/guest.ts";
 
 test("the power button makes the guest shut down by itself", async () => {
   await using vm = await logIn();
   await vm.powerdown();
-  await vm.serial.waitFor(/Power down/, { timeoutMs: BOOT_MS });
+  await vm.serial.waitFor(/Power down/, { timeoutMs: bootMs() });
   expect(await vm.exited).toEqual({ reason: "poweroff" });
 });
 
@@ -16,11 +16,11 @@ test("a guest that reboots starts again, counters go on; reset() does the same t
   const resets: number[] = [];
   vm.on("reset", () => resets.push(vm.stats().totalExits));
   vm.serial.write("reboot\n");
-  await vm.serial.waitFor("vmexit: init", { timeoutMs: BOOT_MS });
-  await vm.serial.waitFor("login: ", { timeoutMs: BOOT_MS });
+  await vm.serial.waitFor("vmexit: init", { timeoutMs: bootMs() });
+  await vm.serial.waitFor("login: ", { timeoutMs: bootMs() });
   expect(resets).toHaveLength(1);
   await vm.reset();
-  await vm.serial.waitFor("login: ", { timeoutMs: BOOT_MS });
+  await vm.serial.waitFor("login: ", { timeoutMs: bootMs() });
   expect(resets).toHaveLength(2);
   expect(resets[1]).toBeGreaterThan(resets[0]);
   await vm.stop();
@@ -35,14 +35,14 @@ test("with onReset exit, a reboot ends the machine", async () => {
 test("a paused guest does nothing, and goes on where it was", async () => {
   await using vm = await logIn({ cpus: 2 });
   vm.serial.write("i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.1; done\n");
-  await vm.serial.waitFor(/tick 3\r/, { timeoutMs: BOOT_MS });
+  await vm.serial.waitFor(/tick 3\r/, { timeoutMs: bootMs() });
   await vm.pause();
   expect(vm.state).toBe("paused");
   const before = vm.stats().totalExits;
   await sleep(2000);
   expect(vm.stats().totalExits).toBe(before);
   await vm.resume();
-  await vm.serial.waitFor(/tick 9\r/, { timeoutMs: BOOT_MS });
+  await vm.serial.waitFor(/tick 9\r/, { timeoutMs: bootMs() });
   vm.serial.write("\x03");
   expect(await type(vm, "echo still here")).toMatch(/^still here$/m);
 });

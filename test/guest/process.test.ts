@@ -4,10 +4,11 @@ import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { expect, test } from "vitest";
-import { BOOT_MS, guestFile, Scratch } from "../support/guest.ts";
+import { patience } from "../../lab/patience.mjs";
+import { bootMs, guestFile, Scratch } from "../support/guest.ts";
 
 const COMMAND = new URL("../../dist/bundle/main.js", import.meta.url).pathname;
-const PROMPT_MS = 10_000;
+const PROMPT_MS = 10_000; // on an idle machine
 
 type Monitor = ChildProcessByStdio<null, Readable, null>;
 
@@ -23,7 +24,7 @@ function monitor(script: string, ...options: string[]): Monitor {
 function printed(child: Monitor, pattern: RegExp): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = "";
-    const timer = setTimeout(() => reject(new Error(`no ${pattern} in:\n${text}`)), BOOT_MS);
+    const timer = setTimeout(() => reject(new Error(`no ${pattern} in:\n${text}`)), bootMs());
     child.stdout.on("data", (chunk: Buffer) => {
       text += chunk.toString();
       if (!pattern.test(text)) return;
@@ -36,7 +37,7 @@ function printed(child: Monitor, pattern: RegExp): Promise<string> {
 
 /** How it ended, and within a time that says it did so at once. */
 async function ended(child: Monitor): Promise<{ code: number | null; signal: string | null }> {
-  const timer = setTimeout(() => child.kill("SIGKILL"), PROMPT_MS);
+  const timer = setTimeout(() => child.kill("SIGKILL"), patience(PROMPT_MS));
   const [code, signal] = await once(child, "exit");
   clearTimeout(timer);
   return { code, signal };
@@ -83,7 +84,7 @@ test("a program that throws with a guest running ends at once", async () => {
     const vm = await createVm({ memory: "256M", kernel: ${JSON.stringify(guestFile("vmlinuz"))},
       initrd: ${JSON.stringify(guestFile("initrd.img"))}, cmdline: "console=ttyS0 quiet" });
     await vm.start();
-    await vm.serial.waitFor("vmexit: init", { timeoutMs: ${BOOT_MS} });
+    await vm.serial.waitFor("vmexit: init", { timeoutMs: ${bootMs()} });
     console.log("up");
     throw new Error("on purpose");`;
   const child = spawn(process.execPath, ["--input-type=module", "-e", program], {

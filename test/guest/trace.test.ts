@@ -4,13 +4,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { type ExitRecord, type ReadRecord, readTrace } from "vmexit";
-import { BOOT_MS, guestFile, Scratch } from "../support/guest.ts";
+import { bootMs, guestFile, Scratch } from "../support/guest.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 function vmexit(...args: string[]) {
   const command = ["dist/bundle/main.js", ...args];
-  return spawnSync(process.execPath, command, { cwd: root, encoding: "utf8", timeout: 1.5 * BOOT_MS });
+  return spawnSync(process.execPath, command, { cwd: root, encoding: "utf8", timeout: 1.5 * bootMs() });
 }
 
 test("a traced boot: devices by name, functions by symbol, two tracks for Perfetto, KVM's own counters", async () => {

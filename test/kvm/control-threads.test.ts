@@ -5,6 +5,7 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
+import { patience } from "../../lab/patience.mjs";
 
 const DIST = new URL("../../dist/", import.meta.url).href;
 
@@ -34,7 +35,7 @@ test("a parked thread stands still, a running one goes on, an ended one is gone"
   );
   const moves = async () => {
     const before = steps();
-    await expect.poll(steps, { timeout: 10_000, interval: 1 }).not.toBe(before);
+    await expect.poll(steps, { timeout: patience(10_000), interval: 1 }).not.toBe(before);
   };
   for (let turn = 0; turn < 300; turn++) {
     owner.request(RUN);

@@ -1,6 +1,7 @@
 /** The demos of emulation, memory, debugging and processors: what they print is what happened. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { patience } from "../../lab/patience.mjs";
 import { runDemo } from "../support/demos.ts";
 
 /** Lines that match, cut where two or more blanks are. */
@@ -139,7 +140,9 @@ test("step stops at breakpoints and at a write, or says that this KVM does not",
   }
 });
 
-test("smp starts a second processor, and loses no count under LOCK", { timeout: 120_000 }, async () => {
+test("smp starts a second processor, and loses no count under LOCK", {
+  timeout: patience(120_000),
+}, async () => {
   const lines = await runDemo("smp");
   expect(lines).toContain("Processor 1 before: uninitialized, it waits for INIT. After: runnable.");
   const reports = rows(lines, /^ {2}\+\d/).map(([, cpu, what]) => `${cpu} ${what}`);

@@ -3,12 +3,13 @@ import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import type { VirtualMachine } from "vmexit";
+import { patience } from "../../lab/patience.mjs";
 import { pattern } from "../support/console-guest.ts";
 import { ECHO, exitWith, flatMachine, outByte, say } from "../support/flat-machine.ts";
 
 const MIB = 2 ** 20;
 /** Each byte is an exit; an emulated machine under load makes some thousand in a second. */
-const PATIENCE_MS = 400_000;
+const VOLUME_MS = 400_000;
 
 /** Reads `length` bytes, resting now and then, so that whoever sends has to wait. */
 async function readSlowly(vm: VirtualMachine, length: number): Promise<Buffer> {
@@ -41,7 +42,7 @@ test(
     expect(await vm.exited).toMatchObject({ reason: "exit" });
     expect(vm.stats().serials).toEqual([{ bytesOut: MIB, bytesIn: 0, dropped: 0 }]);
   },
-  PATIENCE_MS,
+  patience(VOLUME_MS),
 );
 
 test(
@@ -62,8 +63,9 @@ test(
     }
     const received = await reading;
     expect(received.subarray(1).equals(sent)).toBe(true);
-    expect(waits).toBeGreaterThan(5); // every second of 14 writes finds the stream's 16 KiB full
+    // A stream's buffer is 16 KiB before Node 22 and 64 KiB since: it was full at least half as often as it fits.
+    expect(waits).toBeGreaterThanOrEqual(length / 2 / vm.serial.writableHighWaterMark);
     expect(vm.stats().serials).toEqual([{ bytesOut: length + 1, bytesIn: length, dropped: 0 }]);
   },
-  PATIENCE_MS,
+  patience(VOLUME_MS),
 );

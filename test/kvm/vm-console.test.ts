@@ -1,6 +1,7 @@
 /** The console of a machine, between a real UART's driver and a program that is fast, slow or absent. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { patience } from "../../lab/patience.mjs";
 import {
   ECHO,
   exitWith,
@@ -26,7 +27,7 @@ test("a write is called back once the guest's receiver has the last byte, not be
     devices: [{ name: "gate", port: 0x300, length: 1, handlers }],
   });
   await vm.start();
-  await expect.poll(() => go, { timeout: 20_000 }).toBeDefined();
+  await expect.poll(() => go, { timeout: patience(20_000) }).toBeDefined();
   let taken = false;
   vm.serial.write("x".repeat(100), () => {
     taken = true;
@@ -57,7 +58,7 @@ test("a reader that stops reading holds the guest, and nothing is lost when it g
     for (const byte of chunk) if (byte !== (next++ & 0xff)) wrong++;
   };
   vm.serial.on("data", check);
-  await expect.poll(() => next, { timeout: 20_000 }).toBeGreaterThan(1000);
+  await expect.poll(() => next, { timeout: patience(20_000) }).toBeGreaterThan(1000);
   vm.serial.pause();
   // The guest runs on until every buffer on the way is full.
   const exits = () => vm.stats().totalExits;
@@ -66,10 +67,10 @@ test("a reader that stops reading holds the guest, and nothing is lost when it g
     await sleep(200);
     return exits() - before;
   };
-  await expect.poll(moved, { timeout: 200_000 }).toBe(0);
+  await expect.poll(moved, { timeout: patience(200_000) }).toBe(0);
   const [before, seen] = [exits(), next];
   vm.serial.resume();
-  await expect.poll(exits, { timeout: 20_000 }).toBeGreaterThan(before + 100);
+  await expect.poll(exits, { timeout: patience(20_000) }).toBeGreaterThan(before + 100);
   expect(next).toBeGreaterThan(seen);
   expect(wrong).toBe(0);
 }, 240_000);
@@ -92,7 +93,7 @@ test("each of four serial ports and the debug console has a stream of its own", 
 test("text that never comes is an error that quotes what did come, also when the machine ends first", async () => {
   await using vm = await flatMachine([...say("booting\n"), ...FOR_EVER]);
   await vm.start();
-  await expect.poll(() => vm.stats().serials[0].bytesOut, { timeout: 20_000 }).toBe(8);
+  await expect.poll(() => vm.stats().serials[0].bytesOut, { timeout: patience(20_000) }).toBe(8);
   await expect(vm.serial.waitFor("login:", { timeoutMs: 500 })).rejects.toMatchObject({
     code: "ETIMEDOUT",
     message: expect.stringContaining("booting"),
@@ -114,7 +115,7 @@ test("a flooding guest leaves the program time for other things", async () => {
     bytes += chunk.length;
   });
   await vm.start();
-  await expect.poll(() => bytes, { timeout: 20_000 }).toBeGreaterThan(0);
+  await expect.poll(() => bytes, { timeout: patience(20_000) }).toBeGreaterThan(0);
   const before = bytes;
   let late = 0;
   for (let turn = 0; turn < 50; turn++) {

@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { CreateOptions } from "../../dist/images/qcow2/create.js";
 import { createQcow2 } from "../../dist/images/qcow2/create.js";
+import { patience } from "../../lab/patience.mjs";
 import { PER_FLUSH, wrongBlocks } from "../support/disk-changes.ts";
 import { buildKernel } from "../support/multiboot-build.ts";
 import { qemuCheck, qemuContents, qemuImg } from "../support/qemu-tools.ts";
@@ -98,7 +99,7 @@ async function crash(image: string, cache: string, first: number, flushes: numbe
  * has ended, and until then its files stay open, and locked.
  */
 async function unlocked(image: string): Promise<void> {
-  for (const end = Date.now() + UNLOCK_MS; ; await sleep(10)) {
+  for (const end = Date.now() + patience(UNLOCK_MS); ; await sleep(10)) {
     try {
       qemuImg("info", image);
       return;
@@ -110,7 +111,7 @@ async function unlocked(image: string): Promise<void> {
 
 test.each(IMAGES)(
   "a crash damages nothing and loses nothing that the guest flushed: %s",
-  { timeout: 60_000 + 20_000 * ROUNDS },
+  { timeout: patience(60_000 + 20_000 * ROUNDS) },
   async (name, options, cache) => {
     const image = join(folder, `${name.replaceAll(" ", "-")}.qcow2`);
     const draw = random(name.length);

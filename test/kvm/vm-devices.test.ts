@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import type { DeviceHandlers, UnclaimedAccess } from "vmexit";
+import { patience } from "../../lab/patience.mjs";
 import {
   exitWith,
   FOR_EVER,
@@ -224,7 +225,9 @@ test("the debug-exit status is the written value, doubled, plus one", async () =
 
 test("the own-device example prints what its guest read", async () => {
   const example = fileURLToPath(new URL("../../build/tools/examples/04-own-device.js", import.meta.url));
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, [example], { timeout: 30_000 });
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [example], {
+    timeout: patience(30_000),
+  });
   expect(stdout).toBe("the guest says it is 21 °C\n");
   expect(stderr).toBe("");
 });

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import type { VirtualMachine } from "vmexit";
+import { patience } from "../../lab/patience.mjs";
 import {
   ECHO,
   exitWith,
@@ -25,7 +26,7 @@ async function stopPromptly(vm: VirtualMachine): Promise<void> {
   const start = Date.now();
   await vm.stop();
   expect(await vm.exited).toEqual({ reason: "stopped" });
-  expect(Date.now() - start).toBeLessThan(PROMPTLY_MS);
+  expect(Date.now() - start).toBeLessThan(patience(PROMPTLY_MS));
 }
 
 test("a guest that powers off, exits or faults beyond help ends the machine, each with its reason", async () => {
@@ -93,7 +94,7 @@ test("a paused guest does nothing; resumed, it goes on where it was", async () =
   await vm.start();
   for (let turn = 0; turn < 10; turn++) {
     const before = next;
-    await expect.poll(() => next, { timeout: 20_000 }).toBeGreaterThan(before);
+    await expect.poll(() => next, { timeout: patience(20_000) }).toBeGreaterThan(before);
     await vm.pause();
     await sleep(30); // what it had sent arrives
     const { totalExits } = vm.stats();
@@ -148,7 +149,9 @@ test("a guest that resets itself starts again, as often as it likes, with onRese
 test("stop ends a guest that floods a console nobody reads, and one whose reader stopped", async () => {
   await using unread = await flatMachine(FLOOD);
   await unread.start();
-  await expect.poll(() => unread.stats().serials[0].bytesOut, { timeout: 20_000 }).toBeGreaterThan(1000);
+  await expect
+    .poll(() => unread.stats().serials[0].bytesOut, { timeout: patience(20_000) })
+    .toBeGreaterThan(1000);
   await stopPromptly(unread);
   await using held = await flatMachine(FLOOD);
   await held.start();
@@ -170,7 +173,7 @@ test("stop ends a guest that waits for an answer which never comes", async () =>
     ],
   });
   await vm.start();
-  await expect.poll(() => asked, { timeout: 20_000 }).toBe(true);
+  await expect.poll(() => asked, { timeout: patience(20_000) }).toBe(true);
   await stopPromptly(vm);
 });
 

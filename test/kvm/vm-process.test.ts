@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
+import { patience } from "../../lab/patience.mjs";
 import { ECHO, FLOOD, FOR_EVER, flatOptions, POWER_OFF, say } from "../support/flat-machine.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -60,7 +61,7 @@ function program(guest: keyof typeof GUESTS, rest: string, count = 1) {
     await Promise.race([running, ended]);
     const since = Date.now();
     const result = await ended;
-    expect(Date.now() - since, `${result.out}${result.err}`).toBeLessThan(PROMPTLY_MS);
+    expect(Date.now() - since, `${result.out}${result.err}`).toBeLessThan(patience(PROMPTLY_MS));
     return result;
   };
   return { child, running, end };

@@ -2,6 +2,7 @@
 import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import type { VmOptions } from "vmexit";
+import { patience } from "../../lab/patience.mjs";
 import { FOR_EVER, flatMachine, POWER_OFF, say } from "../support/flat-machine.ts";
 import { guestMappings, openDescriptors } from "../support/process-resources.ts";
 
@@ -18,7 +19,7 @@ function resources() {
 
 /** Memory goes when V8 has let go of the last view of it, some turns of the event loop after close(). */
 async function expectNoMachine() {
-  await expect.poll(resources, { timeout: 20_000 }).toMatchObject({ kvm: [], mappings: [] });
+  await expect.poll(resources, { timeout: patience(20_000) }).toMatchObject({ kvm: [], mappings: [] });
   return resources();
 }
 

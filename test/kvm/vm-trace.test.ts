@@ -1,6 +1,7 @@
 /** Exits as data: what vm.trace() gives of guests of a few instructions. */
 import { expect, test } from "vitest";
 import type { ExitRecord, Trace, TraceFilter, TraceRecord } from "vmexit";
+import { patience } from "../../lab/patience.mjs";
 import {
   exitWith,
   FLOOD,
@@ -206,7 +207,9 @@ test("a reader that does not come loses exits, and the trace says where and how 
   const trace = vm.trace();
   await vm.start();
   const WAIT = 45_000; // more than a reader may be behind
-  await expect.poll(() => vm.stats().totalExits, { timeout: 50_000, interval: 200 }).toBeGreaterThan(WAIT);
+  await expect
+    .poll(() => vm.stats().totalExits, { timeout: patience(50_000), interval: 200 })
+    .toBeGreaterThan(WAIT);
   trace.stop();
   const records = await all(trace);
   const exits = exitsOf(records);

@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createVm, type DriveOptions, type VirtualMachine, type VmError, type VmOptions } from "vmexit";
+import { patience } from "../../lab/patience.mjs";
 import { buildKernel } from "./multiboot-build.ts";
 
 /** The largest number of blocks in a command. */
@@ -40,7 +41,7 @@ export class BlkGuest implements AsyncDisposable {
 
   /** Settles when the kernel has started or restarted. */
   async ready(): Promise<void> {
-    await this.vm.serial.waitFor("ready\n", { timeoutMs: WAIT_MS });
+    await this.vm.serial.waitFor("ready\n", { timeoutMs: patience(WAIT_MS) });
   }
 
   /** Writes blocks full of one byte. Returns the status of each. */
@@ -79,7 +80,7 @@ export class BlkGuest implements AsyncDisposable {
   /** Sends a command; returns its answer, which may take long. */
   async ask(command: string): Promise<string> {
     const { serial } = this.vm;
-    const answer = serial.waitFor(/([^\n]*)\n/, { timeoutMs: WAIT_MS });
+    const answer = serial.waitFor(/([^\n]*)\n/, { timeoutMs: patience(WAIT_MS) });
     serial.write(`${command}\n`);
     return (await answer)[1];
   }

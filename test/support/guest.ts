@@ -14,9 +14,12 @@ import {
   type VmOptions,
   type VmStats,
 } from "vmexit";
+import { patience } from "../../lab/patience.mjs";
 
-/** An emulated machine under load is slow. */
-export const BOOT_MS = 180_000;
+/** What a guest may take for its boot, or for one answer at its shell: a limit that only a hang reaches. */
+export function bootMs(): number {
+  return patience(180_000);
+}
 
 /** A file of the guest: vmlinuz, vmlinux, initrd.img or root.img. */
 export function guestFile(name: string): string {
@@ -115,7 +118,7 @@ export class ScriptGuest implements AsyncDisposable {
 
   /** Waits until the script has printed this, after the text of the previous wait. */
   async says(text: string | RegExp): Promise<void> {
-    await this.vm.serial.waitFor(text, { timeoutMs: BOOT_MS });
+    await this.vm.serial.waitFor(text, { timeoutMs: bootMs() });
   }
 
   /** Waits until the machine pauses next. */
@@ -135,7 +138,7 @@ export class ScriptGuest implements AsyncDisposable {
 
   /** Waits for its end. */
   async end(): Promise<Ran> {
-    const timer = setTimeout(() => void this.vm.stop(), BOOT_MS);
+    const timer = setTimeout(() => void this.vm.stop(), bootMs());
     const ending = await this.vm.exited;
     clearTimeout(timer);
     await this.#drained;
@@ -160,16 +163,16 @@ export async function runScript(script: string, options: Partial<VmOptions> = {}
 export async function logIn(options: Partial<VmOptions> = {}): Promise<VirtualMachine> {
   const vm = await createVm(linux(options));
   await vm.start();
-  await vm.serial.waitFor("login: ", { timeoutMs: BOOT_MS });
+  await vm.serial.waitFor("login: ", { timeoutMs: bootMs() });
   vm.serial.write("root\n");
-  await vm.serial.waitFor(/# $/, { timeoutMs: BOOT_MS });
+  await vm.serial.waitFor(/# $/, { timeoutMs: bootMs() });
   return vm;
 }
 
 /** Types a command at the shell's prompt; returns its output. */
 export async function type(vm: VirtualMachine, command: string): Promise<string> {
   vm.serial.write(`${command}; echo "=$?="\n`);
-  const [text] = await vm.serial.waitFor(/\n[\s\S]*=\d+=\r\n# $/, { timeoutMs: BOOT_MS });
+  const [text] = await vm.serial.waitFor(/\n[\s\S]*=\d+=\r\n# $/, { timeoutMs: bootMs() });
   return text
     .replaceAll("\r", "")
     .replace(/=\d+=\n# $/, "")
