@@ -1,5 +1,5 @@
 /**
- * What a test run says of itself (vitest's json report), counted and put in words.
+ * The results of test runs, counted and put in words.
  *
  * @typedef {{ passed: number, failed: number, skipped: number }} Counts
  */
@@ -37,6 +37,31 @@ export function count(report) {
   if (!report.success && counts.failed === 0) counts.failed++;
   return counts;
 }
+
+/**
+ * Counts the test files of one run, as vitest's own objects.
+ *
+ * @param {Iterable<{ ok(): boolean, children: { allTests(): Iterable<{ result(): { state: string } }> } }>} modules
+ * @param {readonly unknown[]} unhandledErrors what failed outside of a test
+ * @returns {Counts}
+ */
+export function countModules(modules, unhandledErrors) {
+  const counts = noTests();
+  for (const module of modules) {
+    const before = counts.failed;
+    for (const test of module.children.allTests()) {
+      const { state } = test.result();
+      if (state === "passed" || state === "failed") counts[state]++;
+      else counts.skipped++;
+    }
+    if (!module.ok() && counts.failed === before) counts.failed++;
+  }
+  if (unhandledErrors.length > 0 && counts.failed === 0) counts.failed++;
+  return counts;
+}
+
+/** Begins a line of scripts/lab-tests.mjs that is not vitest's. */
+export const MARK = "\u001evmexit-tests ";
 
 /** @param {Counts} counts */
 export function inWords({ passed, failed, skipped }) {

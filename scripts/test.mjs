@@ -7,26 +7,24 @@
  *   npm test -- --lab ...            kvm and guest in the lab, even if they can run here
  *
  * unit needs no KVM. kvm (tiny guests) takes any /dev/kvm, guest (Linux kernels) needs
- * hardware KVM; where there is none, they run in the lab, each file in one of its own,
- * two at a time, so that each run of it stays short. A file is run again only if the
- * lab itself died under it.
+ * hardware KVM; where there is none, they run in two labs (scripts/lab-lanes.mjs). A file
+ * is run again only if the lab itself died under it.
  *
  * The last line is `N passed, N failed`, with `, N skipped` if any were. Exit status 1 if
  * a test failed, or if a tier ran none: a test that cannot run here is no success.
  */
-import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { runInLabs } from "./lab-lanes.mjs";
 import { guestFolder, hostKvm, inLab, main, root, run, setUp } from "./setup.mjs";
 import { add, count, inWords, noTests } from "./test-results.mjs";
 
 const TIERS = ["unit", "kvm", "guest"];
 
-/** For one file in the lab, in seconds; and how often the lab may die under it. */
-const LAB_TIMEOUT = 900;
-const LAB_RETRIES = 3;
-/** Labs at the same time: each has an emulated CPU that is busy and one that mostly waits. */
-const LABS = 2;
+/** For one lab and all the files that it runs, in seconds; scripts/lab-tests.mjs has a limit for each file. */
+const LAB_TIMEOUT = 5400;
 
 /** Those of the workspace packages, which are unit tests. */
 function packageTests() {
@@ -53,20 +51,10 @@ function vitest(tier, files, report) {
   return [process.execPath, script, "run", "--project", tier, ...reporters, ...files];
 }
 
-/** One run of vitest, here or in the lab. Whatever keeps it from reporting is a failure. */
-async function runFiles(tier, files, lab, results, output = undefined) {
-  const name = `${files.length === 1 ? files[0].replaceAll("/", "-") : tier}.json`;
-  let command = vitest(tier, files, join(lab ? "/out" : results, name));
-  if (lab) {
-    process.env.VMEXIT_LAB = "1"; // vitest.config.ts allows for the emulator
-    const limits = ["--timeout", `${LAB_TIMEOUT}`, "--retries", `${LAB_RETRIES}`];
-    command = inLab(
-      ["--no-tty", "-n", ...limits, "--share", results, "--env", "CI", "--env", "VMEXIT_LAB"],
-      command,
-    );
-  }
-  const status = await run(command, output);
-  const report = join(results, name);
+/** One run of vitest here. Whatever keeps it from reporting is a failure. */
+async function runHere(tier, files, results) {
+  const report = join(results, `${tier}.json`);
+  const status = await run(vitest(tier, files, report));
   if (!existsSync(report)) {
     console.error(`test: ${files.join(" ")}: no report; exit status ${status}`);
     return { ...noTests(), failed: 1 };
@@ -79,28 +67,24 @@ async function runFiles(tier, files, lab, results, output = undefined) {
   return counts;
 }
 
-async function runTier(tier, files, lab, results) {
-  console.error(`\ntest: ${tier} tier, ${files.length} files${lab ? ", in the lab" : ""}`);
-  return lab ? runInLabs(tier, files, results) : runFiles(tier, files, false, results);
+function startLab(tier) {
+  process.env.VMEXIT_LAB = "1"; // vitest.config.ts allows for the emulator
+  const passed = ["CI", "VMEXIT_LAB"].flatMap((name) => ["--env", name]);
+  // One word, for the shell: errors among what is printed, where they belong.
+  const script = `exec '${process.execPath}' '${join(root, "scripts/lab-tests.mjs")}' ${tier} 2>&1`;
+  const [command, ...args] = inLab(["--no-tty", "--timeout", `${LAB_TIMEOUT}`, ...passed], [script]);
+  return spawn(command, args, { cwd: root, stdio: ["pipe", "pipe", "inherit"] });
 }
 
-/** Each file in a lab of its own, LABS at a time; what one prints is shown when it has ended. */
-async function runInLabs(tier, files, results) {
-  const counts = noTests();
-  const waiting = [...files];
-  const lane = async () => {
-    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const log = join(results, `${file.replaceAll("/", "-")}.log`);
-      const output = openSync(log, "w");
-      const began = Date.now();
-      add(counts, await runFiles(tier, [file], true, results, output));
-      closeSync(output);
-      console.log(`\ntest: ${file}, ${Math.round((Date.now() - began) / 1000)} s`);
-      process.stdout.write(readFileSync(log));
-    }
-  };
-  await Promise.all(Array.from({ length: LABS }, lane));
-  return counts;
+async function runTier(tier, files, lab, results) {
+  console.error(`\ntest: ${tier} tier, ${files.length} files${lab ? ", in the lab" : ""}`);
+  if (!lab) return runHere(tier, files, results);
+  return runInLabs(files, () => startLab(tier), {
+    show: (file, counts, output, ms) => {
+      process.stdout.write(`\ntest: ${file}: ${inWords(counts)}, ${Math.round(ms / 1000)} s\n${output}`);
+    },
+    warn: (message) => console.error(message),
+  });
 }
 
 await main("test", async (args) => {
