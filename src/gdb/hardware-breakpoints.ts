@@ -3,9 +3,9 @@
  * CPU. Pure: a table and the value of DR7.
  *
  * Source: Intel SDM volume 3, 17.2 "Debug Registers". There are four, each for
- * 1, 2, 4 or 8 bytes at a multiple of their number; a watchpoint that is longer
- * or lies askew takes several. The CPU stops before a breakpoint's instruction
- * and after a watchpoint's. It cannot watch for reads alone.
+ * 1, 2, 4 or 8 bytes at a multiple of their number; a longer or unaligned
+ * watchpoint needs several. The CPU stops before a breakpoint's instruction
+ * and after a watchpoint's. It cannot watch for reads only.
  */
 import type { GuestDebug } from "../kvm/vcpu.ts";
 
@@ -23,7 +23,7 @@ const DR7_FIXED = 0x600n;
 
 export interface Watched {
   readonly condition: Condition;
-  /** As gdb asked for it. */
+  /** As gdb requested it. */
   readonly address: bigint;
   readonly length: number;
 }
@@ -38,7 +38,7 @@ export class HardwareBreakpoints {
   /** By number of the debug register. */
   readonly #registers: (Register | undefined)[] = Array.from({ length: REGISTERS });
 
-  /** False if there are not registers enough. Inserting twice is inserting once. */
+  /** False if there are not enough registers. A second insertion has no effect. */
   insert(watched: Watched): boolean {
     if (this.#registers.some((register) => register !== undefined && isSame(register.for, watched)))
       return true;
@@ -73,7 +73,7 @@ export class HardwareBreakpoints {
     return { addresses: this.#registers.map((register) => register?.address ?? 0n), dr7 };
   }
 
-  /** What bits B0 to B3 of DR6 tell of; a watchpoint before a breakpoint. */
+  /** The cause that bits B0 to B3 of DR6 report; a watchpoint before a breakpoint. */
   hit(dr6: bigint): Watched | undefined {
     const hits = this.#registers.filter((_, n) => dr6 & (1n << BigInt(n))).flatMap((each) => each?.for ?? []);
     return hits.find(({ condition }) => condition !== "execute") ?? hits[0];
@@ -84,7 +84,7 @@ function isSame(a: Watched, b: Watched): boolean {
   return a.condition === b.condition && a.address === b.address && a.length === b.length;
 }
 
-/** Aligned pieces that cover it; undefined if they are too many anyway. */
+/** Aligned pieces that cover the range; undefined if there are too many. */
 function piecesOf({
   condition,
   address,

@@ -1,6 +1,6 @@
 /**
- * Memory as a program of the guest sees it, through the page tables of one CPU
- * and page by page. What breakpoints put there is not seen.
+ * Memory as a program of the guest sees it, through the page tables of one CPU,
+ * page by page. The bytes of breakpoints are hidden.
  */
 import { PAGE } from "../base/units.ts";
 import type { SoftwareBreakpoints } from "./software-breakpoints.ts";
@@ -25,7 +25,7 @@ export function runsOf(target: DebugTarget, cpu: number, address: bigint, length
   return runs;
 }
 
-/** What can be read of `length` bytes at `address`: fewer if a later page is not mapped or is no RAM. */
+/** Reads up to `length` bytes at `address`: fewer if a later page is not mapped or is not RAM. */
 export function readLinear(
   target: DebugTarget,
   breakpoints: SoftwareBreakpoints,
@@ -45,7 +45,7 @@ export function readLinear(
   return bytes.subarray(0, done);
 }
 
-/** False, and nothing is written, unless all of it is mapped RAM. Permissions are the guest's affair. */
+/** False, and nothing is written, unless all of it is mapped RAM. Permissions of the guest's page tables are ignored. */
 export function writeLinear(
   target: DebugTarget,
   breakpoints: SoftwareBreakpoints,

@@ -4,11 +4,11 @@
  * Source: GDB manual, Appendix E.1 "Overview". A packet's body is a string here
  * whose characters are its bytes (Latin-1), with escapes undone.
  *
- * Not made: run-length encoding, which a stub may use and need not.
+ * Not implemented: run-length encoding, which is optional for a stub.
  */
 import { hexDigits } from "../base/hex.ts";
 
-/** Bytes of a body, as sent: what qSupported announces as PacketSize. More is refused. */
+/** The largest body in bytes, as sent: qSupported announces it as PacketSize. Longer ones are refused. */
 export const MAX_PACKET = 0x4000;
 
 const START = 0x24; // $
@@ -20,7 +20,7 @@ const ACK = 0x2b; // +
 const NACK = 0x2d; // -
 const CTRL_C = 0x03;
 
-/** The other side took the last packet, or wants it once more; Ctrl-C; a packet, or one that arrived damaged. */
+/** The other side accepted the last packet, or requests it again; Ctrl-C; a packet, or a damaged one. */
 export type Incoming =
   | { readonly kind: "ack" | "nack" | "interrupt" | "damaged" }
   | { readonly kind: "packet"; readonly body: string };
@@ -49,9 +49,9 @@ export function frame(body: string): Uint8Array {
 export const ACKNOWLEDGE = Uint8Array.of(ACK);
 export const REJECT = Uint8Array.of(NACK);
 
-/** Finds packets in bytes as they arrive, in pieces of any size. Keeps at most MAX_PACKET of them. */
+/** Finds packets in bytes that arrive in pieces of any size. Stores at most MAX_PACKET bytes. */
 export class PacketReader {
-  /** Of the packet that is being read. */
+  /** The bytes of the packet that is being read. */
   readonly #body = new Uint8Array(MAX_PACKET);
   #length = 0;
   #sum = 0;
@@ -69,7 +69,7 @@ export class PacketReader {
           else if (byte === CTRL_C) yield { kind: "interrupt" };
           break;
         case "body":
-          // One that begins anew: the end of the last was lost.
+          // A new packet begins: the end of the last one was lost.
           if (byte === START) this.#begin();
           else if (byte === END) this.#state = "checksum";
           else this.#take(byte);

@@ -1,6 +1,6 @@
 /**
- * Breakpoints and watchpoints as gdb asks for them, Z and z, in whichever way
- * this host's KVM really stops at them.
+ * gdb's breakpoints and watchpoints, Z and z, in the ways in which this host's KVM
+ * really stops at them.
  *
  * Source: GDB manual, Appendix E.2 "Packets" (z0 to z4).
  */
@@ -16,7 +16,7 @@ const CONDITIONS: readonly (Condition | "software" | undefined)[] = [
   "software",
   "execute",
   "write",
-  undefined, // reads alone: empty, whereupon gdb makes do with both
+  undefined, // reads only: not supported, so gdb uses reads and writes
   "access",
 ];
 
@@ -30,20 +30,20 @@ export class Points {
     this.software = new SoftwareBreakpoints(target);
   }
 
-  /** Z: "TYPE,ADDRESS,KIND", the kind of a watchpoint being its length. Returns the answer. */
+  /** Z: "TYPE,ADDRESS,KIND", the kind of a watchpoint is its length. Returns the answer. */
   insert(cpu: number, text: string): string {
     const point = parsePoint(text);
     if (typeof point === "string") return point;
     const { int3, breakpoints, watchpoints } = this.#target.abilities;
     if (point.inSoftware && int3) return this.software.insert(cpu, point.address) ? OK : EFAULT;
-    // A debug register serves where an INT3 would be the guest's own; gdb need not know.
+    // A debug register is used where an INT3 would go to the guest; for gdb it is the same.
     if (point.condition === "execute" ? !breakpoints : !watchpoints) {
       return `E.this host's KVM does not stop at ${point.inSoftware ? "INT3 or" : "what is in"} debug registers`;
     }
     return this.hardware.insert(point) ? OK : ENOSPC;
   }
 
-  /** z. Removing what is not there is no error. */
+  /** z. Removing a point that does not exist is not an error. */
   remove(text: string): string {
     const point = parsePoint(text);
     if (typeof point === "string") return point;
@@ -57,14 +57,14 @@ export class Points {
     this.hardware.removeAll();
   }
 
-  /** What every CPU that runs has to be told. */
+  /** The debug settings for every CPU that runs. */
   get debug(): GuestDebug {
     const { hardware } = this.hardware;
     return { softwareBreakpoints: this.software.any, ...(hardware === undefined ? {} : { hardware }) };
   }
 }
 
-/** A breakpoint or watchpoint, or the answer to what is none. */
+/** A breakpoint or watchpoint, or the answer to an invalid one. */
 function parsePoint(text: string): (Watched & { readonly inSoftware: boolean }) | string {
   const [type, from = "", kind = ""] = text.split(";", 1)[0].split(",");
   const named = CONDITIONS[Number(type)];

@@ -1,13 +1,13 @@
 /**
- * The registers that gdb is told about, in the order of its "g" packet: for a
- * 64-bit machine or a 32-bit one.
+ * The registers that gdb sees, in the order of its "g" packet: for a 64-bit machine
+ * or a 32-bit one.
  *
- * Source: GDB manual, Appendix G.5.6 "i386 Features", whose names these are, and
+ * Source: GDB manual, Appendix G.5.6 "i386 Features", for the names, and
  * gdb/features/i386 for the order. Control registers are a feature of our own,
- * under the names that QEMU uses.
+ * with QEMU's names.
  *
- * gdb has no segments: its pc is the linear address, CS.base + RIP, so that code
- * at it can be shown and breakpoints be recognised in real mode too.
+ * gdb has no segments: its pc is the linear address, CS.base + RIP, so that gdb
+ * shows the code there and recognises breakpoints in real mode too.
  */
 import type { Fpu } from "../kvm/fpu.ts";
 import { hexToValue, valueToHex } from "./hex.ts";
@@ -16,11 +16,11 @@ import type { Architecture, CpuChange, CpuState } from "./target.ts";
 export interface RegisterRow {
   readonly name: string;
   readonly bits: 32 | 64 | 80 | 128;
-  /** A type of gdb's, or one that the description defines. */
+  /** A type of gdb, or one that the description defines. */
   readonly type: string;
   readonly group?: "float" | "vector" | "system";
   get(cpu: CpuState): bigint;
-  /** The changed part; a register without cannot be written. */
+  /** The changed part. A register without this function cannot be written. */
   set?(cpu: CpuState, value: bigint): CpuChange;
 }
 
@@ -105,7 +105,7 @@ export const FEATURES_32: readonly Feature[] = [
   },
 ];
 
-/** One machine's registers, by gdb's number and all together. */
+/** One machine's registers, by gdb's number and as a whole. */
 export class RegisterSet {
   readonly features: readonly Feature[];
   readonly architecture: Architecture;
@@ -128,7 +128,7 @@ export class RegisterSet {
     return row && valueToHex(row.get(cpu), row.bits / 8);
   }
 
-  /** The change that "P" asks for; undefined if the register cannot be written, or not with this value. */
+  /** The change that "P" requests; undefined if the register cannot be written, or not with this value. */
   changeOne(cpu: CpuState, number: number, hex: string): CpuChange | undefined {
     const row = this.#rows[number];
     const value = hexToValue(hex);
@@ -136,7 +136,7 @@ export class RegisterSet {
     return value === row.get(cpu) ? {} : row.set?.(cpu, value);
   }
 
-  /** The change that "G" asks for; undefined unless it gives every register. What cannot be written is left alone. */
+  /** The change that "G" requests; undefined unless it has every register. Read-only registers do not change. */
   changeAll(cpu: CpuState, hex: string): CpuChange | undefined {
     let change: CpuChange = {};
     let at = 0;
@@ -150,12 +150,12 @@ export class RegisterSet {
   }
 }
 
-/** Where gdb takes the CPU to be. */
+/** The program counter for gdb. */
 export function linearPc({ general, special }: CpuState): bigint {
   return BigInt.asUintN(64, codeBase(special) + general.rip);
 }
 
-/** In 64-bit mode there is none, whatever the hidden part of CS holds. */
+/** In 64-bit mode the base is 0, whatever the hidden part of CS has. */
 function codeBase({ efer, cs }: CpuState["special"]): bigint {
   return (efer & EFER_LMA) !== 0n && cs.l === 1 ? 0n : cs.base;
 }
@@ -179,7 +179,7 @@ function programCounter(name: string, bits: 32 | 64): RegisterRow {
   };
 }
 
-/** The hidden part stays as it is, but in real mode, where it follows from the selector. */
+/** The hidden part does not change, except in real mode, where it follows from the selector. */
 function selector(name: SegmentName): RegisterRow {
   return {
     ...{ name, bits: 32, type: "int32" },
@@ -270,7 +270,7 @@ const TAG_ZERO = 1;
 const TAG_SPECIAL = 2;
 const TAG_EMPTY = 3;
 
-/** Two bits a physical register, made anew from what is in them, as FXRSTOR does: SDM volume 1, 10.5.1.1. */
+/** Two bits for each physical register, derived from its contents, as FXRSTOR does: SDM volume 1, 10.5.1.1. */
 function fullTagWord({ ftwx, fsw, st }: Fpu): number {
   const top = (fsw >> 11) & 7;
   let word = 0;

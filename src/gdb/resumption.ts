@@ -1,5 +1,5 @@
 /**
- * Which CPUs are to do what: from vCont to a plan with a word for each CPU.
+ * Parses vCont into a plan: what each CPU does.
  *
  * Source: GDB manual, Appendix E.2 "Packets" (vCont) and E.1 (thread-id). CPU n
  * is thread n + 1. The signals of C and S have no meaning for a machine.
@@ -11,7 +11,7 @@ export type Action = "run" | "step" | "stay";
 /** By CPU. */
 export type Plan = readonly Action[];
 
-/** What follows "vCont", as in ";s:1;c"; undefined if it is not understood, or nobody would do anything. */
+/** Parses the part after "vCont", as in ";s:1;c"; undefined if it is invalid or no CPU would run. */
 export function parsePlan(text: string, cpus: number): Plan | undefined {
   const plan: (Action | undefined)[] = Array.from({ length: cpus });
   if (!text.startsWith(";")) return undefined;

@@ -1,8 +1,9 @@
 /**
- * Where gdb connects to: a TCP port or a socket file, for one debugger at a time.
+ * The server that gdb connects to: a TCP port or a socket file, for one debugger at a
+ * time.
  *
- * Who connects can read and change everything in the guest. So a port is one of
- * this machine alone unless a host's address is given.
+ * Whoever connects can read and change everything in the guest. So a port is on the
+ * loopback interface unless an address is set.
  */
 import { createServer, type Server, type Socket } from "node:net";
 import { constants } from "node:os";
@@ -17,13 +18,13 @@ const LOOPBACK = "127.0.0.1";
 export type GdbPlace = { readonly port: number; readonly host?: string } | { readonly path: string };
 
 export class GdbServer {
-  /** As gdb's "target remote" takes it. */
+  /** In the syntax of gdb's "target remote". */
   readonly address: string;
   readonly #server: Server;
   readonly #target: DebugTarget;
   #socket: Socket | undefined;
   #session: Session | undefined;
-  /** A session that is ending takes its breakpoints out before the next begins. */
+  /** A session that ends removes its breakpoints before the next one begins. */
   #turn: Promise<void> = Promise.resolve();
 
   private constructor(server: Server, address: string, target: DebugTarget) {
@@ -31,7 +32,7 @@ export class GdbServer {
     this.address = address;
     this.#target = target;
     server.on("connection", (socket) => {
-      socket.on("error", () => {}); // it ends, which is what counts
+      socket.on("error", () => {}); // the socket closes then, which ends the session
       const last = this.#socket;
       if (last !== undefined && !last.destroyed && !last.readableEnded && !last.writableEnded) {
         socket.destroy(); // one debugger at a time
@@ -42,7 +43,7 @@ export class GdbServer {
     });
   }
 
-  /** @throws {SystemError} EADDRINUSE and whatever else keeps it from listening there. */
+  /** @throws {SystemError} EADDRINUSE, and other errors of listening there. */
   static async listen(place: GdbPlace, target: DebugTarget): Promise<GdbServer> {
     const where = "path" in place ? place : { host: LOOPBACK, ...place };
     const name = "path" in where ? where.path : join(where.host, where.port);
@@ -56,11 +57,11 @@ export class GdbServer {
     return new GdbServer(server, address, target);
   }
 
-  /** Lets go of a debugger, whose breakpoints go with it, and listens no more. */
+  /** Disconnects the debugger, removes its breakpoints, and stops listening. */
   async close(): Promise<void> {
     this.#server.close();
-    await this.#session?.close(false).catch(() => {}); // the machine has ended, and its breakpoints with it
-    this.#socket?.destroySoon(); // the last packet goes first
+    await this.#session?.close(false).catch(() => {}); // the machine has ended, and so have its breakpoints
+    this.#socket?.destroySoon(); // after the last packet
     this.#socket?.unref();
   }
 
@@ -70,7 +71,7 @@ export class GdbServer {
       await this.#target.pause();
       await this.#converse(socket);
     } catch {
-      // The connection broke, which ends the session as its orderly end does.
+      // A broken connection ends the session, as an orderly end does.
     }
     await this.#session?.close(false).catch(() => {});
     this.#session = undefined;
@@ -78,7 +79,7 @@ export class GdbServer {
     socket.destroySoon();
   }
 
-  /** Answers packets one after the other, and reads no more of them than it answers. */
+  /** Answers packets one after the other, and reads the next one only after the answer. */
   async #converse(socket: Socket): Promise<void> {
     const reader = new PacketReader();
     let acknowledges = true;
@@ -125,7 +126,7 @@ const ADVICE: Readonly<Record<string, string>> = {
 
 function refusal(error: NodeJS.ErrnoException, name: string): Error {
   const errno = error.errno ?? -constants.errno.EINVAL;
-  // A host that cannot be looked up has a code of its own.
+  // A host name that cannot be resolved has a code of its own.
   if (error.syscall !== "listen") return error;
   return new SystemError(errno, "listen", `waiting for gdb at ${name}`, ADVICE[error.code ?? ""]);
 }

@@ -1,9 +1,9 @@
 /**
- * One connection of gdb: its packets, answered from a machine.
+ * One connection of gdb: answers its packets from a machine.
  *
  * Source: GDB manual, Appendix E "GDB Remote Serial Protocol", all-stop mode.
- * Thread n is CPU n - 1. What is not known is answered by an empty packet, as
- * the manual asks. Numbers, addresses and lengths in packets are hostile.
+ * Thread n is CPU n - 1. Unknown packets are answered by an empty packet, as
+ * the manual requires. Numbers, addresses and lengths in packets are hostile.
  */
 import { hexBytes, hexDigits } from "../base/hex.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
@@ -32,7 +32,7 @@ const SUPPORTED = [
 /** Where the session's own packets go. */
 export interface Connection {
   send(body: string): void;
-  /** From the next packet on, none is acknowledged. */
+  /** From the next packet on, packets are not acknowledged. */
   stopAcknowledging(): void;
   end(): void;
 }
@@ -42,17 +42,17 @@ export class Session {
   readonly #connection: Connection;
   readonly #registers: RegisterSet;
   readonly #points: Points;
-  /** While the guest runs. */
+  /** True while the guest runs. */
   #plan: Plan | undefined;
-  /** Of registers and memory: Hg. */
+  /** The CPU for registers and memory: Hg. */
   #cpu = 0;
-  /** What stopped last, and why: "?". */
+  /** The last stop and its reason: "?". */
   #lastStop: string;
-  /** Watchpoints that a second CPU met before it could be stopped. */
+  /** Watchpoints that a second CPU hit before it was stopped. */
   readonly #unreported: { readonly cpu: number; readonly reply: string }[] = [];
   #closed = false;
 
-  /** For a machine that stands still. */
+  /** For a machine that is paused. */
   constructor(target: DebugTarget, connection: Connection) {
     this.#target = target;
     this.#connection = connection;
@@ -66,7 +66,7 @@ export class Session {
     };
   }
 
-  /** Answers a packet, if it is one that is answered now. */
+  /** Answers a packet, unless its answer is deferred until the guest stops. */
   async receive(body: string): Promise<void> {
     const answer = await this.#answer(body).catch((error: unknown) => failure(error));
     if (answer !== undefined && !this.#closed) this.#connection.send(answer);
@@ -76,13 +76,13 @@ export class Session {
   async interrupt(): Promise<void> {
     if (this.#plan === undefined) return;
     await this.#target.pause();
-    // A breakpoint, or the guest's end, may have come first.
+    // A breakpoint or the guest's end may have come first.
     if (this.#plan !== undefined) this.#report(SIGINT, this.#cpu);
   }
 
   /**
-   * Takes the session's breakpoints out of the machine.
-   * @param goOn whether the guest runs then; one that was running goes on anyway
+   * Removes the session's breakpoints from the machine.
+   * @param goOn whether the guest runs afterwards; one that was running continues anyway
    */
   async close(goOn: boolean): Promise<void> {
     if (this.#closed) return;
@@ -192,7 +192,7 @@ export class Session {
     const length = parseNumber(size ?? "");
     if (annex !== "target.xml" || offset === undefined || length === undefined) return "E00";
     const xml = targetXml(this.#registers);
-    // Some characters are escaped on their way.
+    // Some characters are escaped in packets.
     const part = xml.slice(offset, offset + Math.min(length, MAX_PACKET / 2));
     return `${offset + part.length < xml.length ? "m" : "l"}${part}`;
   }
@@ -234,7 +234,7 @@ export class Session {
     return writeLinear(this.#target, this.#points.software, this.#cpu, range.address, bytes) ? OK : EFAULT;
   }
 
-  /** "gTHREAD" for registers and memory. "c" is how vCont was once said: it is not needed. */
+  /** "gTHREAD" for registers and memory. "c" was used before vCont, and is not needed. */
   #selectThread(text: string): string {
     const cpu = this.#threadOf(text.slice(1));
     if (cpu === undefined) return EINVAL;
@@ -246,7 +246,7 @@ export class Session {
     return parseThread(text, this.#target.cpus);
   }
 
-  /** c and s: the selected CPU, and with "c" all. */
+  /** c and s: for the selected CPU; "c" continues all CPUs. */
   async #resumeAt(action: Action, at: string): Promise<string | undefined> {
     if (at !== "") {
       const address = parseHex(at);
@@ -272,7 +272,7 @@ export class Session {
     return undefined;
   }
 
-  /** @param inject an exception that CPU `only` gets, being its own */
+  /** @param inject an exception of CPU `only`'s own, which is injected into it */
   async #runPlan(plan: Plan, only?: number, inject?: "breakpoint" | "debug"): Promise<void> {
     const cpus = this.#all().filter((cpu) => plan[cpu] !== "stay");
     const { debug } = this.#points;
@@ -288,12 +288,12 @@ export class Session {
     await this.#target.run(cpus);
   }
 
-  /** A CPU met something. Exceptions that the guest made for itself are given back to it. */
+  /** A CPU stopped. Exceptions of the guest's own are injected into it again. */
   async #stopped({ vcpu, exception, pc, dr6 }: DebugStop): Promise<void> {
     const watched = exception === DB ? this.#points.hardware.hit(dr6) : undefined;
     const plan = this.#plan;
     if (plan === undefined) {
-      // Too late to be reported now. A breakpoint will be met again; a watchpoint is behind it.
+      // It cannot be reported now. A breakpoint will be hit again; a watchpoint will not, so it is stored.
       if (watched !== undefined && watched.condition !== "execute") {
         this.#unreported.push({ cpu: vcpu, reply: this.#stopReply(SIGTRAP, vcpu, reasonOf(watched)) });
       }
@@ -301,12 +301,12 @@ export class Session {
       this.#report(SIGTRAP, vcpu, reasonOf(watched));
     } else if (exception === DB) {
       if (plan[vcpu] === "step") this.#report(SIGTRAP, vcpu);
-      else await this.#runPlan(plan, vcpu, "debug"); // a guest that steps its own program
+      else await this.#runPlan(plan, vcpu, "debug"); // the guest steps its own program
     } else if (this.#points.software.isOurs(vcpu, pc)) {
-      // Of one that gdb knows by another address it would think that it was just removed, and go on.
+      // If gdb knows a breakpoint by another address, it would consider it just removed, and continue.
       this.#report(SIGTRAP, vcpu, this.#points.software.has(pc) ? "swbreak:;" : undefined);
     } else {
-      await this.#runPlan(plan, vcpu, "breakpoint"); // an INT3 of the guest's
+      await this.#runPlan(plan, vcpu, "breakpoint"); // an INT3 of the guest's own
     }
   }
 
@@ -350,7 +350,7 @@ export class Session {
     return Array.from({ length: this.#target.cpus }, (_, cpu) => cpu);
   }
 
-  /** Work that no packet waits for: if it fails, the machine has ended meanwhile, or gdb has to know. */
+  /** Work without a waiting packet: if it fails, the machine has ended, or the error is reported to gdb. */
   async #guarded(work: () => Promise<void>): Promise<void> {
     try {
       await work();
@@ -362,7 +362,7 @@ export class Session {
   }
 }
 
-/** E.1: an error as text. The machine is not in a state for it, or KVM refused. */
+/** E.1: an error as text. The machine is in the wrong state, or KVM refused. */
 function failure(error: unknown): string {
   return `E.${error instanceof Error ? error.message : error}`;
 }

@@ -1,9 +1,9 @@
 /**
- * Breakpoints in the guest's code: an INT3 in place of an instruction's first
- * byte, at which KVM stops instead of the guest (KVM_GUESTDBG_USE_SW_BP).
+ * Breakpoints in the guest's code: an INT3 in place of an instruction's first byte,
+ * which makes KVM_RUN return (KVM_GUESTDBG_USE_SW_BP).
  *
- * They are patches of physical memory. A program that shares the page meets
- * them too, and a guest that reads its own code sees them; gdb does not.
+ * They are patches of physical memory. A program that shares the page hits them too,
+ * and a guest that reads its own code sees them; gdb does not.
  */
 import type { DebugTarget } from "./target.ts";
 
@@ -11,7 +11,7 @@ const INT3 = 0xcc;
 
 interface Patch {
   readonly physical: number;
-  /** The byte that the guest had there. */
+  /** The guest's own byte. */
   original: number;
 }
 
@@ -32,20 +32,20 @@ export class SoftwareBreakpoints {
     return this.#patches.has(address);
   }
 
-  /** Whether the INT3 at that address is ours, under whatever address it was asked for: paging may have come since. */
+  /** Whether the INT3 at that address is ours, under any address: paging may have been enabled since. */
   isOurs(cpu: number, address: bigint): boolean {
     if (this.#patches.has(address)) return true;
     const physical = this.#target.translate(cpu, address);
     return [...this.#patches.values()].some((patch) => patch.physical === physical);
   }
 
-  /** False if there is no memory at that address. Inserting twice is inserting once. */
+  /** False if there is no memory at that address. A second insertion has no effect. */
   insert(cpu: number, address: bigint): boolean {
     if (this.#patches.has(address)) return true;
     const physical = this.#target.translate(cpu, address);
     const bytes = physical === undefined ? undefined : this.#target.readMemory(physical, 1);
     if (physical === undefined || bytes === undefined) return false;
-    this.hide(physical, bytes); // another linear address may lead to the same byte
+    this.hide(physical, bytes); // another linear address may map the same byte
     if (!this.#target.writeMemory(physical, Uint8Array.of(INT3))) return false;
     this.#patches.set(address, { physical, original: bytes[0] });
     return true;
@@ -57,7 +57,7 @@ export class SoftwareBreakpoints {
     this.#patches.delete(address);
     const { physical, original } = patch;
     if ([...this.#patches.values()].some((other) => other.physical === physical)) return;
-    // What the guest itself has written there since is not ours to undo.
+    // A byte that the guest has written there since is not restored.
     if (this.#target.readMemory(physical, 1)?.[0] !== INT3) return;
     this.#target.writeMemory(physical, Uint8Array.of(original));
   }
@@ -66,7 +66,7 @@ export class SoftwareBreakpoints {
     for (const address of [...this.#patches.keys()]) this.remove(address);
   }
 
-  /** After a reset: the memory that was patched is gone. */
+  /** After a reset: the patched memory does not exist any more. */
   forget(): void {
     this.#patches.clear();
   }
@@ -79,7 +79,7 @@ export class SoftwareBreakpoints {
     }
   }
 
-  /** Keeps breakpoints in bytes that are about to be written over them. */
+  /** Puts the breakpoints into bytes that will overwrite them. */
   keep(physical: number, bytes: Uint8Array): void {
     for (const patch of this.#patches.values()) {
       const at = patch.physical - physical;

@@ -1,6 +1,6 @@
 /**
- * What the protocol needs of a machine. Everything but `pause` and `kill` is for
- * a machine that stands still, and may throw if it does not.
+ * The interface that the protocol needs from a machine. Everything except `pause` and
+ * `kill` is for a paused machine, and may throw if it runs.
  */
 import type { Fpu } from "../kvm/fpu.ts";
 import type { GuestDebugAbilities } from "../kvm/guest-debug-probe.ts";
@@ -8,12 +8,12 @@ import type { Regs, Sregs } from "../kvm/registers.ts";
 import type { GuestDebug } from "../kvm/vcpu.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
 
-/** The registers of one CPU, in the parts in which KVM takes them. */
+/** The registers of one CPU, in the parts of the KVM API. */
 export interface CpuState {
   readonly general: Regs;
   readonly special: Omit<Sregs, "interrupt_bitmap">;
   readonly fpu: Fpu;
-  /** MSR_KERNEL_GS_BASE: the other one of SWAPGS. */
+  /** MSR_KERNEL_GS_BASE: the base that SWAPGS exchanges. */
   readonly kernelGsBase: bigint;
 }
 
@@ -21,28 +21,28 @@ export interface CpuState {
 export type CpuChange = Partial<Pick<CpuState, "general" | "special" | "fpu">>;
 
 export interface TargetListener {
-  /** A CPU stopped at what `setDebug` told it, and the machine stands still. */
+  /** A CPU stopped because of `setDebug`, and the machine is paused. */
   stopped(stop: DebugStop): void;
-  /** The machine began anew, with new memory, and runs or stands as before. */
+  /** The machine was reset, with new memory, and runs or is paused as before. */
   reset(): void;
   ended(ending: Ending): void;
 }
 
-/** In gdb's words: what registers there are, and how code is disassembled unless the user knows better. */
+/** gdb's architecture: the set of registers, and the default for disassembly. */
 export type Architecture = "i386:x86-64" | "i386" | "i8086";
 
 export interface DebugTarget {
   readonly cpus: number;
   readonly architecture: Architecture;
-  /** What this KVM stops at, if it is asked to. */
+  /** The kinds of breakpoints at which this KVM stops. */
   readonly abilities: GuestDebugAbilities;
-  /** Whether GuestDebug.blockInterrupts can be had. */
+  /** Whether GuestDebug.blockInterrupts is supported. */
   readonly stepsWithoutInterrupts: boolean;
-  /** Set by whoever debugs. */
+  /** Set by the debugger's session. */
   listener: TargetListener | undefined;
   registers(cpu: number): CpuState;
   setRegisters(cpu: number, change: CpuChange): void;
-  /** What a CPU is doing, in a word. */
+  /** The state of a CPU, in a word. */
   activity(cpu: number): string;
   /** The guest-physical address behind a linear one; undefined if there is none. */
   translate(cpu: number, linear: bigint): number | undefined;
@@ -51,11 +51,11 @@ export interface DebugTarget {
   /** False, and nothing is written, unless all of it is RAM. */
   writeMemory(physical: number, bytes: Uint8Array): boolean;
   setDebug(cpu: number, debug: GuestDebug): void;
-  /** Lets these CPUs run, and the others not. */
+  /** Runs these CPUs, and not the others. */
   run(cpus: readonly number[]): Promise<void>;
-  /** Resolves when the machine stands still, or has ended. */
+  /** Resolves when the machine is paused or has ended. */
   pause(): Promise<void>;
   kill(): Promise<void>;
-  /** Carries out what was typed after gdb's "monitor"; returns what to print. */
+  /** Executes the text after gdb's "monitor"; returns the output. */
   monitor(command: string): Promise<string>;
 }

@@ -1,7 +1,7 @@
 /**
- * Whether a parsed line is a record of a trace. A trace file may come from
- * anywhere: what passes here has the fields that its type promises, with
- * numbers that are finite and not negative, and texts of a bounded length.
+ * Checks whether a parsed line is a record of a trace. A trace file may come from
+ * anywhere: an accepted record has the fields of its type, with finite numbers that
+ * are not negative, and texts of bounded length.
  */
 import {
   CPU_MODES,

@@ -4,10 +4,10 @@
  *
  * Source: "Trace Event Format" (Google, 2016), the JSON array format: complete
  * events (X), instant events (i), counters (C) and metadata (M). Times are in
- * µs with three decimals. A file cut short lacks the closing bracket, which
- * readers of this format do without.
+ * µs with three decimals. A truncated file lacks the closing bracket, which
+ * readers of this format accept.
  *
- * Left out: KVM's own counters, registers.
+ * Not included: KVM's own counters, registers.
  */
 import { hex } from "../base/hex.ts";
 import type { ExitRecord, TraceRecord } from "./format.ts";
@@ -17,7 +17,7 @@ const PROCESS = 1;
 export class ChromeTrace {
   #first = true;
 
-  /** What `record` adds to the file. */
+  /** The text that `record` adds to the file. */
   encode(record: TraceRecord): string {
     switch (record.kind) {
       case "trace": {

@@ -1,11 +1,11 @@
 /**
- * A trace: what a machine did, as a sequence of records. The same objects come
- * from `vm.trace()` and stand in a trace file, which is NDJSON: one record a
- * line, `kind` first.
+ * A trace: the events of a machine, as a sequence of records. `vm.trace()` and a trace
+ * file have the same objects. The file is NDJSON: one record on each line, `kind`
+ * first.
  *
  * A trace begins with a `trace` record, the header. Each return of KVM_RUN is
- * an `exit`; docs/trace.md says what never returns from there. It ends with an
- * `end` record, unless it was cut short.
+ * an `exit`; docs/trace.md says which exits never return from there. It ends with an
+ * `end` record, unless it was truncated.
  *
  * Times are in ns since the trace began; addresses are guest-physical numbers;
  * 64-bit values of registers are hex strings.
@@ -27,23 +27,23 @@ export interface MapRange {
   readonly what: "ram" | "device";
 }
 
-/** The first record: the machine, and what was asked for. */
+/** The first record: the machine, and the options of the trace. */
 export interface TraceHeader {
   readonly kind: "trace";
   readonly version: typeof TRACE_VERSION;
-  /** The machine's. */
+  /** The machine's name. */
   readonly name: string;
   readonly vcpus: number;
-  /** When t was 0, by the host's clock: ISO 8601. */
+  /** The host's time at t = 0: ISO 8601. */
   readonly startedAt: string;
   readonly unit: "ns";
-  /** What answers where. */
+  /** The address map. */
   readonly map: readonly MapRange[];
-  /** Exits hold `regs`, and `code` where it could be read. */
+  /** Exits have `regs`, and `code` where it could be read. */
   readonly registers: boolean;
 }
 
-/** What the CPU was doing, by CR0.PE, RFLAGS.VM, EFER.LMA and CS.L. */
+/** The mode of the CPU, by CR0.PE, RFLAGS.VM, EFER.LMA and CS.L. */
 export const CPU_MODES = ["real", "protected", "virtual-8086", "compatibility", "long"] as const;
 export type CpuMode = (typeof CPU_MODES)[number];
 
@@ -82,15 +82,15 @@ export interface TraceRegisters {
   readonly efer: Hex;
 }
 
-/** KVM_RUN returned. Fields that mean nothing for a reason are absent. */
+/** KVM_RUN returned. Fields without a meaning for a reason are absent. */
 export interface ExitRecord {
   readonly kind: "exit";
   /** Counts the exits of all vCPUs from 1; those that were dropped or filtered out are counted too. */
   readonly seq: number;
   readonly vcpu: number;
-  /** When KVM_RUN returned. */
+  /** The time at which KVM_RUN returned. */
   readonly t: number;
-  /** KVM_EXIT_ name of api.rst, section 5: "IO", "MMIO", "HLT"; the number of one that has no name here. */
+  /** KVM_EXIT_ name of api.rst, section 5: "IO", "MMIO", "HLT"; the number of a reason without a name here. */
   readonly reason: string;
   /** As KVM shows it: of the instruction that exited, or of the one after it if KVM had emulated all but the access. */
   readonly rip: Hex;
@@ -105,15 +105,15 @@ export interface ExitRecord {
   readonly size?: number;
   /** Elements: more than 1 for `rep ins` and `rep outs`. */
   readonly count?: number;
-  /** What the guest wrote, or was answered: the first elements of `count`. One of 8 bytes is a hex string. */
+  /** Values written by the guest, or answers to it: the first elements of `count`. One of 8 bytes is a hex string. */
   readonly values?: readonly (number | Hex)[];
-  /** Who answered; "unclaimed" if nobody did. */
+  /** The device that answered; "unclaimed" without a device. */
   readonly device?: string;
   /** ns from KVM_RUN's return to the next KVM_RUN. */
   readonly outside: number;
-  /** ns in KVM_RUN, up to `t`. Most of what the host's kernel did for the guest is in there too. */
+  /** ns in KVM_RUN, up to `t`. It includes most of the work of the host's kernel for the guest. */
   readonly inside: number;
-  /** As they were at the exit. */
+  /** The registers at the exit. */
   readonly regs?: TraceRegisters;
   /** Up to 16 bytes of memory at RIP, in hex. */
   readonly code?: string;
@@ -121,7 +121,7 @@ export interface ExitRecord {
   readonly before?: string;
 }
 
-/** At this place `count` exits of a vCPU are missing: nobody took them away in time. */
+/** At this place `count` exits of a vCPU are missing: the reader was too slow. */
 export interface DroppedRecord {
   readonly kind: "dropped";
   readonly t: number;
@@ -135,7 +135,7 @@ export interface MemoryRecord {
   readonly t: number;
   /** Bytes of a page. */
   readonly page: number;
-  /** Bytes that an index stands for: address = index * granule. */
+  /** Bytes for each index: address = index * granule. */
   readonly granule: number;
   readonly dirty: readonly (readonly [granuleIndex: number, pagesWritten: number])[];
 }
@@ -144,14 +144,14 @@ export interface MemoryRecord {
 export type KernelCounters = Readonly<Record<string, number>>;
 
 /**
- * KVM's counters since the machine was made or reset. There is one when a trace
- * begins or a reset is done, and one before the next reset or the end: their
- * difference is what happened meanwhile.
+ * KVM's counters since the machine was made or reset. There is one record when a
+ * trace begins and after each reset, and one before the next reset or the end: their
+ * difference is the change in between.
  */
 export interface KernelRecord {
   readonly kind: "kernel";
   readonly t: number;
-  /** Resets of the machine so far. Each starts its counters anew. */
+  /** Resets of the machine so far. Each starts the counters again. */
   readonly cycle: number;
   readonly vm: KernelCounters;
   readonly vcpus: readonly KernelCounters[];
@@ -169,7 +169,7 @@ export interface EndRecord {
 
 export type TraceRecord = TraceHeader | ExitRecord | DroppedRecord | MemoryRecord | KernelRecord | EndRecord;
 
-/** A record as a line of a trace file. */
+/** A record, as a line of a trace file. */
 export function encodeRecord(record: TraceRecord): string {
   return `${JSON.stringify(record)}\n`;
 }

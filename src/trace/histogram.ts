@@ -1,6 +1,6 @@
 /**
- * Times, counted so that percentiles can be read off: however many are added,
- * the memory is the same, and each percentile is right to within 1.6 %.
+ * Counts times for percentiles. The memory does not depend on their number, and each
+ * percentile is accurate to within 1.6 %.
  *
  * Buckets are as wide as the 64th part of the power of two below them (after
  * Gil Tene's HdrHistogram).

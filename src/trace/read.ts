@@ -1,36 +1,36 @@
 /**
  * Reads a trace file, record by record.
  *
- * A file that was cut short (the writer died, the disk was full) is read as far
- * as it is whole; a last `cut` record then says where it ends. Anything else
- * that is no trace is an error that names the line. Lines have a bounded
- * length, so that no file can fill memory.
+ * A truncated file (the writer died, the disk was full) is read up to its last
+ * complete line; a last `cut` record then says where it ends. Any other file that is
+ * not a trace is an error that names the line. Lines have a bounded length, so no file
+ * can fill memory.
  */
 import { createReadStream } from "node:fs";
 import { isTraceRecord, isUnknownKind } from "./check.ts";
 import { TRACE_VERSION, type TraceRecord } from "./format.ts";
 
-/** A file that is no trace, or not one that this version reads. */
+/** A file that is not a trace, or that this version cannot read. */
 export class TraceError extends Error {
   override readonly name = "TraceError";
   readonly code = "ETRACE";
 }
 
-/** The last that comes of a file that was cut short; never in a file. */
+/** The last record of a truncated file; never in a file. */
 export interface CutRecord {
   readonly kind: "cut";
   /** A sentence for people: where the file ends. */
   readonly message: string;
-  /** Whole lines read. */
+  /** Complete lines read. */
   readonly line: number;
-  /** Bytes of the file up to the end of the last whole line. */
+  /** Bytes of the file up to the end of the last complete line. */
   readonly offset: number;
 }
 
-/** What `readTrace` gives. */
+/** A record of `readTrace`. */
 export type ReadRecord = TraceRecord | CutRecord;
 
-/** Many times the longest line that is ever written. */
+/** Many times the longest line that vmexit writes. */
 export const MAX_LINE_BYTES = 2 ** 20;
 
 const NEWLINE = 0x0a;
@@ -39,7 +39,7 @@ const QUOTED_LENGTH = 40;
 /**
  * The records of the file at `path`, in its order; the first is the header.
  *
- * @throws {TraceError} if it is no trace; what node:fs throws if it cannot be read.
+ * @throws {TraceError} if it is not a trace; errors of node:fs if it cannot be read.
  */
 export function readTrace(path: string): AsyncGenerator<ReadRecord, void> {
   return parseTrace(createReadStream(path, { highWaterMark: 1 << 18 }), path);
@@ -64,7 +64,7 @@ export async function* parseTrace(
 /** A line, and whether the newline that ends it was there. */
 interface Line {
   readonly text: string;
-  /** In the file: of its first byte, and of what follows it. */
+  /** Offsets in the file: of its first byte, and of the next line. */
   readonly start: number;
   readonly end: number;
   readonly whole: boolean;
@@ -80,7 +80,7 @@ class Parser {
     this.#name = name;
   }
 
-  /** Undefined for a line to pass over. */
+  /** Undefined for a line to ignore. */
   parse({ text, start, end, whole }: Line): ReadRecord | undefined {
     this.#offset = start;
     if (!whole && this.#line > 0) return this.#cut("in the middle of a line");
@@ -95,11 +95,11 @@ class Parser {
       if (value.kind === "end") this.#ended = true;
       return value;
     }
-    if (isUnknownKind(value)) return; // of a later version that still says it can be read by this one
+    if (isUnknownKind(value)) return; // of a later, compatible version
     throw this.#error(`not a trace record: ${quote(text)}`);
   }
 
-  /** What to say when the file has ended. */
+  /** The last record, at the end of the file. */
   missing(): CutRecord | undefined {
     if (this.#line === 0) throw new TraceError(`${this.#name}: the file is empty`);
     return this.#ended ? undefined : this.#cut("without an end record");
@@ -169,7 +169,7 @@ function decode(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
 }
 
-/** Undefined if it is no JSON. */
+/** Undefined if it is not JSON. */
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);

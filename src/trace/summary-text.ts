@@ -3,7 +3,7 @@ import { hex } from "../base/hex.ts";
 import type { KernelCounters } from "./format.ts";
 import type { Summary } from "./summary.ts";
 
-/** What every count of exits has to be read with. */
+/** The explanation that belongs to every count of exits. */
 export const WHAT_IS_COUNTED = `Counted are returns of KVM_RUN. Most exits of the hardware (page faults of the second level, CPUID,
 MSRs, HLT, hypercalls) are served by the host's kernel and never get here: its own counters tell of them.`;
 
@@ -87,7 +87,7 @@ function counterRows(owner: string, counters: KernelCounters): string[][] {
     .map(([name, count]) => [name, owner, String(count)]);
 }
 
-/** @param left how many columns begin on the left; numbers end on the right */
+/** @param left the number of left-aligned columns; numbers are right-aligned */
 function table(heads: readonly string[], rows: readonly (readonly string[])[], left: number): string {
   const widths = heads.map((head, column) => Math.max(head.length, ...rows.map((row) => row[column].length)));
   return [heads, ...rows]

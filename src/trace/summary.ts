@@ -1,6 +1,6 @@
 /**
- * A trace in numbers: which exits, of which device, how long they took, where
- * in the guest they came from. Memory is bounded, however long the trace is.
+ * A trace in numbers: exits by reason and device, their durations, and the places in
+ * the guest. Memory is bounded, however long the trace is.
  */
 import type { ExitRecord, KernelCounters, KernelRecord, TraceHeader } from "./format.ts";
 import { Histogram } from "./histogram.ts";
@@ -10,14 +10,14 @@ import type { Symbols } from "./symbols.ts";
 /** Exits of one reason that one device answered. */
 export interface SummaryRow {
   readonly reason: string;
-  /** "" where no device is asked. */
+  /** "" for reasons without a device. */
   readonly device: string;
   readonly count: number;
-  /** ns outside the guest, all of them together. */
+  /** ns outside the guest, in total. */
   readonly outside: number;
-  /** Part of the vCPUs' time, from 0 to 1, that was spent outside the guest for these exits. */
+  /** The part of the vCPUs' time, from 0 to 1, outside the guest for these exits. */
   readonly share: number;
-  /** ns outside the guest: the median, and what 99 % do not exceed; right to 1.6 %. */
+  /** ns outside the guest: the median, and the 99th percentile; accurate to 1.6 %. */
   readonly p50: number;
   readonly p99: number;
 }
@@ -32,7 +32,7 @@ export interface PlaceCount {
 
 export interface RipCount {
   readonly rip: string;
-  /** `name+0x12`, where symbols were given and one fits. */
+  /** `name+0x12`, if there are symbols and one matches. */
   readonly symbol?: string;
   readonly count: number;
 }
@@ -51,24 +51,24 @@ export interface Summary {
   readonly rows: readonly SummaryRow[];
   readonly places: readonly PlaceCount[];
   readonly rips: readonly RipCount[];
-  /** What KVM counted meanwhile; absent where the host's kernel has no such counters, or they were cut off. */
+  /** The change of KVM's counters; absent if the host's kernel has none, or they are cut off. */
   readonly kernel?: { readonly vm: KernelCounters; readonly vcpus: readonly KernelCounters[] };
   /** Why the symbols do not belong to the guest. */
   readonly symbolsMisfit?: string;
-  /** Where the file was cut short. */
+  /** Where the file is truncated. */
   readonly cut?: string;
 }
 
-/** How many places and RIPs a summary lists. */
+/** The number of places and RIPs in a summary. */
 export const TOP = 10;
 
-/** Different reasons and devices, ports, RIPs that are told apart; no machine has so many. */
+/** Different reasons and devices, ports, RIPs that are distinguished; no machine has so many. */
 const MAX_ROWS = 1024;
 const MAX_PLACES = 2 ** 16;
 const MAX_RIPS = 2 ** 18;
 const OTHERS = "(others)";
 
-/** Reads a trace to its end. @throws what reading it throws. */
+/** Reads a trace to its end. @throws errors of reading it. */
 export async function summarize(records: AsyncIterable<ReadRecord>, symbols?: Symbols): Promise<Summary> {
   const counting = new Counting();
   for await (const record of records) counting.add(record);

@@ -1,9 +1,9 @@
 /**
  * Names for a guest's addresses: from a vmlinux that was not stripped, from a
- * System.map, or from what a guest prints as /proc/kallsyms.
+ * System.map, or from a guest's /proc/kallsyms.
  *
- * A Linux kernel moves itself when it starts (KASLR), and then none of them
- * says where it is. Boot it with `nokaslr`; `misfit` tells when that was
+ * A Linux kernel moves itself when it starts (KASLR); then vmlinux and System.map do
+ * not match its addresses. Boot it with `nokaslr`; `misfit` detects that this was
  * forgotten.
  */
 
@@ -18,11 +18,11 @@ export interface GuestSymbol {
   readonly address: bigint;
 }
 
-/** Where Linux puts its own code, and where that of its modules begins: Documentation/arch/x86/x86_64/mm.rst. */
+/** The start of Linux's own code, and of its modules' code: Documentation/arch/x86/x86_64/mm.rst. */
 const KERNEL_START = 0xffff_ffff_8000_0000n;
 const KERNEL_END = 0xffff_ffff_c000_0000n;
 
-/** How far behind a symbol an address may be and still belong to it. */
+/** The largest distance of an address from its symbol. */
 const REACH = 0x1_0000n;
 
 /** System.map and kallsyms: address, type, name; code has one of these types. */
@@ -54,14 +54,14 @@ export class Symbols {
     const found = this.#sorted[low - 1];
     const offset = address - found.address;
     if (offset >= REACH) return undefined;
-    // The first of those that share the address: aliases follow what they stand for.
+    // The first symbol at the address: aliases follow the symbol that they refer to.
     let first = low - 1;
     while (first > 0 && this.#sorted[first - 1].address === found.address) first--;
     const { name } = this.#sorted[first];
     return offset === 0n ? name : `${name}+${hex(offset)}`;
   }
 
-  /** Why these are not the symbols of a guest that was seen at `rips`; undefined if they may be. */
+  /** Why these are not the symbols of a guest with these `rips`; undefined if they may be. */
   misfit(rips: readonly bigint[]): string | undefined {
     const own = this.#sorted.filter(({ address }) => isKernel(address));
     if (own.length === 0) return undefined;
@@ -71,7 +71,7 @@ export class Symbols {
     const outside = seen.filter((rip) => rip < first || rip > last + REACH).length;
     if (outside === 0) return undefined;
     return (
-      `${outside} of ${seen.length} kernel addresses lie outside the symbols' range, ` +
+      `${outside} of ${seen.length} kernel addresses are outside the symbols' range, ` +
       `${hex(first)}-${hex(last)}: the kernel has moved itself (KASLR) or is another one; ` +
       "start the guest with nokaslr on its command line"
     );
