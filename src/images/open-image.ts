@@ -5,6 +5,7 @@ import { isNbdName } from "../nbd/address.ts";
 import { RemoteDisk } from "../nbd/remote-disk.ts";
 import { HostFile } from "../sys/file.ts";
 import { lockImage } from "./file-lock.ts";
+import { ForeignFormatError, foreignFormat } from "./foreign-formats.ts";
 import { type ImageFormat, isReadOnlyFormat } from "./formats.ts";
 import { openReadOnly, probeReadOnly } from "./open-read-only.ts";
 import type { Qcow2Image } from "./qcow2/image.ts";
@@ -22,10 +23,18 @@ export interface OpenImageOptions extends Qcow2Options {
   readonly format?: ImageFormat;
 }
 
-/** What a file begins as; "raw" if as nothing known. @throws {SystemError} if it cannot be read. */
+/**
+ * What a file begins as; "raw" if as nothing known.
+ * @throws {ForeignFormatError} for a format that is only known by name; {SystemError} if it cannot be read
+ */
 export function probeFormat(path: string): ImageFormat {
   using file = HostFile.open(path, { readOnly: true });
-  return looksLikeQcow2(file) ? "qcow2" : (probeReadOnly(file) ?? "raw");
+  if (looksLikeQcow2(file)) return "qcow2";
+  const found = probeReadOnly(file);
+  if (found !== undefined) return found;
+  const foreign = foreignFormat(file);
+  if (foreign !== undefined) throw new ForeignFormatError(path, foreign);
+  return "raw";
 }
 
 /**

@@ -6,6 +6,7 @@
 import { OptionError } from "../base/errors.ts";
 import { type DiskSource, type SourceFacts, sourceFacts } from "../disk/disk-source.ts";
 import { type DriveImage, describeDrive } from "../images/drive.ts";
+import { ForeignFormatError } from "../images/foreign-formats.ts";
 import { isReadOnlyFormat } from "../images/formats.ts";
 import { probeFormat } from "../images/open-image.ts";
 import { TemporaryOverlay } from "../images/temporary-overlay.ts";
@@ -147,10 +148,18 @@ function imageOf({ options, overlay }: Drive): DriveImage {
 
 /** A guest would see the image's own tables as its disk, and destroy them with its first write. */
 function refuseOtherFormats(file: string, option: string): void {
-  const found = probeFormat(file);
-  if (found === "raw") return;
-  const use = isReadOnlyFormat(found) ? `"${found}" and read-only` : `"${found}"`;
-  throw new OptionError(
-    `${option}: "${file}" is a ${found} image; say format ${use} to use it, or say format "raw" to give the guest its bytes as they are`,
-  );
+  const asRaw = 'say format "raw" to give the guest its bytes as they are';
+  try {
+    const found = probeFormat(file);
+    if (found === "raw") return;
+    const use = isReadOnlyFormat(found) ? `"${found}" and read-only` : `"${found}"`;
+    throw new OptionError(
+      `${option}: "${file}" is a ${found} image; say format ${use} to use it, or ${asRaw}`,
+    );
+  } catch (error) {
+    if (!(error instanceof ForeignFormatError)) throw error;
+    throw new OptionError(
+      `${option}: "${file}" is a ${error.format} image, a format that is not supported; convert it with qemu-img, or ${asRaw}`,
+    );
+  }
 }

@@ -12,6 +12,7 @@ import type { DiskImage } from "../../disk/image.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import { HostFile } from "../../sys/file.ts";
 import { lockImage } from "../file-lock.ts";
+import { ForeignFormatError, foreignFormat } from "../foreign-formats.ts";
 import { IMAGE_FORMATS, isReadOnlyFormat, type ReadOnlyFormat } from "../formats.ts";
 import { openReadOnly, probeReadOnly } from "../open-read-only.ts";
 import { type OtherFiles, resolveOtherFile } from "../other-file.ts";
@@ -101,10 +102,11 @@ export function readQcow2Header(file: HostFile, forRepair = false): Header {
   return parseHeader(file.path, head.subarray(0, got), size, forRepair);
 }
 
-/** True if a file begins as qcow2 images do. */
+/** True if a file begins as qcow2 images do; version 1 is another format. */
 export function looksLikeQcow2(file: HostFile): boolean {
-  const head = new Uint8Array(4);
-  return file.read(head, 0) === 4 && new DataView(head.buffer).getUint32(0) === MAGIC;
+  const head = new Uint8Array(8);
+  const view = new DataView(head.buffer);
+  return file.read(head, 0) >= 4 && view.getUint32(0) === MAGIC && view.getUint32(4) !== 1;
 }
 
 /** @param mayName the image may have a backing file or a data file */
@@ -238,7 +240,11 @@ function openBelow(chain: Chain, path: string, format: ReadOnlyFormat): DiskImag
 /** Undefined: as nothing known, so it is raw. */
 function probe(path: string): ReadOnlyFormat | "qcow2" | undefined {
   using file = HostFile.open(path, { readOnly: true });
-  return looksLikeQcow2(file) ? "qcow2" : probeReadOnly(file);
+  if (looksLikeQcow2(file)) return "qcow2";
+  const found = probeReadOnly(file);
+  const foreign = found === undefined ? foreignFormat(file) : undefined;
+  if (foreign !== undefined) throw new ForeignFormatError(path, foreign);
+  return found;
 }
 
 function enter(chain: Chain, path: string): void {
