@@ -2,6 +2,7 @@
 import { didYouMean } from "../base/errors.ts";
 import { endProcess, onEndingSignal } from "./end-process.ts";
 import { exitStatusHelp, type Outcome, USAGE } from "./exit-status.ts";
+import { catchInternalErrors } from "./internal-error.ts";
 import { run } from "./run/run.ts";
 
 interface Command {
@@ -83,6 +84,7 @@ const SYNONYMS: ReadonlyMap<string, string> = new Map([
 
 /** Runs the subcommand that `argv` begins with, and ends the process as it says. */
 export async function main(argv: readonly string[]): Promise<void> {
+  catchInternalErrors();
   endProcess(await dispatch(argv));
 }
 

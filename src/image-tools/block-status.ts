@@ -6,6 +6,7 @@
  */
 
 import type { DiskImage } from "../disk/image.ts";
+import { JoinedDisk } from "../disk/joined-disk.ts";
 import { UNALLOCATED } from "../images/block-map.ts";
 import { Qcow2Image } from "../images/qcow2/image.ts";
 import { RawDisk } from "../images/raw-disk.ts";
@@ -60,6 +61,7 @@ export function layerStatus(image: DiskImage, start: number, most: number, depth
   if (image instanceof RawDisk) return rawStatus(image, start, most, depth);
   if (image instanceof ReadOnlyImage) return readOnlyStatus(image, start, most, depth);
   if (image instanceof RemoteDisk) return remoteStatus(image, start, most, depth);
+  if (image instanceof JoinedDisk) return joinedStatus(image, start, most);
   return { start, length: most, depth, allocated: true, zero: false, data: true, place: undefined };
 }
 
@@ -139,6 +141,13 @@ function readOnlyStatus(image: ReadOnlyImage, start: number, most: number, depth
   if (!image.parts.isSparselyStored || !isStored) return status;
   const written = holeOrData(file.nextData(host), () => file.nextHole(host), host, length);
   return { ...status, length: written.length, zero: written.hole };
+}
+
+/** Each disk answers for itself, with all images of its chain. */
+function joinedStatus(disk: JoinedDisk, start: number, most: number): BlockStatus {
+  const { part, base } = disk.partAt(start);
+  const found = blockStatus(part, start - base, Math.min(most, base + part.size - start));
+  return { ...found, start };
 }
 
 function remoteStatus(disk: RemoteDisk, start: number, most: number, depth: number): BlockStatus {

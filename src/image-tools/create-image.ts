@@ -8,13 +8,14 @@ import { isNbdName } from "../nbd/address.ts";
 import { check } from "../sys/errors.ts";
 import type { HostFile } from "../sys/file.ts";
 
+const SECTOR = 512;
 const ZEROS = new Uint8Array(2 ** 20);
 
 export type CreateImageOptions =
   | ({ readonly format: "qcow2" } & Omit<CreateOptions, "overwrite">)
   | {
       readonly format: "raw";
-      /** Bytes. */
+      /** Bytes of the disk, rounded up to sectors of 512. */
       readonly size: number;
       readonly preallocation?: Preallocation;
     };
@@ -34,7 +35,8 @@ export function createImage(path: string, options: CreateImageOptions): MadeImag
     const { format: _, ...rest } = options;
     return createQcow2(path, { ...rest, overwrite: true });
   }
-  const { size, preallocation = "off" } = options;
+  const { preallocation = "off" } = options;
+  const size = Math.ceil(options.size / SECTOR) * SECTOR;
   if (preallocation === "metadata") throw new ImageError(path, "Unsupported preallocation mode: metadata");
   const { file, undo } = makeFile(path, true);
   using _ = file;

@@ -161,16 +161,16 @@ function jsonOf(path: string, format: string, result: CheckResult, fixed: typeof
   const unlessZero = (key: string, value: number) => (value === 0 ? {} : { [key]: value });
   return {
     ...unlessZero("image-end-offset", result.imageEndOffset),
+    ...unlessZero("compressed-clusters", result.compressedClusters),
     ...unlessZero("total-clusters", result.totalClusters),
     ...unlessZero("corruptions", result.corruptions),
     ...unlessZero("corruptions-fixed", fixed.corruptions),
     "check-errors": result.checkErrors,
     ...unlessZero("leaks", result.leaks),
     ...unlessZero("leaks-fixed", fixed.leaks),
-    ...unlessZero("fragmented-clusters", result.fragmentedClusters),
     ...unlessZero("allocated-clusters", result.allocatedClusters),
-    ...unlessZero("compressed-clusters", result.compressedClusters),
     filename: path,
     format,
+    ...unlessZero("fragmented-clusters", result.fragmentedClusters),
   };
 }

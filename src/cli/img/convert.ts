@@ -5,6 +5,7 @@
  * -W, -C, -t, -T) are accepted and have no effect: pieces of 2 MiB are moved
  * through the host's page cache, the next one read while one is written.
  */
+import { JoinedDisk } from "../../disk/joined-disk.ts";
 import { copyDisk } from "../../image-tools/copy.ts";
 import { createImage } from "../../image-tools/create-image.ts";
 import type { WritableFormat } from "../../images/formats.ts";
@@ -324,29 +325,24 @@ function fillTarget(
   using target = openTarget(path, format, draft, !existing);
   if (target.size < total) throw new ImgError("output file is smaller than input file");
   const progress = new Progress(draft.progress && !quiet ? stdout : undefined);
-  let base = 0;
+  const source = sources.length === 1 ? sources[0] : new JoinedDisk(sources);
   try {
-    for (const source of sources) {
-      const from = base;
-      copyDisk(source, target, {
-        targetOffset: from,
-        sparse,
-        compressed,
-        targetIsZero: draft.targetIsZero || (!existing && isNewFile(target)),
-        ...(backing !== undefined && { sharedBytes: sharedBytes(path, backing, target, draft, creation) }),
-        ...(draft.salvage && {
-          unreadable: (offset: number, error: Error) => {
-            if (quiet) return;
-            stderr.write(
-              `vmexit img: warning: error while reading offset ${offset}: ${whyUnreadable(error)}\n`,
-            );
-          },
-        }),
-        rate: draft.rate,
-        progress: (done) => progress.show((from + done) / total),
-      });
-      base += source.size;
-    }
+    copyDisk(source, target, {
+      sparse,
+      compressed,
+      targetIsZero: draft.targetIsZero || (!existing && isNewFile(target)),
+      ...(backing !== undefined && { sharedBytes: sharedBytes(path, backing, target, draft, creation) }),
+      ...(draft.salvage && {
+        unreadable: (offset: number, error: Error) => {
+          if (quiet) return;
+          stderr.write(
+            `vmexit img: warning: error while reading offset ${offset}: ${whyUnreadable(error)}\n`,
+          );
+        },
+      }),
+      rate: draft.rate,
+      progress: (done) => progress.show(done / total),
+    });
     target.flush();
   } catch (error) {
     throw new ImgError(`error while converting to '${path}': ${whyNotOpened(path, error)}`);

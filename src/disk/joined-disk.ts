@@ -1,0 +1,71 @@
+/** Several disks behind one another, as one that is only read. */
+import { EROFS } from "../base/errno.ts";
+import type { DiskImage } from "./image.ts";
+import type { IoMemory } from "./io-memory.ts";
+import { IovCursor } from "./iov-cursor.ts";
+
+export class JoinedDisk implements DiskImage {
+  readonly format = "raw";
+  readonly readOnly = true;
+  readonly path: string;
+  readonly size: number;
+  readonly blockSize: number;
+  readonly #parts: readonly DiskImage[];
+  readonly #cursor = new IovCursor();
+
+  /** @param parts at least one; they are the caller's to close */
+  constructor(parts: readonly DiskImage[]) {
+    this.#parts = parts;
+    this.path = parts.map(({ path }) => path).join(" + ");
+    this.size = parts.reduce((sum, { size }) => sum + size, 0);
+    this.blockSize = Math.max(...parts.map(({ blockSize }) => blockSize));
+  }
+
+  /** The disk that byte `offset` is in, and where that disk begins. */
+  partAt(offset: number): { readonly part: DiskImage; readonly base: number } {
+    let base = 0;
+    for (const part of this.#parts) {
+      if (offset < base + part.size) return { part, base };
+      base += part.size;
+    }
+    throw new RangeError(`offset ${offset} lies behind the end of ${this.path}`);
+  }
+
+  readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
+    const cursor = this.#cursor;
+    const wanted = cursor.begin(iov, first, count);
+    for (let done = 0; done < wanted; ) {
+      const at = offset + done;
+      const { part, base } = this.partAt(at);
+      const length = Math.min(wanted - done, base + part.size - at);
+      cursor.take(length);
+      const got = part.readv(memory, cursor.parts, 0, cursor.count, at - base);
+      if (got < 0) return got;
+      done += length;
+    }
+    return wanted;
+  }
+
+  prefetch(offset: number, length: number): void {
+    const { part, base } = this.partAt(offset);
+    part.prefetch?.(offset - base, Math.min(length, base + part.size - offset));
+  }
+
+  writev(): number {
+    return EROFS;
+  }
+
+  flush(): number {
+    return 0;
+  }
+
+  discard(): number {
+    return EROFS;
+  }
+
+  writeZeroes(): number {
+    return EROFS;
+  }
+
+  close(): void {}
+}
