@@ -5,7 +5,8 @@
  * struct boot_e820_entry, at most 128 of them (E820_MAX_ENTRIES_ZEROPAGE).
  */
 import { hex } from "../base/hex.ts";
-import { ONE_MIB, PC_HOLE } from "./low-memory.ts";
+import { baseMemory } from "./bios-data.ts";
+import { EBDA, ONE_MIB, PC_HOLE } from "./low-memory.ts";
 import { BootError, type MemoryRange } from "./plan.ts";
 
 export const E820_MAX_ENTRIES = 128;
@@ -20,22 +21,23 @@ export interface E820Entry {
 }
 
 /**
- * The map of a PC with this RAM: video memory and ROMs below 1 MiB are reserved,
- * among them the area of the ACPI tables, although RAM backs them all.
+ * The map of a PC with this RAM. Reserved from the extended BIOS data area up to
+ * 1 MiB, although RAM backs all of it: that area, video memory and ROMs, among
+ * them the area of the ACPI tables.
  */
 export function pcMemoryMap(ram: readonly { address: number; size: number }[]): MemoryRange[] {
   const map: MemoryRange[] = [];
+  const base = baseMemory(ram);
   for (const { address, size } of ram) {
     const end = address + size;
-    if (address < PC_HOLE.address) {
-      map.push({ address, size: Math.min(end, PC_HOLE.address) - address, type: "ram" });
-    }
+    if (address < base) map.push({ address, size: Math.min(end, base) - address, type: "ram" });
     if (end > ONE_MIB) {
       const start = Math.max(address, ONE_MIB);
       map.push({ address: start, size: end - start, type: "ram" });
     }
   }
-  map.push({ address: PC_HOLE.address, size: PC_HOLE.size, type: "reserved" });
+  const reserved = base === EBDA.address ? base : PC_HOLE.address;
+  map.push({ address: reserved, size: ONE_MIB - reserved, type: "reserved" });
   return map.sort((a, b) => a.address - b.address);
 }
 

@@ -24,7 +24,8 @@ const E_ENTRY = 24;
 const E_IDENTITY_SIZE = 20;
 
 export const PT_LOAD = 1;
-export const PT_NOTE = 4;
+const PT_NOTE = 4;
+const NOTE_HEADER_SIZE = 12;
 
 /**
  * A kind of file that a boot protocol takes: Elf32_Ehdr and Elf32_Phdr, or their
@@ -33,7 +34,7 @@ export const PT_NOTE = 4;
 interface ElfKind {
   readonly text: string;
   readonly class: number;
-  readonly machine: number;
+  readonly machines: readonly number[];
   /** Bytes of an address or a length. */
   readonly word: 4 | 8;
   readonly header: {
@@ -56,7 +57,7 @@ interface ElfKind {
 export const I386: ElfKind = {
   text: "32-bit one for x86",
   class: 1, // ELFCLASS32
-  machine: 3, // EM_386
+  machines: [3, 62], // EM_386; EM_X86_64 is the x32 ABI
   word: 4,
   header: { size: 52, phoff: 28, phentsize: 42, phnum: 44 },
   segment: { size: 32, offset: 4, vaddr: 8, paddr: 12, filesz: 16, memsz: 20, align: 28 },
@@ -65,7 +66,7 @@ export const I386: ElfKind = {
 export const X86_64: ElfKind = {
   text: "64-bit one for x86-64",
   class: 2, // ELFCLASS64
-  machine: 62, // EM_X86_64
+  machines: [62], // EM_X86_64
   word: 8,
   header: { size: 64, phoff: 32, phentsize: 54, phnum: 56 },
   segment: { size: 56, offset: 8, vaddr: 16, paddr: 24, filesz: 32, memsz: 40, align: 48 },
@@ -94,24 +95,24 @@ export interface Note {
   readonly description: Uint8Array;
 }
 
-/** Why this is no ELF file of that kind; undefined if it is one, whole or broken. */
-export function elfRefusal(file: ByteSource, kind: ElfKind): string | undefined {
+/** Why this is not an ELF file of one of these kinds; undefined if it is one, whole or broken. */
+export function elfRefusal(file: ByteSource, ...kinds: readonly ElfKind[]): string | undefined {
   const start = file.read(0, E_IDENTITY_SIZE);
   if (start.length < MAGIC.length || MAGIC.some((byte, i) => start[i] !== byte))
     return "no magic 7f 45 4c 46";
   if (start.length < E_IDENTITY_SIZE) return;
   const identity = viewOf(start);
-  if (
-    identity.getUint8(EI_CLASS) !== kind.class ||
-    identity.getUint8(EI_DATA) !== ELFDATA2LSB ||
-    identity.getUint16(E_MACHINE, true) !== kind.machine
-  ) {
-    return `an ELF file, but not a ${kind.text}`;
-  }
-  return;
+  const isOne = kinds.some(
+    (kind) =>
+      identity.getUint8(EI_CLASS) === kind.class &&
+      identity.getUint8(EI_DATA) === ELFDATA2LSB &&
+      kind.machines.includes(identity.getUint16(E_MACHINE, true)),
+  );
+  if (isOne) return;
+  return `an ELF file, but not a ${kinds.map(({ text }) => text).join(" or a ")}`;
 }
 
-/** @throws {BootError} if it is no ELF file of that kind or a segment lies outside it. */
+/** @throws {BootError} if it is not an ELF file of that kind or a segment lies outside it. */
 export function readElf(file: ByteSource, kind: ElfKind, name: string): ElfImage {
   const refusal = elfRefusal(file, kind);
   if (refusal !== undefined) throw new BootError(`${name}: ${refusal}`);
@@ -158,13 +159,13 @@ function readProgramHeader(
     memorySize: word(fields.memsz),
     alignment: word(fields.align),
   };
-  const used = header.type === PT_LOAD || header.type === PT_NOTE;
-  if (used && header.fileSize > 0 && header.offset + header.fileSize > file.size) {
+  const isLoaded = header.type === PT_LOAD;
+  if (isLoaded && header.fileSize > 0 && header.offset + header.fileSize > file.size) {
     throw new BootError(
       `${name}: ELF segment ${index} ends at byte ${header.offset + header.fileSize} of a file of ${file.size}`,
     );
   }
-  if (header.type === PT_LOAD && header.fileSize > header.memorySize) {
+  if (isLoaded && header.fileSize > header.memorySize) {
     throw new BootError(`${name}: ELF segment ${index} is larger in the file than in memory`);
   }
   return header;
@@ -182,7 +183,14 @@ export function loadedSegments(headers: readonly ProgramHeader[]): Placement[] {
     }));
 }
 
-/** The notes of all PT_NOTE segments. A note that runs past the end of its segment ends the list. */
+/**
+ * The notes of all PT_NOTE segments. A note that runs past the end of its segment ends the list.
+ *
+ * gABI aligns notes to 8 bytes in 64-bit files. Everything but .note.gnu.property uses 4, and a
+ * linker puts both kinds into one segment, whose alignment is then 8. Such a segment is read both
+ * ways: with 4, which is right for both kinds as the property's description is a multiple of 8, and
+ * with 8.
+ */
 export function readNotes(file: ByteSource, headers: readonly ProgramHeader[], name: string): Note[] {
   const notes: Note[] = [];
   let total = 0;
@@ -191,23 +199,30 @@ export function readNotes(file: ByteSource, headers: readonly ProgramHeader[], n
     total += header.fileSize;
     if (total > MAX_NOTES) throw new BootError(`${name}: broken ELF file: more than 1 MiB of notes`);
     const bytes = file.read(header.offset, header.fileSize);
-    const data = viewOf(bytes);
-    // gABI says 8 in 64-bit files; everyone but .note.gnu.property uses 4.
-    const align = (offset: number) => (header.alignment === 8 ? (offset + 7) & ~7 : (offset + 3) & ~3);
-    let at = 0;
-    while (at + 12 <= bytes.length) {
-      const nameSize = data.getUint32(at, true);
-      const descriptionSize = data.getUint32(at + 4, true);
-      if (nameSize > bytes.length || descriptionSize > bytes.length) break;
-      const description = align(at + 12 + nameSize);
-      if (description + descriptionSize > bytes.length) break;
-      notes.push({
-        name: nameOf(bytes.subarray(at + 12, at + 12 + nameSize)),
-        type: data.getUint32(at + 8, true),
-        description: bytes.subarray(description, description + descriptionSize),
-      });
-      at = align(description + descriptionSize);
-    }
+    notes.push(...notesIn(bytes, 4));
+    if (header.alignment === 8) notes.push(...notesIn(bytes, 8));
+  }
+  return notes;
+}
+
+function notesIn(bytes: Uint8Array, alignment: 4 | 8): Note[] {
+  const data = viewOf(bytes);
+  const align = (offset: number) => Math.ceil(offset / alignment) * alignment;
+  const notes: Note[] = [];
+  let at = 0;
+  while (at + NOTE_HEADER_SIZE <= bytes.length) {
+    const nameSize = data.getUint32(at, true);
+    const descriptionSize = data.getUint32(at + 4, true);
+    if (nameSize > bytes.length || descriptionSize > bytes.length) break;
+    const name = at + NOTE_HEADER_SIZE;
+    const description = align(name + nameSize);
+    if (description + descriptionSize > bytes.length) break;
+    notes.push({
+      name: nameOf(bytes.subarray(name, name + nameSize)),
+      type: data.getUint32(at + 8, true),
+      description: bytes.subarray(description, description + descriptionSize),
+    });
+    at = align(description + descriptionSize);
   }
   return notes;
 }

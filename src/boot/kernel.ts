@@ -21,7 +21,7 @@ export function planBoot(request: BootRequest): BootPlan {
   if (request.flat !== undefined) return planFlat(request, request.flat.address);
   const refusals: string[] = [];
   for (const format of FORMATS) {
-    const refusal = format.refusal(request.kernel);
+    const refusal = format.refusal(request.kernel, request.kernelName);
     if (refusal === undefined) return format.plan(request);
     refusals.push(`${format.name}: ${refusal}`);
   }

@@ -1,12 +1,12 @@
 /**
  * Who owns which page below 1 MiB when a guest starts.
  *
- * The first page stays zero: it is the real-mode interrupt table and the BIOS
- * data area, where Linux looks for a pointer to an extended one. From 0x20000
- * to 0x9ffff nothing is placed, so that a kernel finds room there for the
- * real-mode code that starts its other CPUs.
+ * The first page is the real-mode interrupt table, all zero, and the BIOS data
+ * area. From 0x20000 to the extended BIOS data area nothing is placed, so that a
+ * kernel finds room there for the real-mode code that starts its other CPUs.
  *
- * A flat binary is entered in real mode and uses none of this.
+ * A flat binary is entered in real mode. It finds the BIOS data areas, unless it
+ * is loaded over them, and nothing else of this.
  */
 
 export interface LowRange {
@@ -15,6 +15,10 @@ export interface LowRange {
   readonly size: number;
 }
 
+/** Real-mode segment 0x40. */
+export const BIOS_DATA: LowRange = { what: "BIOS data area", address: 0x400, size: 0x100 };
+/** The last KiB below 640 KiB, where SeaBIOS has it. */
+export const EBDA: LowRange = { what: "extended BIOS data area", address: 0x9_fc00, size: 0x400 };
 /** Six pages: one PML4, one page-directory-pointer table, four page directories. */
 export const PAGE_TABLES: LowRange = { what: "page tables", address: 0x2000, size: 0x6000 };
 export const GDT: LowRange = { what: "GDT", address: 0x1000, size: 0x1000 };
@@ -29,15 +33,13 @@ export const CMDLINE: LowRange = { what: "command line", address: 0x1_0000, size
 /** Where firmware keeps the RSDP; kernels that are told no address search here. Reserved in the E820 map. */
 export const ACPI_AREA: LowRange = { what: "ACPI tables", address: 0xe_0000, size: 0x2_0000 };
 
-export const LOW_MEMORY: readonly LowRange[] = [GDT, PAGE_TABLES, ZERO_PAGE, START_INFO, CMDLINE, ACPI_AREA];
-
-/** The part of it that is RAM to the guest and that a kernel image must leave alone. */
+/** The part of it that is RAM to the guest and that a kernel image must not overlap. */
 export const BOOT_DATA: LowRange = {
   what: "boot data",
   address: GDT.address,
   size: CMDLINE.address + CMDLINE.size - GDT.address,
 };
 
-/** Video memory and ROMs of a PC: never RAM to the guest. */
+/** Video memory and ROMs of a PC: the guest's memory map reserves them. */
 export const PC_HOLE: LowRange = { what: "PC hole", address: 0xa_0000, size: 0x6_0000 };
 export const ONE_MIB = 0x10_0000;

@@ -8,7 +8,10 @@
  *
  * One module, the initrd, on a page, which every kernel gets and flag 0 asks
  * for. A kernel that asks for a video mode (flag 2) is started without one, as in
- * QEMU: the information structure says so. 64-bit ELF files are left to PVH.
+ * QEMU: the information structure says so.
+ *
+ * A 64-bit ELF file is started as GRUB does, by its e_entry, which has to be
+ * 32-bit code; QEMU refuses such a file. If it has a PVH entry too, that counts.
  */
 import { hex } from "../base/hex.ts";
 import { GIB, PAGE } from "../base/units.ts";
@@ -24,6 +27,7 @@ import {
 } from "./multiboot-header.ts";
 import { placeMultibootInfo } from "./multiboot-info.ts";
 import { BootError, type BootPlan, type ByteSource, type Placement } from "./plan.ts";
+import { findPvhEntry } from "./pvh-entry.ts";
 import { checkPlacements, notEnoughRam, Ram } from "./ram.ts";
 import type { BootRequest } from "./request.ts";
 import { checkSegments, type LoadedImage } from "./segments.ts";
@@ -31,12 +35,16 @@ import { checkSegments, type LoadedImage } from "./segments.ts";
 const MULTIBOOT_BOOTLOADER_MAGIC = 0x2bad_b002;
 const FOUR_GIB = 4 * GIB;
 
-/** Why this is no Multiboot kernel; undefined if it is one, whole or broken. */
-export function multibootRefusal(kernel: ByteSource): string | undefined {
+/**
+ * Why this is not a Multiboot kernel; undefined if it is one, whole or broken.
+ * @throws {BootError} for a broken 64-bit ELF file with a Multiboot header.
+ */
+export function multibootRefusal(kernel: ByteSource, name: string): string | undefined {
   const header = findMultibootHeader(kernel);
   if (header === undefined) return `no header in the first ${MULTIBOOT_SEARCH} bytes`;
   if (header.addresses === undefined && elfRefusal(kernel, X86_64) === undefined) {
-    return "a 64-bit ELF file, and no load addresses in its header";
+    const { headers } = readElf(kernel, X86_64, name);
+    if (findPvhEntry(kernel, headers, name) !== undefined) return "a 64-bit ELF file with a PVH entry";
   }
   return undefined;
 }
@@ -69,13 +77,13 @@ export function planMultiboot(request: BootRequest): BootPlan {
 }
 
 function elfImage({ kernel, kernelName }: BootRequest): LoadedImage {
-  const refusal = elfRefusal(kernel, I386);
-  if (refusal !== undefined) {
+  const kind = [I386, X86_64].find((kind) => elfRefusal(kernel, kind) === undefined);
+  if (kind === undefined) {
     throw new BootError(
-      `${kernelName}: its Multiboot header gives no load addresses (flag 16), so it must be a 32-bit ELF file: ${refusal}`,
+      `${kernelName}: its Multiboot header gives no load addresses (flag 16), so it must be an ELF file for x86: ${elfRefusal(kernel, I386, X86_64)}`,
     );
   }
-  const { entry, headers } = readElf(kernel, I386, kernelName);
+  const { entry, headers } = readElf(kernel, kind, kernelName);
   // A kernel linked for high addresses may give its entry as one of them.
   const home = headers.find(
     ({ type, virtualAddress, fileSize }) =>

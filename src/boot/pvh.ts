@@ -1,5 +1,6 @@
 /**
- * Starts an ELF kernel (an uncompressed vmlinux) by the PVH entry.
+ * Starts an ELF kernel, such as an uncompressed vmlinux, by its PVH entry. The
+ * file may be a 64-bit or a 32-bit one: Xen's and GRUB's are 32-bit.
  *
  * Source: Xen docs/misc/pvh.pandoc, "x86/HVM direct boot ABI"; structures from
  * Xen public/arch-x86/hvm/start_info.h, version 1. The guest's CPU starts in
@@ -10,15 +11,14 @@
 import { GIB } from "../base/units.ts";
 import { placeCmdline } from "./cmdline.ts";
 import { e820Entries } from "./e820.ts";
-import { elfRefusal, loadedSegments, type ProgramHeader, readElf, readNotes, X86_64 } from "./elf.ts";
+import { elfRefusal, I386, loadedSegments, readElf, X86_64 } from "./elf.ts";
 import { placeInitrd } from "./initrd.ts";
 import { BOOT_DATA, START_INFO } from "./low-memory.ts";
 import { BootError, type BootPlan, type ByteSource, type Placement } from "./plan.ts";
+import { findPvhEntry } from "./pvh-entry.ts";
 import { checkPlacements, Ram, type Range } from "./ram.ts";
 import type { BootRequest } from "./request.ts";
 import { checkSegments } from "./segments.ts";
-
-const XEN_ELFNOTE_PHYS32_ENTRY = 18;
 
 /** The ABI knows no limit; Linux on x86 has read 2048 bytes with the terminating zero ever since it has this entry. */
 const CMDLINE_LIMIT = 2047;
@@ -41,15 +41,23 @@ const MODLIST_ENTRY_SIZE = 32;
 // struct hvm_memmap_table_entry: u64 addr, size; u32 type, reserved
 const MEMMAP_ENTRY_SIZE = 24;
 
+const KINDS = [X86_64, I386];
+
 /** Why this cannot have a PVH entry; undefined if it may. */
 export function pvhRefusal(kernel: ByteSource): string | undefined {
-  return elfRefusal(kernel, X86_64);
+  return elfRefusal(kernel, ...KINDS);
 }
 
 export function planPvh(request: BootRequest): BootPlan {
   const { kernel, kernelName } = request;
-  const { headers } = readElf(kernel, X86_64, kernelName);
-  const entry = findEntry(request, headers);
+  const kind = KINDS.find((kind) => elfRefusal(kernel, kind) === undefined) ?? X86_64;
+  const { headers } = readElf(kernel, kind, kernelName);
+  const entry = findPvhEntry(kernel, headers, kernelName);
+  if (entry === undefined) {
+    throw new BootError(
+      `${kernelName}: an ELF file without a PVH entry (note Xen 18) and without a Multiboot header; Linux has the entry if built with CONFIG_PVH=y, else use the bzImage`,
+    );
+  }
   const ram = new Ram(request.memory);
   if (!ram.holds(BOOT_DATA)) {
     throw new BootError(`${kernelName}: a PVH kernel needs RAM below 640 KiB to be started in`);
@@ -69,21 +77,6 @@ export function planPvh(request: BootRequest): BootPlan {
     placements,
     entry: { mode: "protected32", rip: entry, registers: { rbx: START_INFO.address } },
   };
-}
-
-function findEntry({ kernel, kernelName }: BootRequest, headers: readonly ProgramHeader[]): number {
-  const note = readNotes(kernel, headers, kernelName).find(
-    ({ name, type }) => name === "Xen" && type === XEN_ELFNOTE_PHYS32_ENTRY,
-  );
-  if (note === undefined) {
-    throw new BootError(
-      `${kernelName}: an ELF file without a PVH entry (note Xen 18); Linux has one if built with CONFIG_PVH=y, else use the bzImage; a Multiboot kernel has to be a 32-bit ELF file or give load addresses in its header`,
-    );
-  }
-  const { description } = note;
-  // Four bytes or eight, as the kernel's pointers are; the entry is 32-bit code either way.
-  if (description.length < 4) throw new BootError(`${kernelName}: the PVH entry note is cut off`);
-  return new DataView(description.buffer, description.byteOffset).getUint32(0, true);
 }
 
 /** hvm_start_info, behind it the module list, behind that the memory map. */

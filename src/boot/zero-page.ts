@@ -15,6 +15,8 @@ import type { Range } from "./ram.ts";
 
 // struct boot_params
 const ACPI_RSDP_ADDR = 0x070; // u64
+const CL_MAGIC = 0x020; // u16, protocols before 2.02: "there is a command line at CL_OFFSET"
+const CL_OFFSET = 0x022; // u16, from the start of this page
 const EXT_RAMDISK_IMAGE = 0x0c0; // u32, the upper half
 const EXT_RAMDISK_SIZE = 0x0c4;
 const EXT_CMD_LINE_PTR = 0x0c8;
@@ -30,6 +32,7 @@ const RAMDISK_IMAGE = 0x218;
 const RAMDISK_SIZE = 0x21c;
 const CMD_LINE_PTR = 0x228;
 
+const CL_MAGIC_VALUE = 0xa33f;
 const VID_MODE_NORMAL = 0xffff;
 const LOADER_UNDEFINED = 0xff; // a boot loader without an assigned number
 
@@ -56,6 +59,10 @@ export function placeZeroPage(params: BootParams): Placement {
   data.setUint8(TYPE_OF_LOADER, LOADER_UNDEFINED);
   data.setUint32(CODE32_START, params.loadAddress, true);
   setSplit(CMD_LINE_PTR, EXT_CMD_LINE_PTR, params.cmdline);
+  if (params.header.version < 0x0202) {
+    data.setUint16(CL_MAGIC, CL_MAGIC_VALUE, true);
+    data.setUint16(CL_OFFSET, params.cmdline - ZERO_PAGE.address, true);
+  }
   setSplit(RAMDISK_IMAGE, EXT_RAMDISK_IMAGE, params.initrd?.address ?? 0);
   setSplit(RAMDISK_SIZE, EXT_RAMDISK_SIZE, params.initrd?.size ?? 0);
   data.setBigUint64(ACPI_RSDP_ADDR, BigInt(params.rsdp), true);

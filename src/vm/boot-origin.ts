@@ -3,6 +3,7 @@
  * values into their registers.
  */
 import { buildAcpi } from "../boot/acpi/tables.ts";
+import { biosData } from "../boot/bios-data.ts";
 import { pcMemoryMap } from "../boot/e820.ts";
 import { entryState } from "../boot/entry-state.ts";
 import { planBoot } from "../boot/kernel.ts";
@@ -35,7 +36,8 @@ export class BootOrigin implements Origin {
     using kernel = Source.open(options.kernel);
     using initrd = options.initrd === undefined ? undefined : Source.open(options.initrd);
     const flat = options.loadAddress === undefined ? undefined : { address: options.loadAddress };
-    const acpi = buildAcpi(acpiDescription(spec, board.parts(spec)), ACPI_AREA.address);
+    const description = acpiDescription(spec, board.parts(spec));
+    const acpi = buildAcpi(description, ACPI_AREA.address);
     const plan = planBoot({
       kernel,
       kernelName: kernel.name,
@@ -48,7 +50,10 @@ export class BootOrigin implements Origin {
     });
     const entry = entryState(plan.entry);
     const files = { kernel, initrd };
-    for (const placement of [...acpi.placements, ...entry.placements, ...plan.placements]) {
+    const comPorts = description.serial.map(({ port }) => port);
+    // BIOS data first: a flat binary may be loaded over it.
+    const bios = biosData(spec.ram, comPorts);
+    for (const placement of [...bios, ...acpi.placements, ...entry.placements, ...plan.placements]) {
       place(hardware, placement, files);
     }
     setUpCpus(hardware, entry);

@@ -10,8 +10,8 @@ test("own-os shows the same text from the serial port and from text memory, and 
     "own-os: a kernel of my own",
     "started  kernel colour=yes",
     expect.stringMatching(/^cpu {6}hypervisor KVMKVMKVM, CR0 0x[1-9a-f]*[13579bdf]$/), // PE is set
-    "memory   0x0: 640 KiB to use",
-    "memory   0xa0000: 384 KiB reserved",
+    "memory   0x0: 639 KiB to use",
+    "memory   0x9fc00: 385 KiB reserved",
     "memory   0x100000: 15360 KiB to use",
     ".".repeat(79),
     expect.stringMatching(/^80 characters: serial port \d+ cycles, screen \d+ cycles$/),

@@ -34,10 +34,10 @@ async function run(kernel: string | Uint8Array, more: Partial<VmOptions> = {}) {
 }
 
 const MEMORY_OF_16_MIB = [
-  "lower 00000280",
+  "lower 0000027f",
   "upper 00003c00",
-  "range 0000000000000000 00000000000a0000 1",
-  "range 00000000000a0000 0000000000060000 2",
+  "range 0000000000000000 000000000009fc00 1",
+  "range 000000000009fc00 0000000000060400 2",
   "range 0000000000100000 0000000000f00000 1",
 ];
 

@@ -39,6 +39,8 @@ export interface BzImageFields {
   readonly version?: number;
   readonly setupSects?: number;
   readonly codeLength?: number;
+  readonly sysSize?: number;
+  readonly code32Start?: number;
   readonly loadflags?: number;
   readonly xloadflags?: number;
   readonly initrdAddrMax?: number;
@@ -56,14 +58,14 @@ export function bzImage(fields: BzImageFields = {}): Uint8Array {
   const file = new Uint8Array(((setupSects || 4) + 1) * 512 + codeLength);
   const data = new DataView(file.buffer);
   data.setUint8(0x1f1, setupSects);
-  data.setUint32(0x1f4, codeLength / 16, true);
+  data.setUint32(0x1f4, fields.sysSize ?? Math.ceil(codeLength / 16), true);
   data.setUint16(0x1fe, 0xaa55, true);
   data.setUint8(0x200, 0xeb); // jmp over the header
   data.setUint8(0x201, 0x6a);
   data.setUint32(0x202, 0x53726448, true); // HdrS
   data.setUint16(0x206, fields.version ?? 0x020f, true);
   data.setUint8(0x211, fields.loadflags ?? 0x01);
-  data.setUint32(0x214, 0x100000, true); // code32_start
+  data.setUint32(0x214, fields.code32Start ?? 0x100000, true);
   data.setUint32(0x22c, fields.initrdAddrMax ?? 0x7fffffff, true);
   data.setUint32(0x230, fields.kernelAlignment ?? 0x200000, true);
   data.setUint8(0x234, fields.relocatable ?? 1);
@@ -83,7 +85,7 @@ export interface ElfSegment {
 }
 
 /** An x86-64 ELF file with these segments, which follow the program headers in order. */
-export function elf(segments: readonly ElfSegment[]): Uint8Array {
+export function elf(segments: readonly ElfSegment[], entry = 0): Uint8Array {
   const headersEnd = 64 + segments.length * 56;
   const length = segments.reduce((end, segment) => end + segment.bytes.length, headersEnd);
   const file = new Uint8Array(length);
@@ -92,6 +94,7 @@ export function elf(segments: readonly ElfSegment[]): Uint8Array {
   data.setUint16(16, 2, true); // ET_EXEC
   data.setUint16(18, 62, true); // EM_X86_64
   data.setUint32(20, 1, true);
+  data.setBigUint64(24, BigInt(entry), true);
   data.setBigUint64(32, 64n, true); // e_phoff
   data.setUint16(52, 64, true);
   data.setUint16(54, 56, true); // e_phentsize

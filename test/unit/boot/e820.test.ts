@@ -2,10 +2,10 @@ import { expect, test } from "vitest";
 import { e820Entries, pcMemoryMap } from "../../../src/boot/e820.ts";
 import type { MemoryRange } from "../../../src/boot/plan.ts";
 
-test("RAM from 0 on is told without the PC's video memory and ROMs", () => {
+test("RAM ends at the extended BIOS data area, 1 KiB below video memory, and goes on at 1 MiB", () => {
   expect(pcMemoryMap([{ address: 0, size: 16 * 2 ** 20 }])).toEqual([
-    { address: 0, size: 0xa0000, type: "ram" },
-    { address: 0xa0000, size: 0x60000, type: "reserved" },
+    { address: 0, size: 0x9fc00, type: "ram" },
+    { address: 0x9fc00, size: 0x60400, type: "reserved" },
     { address: 0x100000, size: 15 * 2 ** 20, type: "ram" },
   ]);
 });

@@ -192,11 +192,11 @@ function mapOf(info: DataView): [address: bigint, size: bigint, type: number][] 
 
 test("memory is told as KiB below and above 1 MiB, and as a map", () => {
   const info = infoOf(plan(elfKernel(), { memory: memoryOf(64) }));
-  expect(info.getUint32(4, true)).toBe(640);
+  expect(info.getUint32(4, true)).toBe(639);
   expect(info.getUint32(8, true)).toBe(63 * 1024);
   expect(mapOf(info)).toEqual([
-    [0n, 0xa0000n, 1],
-    [0xa0000n, 0x60000n, 2],
+    [0n, 0x9fc00n, 1],
+    [0x9fc00n, 0x60400n, 2],
     [0x100000n, 63n << 20n, 1],
   ]);
 });
@@ -248,22 +248,23 @@ test("a guest without the low memory that boot data takes is refused", () => {
   expect(() => plan(elfKernel(), { memory })).toThrow("needs RAM below 640 KiB");
 });
 
-test("a header without load addresses in a file that is no 32-bit x86 ELF file says what is missing", () => {
+test("a header without load addresses in a file that is not an ELF file for x86 says what is missing", () => {
   const arm = elfKernel();
   arm[18] = 40;
-  expect(() => plan(arm)).toThrow("must be a 32-bit ELF file: an ELF file, but not a 32-bit one for x86");
+  expect(() => plan(arm)).toThrow(
+    "must be an ELF file for x86: an ELF file, but not a 32-bit one for x86 or a 64-bit one for x86-64",
+  );
   expect(() => plan(multibootHeader(0))).toThrow("gives no load addresses (flag 16)");
 });
 
-test("a 64-bit ELF kernel with a Multiboot header is started by its PVH entry, or told to be 32-bit", () => {
+test("a 64-bit ELF kernel with a Multiboot header is started by its PVH entry, or else by e_entry, as GRUB does", () => {
   const both = vmlinux();
   both.set(multibootHeader(0), 0x200);
   expect(plan(both).protocol).toBe("PVH");
   const bytes = new Uint8Array(64);
   bytes.set(multibootHeader(0));
-  expect(() => plan(elf([{ type: 1, physicalAddress: 0x100000, bytes }]))).toThrow(
-    "a Multiboot kernel has to be a 32-bit ELF file",
-  );
+  const image = elf([{ type: 1, physicalAddress: 0x100000, bytes }], 0x100020);
+  expect(plan(image)).toMatchObject({ protocol: "Multiboot", entry: { mode: "protected32", rip: 0x100020 } });
 });
 
 test("segments that overlap are refused", () => {

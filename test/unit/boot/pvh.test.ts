@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { planBoot } from "../../../src/boot/kernel.ts";
 import { bootRequest, elf, madeBytes, memoryOf, note, vmlinux } from "../../support/boot-images.ts";
+import { elf32, multibootHeader } from "../../support/multiboot-images.ts";
 
 const START_INFO = 0x9000;
 const entryNote = (entry: number) => note("Xen", 18, new Uint8Array(new Uint32Array([entry]).buffer));
@@ -105,12 +106,40 @@ test("an entry outside every segment is refused", () => {
   expect(() => planBoot(bootRequest(vmlinux(0x2000000)))).toThrow("entry 0x2000000 is in none");
 });
 
-test("a 32-bit ELF file, and one for another machine, are refused", () => {
-  const elf32 = vmlinux();
-  elf32[4] = 1;
+test("an ELF file for another machine is refused", () => {
   const arm = vmlinux();
   arm[18] = 183;
-  for (const image of [elf32, arm]) {
-    expect(() => planBoot(bootRequest(image))).toThrow("not a 64-bit one for x86-64");
-  }
+  expect(() => planBoot(bootRequest(arm))).toThrow("not a 64-bit one for x86-64 or a 32-bit one for x86");
+});
+
+// Debian's xen-shim and grub-i386-xen_pvh.bin are such files.
+test("a 32-bit ELF file starts by its PVH entry, also one of the x32 ABI", () => {
+  const segments = [
+    { physicalAddress: 0x100000, bytes: new Uint8Array(64) },
+    { type: 4, physicalAddress: 0, bytes: entryNote(0x100010) },
+  ];
+  const image = elf32(segments, 0x100000);
+  const expected = { mode: "protected32", rip: 0x100010, registers: { rbx: START_INFO } };
+  expect(planBoot(bootRequest(image))).toMatchObject({ protocol: "PVH", entry: expected });
+  image[18] = 62; // EM_X86_64
+  expect(planBoot(bootRequest(image)).protocol).toBe("PVH");
+});
+
+test("notes of 4-byte alignment are found behind a property note of 8 in the same segment", () => {
+  const property = note("GNU", 5, new Uint8Array(16));
+  const notes = [...property, ...note("Xen", 6, new Uint8Array(4)), ...entryNote(0x100030)];
+  const image = elf([
+    { type: 1, physicalAddress: 0x100000, bytes: new Uint8Array(64) },
+    { type: 4, bytes: new Uint8Array(notes), alignment: 8 },
+  ]);
+  expect(planBoot(bootRequest(image)).entry.rip).toBe(0x100030);
+});
+
+test("a note segment beyond the end of the file only counts as a note that is not there", () => {
+  const segments = [
+    { physicalAddress: 0x100000, bytes: multibootHeader(0) },
+    { type: 4, physicalAddress: 0, bytes: entryNote(0x100000) },
+  ];
+  const image = elf32(segments, 0x100000);
+  expect(planBoot(bootRequest(image.subarray(0, image.length - 8))).protocol).toBe("Multiboot");
 });
