@@ -5,15 +5,11 @@
  * a load.
  */
 import { PAGE } from "../base/units.ts";
+import type { DirtySink } from "./dirty-sink.ts";
 
 const ON = 0;
 const HEADER_WORDS = 16;
 const PAGES_PER_WORD = 32;
-
-/** Hears of each range of RAM that is written: offset and length in bytes. */
-export interface DirtySink {
-  mark(offset: number, length: number): void;
-}
 
 export class DirtyMap implements DirtySink {
   readonly #words: Int32Array;

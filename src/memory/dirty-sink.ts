@@ -1,10 +1,10 @@
 /**
- * Whoever wants to know which guest memory devices wrote: KVM's dirty log has
- * only what the guest's CPUs wrote.
+ * Hears of guest memory that is written by anyone but the guest's CPUs, whose
+ * writes are in KVM's dirty log.
  */
 export interface DirtySink {
-  /** False while nobody reads: then `written` need not be called. */
+  /** False while nobody reads: then `mark` need not be called. */
   readonly on: boolean;
-  /** A device wrote, or may have written, this range of RAM: offsets, not guest addresses. */
-  written(offset: number, length: number): void;
+  /** A range of RAM was written, or may have been: an offset, not a guest address, and bytes. */
+  mark(offset: number, length: number): void;
 }

@@ -21,7 +21,6 @@ export const PARK = 0; // what a new thread finds
 export const RUN = 1;
 export const END = 2;
 export const TRACE = 3; // RUN, of a vCPU that records its exits
-export const LOOK = 4; // PARK, after a look at what was sent
 
 export class Control {
   readonly #words: Int32Array;
@@ -78,31 +77,23 @@ export class Control {
     return Atomics.compareExchange(this.#words, REQUEST, from, to) === from;
   }
 
-  /** Makes a thread that is asked to park take the orders that were sent to it. Others look when they are kicked. */
-  look(): void {
-    if (Atomics.compareExchange(this.#words, REQUEST, PARK, LOOK) === PARK)
-      Atomics.notify(this.#words, REQUEST);
+  /** Thread's side: begins to run, if it is asked to. */
+  start(): boolean {
+    if (!this.mayRun) return false;
+    Atomics.store(this.#words, STATE, RUN);
+    if (this.mayRun) return true;
+    Atomics.store(this.#words, STATE, PARK);
+    return false;
   }
 
-  /** Thread's side: sleeps while parked, and obeys orders. True to run, false to end. */
-  sleepWhileParked(obey = () => {}): boolean {
-    for (;;) {
-      const requested = this.requested;
+  /** Thread's side: sleeps while it is asked to park. True to run, false to end. */
+  sleepWhileParked(): boolean {
+    while (!this.start()) {
+      const { requested } = this;
       if (requested === END) return false;
-      if (requested === LOOK) {
-        // Before the look: an order that comes after it asks for another one.
-        Atomics.compareExchange(this.#words, REQUEST, LOOK, PARK);
-        obey();
-        continue;
-      }
-      if (requested === RUN || requested === TRACE) {
-        Atomics.store(this.#words, STATE, RUN);
-        if (this.mayRun) return true;
-        Atomics.store(this.#words, STATE, PARK);
-      } else {
-        Atomics.wait(this.#words, REQUEST, requested);
-      }
+      if (requested === PARK) Atomics.wait(this.#words, REQUEST, PARK);
     }
+    return true;
   }
 
   /** Thread's side: stopped at a safe point. Also said for a thread that is gone. */

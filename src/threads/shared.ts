@@ -5,7 +5,7 @@
 import type { DriveImage } from "../images/drive.ts";
 import type { Snapshot } from "../images/qcow2/snapshot-table.ts";
 import type { MachineSpec } from "../machine/spec.ts";
-import type { ProgramDiskData, ProgramRequest } from "./program-disk.ts";
+import type { ProgramDiskData, ProgramRequest } from "./io/program-disk.ts";
 
 /** Everything a thread needs to make its own copy of the machine. Numbers named after handles are tokens. */
 export interface ThreadData {

@@ -64,10 +64,11 @@ export class ThreadGroup {
   /** Lets every thread run, or of the vCPUs only some. While they do, they keep the program alive. */
   run(vcpus?: readonly number[]): void {
     for (const worker of this.#workers) worker.ref();
-    for (const { control, data } of this.#members) {
-      const { role } = data;
+    for (const member of this.#members) {
+      const { role } = member.data;
       if (role.kind === "vcpu" && vcpus?.includes(role.index) === false) continue;
-      control.request(role.kind === "vcpu" && this.#tracing ? TRACE : RUN);
+      member.control.request(role.kind === "vcpu" && this.#tracing ? TRACE : RUN);
+      if (role.kind === "io") member.kick(); // parked, it sleeps on its bells
     }
   }
 
@@ -84,7 +85,6 @@ export class ThreadGroup {
     const n = this.#members.findIndex((member) => !isVcpu(member));
     this.#workers[n].postMessage(order);
     this.#members[n].kick();
-    this.#members[n].control.look();
   }
 
   /** Makes vCPUs record their exits, or no longer: at once if they run. */

@@ -27,6 +27,6 @@ async function play(data: ThreadData, role: Role): Promise<void> {
 
 /** Loaded for this role only: a thread that will be a vCPU need not wait for what disks are made of. */
 async function runIo(board: Board, data: ThreadData, role: IoRole): Promise<void> {
-  const { runIoThread } = await import("./io-thread.ts");
+  const { runIoThread } = await import("./io/io-thread.ts");
   runIoThread(board, data, role, post, take<DriveOrder>);
 }

@@ -6,7 +6,7 @@ import { isPowerOfTwo } from "../base/power-of-two.ts";
 import { type DiskSource, errnoOf, type SourceFacts } from "../disk/disk-source.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
-import { type ProgramDiskData, type ProgramRequest, ResultRing } from "../threads/program-disk.ts";
+import { type ProgramDiskData, type ProgramRequest, ResultRing } from "../threads/io/program-disk.ts";
 
 /** Bytes of guest memory that one view can have. */
 const VIEW = 2 ** 21;

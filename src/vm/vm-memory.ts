@@ -2,7 +2,7 @@
  * Guest-physical memory of a machine, for programs that look at their guest.
  */
 import type { RegisteredSlot } from "../kvm/vm.ts";
-import type { DirtySink } from "../memory/dirty-map.ts";
+import type { DirtySink } from "../memory/dirty-sink.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type MemoryTree, memoryTree } from "./memory-tree.ts";
 

@@ -226,7 +226,8 @@ export class Plugged {
   readonly notified: number[] = [];
   resetsAwaited = 0;
   readonly #bus: Guarded;
-  readonly #parts;
+  /** What a runner or a task is made of. */
+  readonly parts;
 
   /** @param more optional wires of the transport */
   constructor(device: VirtioDevice, memory: TestMemory, more: Partial<MmioWiring> = {}, dirty?: DirtySink) {
@@ -245,7 +246,7 @@ export class Plugged {
       },
     });
     this.#bus = new Guarded(this.transport, this.lock);
-    this.#parts = {
+    this.parts = {
       name: "test0",
       device,
       transport: this.transport,
@@ -257,12 +258,12 @@ export class Plugged {
       lock: this.lock,
       report: (report: DeviceReport) => void this.reports.push(report),
     };
-    this.runner = new QueueRunner(this.#parts);
+    this.runner = new QueueRunner(this.parts);
   }
 
   /** Another runner over the same state, as in a restored machine. */
-  newRunner(device: VirtioDevice = this.#parts.device): QueueRunner {
-    return new QueueRunner({ ...this.#parts, device });
+  newRunner(device: VirtioDevice = this.parts.device): QueueRunner {
+    return new QueueRunner({ ...this.parts, device });
   }
 
   read(offset: number): number {

@@ -383,7 +383,6 @@ class RunningQueue implements DeviceQueue {
       if (error instanceof BrokenQueue) return;
       throw error;
     }
-    for (let i = chain.firstWritable; i < chain.end; i++)
-      dirty.written(chain.iov[2 * i], chain.iov[2 * i + 1]);
+    for (let i = chain.firstWritable; i < chain.end; i++) dirty.mark(chain.iov[2 * i], chain.iov[2 * i + 1]);
   }
 }

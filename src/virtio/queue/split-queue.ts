@@ -194,7 +194,7 @@ export class SplitQueue {
 
   /** After a store, so that a reader who finds the mark finds what was stored. */
   #markUsedRing(): void {
-    if (this.#dirty?.on === true) this.#dirty.written(this.#usedOffset, this.#used.byteLength);
+    if (this.#dirty?.on === true) this.#dirty.mark(this.#usedOffset, this.#used.byteLength);
   }
 
   /** How many requests wait. @throws {BrokenQueue} if there are more than the ring can hold. */

@@ -315,7 +315,7 @@ describe("memory that the device wrote is marked dirty", () => {
     const ranges: [number, number][] = [];
     const dirty = {
       on: true,
-      written: (offset: number, length: number) => void ranges.push([offset, length]),
+      mark: (offset: number, length: number) => void ranges.push([offset, length]),
     };
     const memory = new TestMemory();
     const device = new Echo(memory);

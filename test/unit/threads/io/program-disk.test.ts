@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
-import { EINPROGRESS } from "../../../src/disk/backend.ts";
-import { type DiskSource, sourceFacts } from "../../../src/disk/disk-source.ts";
-import { GuestMemory } from "../../../src/memory/guest-memory.ts";
-import { CONTROL_WORDS, Control, END } from "../../../src/threads/control.ts";
-import { ProgramDisk, ResultRing } from "../../../src/threads/program-disk.ts";
-import { ProgramDiskPort } from "../../../src/vm/program-disks.ts";
+import { EINPROGRESS } from "../../../../src/disk/backend.ts";
+import { type DiskSource, sourceFacts } from "../../../../src/disk/disk-source.ts";
+import { GuestMemory } from "../../../../src/memory/guest-memory.ts";
+import { CONTROL_WORDS, Control, END } from "../../../../src/threads/control.ts";
+import { ProgramDisk, ResultRing } from "../../../../src/threads/io/program-disk.ts";
+import { ProgramDiskPort } from "../../../../src/vm/program-disks.ts";
 
 const MIB = 2 ** 20;
 const EIO = -5;

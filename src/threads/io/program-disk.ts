@@ -4,9 +4,9 @@
  * memory, because the io thread takes no messages while it works. Data is not
  * sent at all: both see the guest's RAM.
  */
-import { type BlockBackend, EINPROGRESS } from "../disk/backend.ts";
-import { EventFd } from "../sys/event.ts";
-import type { Control } from "./control.ts";
+import { type BlockBackend, EINPROGRESS } from "../../disk/backend.ts";
+import { EventFd } from "../../sys/event.ts";
+import type { Control } from "../control.ts";
 
 /** What the program is asked. Offsets and lengths are bytes of the disk. */
 export type ProgramRequest =

@@ -1,0 +1,25 @@
+/** Event descriptors as bells, and epoll to sleep on them. */
+import { type Bell, NEVER } from "../../bus/io-task.ts";
+import { Epoll, EventFd } from "../../sys/event.ts";
+import type { Poller } from "./reactor.ts";
+
+export class EpollPoller implements Poller {
+  readonly #epoll = new Epoll();
+
+  add(bell: Bell, tag: number): void {
+    this.#epoll.add(eventOf(bell), tag);
+  }
+
+  remove(bell: Bell): void {
+    this.#epoll.remove(eventOf(bell));
+  }
+
+  wait(tags: Uint32Array, timeoutMs: number): number {
+    return this.#epoll.wait(tags, timeoutMs === NEVER ? -1 : timeoutMs);
+  }
+}
+
+function eventOf(bell: Bell): EventFd {
+  if (bell instanceof EventFd) return bell;
+  throw new TypeError("a bell on the io thread is an EventFd");
+}

@@ -1,0 +1,114 @@
+/**
+ * A virtio device as a task of the io thread: a bell for each queue, one for
+ * each event of the device's own, and the acknowledgements of its interrupts.
+ */
+import type { Bell, IoTask } from "../bus/io-task.ts";
+import { AGAIN, NEVER } from "../bus/io-task.ts";
+import { QueueRunner, type QueueRunnerParts } from "./queue/queue-runner.ts";
+import { AcknowledgementCollector } from "./transport/acknowledgement-collector.ts";
+import type { LateAcknowledgement } from "./transport/transport.ts";
+
+/** An event of the device's own: a back end has completed something. */
+export interface DeviceEvent {
+  readonly bell: Bell;
+  /** The queue that is served when it rings. Without one, the device is polled for completed requests. */
+  readonly queue?: number;
+}
+
+export interface VirtioTaskParts<Order = unknown, Reply = unknown> extends QueueRunnerParts {
+  /** By queue. */
+  readonly doorbells: readonly Bell[];
+  readonly events?: readonly DeviceEvent[];
+  /** If acknowledgements are not exits. */
+  readonly acknowledgement?: LateAcknowledgement | undefined;
+  /** See IoTask.order. `runner` is for changes of the device's configuration. */
+  readonly order?: ((order: Order, runner: QueueRunner) => Reply) | undefined;
+  readonly close?: (() => void) | undefined;
+}
+
+/** @returns the io side of a virtio device, whatever its type and its transport */
+export function virtioTask<Order, Reply>(parts: VirtioTaskParts<Order, Reply>): IoTask<Order, Reply> {
+  return new VirtioTask(parts);
+}
+
+class VirtioTask<Order, Reply> implements IoTask<Order, Reply> {
+  readonly name: string;
+  readonly bells: readonly (Bell | undefined)[];
+  served = 0;
+  readonly #runner: QueueRunner;
+  readonly #events: readonly DeviceEvent[];
+  readonly #collector: AcknowledgementCollector | undefined;
+  readonly #parts: VirtioTaskParts<Order, Reply>;
+
+  constructor(parts: VirtioTaskParts<Order, Reply>) {
+    const { name, doorbells, events = [], acknowledgement, lock } = parts;
+    this.name = name;
+    this.#parts = parts;
+    this.#runner = new QueueRunner(parts);
+    this.#events = events;
+    this.bells = [...doorbells, ...events.map(({ bell }) => bell)];
+    if (acknowledgement !== undefined) {
+      this.#collector = new AcknowledgementCollector(acknowledgement, lock);
+      this.bells = [...this.bells, undefined];
+    }
+  }
+
+  turn(bell: number, polls: boolean): number {
+    const { queues } = this.#runner;
+    if (bell < queues) return this.#serve(bell, polls);
+    this.served = 0;
+    const event = bell - queues;
+    if (event === this.#events.length) {
+      this.#collector?.collectWhenIdle();
+      return NEVER;
+    }
+    const { queue } = this.#events[event];
+    if (queue !== undefined) return this.#serve(queue, polls);
+    this.#runner.poll();
+    return NEVER;
+  }
+
+  /** The queues. */
+  get polled(): number {
+    return this.#runner.queues;
+  }
+
+  peek(bell: number): boolean {
+    return this.#runner.hasMore(bell);
+  }
+
+  arm(bell: number): number {
+    const { queues } = this.#runner;
+    if (bell < queues) return this.#runner.arm(bell) ? AGAIN : NEVER;
+    if (bell - queues < this.#events.length || this.#collector === undefined) return NEVER;
+    return this.#collector.beforeSleep();
+  }
+
+  settle(): boolean {
+    return this.#runner.settleEpoch();
+  }
+
+  quiesce(): void {
+    this.#runner.quiesce();
+  }
+
+  resume(): void {
+    this.#runner.resume();
+  }
+
+  order(order: Order): Reply {
+    const { order: carryOut } = this.#parts;
+    if (carryOut === undefined) throw new TypeError(`${this.name} takes no orders`);
+    return carryOut(order, this.#runner);
+  }
+
+  close(): void {
+    this.#parts.close?.();
+  }
+
+  #serve(queue: number, polls: boolean): number {
+    const result = this.#runner.serve(queue, polls);
+    this.served = this.#runner.served;
+    return result;
+  }
+}
