@@ -1,10 +1,13 @@
 /** The public API, by name. */
 export { OptionError } from "./base/errors.ts";
 export { BootError } from "./boot/plan.ts";
+export type { DriveOptions } from "./config/devices/virtio-blk.ts";
+export type { DeviceHandlers, DeviceOptions, UnclaimedAccess, VmOptions } from "./config/machine.ts";
 export type { DiskSource, SourceExtent } from "./disk/disk-source.ts";
 export { ImageError } from "./disk/image-error.ts";
 export type { ThrottleLimits } from "./disk/throttle.ts";
 export type { GdbPlace, GdbServer } from "./gdb/server.ts";
+export type { CacheMode } from "./images/cache-mode.ts";
 export type { Snapshot } from "./images/qcow2/snapshot-table.ts";
 export { KvmError } from "./kvm/errors.ts";
 export type { Fpu } from "./kvm/fpu.ts";
@@ -31,14 +34,6 @@ export type {
 export { type CutRecord, type ReadRecord, readTrace, TraceError } from "./trace/read.ts";
 export type { GuestCpu, Registers, RegistersChange } from "./vm/guest-cpu.ts";
 export type { MemoryNode, MemoryTree } from "./vm/memory-tree.ts";
-export type {
-  CacheMode,
-  DeviceHandlers,
-  DeviceOptions,
-  DriveOptions,
-  UnclaimedAccess,
-  VmOptions,
-} from "./vm/options.ts";
 export { type SerialPort, WaitError } from "./vm/serial-port.ts";
 export type { DriveStats, KernelStats, SerialStats, VmStats } from "./vm/stats.ts";
 export type { TraceFilter } from "./vm/trace-filter.ts";

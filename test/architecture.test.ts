@@ -21,6 +21,7 @@ const ORDER = [
   "nbd",
   "images",
   "image-tools",
+  "config",
   "virtio",
   "boot",
   "trace",
@@ -51,6 +52,10 @@ const WALLS: Record<string, { not: string[]; because: string }> = {
   "image-tools": {
     not: ["kvm", "memory", "bus", "devices"],
     because: "they work on images without a machine around them",
+  },
+  config: {
+    not: ["sys", "kvm", "memory", "bus", "devices", "image-tools", "node:"],
+    because: "it is tables, which the command loads before it starts anything",
   },
   virtio: {
     not: ["sys", "kvm", "devices", "nbd", "images", "image-tools", "node:"],

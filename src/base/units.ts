@@ -1,6 +1,4 @@
 /** Sizes as people write them: 512K, 256M, 1.5G. Units are binary. */
-import { OptionError } from "./errors.ts";
-
 export const KIB = 2 ** 10;
 export const MIB = 2 ** 20;
 export const GIB = 2 ** 30;
@@ -22,23 +20,23 @@ const UNITS: ReadonlyMap<string, number> = new Map([
  * A size in bytes.
  *
  * @param size     the user's text
- * @param what     the option that the text belongs to: errors begin with it
+ * @param refuse   makes the error of a sentence, which begins with that text
  * @param bareUnit the unit of a number without one, in bytes (QEMU's -m has MIB)
- * @throws {OptionError} unless it is a whole number of bytes, exact and not negative.
+ * @throws what `refuse` makes, unless it is a whole number of bytes, exact and not negative.
  */
-export function parseSize(size: string | number, what: string, bareUnit = 1): number {
+export function parseSize(size: string | number, refuse: (sentence: string) => Error, bareUnit = 1): number {
   const text = String(size);
   const match = /^(\d+(?:\.\d+)?)\s*(\S*)$/.exec(text.trim());
   if (match === null) {
-    throw new OptionError(`${what}: "${text}": not a size; write a number with K, M, G or T, as in 256M`);
+    throw refuse(`"${text}" is not a size; write a number with K, M, G or T, as in 256M`);
   }
   const [, digits, suffix] = match;
   const unit = suffix === "" ? bareUnit : UNITS.get(suffix.toUpperCase());
   if (unit === undefined) {
-    throw new OptionError(`${what}: "${text}": unknown unit "${suffix}"; use K, M, G or T`);
+    throw refuse(`"${text}" has the unknown unit "${suffix}"; use K, M, G or T`);
   }
   const bytes = Number(digits) * unit;
-  if (bytes > Number.MAX_SAFE_INTEGER) throw new OptionError(`${what}: "${text}": larger than 8192T`);
-  if (!Number.isInteger(bytes)) throw new OptionError(`${what}: "${text}": not a whole number of bytes`);
+  if (bytes > Number.MAX_SAFE_INTEGER) throw refuse(`"${text}" is larger than 8192T`);
+  if (!Number.isInteger(bytes)) throw refuse(`"${text}" is not a whole number of bytes`);
   return bytes;
 }

@@ -7,30 +7,25 @@ import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type AsyncEngine, AsyncIo } from "../sys/async-io.ts";
 import { SystemError } from "../sys/errors.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
-import { IMAGE_FORMATS, type ImageFormat } from "./formats.ts";
+import { CACHING, type CacheMode } from "./cache-mode.ts";
+import type { ImageFormat } from "./formats.ts";
 import { openImage } from "./open-image.ts";
 import type { OtherFiles } from "./other-file.ts";
 import { openQcow2 } from "./qcow2/open.ts";
 
-export const DRIVE_FORMATS = IMAGE_FORMATS;
-export type DriveFormat = ImageFormat;
-
 /** What is needed to open a drive, as plain data. */
 export interface DriveImage {
   readonly file: string;
-  readonly format: DriveFormat;
+  readonly format: ImageFormat;
   readonly readOnly: boolean;
   /** Which other files a qcow2 image may name. */
   readonly otherFiles: OtherFiles;
   /** Bytes of an image's tables, as `openQcow2` takes it. */
   readonly cacheBytes: number | undefined;
-  /** Data goes past the host's page cache. */
-  readonly direct: boolean;
-  /** False: nothing waits for stable storage. */
-  readonly durable: boolean;
-  readonly engine: AsyncEngine;
-  /** Discarded ranges are given back to the host. */
-  readonly discards: boolean;
+  readonly cache: CacheMode;
+  readonly aio: AsyncEngine;
+  /** Whether discarded ranges are returned to the host. */
+  readonly discard: "unmap" | "ignore";
   readonly detectZeroes: DetectZeroes;
   /** Where what the guest writes goes: a qcow2 image as large as the disk. Undefined: to the image itself. */
   readonly overlay: string | undefined;
@@ -61,12 +56,12 @@ const MAX_DEPTH = 1024;
  * @throws {SystemError} for a file that cannot be opened; {ImageError} for an image that cannot be used
  */
 export function openDrive(drive: DriveImage, host: DriveHost): GuestDisk {
-  const { engine, discards, detectZeroes } = drive;
+  const { aio, discard, detectZeroes } = drive;
   const image = openDriveImage(drive);
   try {
-    const io = openAsyncIo(engine, host.ram, Math.min(MAX_DEPTH, host.tags), host.note);
+    const io = openAsyncIo(aio, host.ram, Math.min(MAX_DEPTH, host.tags), host.note);
     const ram = new AsyncRam(io, host.ram, host.memory, host.tags);
-    return new GuestDisk(image, io, ram, { discards, detectZeroes });
+    return new GuestDisk(image, io, ram, { discards: discard === "unmap", detectZeroes });
   } catch (error) {
     image.close();
     throw error;
@@ -83,16 +78,9 @@ export function describeDrive(drive: DriveImage): ImageFacts {
   }
 }
 
-function openDriveImage({
-  file,
-  format,
-  readOnly,
-  otherFiles,
-  cacheBytes,
-  direct,
-  durable,
-  overlay,
-}: DriveImage): DiskImage {
+function openDriveImage(drive: DriveImage): DiskImage {
+  const { file, format, readOnly, otherFiles, cacheBytes, overlay } = drive;
+  const { direct, durable } = CACHING[drive.cache];
   const options = { format, otherFiles, direct, durable, ...(cacheBytes !== undefined && { cacheBytes }) };
   if (overlay === undefined) return openImage(file, { ...options, readOnly });
   const backing = openImage(file, { ...options, readOnly: true });

@@ -4,6 +4,7 @@
  * a reset.
  */
 import { OptionError } from "../base/errors.ts";
+import type { DriveConfig } from "../config/devices/virtio-blk.ts";
 import { type DiskSource, type SourceFacts, sourceFacts } from "../disk/disk-source.ts";
 import { type DriveImage, describeDrive } from "../images/drive.ts";
 import { ForeignFormatError } from "../images/foreign-formats.ts";
@@ -14,11 +15,10 @@ import type { DeviceSpec } from "../machine/spec.ts";
 import { isNbdName } from "../nbd/address.ts";
 import type { DriveStorage } from "../threads/shared.ts";
 import type { ProgramDiskPort } from "./program-disks.ts";
-import type { CheckedDrive } from "./validate-drive.ts";
 
 /** One drive, and what was opened for the machine's life. */
 interface Drive {
-  readonly options: CheckedDrive;
+  readonly options: DriveConfig;
   readonly overlay?: TemporaryOverlay;
   /** In place of a file: the program's own, or an NBD export. */
   readonly source?: DiskSource;
@@ -45,7 +45,7 @@ export class Drives {
    * @throws {SystemError} for a file that cannot be opened; {ImageError} for an image that cannot be used;
    *   {NbdError} for an export that is not there
    */
-  static async open(options: readonly CheckedDrive[]): Promise<Drives> {
+  static async open(options: readonly DriveConfig[]): Promise<Drives> {
     const drives = new Drives();
     try {
       for (const [n, drive] of options.entries()) drives.#drives.push(await openDrive(drive, n));
@@ -59,12 +59,12 @@ export class Drives {
   /** As parts of the machine. @throws as `open`: an image may have changed meanwhile */
   get devices(): DeviceSpec[] {
     return this.#drives.map((drive, n) => {
-      const { serial, queues, writeCache, readOnly, rerror, werror, throttling } = drive.options;
+      const { readOnly } = drive.options;
       const facts =
         drive.source === undefined
           ? { ...describeDrive(imageOf(drive)), readOnly }
           : readOnlyIf(readOnly, sourceFacts(drive.source));
-      const config = { ...facts, serial, queues, writeCache, rerror, werror, throttling };
+      const config = { ...drive.options, source: undefined, ...facts };
       return { kind: "virtio-blk", name: driveName(n), config };
     });
   }
@@ -82,7 +82,7 @@ export class Drives {
       }
       const port = plug(name, source, options.queues * TAGS_PER_QUEUE);
       ports.set(name, port);
-      storage.set(name, { kind: "program", program: port.data, discards: options.discards });
+      storage.set(name, { kind: "program", program: port.data, discards: options.discard === "unmap" });
     }
     return { storage, ports };
   }
@@ -101,8 +101,8 @@ function readOnlyIf(readOnly: boolean, facts: SourceFacts): SourceFacts {
   return { ...facts, readOnly: readOnly || facts.readOnly };
 }
 
-async function openDrive(options: CheckedDrive, n: number): Promise<Drive> {
-  const { file, source, format, snapshot } = options;
+async function openDrive(options: DriveConfig, n: number): Promise<Drive> {
+  const { file = "", source, format, snapshot } = options;
   if (source !== undefined) return { options, source };
   if (isNbdName(file)) {
     // Loaded now: most machines have no disk behind a network, and all of them start sooner.
@@ -120,15 +120,14 @@ const RECONNECT_MS = 10_000;
 
 function imageOf({ options, overlay }: Drive): DriveImage {
   const {
-    file,
+    file = "",
     format = "raw",
     readOnly,
     otherFiles,
     cacheBytes,
-    direct,
-    durable,
-    engine,
-    discards,
+    cache,
+    aio,
+    discard,
     detectZeroes,
   } = options;
   return {
@@ -137,10 +136,9 @@ function imageOf({ options, overlay }: Drive): DriveImage {
     readOnly,
     otherFiles,
     cacheBytes,
-    direct,
-    durable,
-    engine,
-    discards,
+    cache,
+    aio,
+    discard,
     detectZeroes,
     overlay: overlay?.path,
   };

@@ -1,4 +1,6 @@
 /** A machine as plain data: from checked options, and what its disks say of themselves. */
+import { listDevices } from "../config/device-table.ts";
+import { DEVICES } from "../config/devices.ts";
 import { ramRegions } from "../machine/memory-map.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import type { Drives } from "./drives.ts";
@@ -6,13 +8,13 @@ import type { CheckedOptions } from "./validate.ts";
 
 /** @throws {SystemError | ImageError} for an image that cannot be used */
 export function machineSpec(options: CheckedOptions, drives: Drives): MachineSpec {
-  const rng = options.rng ? [{ kind: "virtio-rng", name: "virtio-rng", config: {} }] : [];
+  const disks = new Map(drives.devices.map((disk) => [disk.name, disk]));
   return {
     board: options.machine,
     cpus: options.cpus,
     ram: ramRegions(options.memory),
     serialPorts: options.serialPorts,
-    devices: [...drives.devices, ...rng],
+    devices: listDevices(DEVICES, options).map((device) => disks.get(device.name) ?? device),
     own: options.ownDevices,
   };
 }

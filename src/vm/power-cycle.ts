@@ -8,6 +8,7 @@
  */
 import type { ByteRing } from "../base/ring.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
+import type { DeviceHandlers, UnclaimedAccess } from "../config/machine.ts";
 import { sourceFacts } from "../disk/disk-source.ts";
 import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
 import { addressMap } from "../machine/address-map.ts";
@@ -25,7 +26,6 @@ import type { MapRange } from "../trace/format.ts";
 import { DirtyLog } from "./dirty-log.ts";
 import type { Drives } from "./drives.ts";
 import { Hardware } from "./hardware.ts";
-import type { DeviceHandlers, UnclaimedAccess } from "./options.ts";
 import { ProgramDiskPort } from "./program-disks.ts";
 import type { Receive } from "./serial-port.ts";
 import { type CycleStats, countStats } from "./stats.ts";

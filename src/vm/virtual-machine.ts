@@ -2,6 +2,7 @@
  * The public face of a machine: its life, its streams, its events.
  */
 import { EventEmitter } from "node:events";
+import type { VmOptions } from "../config/machine.ts";
 import type { GdbPlace, GdbServer } from "../gdb/server.ts";
 import { probeGuestDebug } from "../kvm/guest-debug-probe.ts";
 import { addressMapText } from "../machine/address-map.ts";
@@ -13,7 +14,6 @@ import { BootOrigin } from "./boot-origin.ts";
 import { Drives, driveName } from "./drives.ts";
 import { GuestCpu } from "./guest-cpu.ts";
 import { machineSpec } from "./machine-spec.ts";
-import type { VmOptions } from "./options.ts";
 import { PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
 import { SerialPort } from "./serial-port.ts";
 import { addStats, type CycleStats, type VmStats, vmStats } from "./stats.ts";
@@ -158,7 +158,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#tracer.attach(this.#cycle.tap);
     this.memory = new VmMemory((doing) => this.#existing(doing).memory);
     this.drives = options.drives.map(
-      (_, n) => new VmDrive(driveName(n), async (part, task) => this.#existing(task.kind).order(part, task)),
+      ({ id }, n) =>
+        new VmDrive(id, driveName(n), async (part, task) => this.#existing(task.kind).order(part, task)),
     );
     for (const serial of this.serials) serial.onText = (text) => this.#watchForPanic(text);
     this.#plugConsoles();

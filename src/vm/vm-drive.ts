@@ -18,11 +18,14 @@ export class DriveError extends Error {
 }
 
 export class VmDrive {
+  /** As its options name it: `vm.drives.find(({ id }) => id === "root")`. */
+  readonly id: string | undefined;
   readonly #part: string;
   readonly #send: SendTask;
 
   /** @param part the name of the part that it is */
-  constructor(part: string, send: SendTask) {
+  constructor(id: string | undefined, part: string, send: SendTask) {
+    this.id = id;
     this.#part = part;
     this.#send = send;
   }

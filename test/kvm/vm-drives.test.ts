@@ -272,8 +272,9 @@ test("what cannot be changed says why", async () => {
     expect(await drive.snapshots()).toEqual([]);
     await expect(drive.resize(1000)).rejects.toThrow(RangeError);
   }
-  await using guest = await BlkGuest.start({ source: new MemorySource(MIB) });
-  await expect(guest.vm.drives[0].resize(2 * MIB)).rejects.toMatchObject({ code: "EIMAGE" });
+  await using guest = await BlkGuest.start({ source: new MemorySource(MIB), id: "memory" });
+  const drive = guest.vm.drives.find(({ id }) => id === "memory");
+  await expect(drive?.resize(2 * MIB)).rejects.toMatchObject({ code: "EIMAGE" });
   expect(await guest.write(0, 1, 0x61)).toBe("0");
 });
 

@@ -12,191 +12,120 @@
  * (BlockdevOptions).
  */
 import { didYouMean } from "../../base/errors.ts";
+import { type DriveOptions, VIRTIO_BLK } from "../../config/devices/virtio-blk.ts";
+import {
+  commandDefaults,
+  type Keys,
+  type KeyValue,
+  keyHelp,
+  keysOf,
+  pickOptions,
+  readKeys,
+  together,
+} from "../../config/keys.ts";
+import { type Options, table } from "../../config/schema.ts";
+import { flag, integer, refused, text, typed, words } from "../../config/value.ts";
 import { IMAGE_FORMATS, READ_ONLY_FORMATS } from "../../images/formats.ts";
 import { isNbdName } from "../../nbd/address.ts";
-import type { Complain, KeyRow, KeyValue } from "../key-values.ts";
-import { keyLines, onOff, setPairs, splitKeyValues } from "../key-values.ts";
-import { DRIVE_DEFAULTS, DRIVE_KEYS, word } from "./drive-keys.ts";
+import { type Complain, splitKeyValues } from "../key-values.ts";
+import type { HelpGroup } from "./option-row.ts";
 import type { BlockNode, Draft } from "./request.ts";
 
 /** Nodes on top of each other in one -blockdev, and levels of its JSON. */
 const MAX_DEPTH = 4;
 
-/** A node whose keys are being set. */
-interface NodeDraft {
-  readonly options: BlockNode["options"];
-  direct: boolean;
-  noFlush: boolean;
-  nodeName?: string;
-  filename?: string;
-  /** Name of the node under it. */
-  under?: string;
-  readonly server: { type?: "inet" | "unix"; host?: string; port?: number; path?: string };
-  exportName: string;
-}
+const NODE = table({
+  "node-name": {
+    type: text("NODE"),
+    help: "its name, for drive= of a -device and for file= of another node",
+  },
+  "auto-read-only": { type: flag, help: "accepted; changes nothing" },
+  "cache.direct": { type: flag, help: "data bypasses the host's page cache: cache=none of a -drive" },
+  "cache.no-flush": { type: flag, help: "the guest's flushes do nothing: cache=unsafe of a -drive" },
+});
+
+const FILE = table({
+  filename: { type: text("PATH"), help: "the file or device (required)" },
+  locking: {
+    type: typed("auto|on", (text, refuse) => {
+      if (text === "auto" || text === "on") return text;
+      throw refuse(`"${text}" is not possible: images are always locked, as in QEMU`);
+    }),
+    help: "accepted: images are always locked",
+  },
+});
+
+const NBD = table({
+  "server.type": { type: words(["inet", "unix"]), help: "how the server is reached (required)" },
+  "server.host": { type: text("HOST"), help: "of an inet server (required there)" },
+  "server.port": { type: integer(1, 65535, "PORT"), help: "of an inet server (required there)" },
+  "server.path": { type: text("PATH"), help: "of a unix server's socket (required there)" },
+  export: { type: text("NAME"), help: "its name on the server (default: the empty name)" },
+  "tls-creds": {
+    type: refused("for TLS write -drive file=nbds://HOST/EXPORT?tls-certificates=FOLDER,if=none,id=…"),
+    help: "",
+  },
+});
+
+const NO_PART = refused("a part of a file cannot be a disk");
+const FORMAT = table({
+  under: {
+    type: text("NODE"),
+    qemu: { option: ["file"] },
+    help: "the node under it; or write file.driver=…,file.filename=… instead",
+  },
+  backing: {
+    type: refused("an image's backing file is the one that it names itself, which cannot be replaced"),
+    help: "",
+  },
+  "data-file": {
+    type: refused("an image's data file is the one that it names itself, which cannot be replaced"),
+    help: "",
+  },
+  offset: { type: NO_PART, help: "" },
+  size: { type: NO_PART, help: "" },
+});
+
+/** What the keys of one node said, whatever its driver. */
+type Said = Partial<
+  DriveOptions & Options<typeof NODE> & Options<typeof FILE> & Options<typeof NBD> & Options<typeof FORMAT>
+>;
 
 interface Driver {
   readonly names: readonly string[];
   readonly help: string;
-  readonly keys: readonly KeyRow<NodeDraft>[];
+  readonly keys: Keys<Said>;
   /** It has a node under it. */
   readonly isFormat: boolean;
 }
-
-const ANY_KEYS: readonly KeyRow<NodeDraft>[] = [
-  {
-    name: "node-name",
-    values: "NODE",
-    help: "its name, for drive= of a -device and for file= of another node",
-    set: (node, value) => {
-      node.nodeName = value;
-    },
-  },
-  {
-    name: "read-only",
-    values: "on|off",
-    help: "refuse the guest's writes",
-    set: (node, value, complain) => {
-      node.options.readOnly = onOff("read-only", value, complain);
-    },
-  },
-  {
-    name: "auto-read-only",
-    values: "on|off",
-    help: "accepted; changes nothing",
-    set: (_node, value, complain) => void onOff("auto-read-only", value, complain),
-  },
-  {
-    name: "cache.direct",
-    values: "on|off",
-    help: "data goes past the host's page cache: cache=none of a -drive",
-    set: (node, value, complain) => {
-      node.direct = onOff("cache.direct", value, complain);
-    },
-  },
-  {
-    name: "cache.no-flush",
-    values: "on|off",
-    help: "the guest's flushes do nothing: cache=unsafe of a -drive",
-    set: (node, value, complain) => {
-      node.noFlush = onOff("cache.no-flush", value, complain);
-    },
-  },
-  ...asForDrives("discard", "detect-zeroes"),
-];
 
 const DRIVERS: readonly Driver[] = [
   {
     names: ["file", "host_device"],
     help: "a file, a block device",
     isFormat: false,
-    keys: [
-      {
-        name: "filename",
-        values: "PATH",
-        help: "required",
-        set: (node, value) => {
-          node.filename = value;
-        },
-      },
-      ...asForDrives("aio"),
-      {
-        name: "locking",
-        values: "auto|on",
-        help: "accepted; images are always locked",
-        set: (_node, value, complain) => {
-          if (value === "off") throw complain("locking=off: images are always locked, as QEMU does it");
-          word("locking", value, ["auto", "on"], complain);
-        },
-      },
-    ],
+    keys: together(keysOf(FILE), keysOf(VIRTIO_BLK.options, "file")),
   },
-  {
-    names: ["nbd"],
-    help: "an export of an NBD server",
-    isFormat: false,
-    keys: [
-      {
-        name: "server.type",
-        values: "inet|unix",
-        help: "how it is reached; required",
-        set: (node, value, complain) => {
-          node.server.type = word("server.type", value, ["inet", "unix"], complain);
-        },
-      },
-      {
-        name: "server.host",
-        values: "HOST",
-        help: "of an inet server; required there",
-        set: (node, value) => {
-          node.server.host = value;
-        },
-      },
-      {
-        name: "server.port",
-        values: "PORT",
-        help: "of an inet server; required there",
-        set: (node, value, complain) => {
-          const port = /^[0-9]{1,5}$/.test(value) ? Number(value) : 0;
-          if (port < 1 || port > 65535)
-            throw complain(`server.port="${value}" is not a number from 1 to 65535`);
-          node.server.port = port;
-        },
-      },
-      {
-        name: "server.path",
-        values: "PATH",
-        help: "of a unix server's socket; required there",
-        set: (node, value) => {
-          node.server.path = value;
-        },
-      },
-      {
-        name: "export",
-        values: "NAME",
-        help: "its name at the server (default: none)",
-        set: (node, value) => {
-          node.exportName = value;
-        },
-      },
-      refused(
-        "tls-creds",
-        "for TLS write -drive file=nbds://HOST/EXPORT?tls-certificates=FOLDER,if=none,id=…",
-      ),
-    ],
-  },
+  { names: ["nbd"], help: "an export of an NBD server", isFormat: false, keys: keysOf(NBD) },
   {
     names: IMAGE_FORMATS,
     help: `formats; ${READ_ONLY_FORMATS.join(", ")} need read-only=on`,
     isFormat: true,
-    keys: [
-      {
-        name: "file",
-        values: "NODE",
-        help: "the node under it; or file.driver=…, file.filename=… in its place",
-        set: (node, value) => {
-          node.under = value;
-        },
-      },
-      ...asForDrives("other-files", "l2-cache-size", "cache-size"),
-      refused("backing", "an image stands on the file that it names itself, which cannot be replaced"),
-      refused("data-file", "an image's data file is the one that it names itself, which cannot be replaced"),
-      refused("offset", "a part of a file cannot be a disk"),
-      refused("size", "a part of a file cannot be a disk"),
-    ],
+    keys: together(keysOf(FORMAT), keysOf(VIRTIO_BLK.options, "format")),
   },
 ];
 
-export const BLOCKDEV_LINES: readonly string[] = [
-  ...DRIVERS.flatMap(({ names, help, keys }) => [`${names.join(", ")}: ${help}`, ...keyLines(keys, "    ")]),
-  "of all drivers:",
-  ...keyLines(ANY_KEYS, "    "),
+const ANY_KEYS = together(keysOf(NODE), keysOf(VIRTIO_BLK.options, "node"));
+
+export const BLOCKDEV_HELP: readonly HelpGroup[] = [
+  ...DRIVERS.map(({ names, help, keys }) => ({ title: `${names.join(", ")}: ${help}`, rows: keyHelp(keys) })),
+  { title: "all drivers:", rows: keyHelp(ANY_KEYS) },
 ];
 
 export function addBlockdev(draft: Draft, value: string, typed: string, complain: Complain): void {
   const pairs = value.startsWith("{") ? pairsOfJson(value, complain) : splitKeyValues(value, "driver");
   const node = describe(draft, pairs, typed, complain);
-  if (node.id === undefined) throw complain("the node has no name: node-name=NODE");
+  if (node.options.id === undefined) throw complain("the node has no name: node-name=NODE");
 }
 
 /** Makes a node of its pairs, after those that are described under it. */
@@ -219,16 +148,12 @@ function describe(
     else if (pair.key.startsWith("file.")) under.push({ ...pair, key: pair.key.slice("file.".length) });
     else own.push(first === "backing" || first === "data-file" ? { ...pair, key: first } : pair);
   }
-  const said: NodeDraft = { options: {}, direct: false, noFlush: false, server: {}, exportName: "" };
-  setPairs(own, [...driver.keys, ...ANY_KEYS], said, complain);
-  const lower = driver.isFormat ? nodeUnder(draft, said, under, typed, complain, depth) : undefined;
+  const said = readKeys(own, together(driver.keys, ANY_KEYS), complain);
+  const lower = driver.isFormat ? nodeUnder(draft, said.under, under, typed, complain, depth) : undefined;
   const bare = lower === undefined ? storageOf(name, said, complain) : formatted(name, lower, complain);
-  const node: BlockNode = { ...withKeys(bare, said, complain), typed };
-  delete node.id; // that of the node under it
-  if (said.nodeName !== undefined) {
-    node.id = said.nodeName;
-    draft.nodes.push(node);
-  }
+  // Its name is its own: not that of the node under it.
+  const node = { ...withKeys(bare, said, complain), typed };
+  if (said["node-name"] !== undefined) draft.nodes.push(node);
   return node;
 }
 
@@ -245,7 +170,7 @@ function driverOf(name: string, complain: Complain): Driver {
 
 function nodeUnder(
   draft: Draft,
-  { under: name }: NodeDraft,
+  name: string | undefined,
   pairs: readonly KeyValue[],
   typed: string,
   complain: Complain,
@@ -258,42 +183,45 @@ function nodeUnder(
   if (name === undefined) {
     throw complain("the node under it is missing: file=NODE, or file.driver=file,file.filename=PATH");
   }
-  const node = draft.nodes.find(({ id }) => id === name);
+  const node = draft.nodes.find(({ options }) => options.id === name);
   if (node === undefined) {
     throw complain(`file="${name}": there is no such node; a -blockdev before this one has to describe it`);
   }
   return node;
 }
 
-function storageOf(name: string, said: NodeDraft, complain: Complain): BlockNode {
+function storageOf(name: string, said: Said, complain: Complain): BlockNode {
   const common = { typed: "", attach: false, isImage: false, direct: false, noFlush: false };
+  const defaults = commandDefaults(VIRTIO_BLK.options);
   if (name === "nbd") {
-    return { ...common, storage: "nbd", file: nbdName(said, complain), options: { ...DRIVE_DEFAULTS } };
+    return { ...common, storage: "nbd", options: { ...defaults, file: nbdName(said, complain) } };
   }
   const { filename } = said;
   if (filename === undefined) throw complain("the file is missing: filename=PATH");
   // Here it is the name of a file, whatever it looks like.
   const file = isNbdName(filename) ? `./${filename}` : filename;
-  return { ...common, storage: "file", file, options: { ...DRIVE_DEFAULTS, format: "raw" } };
+  return { ...common, storage: "file", options: { ...defaults, file, format: "raw" } };
 }
 
-function nbdName({ server, exportName }: NodeDraft, complain: Complain): string {
-  const { type, host, port, path } = server;
-  if (type === undefined)
+function nbdName(said: Said, complain: Complain): string {
+  const { "server.type": type, "server.host": host, "server.port": port, "server.path": path } = said;
+  if (type === undefined) {
     throw complain("the server is missing: server.type=inet or unix, and its other keys");
+  }
   const encoded = (text: string) => {
-    if (/\p{Cs}/u.test(text)) throw complain("a name that is no text cannot be sent to a server");
+    if (/\p{Cs}/u.test(text)) throw complain("a name that is not text cannot be sent to a server");
     return encodeURIComponent(text);
   };
+  const name = encoded(said.export ?? "");
   if (type === "unix") {
     if (path === undefined) throw complain("the socket's name is missing: server.path=PATH");
-    return `nbd+unix:///${encoded(exportName)}?socket=${encoded(path)}`;
+    return `nbd+unix:///${name}?socket=${encoded(path)}`;
   }
   if (host === undefined || port === undefined) {
     throw complain("the server's place is missing: server.host=HOST,server.port=PORT");
   }
   if (!/^[\w.:-]+$/.test(host)) throw complain(`server.host="${host}" is neither a name nor an address`);
-  return `nbd://${host.includes(":") ? `[${host}]` : host}:${port}/${encoded(exportName)}`;
+  return `nbd://${host.includes(":") ? `[${host}]` : host}:${port}/${name}`;
 }
 
 /** `lower`, seen as an image of a format. */
@@ -309,15 +237,23 @@ function formatted(name: string, lower: BlockNode, complain: Complain): BlockNod
   return { ...lower, isImage: true, options: { ...lower.options, format } };
 }
 
-function withKeys(lower: BlockNode, said: NodeDraft, complain: Complain): BlockNode {
-  const options = { ...lower.options, ...said.options };
-  if (lower.options.readOnly === true) options.readOnly = true;
-  if (lower.options.discard === "ignore") options.discard = "ignore";
-  const direct = lower.direct || said.direct;
-  const noFlush = lower.noFlush || said.noFlush;
-  if (direct && noFlush) throw complain("cache.direct=on and cache.no-flush=on cannot be had together");
-  if (direct || noFlush) options.cache = direct ? "none" : "unsafe";
-  return { ...lower, options, direct, noFlush };
+/** `lower` with the keys of a node above it, under that node's name. */
+function withKeys(lower: BlockNode, said: Said, complain: Complain): BlockNode {
+  const { id: _, ...below } = lower.options;
+  const { "node-name": name, "cache.direct": direct = false, "cache.no-flush": noFlush = false } = said;
+  const isDirect = lower.direct || direct;
+  const isNoFlush = lower.noFlush || noFlush;
+  if (isDirect && isNoFlush) throw complain("cache.direct=on and cache.no-flush=on contradict each other");
+  const options = {
+    ...below,
+    ...pickOptions(VIRTIO_BLK.options, said),
+    ...(below.readOnly === true && { readOnly: true }),
+    ...(below.discard === "ignore" && { discard: "ignore" as const }),
+    ...(isDirect && { cache: "none" as const }),
+    ...(isNoFlush && { cache: "unsafe" as const }),
+    ...(name !== undefined && { id: name }),
+  };
+  return { ...lower, options, direct: isDirect, noFlush: isNoFlush };
 }
 
 /** The same disk as JSON: `{"driver": "qcow2", "file": {"driver": "file", …}, …}`. */
@@ -326,7 +262,7 @@ function pairsOfJson(text: string, complain: Complain): KeyValue[] {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw complain(`this is no JSON: ${error instanceof Error ? error.message : String(error)}`);
+    throw complain(`this is not JSON: ${error instanceof Error ? error.message : String(error)}`);
   }
   const pairs: KeyValue[] = [];
   const flatten = (value: unknown, key: string, depth: number): void => {
@@ -343,21 +279,4 @@ function pairsOfJson(text: string, complain: Complain): KeyValue[] {
   };
   flatten(value, "", 0);
   return pairs;
-}
-
-/** The rows of -drive with these names, as far as it has them. */
-function asForDrives(...names: string[]): KeyRow<Pick<NodeDraft, "options">>[] {
-  return DRIVE_KEYS.filter(({ name }) => names.includes(name));
-}
-
-/** A key of QEMU's that has no meaning here. */
-function refused(name: string, because: string): KeyRow<NodeDraft> {
-  return {
-    name,
-    values: "",
-    help: "",
-    set: (_node, _value, complain) => {
-      throw complain(`${name}: ${because}`);
-    },
-  };
 }

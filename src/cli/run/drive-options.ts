@@ -1,136 +1,107 @@
 /**
- * `-drive` and `-device`.
+ * `-drive` and `-device`. The keys of a device are in its table: src/config/devices.ts.
  *
- * Two ways lead to a disk, as with QEMU: `-drive if=virtio,…` alone, or
- * `-drive if=none,id=ID,…` with `-device virtio-blk-device,drive=ID`. In place of
- * the latter's -drive may stand a `-blockdev`: see blockdev-options.ts.
+ * A disk is attached in two ways, as in QEMU: `-drive if=virtio,…` alone, or
+ * `-drive if=none,id=ID,…` with `-device virtio-blk-device,drive=ID`. A
+ * `-blockdev` may replace the -drive of the second way: see blockdev-options.ts.
  *
  * Source: QEMU 7.2, qemu-options.hx (-drive, -device) and docs/system/i386/microvm.rst.
  */
 import { didYouMean } from "../../base/errors.ts";
-import type { Complain, KeyRow } from "../key-values.ts";
-import { count, keyLines, onOff, setKeys, setPairs, splitKeyValues } from "../key-values.ts";
-import { DRIVE_DEFAULTS, DRIVE_KEYS, RERROR_KEY, serialNumber, WERROR_KEY } from "./drive-keys.ts";
-import type { Draft, DriveDraft } from "./request.ts";
+import type { DeviceTable } from "../../config/device-table.ts";
+import { DISK_DEVICE_KEYS, VIRTIO_BLK } from "../../config/devices/virtio-blk.ts";
+import { BUILT_IN, DEVICES } from "../../config/devices.ts";
+import { commandDefaults, keyHelp, keysOf, readKeys, together } from "../../config/keys.ts";
+import { table } from "../../config/schema.ts";
+import { only, typed } from "../../config/value.ts";
+import { helpLines } from "../help-lines.ts";
+import { type Complain, splitKeyValues } from "../key-values.ts";
+import type { HelpGroup } from "./option-row.ts";
+import type { Draft } from "./request.ts";
+
+const virtioOrNone = typed("virtio|none", (text, refuse) => {
+  if (text === "virtio" || text === "none") return text;
+  throw refuse(`"${text}" is not possible: this machine has virtio disks only; use if=virtio`);
+});
+const NO_CD = "this machine has no CD drive; a CD image can be a disk with readonly=on";
+
+const DRIVE_KEYS = together(
+  keysOf(VIRTIO_BLK.options, "drive"),
+  keysOf(
+    table({
+      if: {
+        type: virtioOrNone,
+        default: "virtio",
+        help: "virtio attaches the disk to the machine; none leaves that to a -device",
+      },
+      media: { type: only("disk", NO_CD), help: "accepted" },
+    }),
+  ),
+);
+
+export const DRIVE_HELP: HelpGroup = { rows: keyHelp(DRIVE_KEYS) };
 
 export function addDrive(draft: Draft, value: string, typed: string, complain: Complain): void {
-  const drive: DriveDraft = { typed, attach: true, options: { ...DRIVE_DEFAULTS } };
-  setKeys(value, DRIVE_KEYS, drive, complain);
-  draft.drives.push(drive);
+  const {
+    if: attach = "virtio",
+    media: _,
+    ...options
+  } = readKeys(splitKeyValues(value), DRIVE_KEYS, complain);
+  draft.drives.push({
+    typed,
+    attach: attach === "virtio",
+    options: { ...commandDefaults(VIRTIO_BLK.options), ...options },
+  });
 }
 
-interface DeviceKind {
-  readonly names: readonly string[];
-  readonly help: string;
-  readonly keys: readonly KeyRow<Draft["blockDevices"][number]>[];
-  add(draft: Draft, device: Draft["blockDevices"][number]): void;
-}
+const DISK_KEYS = together(keysOf(VIRTIO_BLK.options, "device"), keysOf(DISK_DEVICE_KEYS, "device"));
 
-const ID_KEY: DeviceKind["keys"][number] = {
-  name: "id",
-  values: "ID",
-  help: "accepted; changes nothing",
-  set: () => {},
-};
-
-const DEVICES: readonly DeviceKind[] = [
-  {
-    names: ["virtio-blk-device", "virtio-blk"],
-    help: "attaches a -drive with if=none, or a -blockdev",
-    keys: [
-      {
-        name: "drive",
-        values: "ID",
-        help: "the id of the -drive, or the node-name of the -blockdev; required",
-        set: (device, value) => {
-          device.drive = value;
-        },
-      },
-      {
-        name: "serial",
-        values: "TEXT",
-        help: "the disk's serial number, at most 20 characters",
-        set: (device, value, complain) => {
-          device.options.serial = serialNumber(value, complain);
-        },
-      },
-      {
-        name: "num-queues",
-        values: "N",
-        help: "request queues; by default one per CPU",
-        set: (device, value, complain) => {
-          device.options.queues = count("num-queues", value, complain);
-        },
-      },
-      orAuto({
-        name: "write-cache",
-        values: "on|off",
-        help: "off: each write is on stable storage when it completes",
-        set: (device, value, complain) => {
-          device.options.writeCache = onOff("write-cache", value, complain);
-        },
-      }),
-      orAuto(RERROR_KEY),
-      orAuto(WERROR_KEY),
-      {
-        name: "bootindex",
-        values: "N",
-        help: "accepted; changes nothing, as there is no firmware that would ask",
-        set: (_device, value, complain) => {
-          if (!/^-?[0-9]{1,9}$/.test(value)) throw complain(`bootindex="${value}" is not a number`);
-        },
-      },
-      ID_KEY,
-    ],
-    add: (draft, device) => {
-      draft.blockDevices.push(device);
-    },
-  },
-  {
-    names: ["virtio-rng-device", "virtio-rng"],
-    help: "a source of random numbers, fed by the host's",
-    keys: [ID_KEY],
-    add: (draft) => {
-      draft.vm.rng = true;
-    },
-  },
-  {
-    names: ["isa-debug-exit"],
-    help: "lets the guest end the machine with a status; always there, at port 0xf4",
-    keys: [fixedNumber("iobase", 0xf4, "the port"), fixedNumber("iosize", 4, "its width in bytes"), ID_KEY],
-    add: () => {},
-  },
+/** Every device that -device knows, and the option of createVm that adds it. */
+const KNOWN: readonly (readonly [device: DeviceTable, option?: string])[] = [
+  ...Object.entries(DEVICES).map(([option, { device }]) => [device, option] as const),
+  ...BUILT_IN.map((device) => [device] as const),
 ];
 
 export function addDevice(draft: Draft, value: string, typed: string, complain: Complain): void {
   const [{ key, value: name }, ...pairs] = splitKeyValues(value, "driver");
-  if (key !== "driver")
-    throw complain(`the device is missing: write its name first, as in ${DEVICES[0].names[0]},drive=ID`);
+  if (key !== "driver") {
+    throw complain("the device is missing: write its name first, as in virtio-blk-device,drive=ID");
+  }
   if (name === "help" || name === "?") {
     draft.print = deviceHelp();
     return;
   }
-  const kind = DEVICES.find((kind) => kind.names.includes(name));
-  if (kind === undefined) throw complain(refusal(name));
-  // QEMU has isa-debug-exit at 0x501 unless told otherwise; a guest made for that port would wait for ever.
-  if (name === "isa-debug-exit" && !pairs.some(({ key }) => key === "iobase")) {
-    throw complain("here this device is at port 0xf4: write isa-debug-exit,iobase=0xf4,iosize=0x04");
+  const [device, option] = KNOWN.find(([{ names }]) => names.includes(name)) ?? [];
+  if (device === undefined) throw complain(refusal(name));
+  if (pairs.some(({ key, value }) => value === "on" && (key === "help" || key === "?"))) {
+    draft.print = helpOf(device)
+      .map((line) => `${line}\n`)
+      .join("");
+    return;
   }
-  const device = { typed, options: {} };
-  setPairs(pairs, kind.keys, device, complain);
-  kind.add(draft, device);
+  if (VIRTIO_BLK.names.includes(name)) {
+    const { drive = "", bootindex: _, ...options } = readKeys(pairs, DISK_KEYS, complain);
+    draft.disks.push({ typed, drive, options });
+    return;
+  }
+  const keys = together(keysOf(device.options, "device"), keysOf(device.deviceKeys, "device"));
+  const options = readKeys(pairs, keys, complain);
+  if (option === undefined) return;
+  if (draft.devices.has(option)) throw complain("this machine has one such device, and it was added already");
+  draft.devices.set(option, Object.keys(options).length === 0 ? true : options);
 }
 
 /** `-device help`. */
 export function deviceHelp(): string {
-  const lines = DEVICES.flatMap((kind) => [
-    `  ${kind.names.join(", ")}: ${kind.help}`,
-    ...keyLines(kind.keys, "      "),
-  ]);
-  return `Devices:\n${lines.join("\n")}\n`;
+  const lines = KNOWN.flatMap(([device]) => helpOf(device));
+  return `Devices:\n${lines.map((line) => `  ${line}\n`).join("")}`;
 }
 
-export const DRIVE_KEY_LINES = keyLines(DRIVE_KEYS);
+/** `-device NAME,help`. */
+function helpOf({ names, help, options, deviceKeys }: DeviceTable): string[] {
+  const keys = together(keysOf(deviceKeys, "device"), keysOf(options, "device"));
+  return [`${names.join(", ")}: ${help}`, ...helpLines(keyHelp(keys), 4, 27)];
+}
 
 function refusal(name: string): string {
   if (/^(virtio-(blk|rng))-(pci|ccw)/.test(name)) {
@@ -139,30 +110,6 @@ function refusal(name: string): string {
   if (name.startsWith("virtio-net") || name.startsWith("e1000") || name.startsWith("rtl8139")) {
     return "this version has no network device";
   }
-  const names = DEVICES.flatMap((kind) => kind.names);
+  const names = KNOWN.flatMap(([device]) => device.names);
   return `unknown device "${name}"${didYouMean(name, names)}; -device help lists the devices`;
-}
-
-/** A key for which `auto` is: as the drive says. */
-function orAuto(key: DeviceKind["keys"][number]): DeviceKind["keys"][number] {
-  return {
-    ...key,
-    values: `${key.values}|auto`,
-    set: (device, value, complain) => {
-      if (value !== "auto") key.set(device, value, complain);
-    },
-  };
-}
-
-/** A key that may only say what is so. */
-function fixedNumber(name: string, fixed: number, help: string): DeviceKind["keys"][number] {
-  const values = `0x${fixed.toString(16).padStart(2, "0")}`;
-  return {
-    name,
-    values,
-    help,
-    set: (_device, value, complain) => {
-      if (Number(value) !== fixed) throw complain(`${name}=${value}: on this machine it is ${values}`);
-    },
-  };
 }

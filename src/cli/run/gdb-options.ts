@@ -15,11 +15,15 @@ export const GDB_OPTIONS: readonly OptionRow[] = [
     names: ["gdb"],
     argument: "WHERE",
     example: "-gdb tcp::1234",
-    help: 'waits for gdb\'s "target remote". WHERE is one of:',
-    details: [
-      "tcp:[HOST]:PORT  a TCP port; without HOST of this machine alone (127.0.0.1)",
-      "unix:PATH        a socket, made anew",
-      "none             nowhere (default)",
+    help: 'lets gdb connect, with "target remote". WHERE is one of:',
+    values: [
+      {
+        rows: [
+          ["tcp:[HOST]:PORT", "a TCP port; without HOST only for this machine (127.0.0.1)"],
+          ["unix:PATH", "a socket, which is created"],
+          ["none", "nowhere (default)"],
+        ],
+      },
     ],
     apply: (draft, value, _typed, complain) => {
       const place = gdbPlace(value, complain);

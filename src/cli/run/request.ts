@@ -4,8 +4,11 @@
  * command line can tell.
  */
 import { OptionError } from "../../base/errors.ts";
+import type { DriveOptions } from "../../config/devices/virtio-blk.ts";
+import type { DEVICES } from "../../config/devices.ts";
+import type { VmOptions } from "../../config/machine.ts";
+import type { Options } from "../../config/schema.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
-import type { DriveOptions, VmOptions } from "../../vm/options.ts";
 import type { TraceFilter } from "../../vm/trace-filter.ts";
 
 /** Where the bytes of a serial port go. */
@@ -42,21 +45,19 @@ export interface RunRequest {
 /** A drive as typed; `attach` is false until something connects it to the machine. */
 export interface DriveDraft {
   readonly typed: string;
-  file?: string;
-  attach: boolean;
-  id?: string;
-  options: { -readonly [K in keyof Omit<DriveOptions, "file">]: DriveOptions[K] };
+  readonly attach: boolean;
+  readonly options: DriveOptions;
 }
 
 /** What a -blockdev described: a disk, or the file that another one describes as an image. */
 export interface BlockNode extends DriveDraft {
   /** Where its bytes are. */
-  storage: "file" | "nbd";
+  readonly storage: "file" | "nbd";
   /** They are an image of a format other than raw. */
-  isImage: boolean;
-  /** cache.direct and cache.no-flush; `options.cache` is made of both. */
-  direct: boolean;
-  noFlush: boolean;
+  readonly isImage: boolean;
+  /** cache.direct and cache.no-flush, from which `options.cache` is made. */
+  readonly direct: boolean;
+  readonly noFlush: boolean;
 }
 
 export interface Draft {
@@ -66,8 +67,10 @@ export interface Draft {
   drives: DriveDraft[];
   /** Every node that has a name; none is attached but by a -device. */
   nodes: BlockNode[];
-  /** Drives that `-device virtio-blk-device,drive=ID` asked for, by id, and what it said of them. */
-  blockDevices: { readonly typed: string; drive?: string; options: DriveDraft["options"] }[];
+  /** Drives that `-device virtio-blk-device,drive=ID` attaches, by id, and what it says of them. */
+  disks: { readonly typed: string; readonly drive: string; readonly options: DriveOptions }[];
+  /** Other devices: what the options of createVm are set to. */
+  devices: Map<string, true | object>;
   serials: Chardev[];
   debugConsole?: Chardev;
   gdb?: GdbPlace;
@@ -78,7 +81,8 @@ export interface Draft {
   stats: boolean;
   traceUnclaimed: boolean;
   traceFiles: TraceFile[];
-  /** Text to print in place of running anything. */
+  wantsHelp: boolean;
+  /** Text to print instead of running anything. */
   print?: string;
 }
 
@@ -87,7 +91,8 @@ export function emptyDraft(): Draft {
     vm: {},
     drives: [],
     nodes: [],
-    blockDevices: [],
+    disks: [],
+    devices: new Map(),
     serials: [],
     startStopped: false,
     noDefaults: false,
@@ -95,6 +100,7 @@ export function emptyDraft(): Draft {
     stats: false,
     traceUnclaimed: false,
     traceFiles: [],
+    wantsHelp: false,
   };
 }
 
@@ -119,6 +125,7 @@ export function finish(draft: Draft): RunRequest {
       ...draft.vm,
       kernel: draft.kernel,
       serialPorts: serials.length,
+      ...devicesOf(draft),
       ...(drives.length > 0 ? { drives } : {}),
     },
     serials,
@@ -140,7 +147,8 @@ function defaultSerial(draft: Draft): Chardev {
 function finishDrives(draft: Draft): DriveOptions[] {
   const described = new Map<string, DriveDraft>();
   for (const drive of [...draft.drives, ...draft.nodes]) {
-    const { typed, file, id } = drive;
+    const { typed } = drive;
+    const { file, id } = drive.options;
     if (file === undefined) throw new OptionError(`${typed}: the file is missing: file=PATH`);
     if (id === undefined) continue;
     if (described.has(id)) throw new OptionError(`${typed}: another drive has the id "${id}"`);
@@ -148,8 +156,7 @@ function finishDrives(draft: Draft): DriveOptions[] {
   }
   const attached = new Set(draft.drives.filter((drive) => drive.attach));
   const ordered = [...attached];
-  for (const { typed, drive: id, options } of draft.blockDevices) {
-    if (id === undefined) throw new OptionError(`${typed}: the drive is missing: drive=ID`);
+  for (const { typed, drive: id, options } of draft.disks) {
     const drive = described.get(id);
     if (drive === undefined) {
       throw new OptionError(
@@ -164,5 +171,10 @@ function finishDrives(draft: Draft): DriveOptions[] {
     ordered.push({ ...drive, options: { ...drive.options, ...options } });
   }
   const all = draft.snapshot ? { snapshot: true } : {};
-  return ordered.map(({ file = "", options }) => ({ file, ...options, ...all }));
+  return ordered.map(({ options }) => ({ ...options, ...all }));
+}
+
+function devicesOf(draft: Draft): Omit<Options<typeof DEVICES>, "drives">;
+function devicesOf({ devices }: Draft): object {
+  return Object.fromEntries(devices);
 }

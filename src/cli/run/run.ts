@@ -8,17 +8,17 @@
  */
 import type { Duplex, Readable } from "node:stream";
 import { OptionError } from "../../base/errors.ts";
+import type { UnclaimedAccess, VmOptions } from "../../config/machine.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
 import type { Ending } from "../../threads/shared.ts";
-import type { UnclaimedAccess, VmOptions } from "../../vm/options.ts";
 import type { TraceFilter } from "../../vm/trace-filter.ts";
 import type { EndingSignal, Outcome } from "../exit-status.ts";
 import { FAILED, OK, OUTPUT_CLOSED, STOPPED, statusOf, USAGE } from "../exit-status.ts";
+import { parseRun } from "./command-line.ts";
 import type { PlaceHost } from "./consoles.ts";
 import { connectOutput, openPlace } from "./consoles.ts";
 import type { Input } from "./keyboard.ts";
 import { Keyboard } from "./keyboard.ts";
-import { parseRun } from "./options.ts";
 import type { RunRequest } from "./request.ts";
 import { statsText } from "./stats-text.ts";
 import type { RecordSource, TraceFileWriter } from "./trace-file.ts";

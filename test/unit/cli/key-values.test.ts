@@ -1,8 +1,5 @@
 import { expect, test } from "vitest";
-import type { KeyRow } from "../../../src/cli/key-values.ts";
-import { complainAbout, onOff, setKeys, splitKeyValues } from "../../../src/cli/key-values.ts";
-
-const complain = complainAbout("-thing X");
+import { complainAbout, splitKeyValues } from "../../../src/cli/key-values.ts";
 
 test("a comma inside a value is written twice", () => {
   expect(splitKeyValues("file=a,,b.img,format=raw")).toEqual([
@@ -30,24 +27,6 @@ test("only the first word may leave its key out", () => {
 
 test("a key without a value is switched on", () => {
   expect(splitKeyValues("file=a,readonly")[1]).toEqual({ key: "readonly", value: "on" });
-});
-
-test("an unknown key names what was typed, and the nearest key", () => {
-  const rows: KeyRow<string[]>[] = [
-    { name: "format", values: "raw", help: "", set: (seen, value) => void seen.push(value) },
-  ];
-  expect(() => setKeys("fromat=raw", rows, [], complain)).toThrow(
-    '-thing X: unknown key "fromat" (did you mean "format"?)',
-  );
-  expect(() => setKeys("zzz=raw", rows, [], complain)).toThrow(/unknown key "zzz"$/);
-  expect(() => setKeys("format=", rows, [], complain)).toThrow('the key "format" needs a value: format=raw');
-  expect(() => setKeys("format=raw,", rows, [], complain)).toThrow("a key is missing");
-});
-
-test("on and off have QEMU's synonyms and no others", () => {
-  expect(onOff("x", "yes", complain)).toBe(true);
-  expect(onOff("x", "off", complain)).toBe(false);
-  expect(() => onOff("x", "ON", complain)).toThrow('x="ON" is neither on nor off');
 });
 
 test("an endless value is quoted in part", () => {

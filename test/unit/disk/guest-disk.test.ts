@@ -38,7 +38,7 @@ function qcow2Disk(size = 16 * MIB): string {
 describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
   test("a disk is read into guest pages and written from them", () => {
     const file = rawDisk();
-    const { memory, disk, read, writeStable, flush, notes } = guestDisk({ file, engine });
+    const { memory, disk, read, writeStable, flush, notes } = guestDisk({ file, aio: engine });
     expect(read(7 * 512, 0x5000, 1024, 0x3000, 512)).toBe(1536);
     expect([0x5000, 0x5200, 0x3000].map((offset) => memory.getUint8(offset))).toEqual([7, 8, 9]);
     memory.write(0x8000, new Uint8Array(512).fill(0xab));
@@ -51,7 +51,7 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
   });
 
   test("a batch of requests is under way together, and each has its own answer", () => {
-    const { memory, disk } = guestDisk({ file: rawDisk(), engine, direct: true });
+    const { memory, disk } = guestDisk({ file: rawDisk(), aio: engine, cache: "none" });
     for (let tag = 0; tag < TAGS; tag++) {
       expect(disk.readv(Float64Array.of(4096 * tag, 4096), 0, 1, 4096 * tag, tag)).toBe(EINPROGRESS);
     }
@@ -76,7 +76,7 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
 
   test("what the page cache holds is there at once, and what it does not is waited for", () => {
     const file = rawDisk();
-    const { disk, memory } = guestDisk({ file, engine });
+    const { disk, memory } = guestDisk({ file, aio: engine });
     expect(disk.readv(Float64Array.of(0, 512, 0x2000, 512), 0, 2, 1024, 9)).toBe(1024);
     expect([memory.getUint8(0), memory.getUint8(0x2000)]).toEqual([2, 3]);
     expect(disk.writev(Float64Array.of(0, 512), 0, 1, 0, true, 9)).toBe(EINPROGRESS); // stable
@@ -86,7 +86,7 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
   });
 
   test("a transfer of more pieces than one system call takes is whole", () => {
-    const { memory, disk, read } = guestDisk({ file: rawDisk(2 * MIB), engine }, 4 * MIB);
+    const { memory, disk, read } = guestDisk({ file: rawDisk(2 * MIB), aio: engine }, 4 * MIB);
     const iov: number[] = [];
     for (let i = 0; i < 1500; i++) iov.push(1024 * i, 512);
     expect(read(512, ...iov)).toBe(1500 * 512);
@@ -98,7 +98,7 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
 
   test("the missing part of the last sector reads as zeros, and is there once it is written", () => {
     const file = rawDisk(1000);
-    const { memory, disk, read, write } = guestDisk({ file, engine });
+    const { memory, disk, read, write } = guestDisk({ file, aio: engine });
     expect(disk.size).toBe(1024);
     memory.write(0, new Uint8Array(0x4000).fill(0xff));
     expect(read(512, 0, 500, 0x1000, 12)).toBe(512);
@@ -112,7 +112,7 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
 
   test("a file that was cut under the machine fails to read, it does not read as zeros", () => {
     const file = rawDisk();
-    const { disk, read } = guestDisk({ file, engine });
+    const { disk, read } = guestDisk({ file, aio: engine });
     expect(read(4096, 0, 512)).toBe(512);
     truncateSync(file, 600);
     expect(read(512, 0, 512)).toBe(EIO);
@@ -122,14 +122,14 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
   });
 
   test("a read-only disk takes no write", () => {
-    const { disk, write } = guestDisk({ file: rawDisk(), engine, readOnly: true });
+    const { disk, write } = guestDisk({ file: rawDisk(), aio: engine, readOnly: true });
     expect(disk.readOnly).toBe(true);
     expect(write(0, 0, 512)).toBeLessThan(0);
     disk.close();
   });
 
   test("buffers that are not all RAM move nothing", () => {
-    const { disk, read } = guestDisk({ file: rawDisk(), engine });
+    const { disk, read } = guestDisk({ file: rawDisk(), aio: engine });
     expect(read(0, 0, 512, 2 * MIB - 256, 512)).toBe(-14);
     disk.close();
   });
@@ -144,7 +144,12 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
     const next = random(seed);
     const below = (n: number) => Math.floor(next() * n);
     const file = qcow2Disk();
-    const { memory, disk, flush } = guestDisk({ file, format: "qcow2", engine, direct });
+    const { memory, disk, flush } = guestDisk({
+      file,
+      format: "qcow2",
+      aio: engine,
+      cache: direct ? "none" : "writeback",
+    });
     const model = new Uint8Array(16 * MIB);
     const BLOCK = 4096;
     /** Blocks that a request under way touches, as a guest's file system would keep apart. */
@@ -229,10 +234,9 @@ test("what a drive is can be known without RAM", () => {
     readOnly: true,
     otherFiles: "folder",
     cacheBytes: undefined,
-    direct: false,
-    durable: true,
-    engine: "threads",
-    discards: true,
+    cache: "writeback",
+    aio: "threads",
+    discard: "unmap",
     detectZeroes: "off",
     overlay: undefined,
   } as const;
@@ -263,7 +267,7 @@ test("discard=ignore keeps the storage, and says that it is done", () => {
   const file = rawDisk();
   execFileSync("sync", [file]);
   const before = statSync(file).blocks;
-  const { disk } = guestDisk({ file, discards: false });
+  const { disk } = guestDisk({ file, discard: "ignore" });
   expect(disk.discard(0, MIB)).toBe(0);
   expect(statSync(file).blocks).toBe(before);
   expect(readFileSync(file)[512]).toBe(1);
@@ -297,7 +301,7 @@ describe("writes of zeros", () => {
 describe("past the page cache", () => {
   test("aligned and unaligned requests see each other's data", () => {
     const file = rawDisk();
-    const { memory, disk, read, write } = guestDisk({ file, direct: true });
+    const { memory, disk, read, write } = guestDisk({ file, cache: "none" });
     memory.write(0x10000, new Uint8Array(8192).fill(0xc1));
     memory.write(0x20000, new Uint8Array(8192).fill(0xc2));
     expect(write(0, 0x10000, 8192)).toBe(8192);
@@ -315,7 +319,7 @@ describe("past the page cache", () => {
 
   test("a qcow2 image is what qemu-img reads", () => {
     const file = qcow2Disk();
-    const { memory, disk, write, flush } = guestDisk({ file, format: "qcow2", direct: true });
+    const { memory, disk, write, flush } = guestDisk({ file, format: "qcow2", cache: "none" });
     memory.write(0, new Uint8Array(MIB).fill(0x77));
     expect(write(0, 0, MIB)).toBe(MIB);
     expect(write(3 * MIB + 512, 0, 1024)).toBe(1024);

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { MAX_WINDOWS } from "../../../src/bus/address-space.ts";
+import { MAX_CPUS } from "../../../src/config/machine.ts";
 import { type Blocks, blocks, blocksBytes, EXIT_REASONS } from "../../../src/threads/blocks.ts";
 import { END, RUN } from "../../../src/threads/control.ts";
-import { MAX_CPUS } from "../../../src/vm/validate.ts";
 
 const FIELDS = ["requests", "errors"];
 

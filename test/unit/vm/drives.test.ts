@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import type { DriveOptions } from "../../../src/config/devices/virtio-blk.ts";
 import { createQcow2 } from "../../../src/images/qcow2/create.ts";
 import { openQcow2 } from "../../../src/images/qcow2/open.ts";
 import { Drives } from "../../../src/vm/drives.ts";
-import type { DriveOptions } from "../../../src/vm/options.ts";
 import { checkOptions } from "../../../src/vm/validate.ts";
 import { qemuImg } from "../../support/qemu-tools.ts";
 

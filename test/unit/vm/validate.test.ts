@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { OptionError } from "../../../src/base/errors.ts";
-import type { VmOptions } from "../../../src/vm/options.ts";
-import { checkOptions, MAX_CPUS } from "../../../src/vm/validate.ts";
+import { MAX_CPUS, type VmOptions } from "../../../src/config/machine.ts";
+import { checkOptions } from "../../../src/vm/validate.ts";
 
 const OK: VmOptions = { kernel: "vmlinuz" };
 const handlers = { read: () => 0 };
@@ -26,7 +26,7 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
     cmdline: "",
     drives: [],
     serialPorts: 1,
-    rng: false,
+    rng: undefined,
     devices: [],
     ownDevices: [],
     onReset: "reset",
@@ -37,16 +37,17 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
 
 test("a drive needs a file and no more; it has a queue for each CPU, up to 64", () => {
   const usual = {
+    id: undefined,
+    source: undefined,
     format: undefined,
     otherFiles: "folder",
     cacheBytes: undefined,
     readOnly: false,
     queues: 3,
     writeCache: true,
-    direct: false,
-    durable: true,
-    engine: "io_uring",
-    discards: true,
+    cache: "writeback",
+    aio: "io_uring",
+    discard: "unmap",
     detectZeroes: "off",
     rerror: "report",
     werror: "report",
@@ -54,8 +55,8 @@ test("a drive needs a file and no more; it has a queue for each CPU, up to 64", 
     snapshot: false,
   };
   expect(checkOptions({ ...OK, cpus: 3, drives: [{ file: "a" }, { file: "b" }] }).drives).toEqual([
-    { ...usual, file: "a", source: undefined, serial: "vmexit-0" },
-    { ...usual, file: "b", source: undefined, serial: "vmexit-1" },
+    { ...usual, file: "a", serial: "vmexit-0" },
+    { ...usual, file: "b", serial: "vmexit-1" },
   ]);
   expect(checkOptions({ ...OK, cpus: 200, drives: [{ file: "a" }] }).drives[0].queues).toBe(64);
 });
@@ -74,6 +75,7 @@ test("everything that is given arrives", () => {
     cmdline: "console=ttyS0",
     drives: [
       {
+        id: "root",
         file: "d",
         format: "qcow2",
         otherFiles: "anywhere",
@@ -93,7 +95,7 @@ test("everything that is given arrives", () => {
       },
     ],
     serialPorts: 4,
-    rng: true,
+    rng: { id: "entropy" },
     devices: [
       { name: "thermometer", port: 0x510, length: 2, handlers },
       { name: "leds", address: 0xd000_0000, length: 4096, handlers },
@@ -102,15 +104,15 @@ test("everything that is given arrives", () => {
     onUnclaimed,
     kvm: "/dev/kvm2",
   } as const;
-  const expected = given;
-  const { cache, aio, discard, ...drive } = given.drives[0];
-  expect([cache, aio, discard]).toEqual(["none", "threads", "ignore"]); // in other words:
+  const limits = { iopsTotal: 100, iopsRead: 0, iopsWrite: 0, bpsTotal: 0, bpsRead: 2 ** 20, bpsWrite: 0 };
   expect(checkOptions(given)).toEqual({
-    ...expected,
-    drives: [
-      { ...drive, source: undefined, direct: true, durable: true, engine: "threads", discards: false },
-    ],
+    ...given,
+    drives: [{ ...given.drives[0], source: undefined, throttling: limits }],
     memory: 1.5 * 2 ** 30,
+    devices: [
+      { ...given.devices[0], address: undefined },
+      { ...given.devices[1], port: undefined },
+    ],
     ownDevices: [
       { name: "thermometer", space: "ports", address: 0x510, length: 2 },
       { name: "leds", space: "memory", address: 0xd000_0000, length: 4096 },
@@ -119,25 +121,29 @@ test("everything that is given arrives", () => {
 });
 
 test.each([
-  ["writeback", { direct: false, writeCache: true, durable: true }],
-  ["none", { direct: true, writeCache: true, durable: true }],
-  ["writethrough", { direct: false, writeCache: false, durable: true }],
-  ["directsync", { direct: true, writeCache: false, durable: true }],
-  ["unsafe", { direct: false, writeCache: true, durable: false }],
+  ["writeback", true],
+  ["none", true],
+  ["writethrough", false],
+  ["directsync", false],
+  ["unsafe", true],
 ] as const)(
-  "cache %s is what QEMU means by it, but for a write cache that is chosen apart",
-  (cache, meaning) => {
+  "cache %s gives the device a write cache: %s, unless that is chosen apart",
+  (cache, writeCache) => {
     const [drive, chosen] = checkOptions({
       ...OK,
       drives: [
         { file: "a", cache },
-        { file: "a", cache, writeCache: !meaning.writeCache },
+        { file: "a", cache, writeCache: !writeCache },
       ],
     }).drives;
-    expect(drive).toMatchObject(meaning);
-    expect(chosen).toMatchObject({ ...meaning, writeCache: !meaning.writeCache });
+    expect(drive).toMatchObject({ cache, writeCache });
+    expect(chosen).toMatchObject({ cache, writeCache: !writeCache });
   },
 );
+
+test("a number of bytes may be written with a unit, wherever a program gives one", () => {
+  expect(checkOptions(disk({ cacheBytes: "16M" })).drives[0].cacheBytes).toBe(2 ** 24);
+});
 
 test("an option that is undefined is one that was not given", () => {
   const names = Object.keys(checkOptions(OK)).filter((name) => name !== "kernel" && name !== "ownDevices");
@@ -167,26 +173,26 @@ test.each<[unknown, string]>([
   [JSON.parse('{ "kernel": "k", "__proto__": 1 }'), 'createVm: unknown option "__proto__"'],
 
   // One sentence for each kind of value.
-  [{ ...OK, name: 5 }, "createVm.name: 5 is not a string"],
-  [{ ...OK, memory: true }, 'createVm.memory: true is not a number of bytes or a string such as "256M"'],
-  [{ ...OK, cpus: "2" }, 'createVm.cpus: "2" is not a number'],
-  [{ ...OK, cpus: 2n }, "createVm.cpus: 2 is not a number"],
-  [{ kernel: ["vmlinuz"] }, "createVm.kernel: an object is not a path or a Uint8Array"],
-  [{ kernel: null }, "createVm.kernel: null is not a path or a Uint8Array"],
-  [{ ...OK, initrd: 1 }, "createVm.initrd: 1 is not a path or a Uint8Array"],
-  [{ ...OK, cmdline: ["quiet"] }, "createVm.cmdline: an object is not a string"],
-  [{ ...OK, drives: { file: "a" } }, "createVm.drives: an object is not an array"],
-  [{ ...OK, devices: "x" }, 'createVm.devices: "x" is not an array'],
-  [{ ...OK, rng: "on" }, 'createVm.rng: "on" is not true or false'],
-  [{ ...OK, onUnclaimed: true }, "createVm.onUnclaimed: true is not a function"],
-  [{ ...OK, kvm: () => "/dev/kvm" }, "createVm.kvm: a function is not a string"],
-  [{ ...OK, kvm: Symbol("kvm") }, "createVm.kvm: Symbol(kvm) is not a string"],
+  [{ ...OK, name: 5 }, "name: 5 is not a string"],
+  [{ ...OK, memory: true }, 'memory: true is not a number of bytes or a string such as "256M"'],
+  [{ ...OK, cpus: "2" }, 'cpus: "2" is not a number'],
+  [{ ...OK, cpus: 2n }, "cpus: 2 is not a number"],
+  [{ kernel: ["vmlinuz"] }, "kernel: an object is not a path or a Uint8Array"],
+  [{ kernel: null }, "kernel: null is not a path or a Uint8Array"],
+  [{ ...OK, initrd: 1 }, "initrd: 1 is not a path or a Uint8Array"],
+  [{ ...OK, cmdline: ["quiet"] }, "cmdline: an object is not a string"],
+  [{ ...OK, drives: { file: "a" } }, "drives: an object is not an array"],
+  [{ ...OK, devices: "x" }, 'devices: "x" is not an array'],
+  [{ ...OK, rng: "on" }, 'rng: "on" is not true or false'],
+  [{ ...OK, onUnclaimed: true }, "onUnclaimed: true is not a function"],
+  [{ ...OK, kvm: () => "/dev/kvm" }, "kvm: a function is not a string"],
+  [{ ...OK, kvm: Symbol("kvm") }, "kvm: Symbol(kvm) is not a string"],
 
   // Values.
-  [{ ...OK, machine: "pc" }, 'machine: unknown value "pc" (known: microvm)'],
-  [{ ...OK, machine: "microvn" }, 'machine: unknown value "microvn" (did you mean "microvm"?)'],
-  [{ ...OK, memory: "256X" }, 'memory: "256X": unknown unit "X"; use K, M, G or T'],
-  [{ ...OK, memory: "much" }, 'memory: "much": not a size; write a number with K, M, G or T, as in 256M'],
+  [{ ...OK, machine: "pc" }, 'machine: "pc" is not known; use microvm'],
+  [{ ...OK, machine: "microvn" }, 'machine: "microvn" is not known (did you mean "microvm"?); use microvm'],
+  [{ ...OK, memory: "256X" }, 'memory: "256X" has the unknown unit "X"; use K, M, G or T'],
+  [{ ...OK, memory: "much" }, 'memory: "much" is not a size; write a number with K, M, G or T, as in 256M'],
   [{ ...OK, memory: "1023K" }, 'memory: "1023K" is out of range; give from 1M to 1T'],
   [{ ...OK, memory: "2T" }, 'memory: "2T" is out of range; give from 1M to 1T'],
   [{ ...OK, memory: 0 }, "memory: 0 is out of range; give from 1M to 1T"],
@@ -194,7 +200,7 @@ test.each<[unknown, string]>([
   [{ ...OK, memory: Number.NaN }, "memory: NaN is out of range; give from 1M to 1T"],
   [{ ...OK, memory: 2 ** 21 + 0.5 }, "memory: 2097152.5 is out of range; give from 1M to 1T"],
   [{ ...OK, memory: "1025K" }, 'memory: "1025K" is not a multiple of 4K'],
-  [{ ...OK, memoryBacking: "file" }, 'memoryBacking: unknown value "file" (known: memfd, anonymous)'],
+  [{ ...OK, memoryBacking: "file" }, 'memoryBacking: "file" is not known; use memfd or anonymous'],
   [{ ...OK, cpus: 0 }, "cpus: 0 is out of range; give a whole number from 1 to 254"],
   [{ ...OK, cpus: 255 }, "cpus: 255 is out of range; give a whole number from 1 to 254"],
   [{ ...OK, cpus: 1.5 }, "cpus: 1.5 is out of range; give a whole number from 1 to 254"],
@@ -205,7 +211,7 @@ test.each<[unknown, string]>([
   ],
   [{ ...OK, serialPorts: 5 }, "serialPorts: 5 is out of range; give a whole number from 1 to 4"],
   [{ ...OK, serialPorts: 0 }, "serialPorts: 0 is out of range; give a whole number from 1 to 4"],
-  [{ ...OK, onReset: "halt" }, 'onReset: unknown value "halt" (known: reset, exit)'],
+  [{ ...OK, onReset: "halt" }, 'onReset: "halt" is not known; use reset or exit'],
 
   // Drives.
   [{ ...OK, drives: ["disk.img"] }, "drives[0]: disk.img is not an object"],
@@ -221,30 +227,24 @@ test.each<[unknown, string]>([
   ],
   [
     { ...OK, drives: [{ source: { size: 512, read() {} }, snapshot: true }] },
-    "drives[0].snapshot: a disk of the program's own is no image file; leave this out",
+    "drives[0].snapshot: a disk of the program's own is not an image file; leave this out",
   ],
   [
     disk({ file: "nbd://host/disk", format: "qcow2" }),
-    "drives[0].format: a disk behind an NBD server is no image file; leave this out",
+    "drives[0].format: a disk behind an NBD server is not an image file; leave this out",
   ],
   [
     disk({ cache: "fast" }),
-    'drives[0].cache: unknown value "fast" (known: writeback, none, writethrough, directsync, unsafe)',
+    'drives[0].cache: "fast" is not known; use writeback, none, writethrough, directsync or unsafe',
   ],
-  [
-    disk({ rerror: "enospc" }),
-    "drives[0].rerror: reading never finds a file system full; give report, ignore or stop",
-  ],
+  [disk({ rerror: "enospc" }), 'drives[0].rerror: "enospc" is not known; use report, ignore or stop'],
   [
     disk({ throttling: { iopsTotal: 1, iopsRead: 1 } }),
     "drives[0].throttling: give either iopsTotal, or iopsRead and iopsWrite",
   ],
   [disk({ throttling: { iops: 1 } }), 'drives[0].throttling: unknown option "iops"'],
   [disk({ fromat: "raw" }), 'drives[0]: unknown option "fromat" (did you mean "format"?)'],
-  [
-    disk({ format: "qed" }),
-    'drives[0].format: unknown value "qed" (known: raw, qcow2, vmdk, vpc, vhdx, vdi)',
-  ],
+  [disk({ format: "qed" }), 'drives[0].format: "qed" is not known; use raw, qcow2, vmdk, vpc, vhdx or vdi'],
   [disk({ readOnly: 1 }), "drives[0].readOnly: 1 is not true or false"],
   [
     disk({ serial: "123456789012345678901" }),
@@ -255,10 +255,13 @@ test.each<[unknown, string]>([
   [disk({ queues: 0 }), "drives[0].queues: 0 is out of range; give a whole number from 1 to 64"],
   [disk({ queues: 65 }), "drives[0].queues: 65 is out of range; give a whole number from 1 to 64"],
   [disk({ writeCache: "off" }), 'drives[0].writeCache: "off" is not true or false'],
-  [{ ...OK, drives: drives(13) }, "drives: 13 are too many; this machine has room for 12 virtio devices"],
+  [
+    { ...OK, drives: drives(13) },
+    "createVm: 13 virtio devices (drives and others) are too many; this machine has room for 12",
+  ],
   [
     { ...OK, drives: drives(12), rng: true },
-    "drives: 12 and an rng are too many; this machine has room for 12 virtio devices",
+    "createVm: 13 virtio devices (drives and others) are too many; this machine has room for 12",
   ],
 
   // Devices of the program's own.
@@ -274,12 +277,9 @@ test.each<[unknown, string]>([
   [device({ port: -1 }), "devices[0].port: -1 is out of range; give a whole number from 0 to 65535"],
   [
     device({ port: 0xffff, length: 2 }),
-    "devices[0].length: 2 is out of range; give a whole number from 1 to 1",
+    "devices[0].length: 2 ports from 65535 on are beyond the last port, 65535",
   ],
-  [
-    device({ port: 1, length: undefined }),
-    "devices[0].length: undefined is out of range; give a whole number from 1 to 65535",
-  ],
+  [device({ port: 1, length: undefined }), "devices[0].length: missing; give it in bytes"],
   [
     device({ address: 0xd000_0000, length: 0 }),
     "devices[0].length: 0 is out of range; give a whole number from 1 to 1073741824",
@@ -290,23 +290,23 @@ test.each<[unknown, string]>([
   ],
   [
     device({ address: 0x7ff_ffff, length: 2 }),
-    "devices[0]: 2 bytes at 0x7ffffff are in the way of the guest's RAM, 0x0-0x7ffffff",
+    "devices[0]: 2 bytes at 0x7ffffff overlap the guest's RAM, 0x0-0x7ffffff",
   ],
   [
     { ...device({ address: 0x1_0000_0000 }), memory: "4G" },
-    "devices[0]: 1 bytes at 0x100000000 are in the way of the guest's RAM, 0x100000000-0x13fffffff",
+    "devices[0]: 1 bytes at 0x100000000 overlap the guest's RAM, 0x100000000-0x13fffffff",
   ],
   [
     device({ address: 0xfebf_ffff, length: 2 }),
-    "devices[0]: 2 bytes at 0xfebfffff are in the way of the I/O APIC, 0xfec00000-0xfec00fff",
+    "devices[0]: 2 bytes at 0xfebfffff overlap the I/O APIC, 0xfec00000-0xfec00fff",
   ],
   [
     device({ address: 0xfee0_0ff0, length: 4 }),
-    "devices[0]: 4 bytes at 0xfee00ff0 are in the way of the local APICs, 0xfee00000-0xfee00fff",
+    "devices[0]: 4 bytes at 0xfee00ff0 overlap the local APICs, 0xfee00000-0xfee00fff",
   ],
   [
     device({ address: 0xfffb_f000, length: 4 }),
-    "devices[0]: 4 bytes at 0xfffbf000 are in the way of pages of KVM's own, 0xfffbc000-0xfffbffff",
+    "devices[0]: 4 bytes at 0xfffbf000 overlap pages that KVM uses, 0xfffbc000-0xfffbffff",
   ],
 ])("%o: %s", (options, sentence) => {
   expect(() => check(options)).toThrow(new OptionError(sentence));
@@ -319,6 +319,6 @@ test("a device right behind the guest's RAM is in nobody's way", () => {
 test("the limits themselves are allowed", () => {
   for (const memory of ["1M", "1T", 2 ** 20, 2 ** 40]) checkOptions({ ...OK, memory });
   expect(checkOptions({ ...OK, cpus: 254, drives: drives(12) }).drives.length).toBe(12);
-  expect(checkOptions({ ...OK, drives: drives(11), rng: true }).rng).toBe(true);
+  expect(checkOptions({ ...OK, drives: drives(11), rng: true }).rng).toEqual({ id: undefined });
   checkOptions({ ...OK, devices: [{ name: "all", port: 0, length: 65536, handlers }] });
 });

@@ -1,13 +1,18 @@
 import { expect, test } from "vitest";
 import { OptionError } from "../../../../src/base/errors.ts";
-import { parseRun } from "../../../../src/cli/run/options.ts";
-import { checkDrive } from "../../../../src/vm/validate-drive.ts";
+import { parseRun } from "../../../../src/cli/run/command-line.ts";
+import { checkOptions } from "../../../../src/vm/validate.ts";
 
-/** The drives of a machine that these words describe. */
-function drives(...argv: string[]) {
+/** The drives of a machine that these words describe, with their names. */
+function named(...argv: string[]) {
   const command = parseRun(["-kernel", "K", ...argv]);
   if (command.action !== "run") throw new Error(`printed instead: ${command.text}`);
   return command.request.vm.drives ?? [];
+}
+
+/** The same without their names. */
+function drives(...argv: string[]) {
+  return named(...argv).map(({ id: _, ...drive }) => drive);
 }
 
 /** What becomes of one -blockdev with node-name=d0 once it is attached. */
@@ -112,15 +117,25 @@ test("drives and nodes can be mixed, and -snapshot means all of them", () => {
   ]);
 });
 
+test("a disk has the id of its -device, or else the name of its node or drive", () => {
+  const node = ["-blockdev", "driver=file,filename=F,node-name=d0"];
+  const drive = ["-drive", "file=F,id=d0,if=none"];
+  for (const disk of [node, drive]) {
+    expect(named(...disk, "-device", "virtio-blk-device,drive=d0")).toMatchObject([{ id: "d0" }]);
+    expect(named(...disk, "-device", "virtio-blk-device,drive=d0,id=root")).toMatchObject([{ id: "root" }]);
+  }
+});
+
 test("a node that no -device attaches is not in the machine", () => {
   expect(drives("-blockdev", "driver=file,filename=F,node-name=d0")).toEqual([]);
 });
 
 test("what comes of a node is accepted by createVm", () => {
   const file = "driver=qcow2,node-name=d0,file.driver=file,file.filename=F,cache.direct=on,file.aio=io_uring";
-  expect(checkDrive(drive(file), 0, 1)).toMatchObject({ direct: true, durable: true, engine: "io_uring" });
+  const checked = (text: string) => checkOptions({ kernel: "K", drives: [drive(text)] }).drives[0];
+  expect(checked(file)).toMatchObject({ cache: "none", aio: "io_uring" });
   const nbd = "driver=nbd,server.type=unix,server.path=S,node-name=d0,read-only=on,discard=ignore";
-  expect(checkDrive(drive(nbd), 0, 1)).toMatchObject({ readOnly: true, discards: false });
+  expect(checked(nbd)).toMatchObject({ readOnly: true, discard: "ignore" });
 });
 
 test.each<[string, string]>([
@@ -133,7 +148,7 @@ test.each<[string, string]>([
   ["driver=file,node-name=d0,filename=F,locking=off", "images are always locked"],
   ["driver=file,node-name=d0,filename=F,file.driver=file", 'unknown key "file.driver"'],
   ["driver=file,node-name=d0,filename=F,aio=posix", 'aio="posix" is not known'],
-  ["driver=file,node-name=d0,filename=F,cache.direct=on,cache.no-flush=on", "cannot be had together"],
+  ["driver=file,node-name=d0,filename=F,cache.direct=on,cache.no-flush=on", "contradict each other"],
   ["driver=qcow2,node-name=d0", "the node under it is missing: file=NODE"],
   ["driver=qcow2,node-name=d0,file=f", 'file="f": there is no such node'],
   ["driver=qcow2,node-name=d0,file=d0", 'file="d0": there is no such node'],
@@ -142,11 +157,11 @@ test.each<[string, string]>([
   ["driver=qcow2,node-name=d0,file.driver=file,file.filenam=F", 'file: unknown key "filenam"'],
   [
     "driver=qcow2,node-name=d0,file.driver=file,file.filename=F,backing=b",
-    "stands on the file that it names itself",
+    "backing file is the one that it names itself",
   ],
   [
     "driver=qcow2,node-name=d0,file.driver=file,file.filename=F,backing.driver=file",
-    "stands on the file that it names itself",
+    "backing file is the one that it names itself",
   ],
   [
     "driver=qcow2,node-name=d0,file.driver=file,file.filename=F,data-file.filename=F",
@@ -170,20 +185,23 @@ test.each<[string, string]>([
     "more than 4 nodes",
   ],
   ["driver=nbd,node-name=d0", "the server is missing: server.type=inet or unix"],
-  ["driver=nbd,node-name=d0,server.type=fd", 'server.type="fd" is not known; it is inet or unix'],
+  ["driver=nbd,node-name=d0,server.type=fd", 'server.type="fd" is not known; use inet or unix'],
   ["driver=nbd,node-name=d0,server.type=inet,server.host=h", "server.host=HOST,server.port=PORT"],
-  ["driver=nbd,node-name=d0,server.type=inet,server.port=0", "is not a number from 1 to 65535"],
+  [
+    "driver=nbd,node-name=d0,server.type=inet,server.port=0",
+    "server.port=0 is out of range; give a whole number from 1 to 65535",
+  ],
   [
     "driver=nbd,node-name=d0,server.type=inet,server.port=1,server.host=a/b",
     "is neither a name nor an address",
   ],
   ["driver=nbd,node-name=d0,server.type=unix", "the socket's name is missing: server.path=PATH"],
   ["driver=nbd,node-name=d0,tls-creds=t", "for TLS write -drive file=nbds://"],
-  ["{", "this is no JSON"],
+  ["{", "this is not JSON"],
   ['{"driver":["file"]}', '"driver" can be neither null nor a list'],
   ['{"driver":"qcow2","node-name":"d0","backing":null}', '"backing" can be neither null nor a list'],
   [`${'{"a":'.repeat(5000)}1${"}".repeat(5000)}`, "too many objects inside each other"],
-  ['{"driver":"nbd","server":{"type":"unix","path":"\\ud800"},"node-name":"d0"}', "a name that is no text"],
+  ['{"driver":"nbd","server":{"type":"unix","path":"\\ud800"},"node-name":"d0"}', "a name that is not text"],
 ])("-blockdev %s is refused with a sentence", (text, sentence) => {
   const attempt = () => parseRun(["-kernel", "K", "-blockdev", text]);
   expect(attempt).toThrow(OptionError);
@@ -203,7 +221,11 @@ test.each<[string, string[], string]>([
     'the drive "d0" is attached already',
   ],
   ["a drive that is not there", DEVICE, "there is no -drive with id=d0, nor a -blockdev with node-name=d0"],
-  ["a boot index that is none", [...FILE, "-device", "virtio-blk,drive=d0,bootindex=a"], "is not a number"],
+  [
+    "a boot index that is none",
+    [...FILE, "-device", "virtio-blk,drive=d0,bootindex=a"],
+    "is not a whole number",
+  ],
 ])("%s is refused with a sentence", (_what, argv, sentence) => {
   expect(() => drives(...argv)).toThrow(sentence);
 });

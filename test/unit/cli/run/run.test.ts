@@ -10,10 +10,10 @@ import type { EndingSignal } from "../../../../src/cli/exit-status.ts";
 import type { Machine, RunHost } from "../../../../src/cli/run/run.ts";
 import { run } from "../../../../src/cli/run/run.ts";
 import type { RecordSource } from "../../../../src/cli/run/trace-file.ts";
+import type { VmOptions } from "../../../../src/config/machine.ts";
 import type { GdbPlace } from "../../../../src/gdb/server.ts";
 import { SystemError } from "../../../../src/sys/errors.ts";
 import type { Ending } from "../../../../src/threads/shared.ts";
-import type { VmOptions } from "../../../../src/vm/options.ts";
 
 /** A serial port of a guest that says what it is told to and echoes nothing. */
 class FakePort extends Duplex {

@@ -220,7 +220,7 @@ test.each(["io_uring", "threads"] as const)(
   (engine) => {
     const file = join(folder, `begun-${engine}.qcow2`);
     createQcow2(file, { size: 16 * MIB });
-    const { memory, disk, read, write, flush } = guestDisk({ file, format: "qcow2", engine });
+    const { memory, disk, read, write, flush } = guestDisk({ file, format: "qcow2", aio: engine });
     memory.write(0, new Uint8Array(65536).fill(1));
     const limit = (bytes: string) => execFileSync("prlimit", ["--pid", `${process.pid}`, `--fsize=${bytes}`]);
     limit(`${MIB}:`);

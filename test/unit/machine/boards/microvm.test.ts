@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { OptionError } from "../../../../src/base/errors.ts";
+import { MAX_CPUS } from "../../../../src/config/machine.ts";
 import { microvm } from "../../../../src/machine/boards/microvm.ts";
 import { kernelMap } from "../../../../src/machine/kernel-map.ts";
 import type { Ports } from "../../../../src/machine/ports.ts";
 import type { DeviceSpec, MachineSpec } from "../../../../src/machine/spec.ts";
-import { checkOptions, MAX_CPUS } from "../../../../src/vm/validate.ts";
+import { checkOptions } from "../../../../src/vm/validate.ts";
 import { assemble as assembleBoard } from "../../../support/assemble.ts";
 
 const disk = (n: number, queues = 1): DeviceSpec => ({

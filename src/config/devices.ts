@@ -1,0 +1,19 @@
+/**
+ * The devices that can be added to a machine. The order is that in which a board
+ * finds places for them, so a new one is added at the end.
+ */
+import { many, one } from "./device-table.ts";
+import { DEBUG_EXIT } from "./devices/debug-exit.ts";
+import { VIRTIO_BLK } from "./devices/virtio-blk.ts";
+import { VIRTIO_RNG } from "./devices/virtio-rng.ts";
+import { table } from "./schema.ts";
+
+export const DEVICES = table({
+  /** Disks, in the order in which the guest finds them. Default: `[]`. */
+  drives: many(VIRTIO_BLK, { help: "disks, in the order in which the guest finds them" }),
+  /** Adds a virtio entropy device. Default: `false`. */
+  rng: one(VIRTIO_RNG, { help: "adds a virtio entropy device" }),
+});
+
+/** Devices that every machine has. A -device may name them. */
+export const BUILT_IN = [DEBUG_EXIT];

@@ -1,0 +1,116 @@
+/** The options of `createVm`. */
+import { DEVICES } from "./devices.ts";
+import { list, type Options, table } from "./schema.ts";
+import { callback, content, integer, object, size, text, words } from "./value.ts";
+
+const MIB = 2 ** 20;
+const TIB = 2 ** 40;
+/** KVM's own limit is higher; this one keeps APIC ids in the 8 bits of a MADT local APIC entry. */
+export const MAX_CPUS = 254;
+
+/** Registers of a device that the program itself provides. It runs on the caller's thread. */
+export interface DeviceHandlers {
+  /** Answers a load of `size` bytes (1, 2 or 4) at `offset` from the start of the range. */
+  read?(offset: number, size: number): number | Promise<number>;
+  /** Takes a store. The guest continues when the promise is settled. */
+  write?(offset: number, size: number, value: number): void | Promise<void>;
+}
+
+/** An access that no device answered. */
+export interface UnclaimedAccess {
+  readonly space: "port" | "memory";
+  readonly direction: "read" | "write";
+  readonly address: number;
+  /** Bytes. */
+  readonly size: number;
+  /** What was written; all ones for a read. */
+  readonly value: number;
+}
+
+const OWN_DEVICE = table({
+  /** Its name in the address map and in statistics. Default: `devices[N]`. */
+  name: {
+    type: text("NAME"),
+    otherwise: "`devices[N]`",
+    help: "its name in the address map and in statistics",
+  },
+  /** Its first I/O port. */
+  port: { type: integer(0, 0xffff), help: "its first I/O port" },
+  /** Its first guest-physical address, if it is not at a port. */
+  address: { type: integer(0, 2 ** 46), help: "its first guest-physical address, if it is not at a port" },
+  /** Bytes from there on. */
+  length: { type: integer(1, 2 ** 30), required: "give it in bytes", help: "bytes from there on" },
+  /** What answers the guest. */
+  handlers: {
+    type: object<DeviceHandlers>(),
+    required: "give { read, write }",
+    help: "what answers the guest",
+  },
+});
+
+export type DeviceOptions = Options<typeof OWN_DEVICE>;
+
+export const MACHINE = table({
+  /** What to start: a bzImage, an ELF vmlinux with a PVH entry, a Multiboot kernel, or a flat binary. */
+  kernel: {
+    type: content,
+    required: "give the path of a bzImage, a vmlinux, a Multiboot kernel or a flat binary",
+    help: "what to start: a bzImage, an ELF vmlinux with a PVH entry, a Multiboot kernel, or a flat binary",
+    see: "boot.md#multiboot",
+  },
+  /** The kernel is a flat real-mode binary, loaded and entered at this address below 1 MiB. */
+  loadAddress: {
+    type: integer(0, MIB - 1, "ADDRESS"),
+    help: "the kernel is a flat real-mode binary, loaded and entered at this address below 1 MiB",
+  },
+  /** The initial RAM disk; for a Multiboot kernel, its module. */
+  initrd: { type: content, help: "the initial RAM disk; for a Multiboot kernel, its module" },
+  /** The kernel's command line. Default: `""`. */
+  cmdline: { type: text("TEXT"), default: "", help: "the kernel's command line" },
+  /** The guest's memory, a multiple of 4K. Default: `"128M"`. */
+  memory: {
+    type: size(MIB, TIB, "from 1M to 1T", 4096),
+    default: "128M",
+    help: "the guest's memory, a multiple of 4K",
+  },
+  /**
+   * What guest memory is on the host: a memfd, or private anonymous memory, which some hosts give huge pages.
+   * Default: `"memfd"`.
+   */
+  memoryBacking: {
+    type: words(["memfd", "anonymous"]),
+    default: "memfd",
+    help: "what guest memory is on the host: a memfd, or private anonymous memory, which some hosts give huge pages",
+  },
+  /** CPUs. Default: `1`. */
+  cpus: { type: integer(1, MAX_CPUS), default: 1, help: "CPUs" },
+  ...DEVICES,
+  /** Serial ports: COM1 and up. Default: `1`. */
+  serialPorts: { type: integer(1, 4), default: 1, help: "serial ports: COM1 and up" },
+  /** Devices that the program provides. Default: `[]`. */
+  devices: {
+    type: list(OWN_DEVICE),
+    default: [],
+    help: "devices that the program provides",
+    see: "library.md#devices-of-your-own",
+  },
+  /** What happens when the guest resets itself: it starts again, or the machine ends. Default: `"reset"`. */
+  onReset: {
+    type: words(["reset", "exit"]),
+    default: "reset",
+    help: "what happens when the guest resets itself: it starts again, or the machine ends",
+  },
+  /** Called for each access that no device answers; slow. */
+  onUnclaimed: {
+    type: callback<(access: UnclaimedAccess) => void>(),
+    help: "called for each access that no device answers; slow",
+  },
+  /** The machine's name, for messages. Default: `"vm"`. */
+  name: { type: text("NAME"), default: "vm", help: "the machine's name, for messages" },
+  /** The kind of machine. Default: `"microvm"`. */
+  machine: { type: words(["microvm"]), default: "microvm", help: "the kind of machine" },
+  /** The device of KVM. Default: `"/dev/kvm"`. */
+  kvm: { type: text("PATH"), default: "/dev/kvm", help: "the device of KVM" },
+});
+
+export type VmOptions = Options<typeof MACHINE>;

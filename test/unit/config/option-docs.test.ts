@@ -1,0 +1,17 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { documents } from "../../../scripts/option-docs.mjs";
+import { runHelp } from "../../../src/cli/run/command-line.ts";
+import { deviceHelp } from "../../../src/cli/run/drive-options.ts";
+import { DEVICES } from "../../../src/config/devices.ts";
+import { MACHINE } from "../../../src/config/machine.ts";
+
+const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), "utf8");
+const texts: Map<string, string> = documents(
+  { machine: MACHINE, devices: DEVICES, runHelp, deviceHelp },
+  read,
+);
+
+test.each([...texts.keys()])("%s says what the tables say; else run scripts/option-docs.mjs", (path) => {
+  expect(read(path)).toBe(texts.get(path));
+});
