@@ -1,9 +1,10 @@
 // The addon: handles over system calls.
 //
 // C++ owns file descriptors and mappings, checks every argument, and returns
-// like a system call: a result >= 0, or -errno. It holds no policy: no device,
-// no loop, no guest data structure is interpreted here. Errors become
-// exceptions with a sentence in src/sys/errors.ts.
+// like a system call: a result >= 0, or -errno. It knows neither devices nor
+// data structures of the guest. Errors become exceptions with a sentence in
+// src/sys/errors.ts. It has one policy: AsyncIo decides when to try the page
+// cache (async_io.h).
 //
 // In order of importance: nothing that JavaScript can pass crashes the process;
 // no memory is reachable after it was unmapped; no descriptor leaks; then
@@ -37,7 +38,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("AsyncIo", AsyncIo::Define(env));
   exports.Set("FileIo", FileIo::Define(env));
   exports.Set("Pty", Pty::Define(env));
-  // Functions, so that a thread that does not ask does not pay.
+  // Functions, so that only threads that call them build the tables.
   exports.Set("layout",
               Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 return KvmLayout(info.Env());

@@ -1,11 +1,11 @@
-// What JavaScript passes, checked, and what goes back.
+// Checks the arguments of JavaScript, and makes results.
 //
-// Every Read function leaves its output alone and returns false unless the
-// argument is exactly what is wanted; callers answer that with -EINVAL. Nothing
-// is coerced, so no JavaScript runs between reading one argument and the next,
-// and a handle cannot be closed under the feet of a method.
+// Every Read function returns false, and does not change its output, unless the
+// argument has exactly the required type; callers answer that with -EINVAL.
+// Nothing is coerced, so no JavaScript runs between reading one argument and
+// the next, and no handle can be closed while a method uses it.
 //
-// An array may lie in shared memory: other threads can change its elements at
+// An array may be in shared memory: other threads can change its elements at
 // any time. Read each element once into a local, check the local, use the
 // local.
 
@@ -30,10 +30,10 @@ inline Napi::Value Result(const Napi::CallbackInfo& info, int64_t result) {
   return Napi::Number::New(info.Env(), static_cast<double>(result));
 }
 
-// What a system call gave: its result, or -errno if that is -1.
+// The result of a system call, or -errno if it is -1.
 inline int64_t Sys(int64_t result) { return result < 0 ? -errno : result; }
 
-// Converts a number without undefined behaviour, whatever it is.
+// Converts any number without undefined behaviour.
 inline bool ToInteger(double number, uint64_t max, uint64_t* out) {
   if (!(number >= 0 && number <= static_cast<double>(kMaxInteger))) {
     return false;
@@ -47,7 +47,7 @@ inline bool ToInteger(double number, uint64_t max, uint64_t* out) {
 
 inline bool ReadUint64(const Napi::CallbackInfo& info, size_t index,
                        uint64_t max, uint64_t* out) {
-  double number = 0;  // fails for whatever is no number
+  double number = 0;  // fails for anything that is not a number
   return napi_get_value_double(info.Env(), info[index], &number) == napi_ok &&
          ToInteger(number, max, out);
 }
@@ -67,7 +67,7 @@ inline bool ReadUint32(const Napi::CallbackInfo& info, size_t index,
   return true;
 }
 
-// Elements of a typed array; nothing if its buffer was detached.
+// Elements of a typed array; none if its buffer is detached.
 template <typename T>
 struct Span {
   T* data = nullptr;
@@ -80,7 +80,7 @@ inline bool ReadArray(const Napi::CallbackInfo& info, size_t index,
                       napi_typedarray_type wanted, Span<T>* out) {
   napi_typedarray_type type = wanted;
   size_t length = 0;
-  void* data = nullptr;  // fails for whatever is no typed array
+  void* data = nullptr;  // fails for anything that is not a typed array
   if (napi_get_typedarray_info(info.Env(), info[index], &type, &length, &data,
                                nullptr, nullptr) != napi_ok) {
     return false;
@@ -96,7 +96,7 @@ inline bool ReadBytes(const Napi::CallbackInfo& info, size_t index,
   return ReadArray(info, index, napi_uint8_array, out);
 }
 
-// At least `size` bytes: room for one struct of the kernel's.
+// At least `size` bytes, for one struct of the kernel.
 inline bool ReadStruct(const Napi::CallbackInfo& info, size_t index,
                        size_t size, uint8_t** out) {
   Span<uint8_t> bytes;
@@ -115,7 +115,7 @@ inline bool ReadDoubles(const Napi::CallbackInfo& info, size_t index,
   return ReadArray(info, index, napi_float64_array, out);
 }
 
-// A file name: a string that is not empty and holds no NUL.
+// A file name: a string that is not empty and has no NUL.
 inline bool ReadPath(const Napi::CallbackInfo& info, size_t index,
                      std::string* out) {
   const Napi::Value value = info[index];
@@ -126,8 +126,8 @@ inline bool ReadPath(const Napi::CallbackInfo& info, size_t index,
   return true;
 }
 
-// An object of one of our classes. The tag tells it from every other object
-// that wraps something, ours or another addon's.
+// An object of one of our classes. The tag distinguishes it from every other
+// wrapped object, of ours or of another addon.
 template <typename T>
 inline T* ReadObject(const Napi::CallbackInfo& info, size_t index) {
   const Napi::Value value = info[index];

@@ -1,6 +1,5 @@
-// What carries out transfers while their thread goes on: io_uring, or a pool of
-// threads that block in its place. AsyncIo (async_io.h) is the handle over
-// either.
+// Carries out transfers while the calling thread continues: io_uring, or a pool
+// of threads that block. AsyncIo (async_io.h) is the handle over both.
 
 #ifndef VMEXIT_NATIVE_ASYNC_ENGINE_H_
 #define VMEXIT_NATIVE_ASYNC_ENGINE_H_
@@ -16,8 +15,8 @@
 
 namespace vmexit {
 
-// A transfer or flush that was begun. What it uses is held by its AsyncState,
-// which goes only when nothing is under way.
+// A transfer or flush. Its AsyncState owns everything that it uses, and is
+// destroyed only when nothing is in flight.
 struct AsyncRequest {
   enum class Kind { kRead, kWrite, kFlush };
 
@@ -26,8 +25,8 @@ struct AsyncRequest {
   bool dsync = false;
   const FileState* file = nullptr;
   std::vector<iovec> parts;
-  size_t next = 0;      // parts that are moved
-  uint64_t offset = 0;  // of the first byte that is not
+  size_t next = 0;      // parts that have been moved
+  uint64_t offset = 0;  // of the first byte that has not
   uint64_t left = 0;    // bytes
   int64_t result = 0;   // bytes moved, or -errno
 };
@@ -37,19 +36,20 @@ class AsyncEngine {
  public:
   virtual ~AsyncEngine() = default;
 
-  // Takes a request, which stays where it is until Next() gives it back. It may
-  // be begun only with the next Submit().
+  // Queues a request, which must stay at its address until Next() returns it.
+  // It may start only with the next Submit().
   virtual void Begin(AsyncRequest* request) = 0;
-  // Begins what was taken. 0 or -errno; what could not be begun is kept.
+  // Submits queued requests. 0 or -errno; those that could not be submitted
+  // stay queued.
   virtual int Submit() = 0;
-  // One that is over, or null.
+  // A completed request, or null.
   virtual AsyncRequest* Next() = 0;
-  // Blocks until one is over; there must be one under way. 0 or -errno.
+  // Blocks until a request completes; one must be in flight. 0 or -errno.
   virtual int Wait() = 0;
 };
 
-// Each makes an engine that rings `event` when requests end by themselves, and
-// is never given more than `depth` at a time. 0 or -errno.
+// Each makes an engine that signals `event` when requests complete by
+// themselves, and never has more than `depth` in flight. 0 or -errno.
 int OpenUringEngine(uint32_t depth, int event,
                     std::unique_ptr<AsyncEngine>* engine);
 int OpenThreadsEngine(uint32_t depth, int event,

@@ -1,5 +1,5 @@
-// Transfers and flushes that do not block. Guest RAM only: a buffer of
-// JavaScript's could be taken away while the kernel writes to it.
+// Transfers and flushes that do not block. For guest RAM only: a buffer of
+// JavaScript could be freed while the kernel writes to it.
 
 #include "async_io.h"
 
@@ -11,7 +11,7 @@ namespace vmexit {
 namespace {
 
 constexpr uint32_t kMaxDepth = 16384;
-constexpr uint32_t kMaxPause = 63;
+constexpr uint32_t kMaxSkip = 63;
 
 }  // namespace
 
@@ -28,21 +28,21 @@ AsyncState::AsyncState(std::shared_ptr<EventFdState> event,
 
 AsyncState::~AsyncState() {
   if (engine == nullptr) return;
-  while (under_way > 0 && engine->Wait() >= 0) {
-    while (AsyncRequest* const request = engine->Next()) GiveBack(request);
+  while (in_flight > 0 && engine->Wait() >= 0) {
+    while (AsyncRequest* const request = engine->Next()) Release(request);
   }
 }
 
-bool AsyncState::Looks(bool in_memory) {
+bool AsyncState::TriesCache(bool in_memory) {
   if (!eager_ || in_memory) return eager_;
-  if (pausing_ == 0) return true;
-  pausing_--;
+  if (skip_left_ == 0) return true;
+  skip_left_--;
   return false;
 }
 
-void AsyncState::Looked(bool found) {
-  pause_ = found ? 0 : std::min(kMaxPause, 2 * pause_ + 1);
-  pausing_ = pause_;
+void AsyncState::TriedCache(bool found) {
+  skip_ = found ? 0 : std::min(kMaxSkip, 2 * skip_ + 1);
+  skip_left_ = skip_;
 }
 
 uint32_t AsyncState::AddFile(std::shared_ptr<FileState> file) {
@@ -58,13 +58,13 @@ AsyncRequest* AsyncState::Take() {
   if (free_.empty()) return nullptr;
   AsyncRequest* const request = free_.back();
   free_.pop_back();
-  under_way++;
+  in_flight++;
   return request;
 }
 
-void AsyncState::GiveBack(AsyncRequest* request) {
+void AsyncState::Release(AsyncRequest* request) {
   free_.push_back(request);
-  under_way--;
+  in_flight--;
 }
 
 Napi::Function AsyncIo::Define(Napi::Env env) {
@@ -84,8 +84,8 @@ Napi::Function AsyncIo::Define(Napi::Env env) {
 }
 
 // create(kind, depth, event, eager, ram): `depth` requests at a time, between
-// files and `ram`; the event rings when some end by themselves. If eager, what
-// the page cache holds is moved when it is asked for. -EPERM or -ENOSYS where
+// files and `ram`; the event is signalled when some complete by themselves.
+// If eager, data in the page cache is moved at once. -EPERM or -ENOSYS where
 // io_uring may not be used.
 Napi::Value AsyncIo::Create(const Napi::CallbackInfo& info) {
   uint32_t kind = 0;
@@ -111,8 +111,8 @@ Napi::Value AsyncIo::Create(const Napi::CallbackInfo& info) {
   return Result(info, 0);
 }
 
-// addFile(file): a number by which requests name it. It stays open until this
-// closes.
+// addFile(file): returns a number by which requests name the file, which stays
+// open until this handle closes.
 Napi::Value AsyncIo::AddFile(const Napi::CallbackInfo& info) {
   FileIo* const file = ReadObject<FileIo>(info, 0);
   if (file == nullptr) return Result(info, -EINVAL);
@@ -122,11 +122,12 @@ Napi::Value AsyncIo::AddFile(const Napi::CallbackInfo& info) {
 }
 
 // The work of read and write: (tag, file, pairs, first, count, offset), `file`
-// a number from addFile. Returns 0, or how many bytes moved if that was all:
-// then it is over, and will not be reaped. What the page cache holds is a copy,
-// and a system call of its own is the cheapest way to get it; only what has to
-// wait for a device is worth a request. -EAGAIN if as many as there may be are
-// under way; -EFAULT if a pair is not all within the memory.
+// a number from addFile. Returns 0; or the number of bytes if all of them were
+// moved at once: then the request has completed and will not be reaped. Data in
+// the page cache is only a copy, and one system call is the cheapest way to get
+// it; only a transfer that waits for a device is worth a request. -EAGAIN if
+// `depth` requests are in flight; -EFAULT if a pair is not all within the
+// memory.
 int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
                                bool dsync) {
   uint32_t tag = 0;
@@ -153,7 +154,7 @@ int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
   request->parts.resize(count);
   if (!FillParts({mapping.data(), mapping.size()}, pairs.data + 2 * first,
                  count, request->parts.data(), &bytes)) {
-    state_->GiveBack(request);
+    state_->Release(request);
     return -EFAULT;
   }
   request->tag = tag;
@@ -166,15 +167,15 @@ int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
   request->left = bytes;
   request->result = 0;
   const bool in_memory = file->in_memory;
-  const bool looks = !file->direct && !dsync && state_->Looks(in_memory);
-  if (looks) {
+  const bool tries = !file->direct && !dsync && state_->TriesCache(in_memory);
+  if (tries) {
     const Transfer transfer = {file->fd.get(), write, 0};
     const int64_t moved =
         TransferNow(transfer, request->parts.data(), count, offset, in_memory);
-    if (!in_memory) state_->Looked(moved > 0);
+    if (!in_memory) state_->TriedCache(moved > 0);
     if (moved > 0) {
       if (static_cast<size_t>(moved) == bytes) {
-        state_->GiveBack(request);
+        state_->Release(request);
         return moved;
       }
       const auto done = static_cast<size_t>(moved);
@@ -183,7 +184,7 @@ int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
       request->left -= done;
       request->result = moved;
     }
-    // Whatever else it said, the engine will hear again.
+    // Any other error will be reported to the engine again.
   }
   state_->engine->Begin(request);
   return 0;
@@ -200,12 +201,12 @@ Napi::Value AsyncIo::Write(const Napi::CallbackInfo& info) {
   return Result(info, BeginTransfer(info, true, false));
 }
 
-// writeThrough(…): as write, and over when it is on stable storage.
+// writeThrough(…): as write, and completes when it is on stable storage.
 Napi::Value AsyncIo::WriteThrough(const Napi::CallbackInfo& info) {
   return Result(info, BeginTransfer(info, true, true));
 }
 
-// flush(tag, file): as FileIo.fdatasync, for what was over before.
+// flush(tag, file): as FileIo.fdatasync, for requests that completed before.
 Napi::Value AsyncIo::Flush(const Napi::CallbackInfo& info) {
   uint32_t tag = 0;
   uint32_t number = 0;
@@ -226,15 +227,15 @@ Napi::Value AsyncIo::Flush(const Napi::CallbackInfo& info) {
   return Result(info, 0);
 }
 
-// submit(): what was begun since the last call goes to the kernel.
+// submit(): submits the requests since the last call.
 Napi::Value AsyncIo::Submit(const Napi::CallbackInfo& info) {
   if (!state_) return Result(info, -EBADF);
   const std::lock_guard lock(state_->mutex);
   return Result(info, state_->engine->Submit());
 }
 
-// reap(tags, results): takes what is over, as many as the arrays hold. Results
-// are bytes moved, fewer than asked for only at the end of the file, or -errno.
+// reap(tags, results): takes completed requests, as many as fit. Results are
+// bytes moved, fewer than requested only at the end of the file, or -errno.
 // Returns how many.
 Napi::Value AsyncIo::Reap(const Napi::CallbackInfo& info) {
   Span<uint32_t> tags;
@@ -252,17 +253,17 @@ Napi::Value AsyncIo::Reap(const Napi::CallbackInfo& info) {
     tags.data[count] = request->tag;
     results.data[count] = static_cast<double>(request->result);
     count++;
-    state_->GiveBack(request);
+    state_->Release(request);
   }
   return Result(info, static_cast<int64_t>(count));
 }
 
-// wait(): submits, and blocks until something is over; 0 at once if nothing is
-// under way.
+// wait(): submits, and blocks until a request completes; returns 0 at once if
+// none is in flight.
 Napi::Value AsyncIo::Wait(const Napi::CallbackInfo& info) {
   if (!state_) return Result(info, -EBADF);
   const std::lock_guard lock(state_->mutex);
-  if (state_->under_way == 0) return Result(info, 0);
+  if (state_->in_flight == 0) return Result(info, 0);
   return Result(info, state_->engine->Wait());
 }
 

@@ -1,5 +1,5 @@
-// Transfers and flushes that do not block: begun in batches, reaped when they
-// are over.
+// Transfers and flushes that do not block: submitted in batches, reaped when
+// they have completed.
 
 #ifndef VMEXIT_NATIVE_ASYNC_IO_H_
 #define VMEXIT_NATIVE_ASYNC_IO_H_
@@ -19,25 +19,24 @@
 
 namespace vmexit {
 
-// Owns the requests, and holds the files and the memory that they name, so that
-// a request names them by a number. Destroyed only when none is under way: the
-// kernel writes to that memory.
+// Owns the requests, the files and the memory that they name. Destroyed only
+// when no request is in flight, because the kernel writes to that memory.
 class AsyncState {
  public:
   AsyncState(std::shared_ptr<EventFdState> event, std::shared_ptr<RamState> ram,
              uint32_t depth, bool eager);
   ~AsyncState();
 
-  // Whether to look for a transfer's data in the page cache before it is begun:
-  // if eager. Each time that it is not there, the next looks are fewer. A file
-  // in memory always has it.
-  bool Looks(bool in_memory);
-  void Looked(bool found);
+  // Whether to try the page cache before a transfer is queued: only if eager.
+  // After each miss, more transfers skip the cache. A file in memory is always
+  // tried.
+  bool TriesCache(bool in_memory);
+  void TriedCache(bool found);
 
-  // Over every call: handles of several threads may name this.
+  // Guards every call, because handles of several threads may name this.
   std::mutex mutex;
   std::unique_ptr<AsyncEngine> engine;
-  size_t under_way = 0;
+  size_t in_flight = 0;
 
   const Mapping& memory() const { return ram_->mapping; }
   // A number by which requests name a file.
@@ -45,9 +44,9 @@ class AsyncState {
   // Null if no file has the number.
   const FileState* File(uint32_t number) const;
 
-  // An empty request, or null if `depth` are under way.
+  // A free request, or null if `depth` are in flight.
   AsyncRequest* Take();
-  void GiveBack(AsyncRequest* request);
+  void Release(AsyncRequest* request);
 
  private:
   const std::shared_ptr<EventFdState> event_;
@@ -56,8 +55,8 @@ class AsyncState {
   const bool eager_;
   std::vector<AsyncRequest> requests_;
   std::vector<AsyncRequest*> free_;
-  uint32_t pause_ = 0;    // transfers that are not looked for after a miss
-  uint32_t pausing_ = 0;  // of them, still to come
+  uint32_t skip_ = 0;       // transfers that skip the cache after a miss
+  uint32_t skip_left_ = 0;  // how many of them are left
 };
 
 class AsyncIo : public Handle<AsyncIo, AsyncState> {

@@ -1,5 +1,5 @@
-// For bench/exit alone: the exit loop of a monitor written in C++, to compare
-// the TypeScript loop against. No part of vmexit runs a guest with this.
+// For bench/exit only: an exit loop in C++, to compare with the loop in
+// TypeScript. No part of vmexit runs a guest with this.
 
 #include <sys/ioctl.h>
 
@@ -9,8 +9,8 @@
 namespace vmexit {
 
 // benchRunLoop(count): runs until `count` port exits were answered, or the
-// guest does anything else. Returns how many were. Reads see all ones; writes
-// go into a sum that nobody looks at.
+// guest does anything else. Returns how many were. Reads return all ones;
+// writes are added to a sum that is not used.
 Napi::Value KvmVcpu::BenchRunLoop(const Napi::CallbackInfo& info) {
   uint64_t count = 0;
   if (!ReadUint64(info, 0, &count)) return Result(info, -EINVAL);

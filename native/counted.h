@@ -25,7 +25,7 @@ class Counted {
     return reinterpret_cast<uint8_t*>(words_.data()) + sizeof(Header);
   }
 
-  // Copies entries in or out; both sides hold at least `count`.
+  // Copies entries in or out; both sides have at least `count`.
   void CopyIn(const void* from, size_t count) {
     if (count > 0) std::memcpy(entries(), from, count * sizeof(Entry));
   }

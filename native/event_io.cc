@@ -1,4 +1,4 @@
-// Doorbells and waiting for them.
+// Events, and waiting for them.
 //
 // Source: eventfd(2), epoll(7). An EventFd is what KVM's ioeventfd writes and
 // its irqfd reads, and how one thread wakes another that waits in an Epoll.
@@ -41,7 +41,7 @@ Napi::Value EventFd::Signal(const Napi::CallbackInfo& info) {
   if (!state_) return Result(info, -EBADF);
   const uint64_t one = 1;
   if (::write(state_->fd.get(), &one, sizeof(one)) < 0) {
-    // A full counter says the same as one more would.
+    // A full counter is signalled anyway.
     return Result(info, errno == EAGAIN ? 0 : -errno);
   }
   return Result(info, 0);
@@ -75,8 +75,8 @@ Napi::Value Epoll::Create(const Napi::CallbackInfo& info) {
   return Result(info, 0);
 }
 
-// add(event, tag): wait() reports the tag once for each time it finds that the
-// event was signalled since; nobody has to clear the event in between.
+// add(event, tag): wait() reports the tag if the event was signalled since the
+// last report; the event need not be cleared in between.
 Napi::Value Epoll::Add(const Napi::CallbackInfo& info) {
   EventFd* const event = ReadObject<EventFd>(info, 0);
   uint32_t tag = 0;

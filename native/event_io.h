@@ -1,4 +1,4 @@
-// Doorbells and waiting for them: eventfd and epoll.
+// Events, and waiting for them: eventfd and epoll.
 
 #ifndef VMEXIT_NATIVE_EVENT_IO_H_
 #define VMEXIT_NATIVE_EVENT_IO_H_

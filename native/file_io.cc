@@ -1,11 +1,11 @@
-// Files and block devices: data moves between them and guest RAM, or a buffer
-// of JavaScript's, without a copy in between.
+// Files and block devices: transfers to and from guest RAM, or a buffer of
+// JavaScript, without a copy in between.
 //
 // Source: preadv2(2), fallocate(2), <linux/fs.h> (BLKDISCARD, BLKZEROOUT and
 // the block device's geometry), statx(2), lseek(2), F_OFD_SETLK in fcntl(2).
 //
-// Every call blocks. A short transfer is continued, so less than was asked for
-// means the end of the file.
+// Every call blocks. A short transfer is continued, so a short result means
+// the end of the file.
 
 #include "file_io.h"
 
@@ -27,7 +27,7 @@
 namespace vmexit {
 namespace {
 
-// Reads an unsigned number that a block device tells about itself.
+// Reads an unsigned attribute of a block device.
 template <typename T>
 double Ask(int fd, unsigned long request, double otherwise) {
   T value = 0;
@@ -168,7 +168,7 @@ int64_t FileIo::TransferPairs(const Napi::CallbackInfo& info, bool write,
 
   iovec parts[kMaxParts];
   if (count > kMaxParts) {
-    // Nothing moves unless all of it can.
+    // Nothing is moved unless everything can be.
     for (uint64_t done = 0; done < count; done += kMaxParts) {
       size_t ignored = 0;
       if (!FillParts(memory, start + 2 * done,
@@ -240,8 +240,8 @@ Napi::Value FileIo::Fdatasync(const Napi::CallbackInfo& info) {
   return Result(info, Sys(::fdatasync(state_->fd.get())));
 }
 
-// discard(offset, length): the bytes are not needed any more. -EOPNOTSUPP where
-// the file system or device cannot.
+// discard(offset, length): frees the storage of the bytes. -EOPNOTSUPP where
+// the file system or device does not support it.
 Napi::Value FileIo::Discard(const Napi::CallbackInfo& info) {
   uint64_t range[2] = {};
   if (!ReadUint64(info, 0, &range[0]) || !ReadUint64(info, 1, &range[1])) {
@@ -258,7 +258,7 @@ Napi::Value FileIo::Discard(const Napi::CallbackInfo& info) {
 }
 
 // writeZeroes(offset, length, unmap): the bytes read as zero from now on; with
-// `unmap` the space may be given back. -EOPNOTSUPP where the file system or
+// `unmap` the storage may be freed. -EOPNOTSUPP where the file system or
 // device cannot.
 Napi::Value FileIo::WriteZeroes(const Napi::CallbackInfo& info) {
   uint64_t range[2] = {};
@@ -304,7 +304,7 @@ Napi::Value FileIo::Allocate(const Napi::CallbackInfo& info) {
 
 // data(offset, hole): where the next data starts from `offset` on, or with
 // `hole` the next hole; the end of the file counts as one. -ENXIO if there is
-// none. A file system that cannot tell calls everything data.
+// none. A file system without holes calls everything data.
 Napi::Value FileIo::Data(const Napi::CallbackInfo& info) {
   uint64_t offset = 0;
   const Napi::Value hole = info[1];
@@ -318,8 +318,7 @@ Napi::Value FileIo::Data(const Napi::CallbackInfo& info) {
 }
 
 // lockByte(offset, lock): takes or drops a shared lock on one byte. It belongs
-// to the open file, not to the process. -EAGAIN if an exclusive one is in the
-// way.
+// to the open file, not to the process. -EAGAIN if there is an exclusive one.
 Napi::Value FileIo::LockByte(const Napi::CallbackInfo& info) {
   uint64_t offset = 0;
   const Napi::Value lock = info[1];

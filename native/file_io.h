@@ -16,8 +16,7 @@ struct FileState {
   Fd fd;
   bool block_device;
   bool direct;
-  // On a file system that is nothing but memory: no transfer waits for a
-  // device.
+  // On a file system in memory: no transfer waits for a device.
   bool in_memory;
 };
 
@@ -28,7 +27,7 @@ class FileIo : public Handle<FileIo, FileState> {
 
   // Flags of open().
   static constexpr uint32_t kReadOnly = 1;
-  static constexpr uint32_t kDirect = 2;  // O_DIRECT: past the page cache
+  static constexpr uint32_t kDirect = 2;  // O_DIRECT: without the page cache
   static constexpr uint32_t kCreate = 4;  // must not exist yet
 
   static Napi::Function Define(Napi::Env env);

@@ -3,9 +3,9 @@
 // Source: memfd_create(2), mmap(2), madvise(2), fallocate(2), mincore(2).
 //
 // The mapping starts on a 2 MiB boundary and asks for transparent huge pages:
-// a guest in 4 KiB pages takes some fifty times as many nested page faults to
-// boot. Memory comes when it is first touched. Which of memfd and anonymous
-// memory gets huge pages is the host's setting
+// with 4 KiB pages, a boot has some fifty times as many nested page faults. A
+// page is allocated at its first access. A setting of the host says whether
+// memfd or anonymous memory gets huge pages
 // (/sys/kernel/mm/transparent_hugepage/{shmem_,}enabled).
 
 #include "guest_ram.h"
@@ -24,13 +24,13 @@ namespace {
 
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kHugePage = uint64_t{2} << 20;
-// As much as any x86-64 process can map.
+// The limit of an x86-64 process.
 constexpr uint64_t kMaxSize = uint64_t{1} << 46;
 // What V8 accepts for one ArrayBuffer on the oldest Node that we support.
 constexpr uint64_t kMaxView = (uint64_t{1} << 32) - 1;
 
-// A sealed memfd: whoever else finds it cannot cut it short, which would turn
-// an access by us or the guest into SIGBUS.
+// A sealed memfd: nobody can truncate it, which would turn an access by us or
+// the guest into SIGBUS.
 int64_t OpenMemfd(uint64_t size, bool huge, Fd* out) {
   const unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING |
                              (huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0u);
@@ -46,7 +46,7 @@ int64_t OpenMemfd(uint64_t size, bool huge, Fd* out) {
 }
 
 // Maps on a 2 MiB boundary: reserves more address space than needed, maps
-// inside of it and gives the edges back.
+// inside of it and unmaps the edges.
 int64_t MapAligned(uint64_t size, int flags, int fd, Mapping* out) {
   const uint64_t reserved = size + kHugePage;
   void* const area = ::mmap(nullptr, reserved, PROT_NONE,
@@ -100,8 +100,8 @@ Napi::Value GuestRam::Create(const Napi::CallbackInfo& info) {
   }
 
   auto state = std::make_shared<RamState>();
-  // From the huge page pool, pages are reserved at once: a page that is missing
-  // later would be SIGBUS.
+  // Pages of the huge page pool are reserved at once, because a missing page
+  // would be SIGBUS later.
   int map_flags = huge ? 0 : MAP_NORESERVE;
   if (anonymous) {
     map_flags |= MAP_PRIVATE | MAP_ANONYMOUS |
@@ -115,8 +115,8 @@ Napi::Value GuestRam::Create(const Napi::CallbackInfo& info) {
       MapAligned(size, map_flags, state->fd.get(), &state->mapping);
   if (failed < 0) return Result(info, failed);
 
-  // Both are advice: a kernel without huge pages still has memory, and
-  // starting a program from here only gets slower by copying page tables.
+  // Both are advice. Without huge pages there is still memory, and without
+  // MADV_DONTFORK a fork only gets slower, because it copies page tables.
   if (!huge) ::madvise(state->mapping.data(), size, MADV_HUGEPAGE);
   ::madvise(state->mapping.data(), size, MADV_DONTFORK);
   state_ = std::move(state);
@@ -142,7 +142,7 @@ Napi::Value GuestRam::View(const Napi::CallbackInfo& info) {
   return views_.Get(info, state_, state_->mapping.data() + offset, length);
 }
 
-// zero(): gives all pages back to the host; they read as zeroes from then on.
+// zero(): returns all pages to the host; they read as zeroes from then on.
 Napi::Value GuestRam::Zero(const Napi::CallbackInfo& info) {
   if (!state_) return Result(info, -EBADF);
   const Mapping& mapping = state_->mapping;
@@ -155,7 +155,7 @@ Napi::Value GuestRam::Zero(const Napi::CallbackInfo& info) {
   return Result(info, Sys(failed));
 }
 
-// hostAddress(): where the memory lies in this process.
+// hostAddress(): the address of the memory in this process.
 Napi::Value GuestRam::HostAddress(const Napi::CallbackInfo& info) {
   if (!state_) return Result(info, -EBADF);
   return Result(info, static_cast<int64_t>(
@@ -173,7 +173,7 @@ Napi::Value GuestRam::Resident(const Napi::CallbackInfo& info) {
   }
   if (!state_) return Result(info, -EBADF);
   if (!state_->mapping.Contains(offset, length)) return Result(info, -EINVAL);
-  // A byte a page; in pieces, so that it takes no memory of its own to ask.
+  // One byte for each page; in pieces, so that it needs little memory.
   constexpr uint64_t kPages = 4096;
   unsigned char in_core[kPages];
   uint64_t pages = 0;

@@ -1,4 +1,4 @@
-// Guest RAM: memory that a VM, its devices and JavaScript see at once.
+// Guest RAM: memory that a VM, its devices and JavaScript share.
 
 #ifndef VMEXIT_NATIVE_GUEST_RAM_H_
 #define VMEXIT_NATIVE_GUEST_RAM_H_

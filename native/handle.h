@@ -1,11 +1,11 @@
-// What all classes share: an object that JavaScript holds, and behind it a
-// state (descriptor, mapping) that several objects may hold together.
+// The base of all classes: an object of JavaScript, and behind it a state
+// (descriptor, mapping) that several objects may share.
 //
 // Every thread needs its own JavaScript object for the same descriptor. One
-// object gives out a token, a plain number that can be posted to another
-// thread; there, an unopened object of the same class attaches to it. The state
-// is destroyed with its last holder: closing one object never takes a
-// descriptor away from another thread.
+// object returns a token, a plain number that can be posted to another thread;
+// there, an unopened object of the same class attaches to it. The state is
+// destroyed with its last object: closing one object never closes a descriptor
+// that another thread uses.
 
 #ifndef VMEXIT_NATIVE_HANDLE_H_
 #define VMEXIT_NATIVE_HANDLE_H_
@@ -27,8 +27,8 @@ namespace vmexit {
 // Finds a state by its token, in any thread.
 class TokenTable {
  public:
-  // The one static object of the addon: threads of one process can only meet
-  // in process-wide memory. Never destroyed, because threads may outlive the
+  // The only static object of the addon: the threads of a process share only
+  // process-wide memory. Never destroyed, because threads may outlive the
   // process's static destructors.
   static TokenTable& Instance() {
     static TokenTable& table = *new TokenTable;
@@ -48,7 +48,7 @@ class TokenTable {
     return token;
   }
 
-  // Null if no state of that type has the token, or its last holder let go.
+  // Null if no state of that type has the token, or it was destroyed.
   std::shared_ptr<void> Find(const void* type, uint64_t token) {
     const std::lock_guard lock(mutex_);
     const auto found = entries_.find(token);
@@ -67,12 +67,12 @@ class TokenTable {
   uint64_t last_ = 0;
 };
 
-// The ArrayBuffers over a mapping that one object gave to JavaScript.
+// The ArrayBuffers over a mapping that one object returned to JavaScript.
 //
 // Each keeps the mapping's owner alive until V8 frees its backing store, so no
-// script can reach unmapped memory, however it holds on. Closing the object
-// detaches them: a detached ArrayBuffer has length 0, its backing store goes,
-// and the mapping with it, in one of the next turns of the event loop.
+// script can access unmapped memory. Closing the object detaches them: a
+// detached ArrayBuffer has length 0, and its backing store and the mapping are
+// freed in one of the next turns of the event loop.
 class Views {
  public:
   // An ArrayBuffer over `length` bytes at `data`, the same object for the same
@@ -97,8 +97,8 @@ class Views {
         },
         holder, &buffer);
     if (status != napi_ok) {
-      // Whether the finalizer will run is only certain in this one case;
-      // otherwise the mapping stays, which is harmless.
+      // Only in this case it is certain that the finalizer will run; otherwise
+      // the mapping stays, which is harmless.
       if (status == napi_no_external_buffers_allowed) delete holder;
       napi_value ignored = nullptr;
       napi_get_and_clear_last_exception(env, &ignored);
@@ -139,10 +139,10 @@ class Handle : public Napi::ObjectWrap<Self> {
   // Null while nothing is open.
   const std::shared_ptr<State>& state() const { return state_; }
 
-  // Takes what a factory opened (KvmSystem.createVm fills a KvmVm).
+  // Takes the state that a factory opened (KvmSystem.createVm fills a KvmVm).
   void Adopt(std::shared_ptr<State> state) { state_ = std::move(state); }
 
-  // Lets go of the state. -EBADF if nothing is open.
+  // Releases the state. -EBADF if nothing is open.
   Napi::Value Close(const Napi::CallbackInfo& info) {
     if (!state_) return Result(info, -EBADF);
     views_.DetachAll();

@@ -1,4 +1,4 @@
-// <linux/kvm.h>, right in C++.
+// <linux/kvm.h>, corrected for C++.
 //
 // In a struct that ends in an array, the kernel headers of Linux 5.16 to 6.5
 // have an empty struct before it, which takes no room in C and a byte in C++:

@@ -15,7 +15,7 @@
 namespace vmexit {
 
 // Reads at `offset` of the statistics of `owner`. Opens their descriptor the
-// first time and leaves it in `stats`; callers hold the lock that guards it.
+// first time and stores it in `stats`; callers hold the lock that guards it.
 inline int64_t ReadBinaryStats(int owner, Fd* stats, uint64_t offset,
                                const Span<uint8_t>& out) {
   if (!stats->valid()) {

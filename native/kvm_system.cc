@@ -1,4 +1,4 @@
-// The KVM system descriptor: what /dev/kvm says of the machine, and new VMs.
+// The KVM system descriptor: queries of /dev/kvm, and new VMs.
 //
 // Source: Linux Documentation/virt/kvm/api.rst, section 4, "Type: system
 // ioctl".
@@ -19,7 +19,7 @@
 namespace vmexit {
 namespace {
 
-// More than any kernel has of each.
+// More than any kernel has.
 constexpr size_t kMaxCpuidEntries = 256;
 constexpr size_t kMaxMsrs = 4096;
 
@@ -43,8 +43,8 @@ Napi::Function KvmSystem::Define(Napi::Env env) {
       });
 }
 
-// open(path). -ENOTTY if it is no KVM: the other calls would mean something
-// else to another driver.
+// open(path). -ENOTTY if it is not KVM: for another driver, the ioctls would
+// mean something else.
 Napi::Value KvmSystem::Open(const Napi::CallbackInfo& info) {
   std::string path;
   if (!ReadPath(info, 0, &path)) return Result(info, -EINVAL);

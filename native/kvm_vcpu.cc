@@ -1,8 +1,8 @@
 // KVM vCPU: its kvm_run page, KVM_RUN, and the kick that makes KVM_RUN return.
 //
 // Source: Linux Documentation/virt/kvm/api.rst, 4.10 (KVM_RUN) and section 5
-// (struct kvm_run, immediate_exit). This file enters the guest and says why it
-// came back; what to do about it is decided in TypeScript.
+// (struct kvm_run, immediate_exit). This file enters the guest and returns
+// the exit reason; TypeScript decides what to do about it.
 
 #include "kvm_vcpu.h"
 
@@ -19,24 +19,24 @@
 namespace vmexit {
 namespace {
 
-// A real-time signal that neither glibc nor Node uses. Nothing happens in its
-// handler: its arrival is what ends KVM_RUN.
+// A real-time signal that neither glibc nor Node uses. Its handler is empty:
+// its arrival makes KVM_RUN return.
 int KickSignal() { return SIGRTMIN + 2; }
 
 pid_t ThreadId() {
-  // Asked once a thread: a system call for each exit would be felt.
+  // Once for each thread: a system call for each exit would be slow.
   thread_local const pid_t id = static_cast<pid_t>(::syscall(SYS_gettid));
   return id;
 }
 
-// Lets the kick reach this thread: a handler for the process, and the signal
+// Prepares this thread for kicks: a handler for the process, and the signal
 // unblocked in the thread.
 bool ReceiveKicks() {
   static std::once_flag once;
   std::call_once(once, [] {
     struct sigaction action = {};
     action.sa_handler = [](int) {};
-    // No SA_RESTART: whatever the signal finds the thread in, it ends.
+    // No SA_RESTART: the signal ends whatever system call the thread is in.
     ::sigaction(KickSignal(), &action, nullptr);
   });
   sigset_t kick;
@@ -71,14 +71,14 @@ int EnterGuest(VcpuState* state) {
   int failed = 0;
   do {
     failed = ::ioctl(state->fd.get(), KVM_RUN, 0) < 0 ? errno : 0;
-    // EAGAIN: a CPU that waited for its start-up IPI has got it.
+    // EAGAIN: a CPU that waited for its start-up IPI has received it.
   } while (failed == EAGAIN);
   if constexpr (kTimed) {
     state->times[1].store(Monotonic(), std::memory_order_relaxed);
   }
   if (failed == EINTR) {
-    // Cleared here, before anybody looks at why: a kick from now on is about
-    // something new and ends the next run.
+    // Cleared here, before the caller checks the reason: a later kick has a new
+    // reason and ends the next run.
     __atomic_store_n(ImmediateExit(*state), 0, __ATOMIC_SEQ_CST);
   }
   if (failed != 0) return -failed;
@@ -116,10 +116,10 @@ Napi::Value KvmVcpu::Close(const Napi::CallbackInfo& info) {
   return Handle::Close(info);
 }
 
-// runner(timed): a function run() for this vCPU, see Run(). A function and not
-// a method because it is called for every exit: the state comes with the call,
-// where a method has to find it behind its object, which takes several times
-// as long.
+// runner(timed): a function run() for this vCPU, see Run(). It is a function
+// and not a method because it is called for every exit: the call passes the
+// state, while a method has to unwrap its object, which takes several times as
+// long.
 Napi::Value KvmVcpu::Runner(const Napi::CallbackInfo& info) {
   const Napi::Value timed = info[0];
   if (!timed.IsBoolean()) return Result(info, -EINVAL);
@@ -145,8 +145,8 @@ Napi::Value KvmVcpu::Runner(const Napi::CallbackInfo& info) {
 }
 
 // run() blocks the calling thread in the guest. Returns kvm_run.exit_reason, or
-// -EINTR after a kick; the caller then looks at why it was kicked. A timed one
-// also notes when, see times().
+// -EINTR after a kick; the caller then checks why it was kicked. A timed one
+// also stores the times, see times().
 template <bool kTimed>
 napi_value KvmVcpu::Run(napi_env env, napi_callback_info info) {
   void* data = nullptr;
@@ -158,16 +158,16 @@ napi_value KvmVcpu::Run(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// kick() makes the run() that is going on, or else the next one, return -EINTR.
-// From any thread.
+// kick() makes the current run(), or else the next one, return -EINTR. From any
+// thread.
 Napi::Value KvmVcpu::Kick(const Napi::CallbackInfo& info) {
   if (!state_) return Result(info, -EBADF);
-  // The order pairs with run(), which first names its thread and then lets the
-  // kernel look at the flag: one of the two always sees the other.
+  // The order pairs with run(), which first stores its thread, and then the
+  // kernel reads the flag: one of the two always sees the other.
   __atomic_store_n(ImmediateExit(*state_), 1, __ATOMIC_SEQ_CST);
   const pid_t thread = state_->user.load();
-  // A thread that has meanwhile left, or even ended, misses nothing: the flag
-  // stays for the next run, and the signal alone does nothing.
+  // It is harmless if the thread has left run() or ended in the meantime: the
+  // flag stays for the next run, and the signal alone does nothing.
   if (thread != 0 && thread != ThreadId()) {
     ::syscall(SYS_tgkill, ::getpid(), thread, KickSignal());
   }
@@ -180,7 +180,7 @@ Napi::Value KvmVcpu::RunPage(const Napi::CallbackInfo& info) {
   return views_.Get(info, state_, state_->page.data(), state_->page.size());
 }
 
-// times(): VcpuState's as an ArrayBuffer of two doubles.
+// times(): those of VcpuState, as an ArrayBuffer of two doubles.
 Napi::Value KvmVcpu::Times(const Napi::CallbackInfo& info) {
   static_assert(sizeof(state_->times) == 2 * sizeof(double));
   if (!state_) return Result(info, -EBADF);

@@ -29,14 +29,14 @@ struct VcpuState {
   Fd stats;
   const Fd fd;
   // CLOCK_MONOTONIC in ns: when a timed run entered the last KVM_RUN, and when
-  // it left it. One thread writes, any may look.
+  // it left it. One thread writes, any thread may read.
   std::atomic<double> times[2] = {};
   // The thread that is inside an ioctl of this vCPU, or 0. The kernel would
   // make a second thread wait until the guest exits, perhaps for ever.
   std::atomic<pid_t> user{0};
 };
 
-// What a run function holds: the vCPU until its handle is closed.
+// The data of a run function: the vCPU, until its handle is closed.
 struct VcpuRunner {
   std::shared_ptr<VcpuState> state;
 };
@@ -49,7 +49,7 @@ class KvmVcpu : public Handle<KvmVcpu, VcpuState> {
   static Napi::Function Define(Napi::Env env);
   using Handle::Handle;
 
-  // As for every handle; also takes the vCPU from the run function.
+  // As for every handle; also removes the vCPU from the run function.
   Napi::Value Close(const Napi::CallbackInfo& info);
 
  private:
@@ -61,7 +61,7 @@ class KvmVcpu : public Handle<KvmVcpu, VcpuState> {
   Napi::Value RunPage(const Napi::CallbackInfo& info);
   Napi::Value Times(const Napi::CallbackInfo& info);
 
-  // kvm_vcpu_state.cc: registers and everything else that a vCPU holds
+  // kvm_vcpu_state.cc: registers and all other state of a vCPU
   static void AddStateMethods(Methods* methods);
   template <unsigned long kRequest>
   Napi::Value PlainIoctl(const Napi::CallbackInfo& info);
@@ -85,7 +85,7 @@ class KvmVcpu : public Handle<KvmVcpu, VcpuState> {
   std::shared_ptr<VcpuRunner> runner_;
 };
 
-// Holds a vCPU for one call, so that no two threads are in it at once.
+// Reserves a vCPU for one call, so that no two threads use it at the same time.
 class VcpuClaim {
  public:
   explicit VcpuClaim(VcpuState* state);
@@ -93,7 +93,7 @@ class VcpuClaim {
   VcpuClaim(const VcpuClaim&) = delete;
   VcpuClaim& operator=(const VcpuClaim&) = delete;
 
-  // False if another thread has it: answer -EBUSY.
+  // False if another thread uses it: return -EBUSY.
   explicit operator bool() const { return state_ != nullptr; }
 
  private:

@@ -1,8 +1,8 @@
-// KVM vCPU: registers and everything else that it holds besides kvm_run.
+// KVM vCPU: registers and all other state besides kvm_run.
 //
 // Source: Linux Documentation/virt/kvm/api.rst, section 4, "Type: vcpu ioctl".
-// Structs go in and out as bytes; src/kvm/registers.ts knows their fields. Each
-// method answers -EBUSY while another thread is in the vCPU.
+// Structs are passed as bytes; src/kvm/registers.ts knows their fields. Each
+// method returns -EBUSY while another thread uses the vCPU.
 
 #include <sys/ioctl.h>
 
@@ -21,8 +21,8 @@ namespace {
 constexpr size_t kMaxCpuidEntries = 256;
 constexpr size_t kMaxMsrs = 4096;
 
-// Bytes of the XSAVE area: more than a page once the process has asked the
-// kernel for AMX, and the kernel then reads and writes as many.
+// Bytes of the XSAVE area: more than a page after the process has requested AMX
+// from the kernel, which then reads and writes all of them.
 size_t XsaveBytes(const VcpuState& state) {
   const int size =
       ::ioctl(state.vm->fd.get(), KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
@@ -103,7 +103,7 @@ Napi::Value KvmVcpu::StructIoctl(const Napi::CallbackInfo& info) {
 }
 
 // getMsrs(entries), setMsrs(entries): kvm_msr_entry structs. Stops at the first
-// MSR that KVM refuses; returns how many were done.
+// MSR that KVM refuses; returns how many it accepted.
 template <unsigned long kRequest>
 Napi::Value KvmVcpu::Msrs(const Napi::CallbackInfo& info) {
   Span<uint8_t> bytes;
@@ -219,8 +219,8 @@ Napi::Value KvmVcpu::SetTscKhz(const Napi::CallbackInfo& info) {
                                   static_cast<unsigned long>(khz))));
 }
 
-// readStats(offset, out): bytes of the binary statistics. Also while the vCPU
-// runs, once they were read before: only opening them enters the vCPU.
+// readStats(offset, out): bytes of the binary statistics. After the first read,
+// also while the vCPU runs: only opening them uses the vCPU.
 Napi::Value KvmVcpu::ReadStats(const Napi::CallbackInfo& info) {
   uint64_t offset = 0;
   Span<uint8_t> out;

@@ -1,4 +1,4 @@
-// The KVM VM descriptor: memory slots, interrupt controllers, doorbells.
+// The KVM VM descriptor: memory slots, interrupt controllers, events.
 //
 // Source: Linux Documentation/virt/kvm/api.rst, section 4, "Type: vm ioctl".
 
@@ -102,7 +102,7 @@ Napi::Value KvmVm::SetIdentityMapAddr(const Napi::CallbackInfo& info) {
 }
 
 // setUserMemoryRegion(slot, flags, address, ram, offset, size). Size 0 deletes
-// the slot; ram and offset are not looked at then.
+// the slot; ram and offset are then ignored.
 Napi::Value KvmVm::SetUserMemoryRegion(const Napi::CallbackInfo& info) {
   kvm_userspace_memory_region region = {};
   uint64_t address = 0;
@@ -148,7 +148,7 @@ Napi::Value KvmVm::SetUserMemoryRegion(const Napi::CallbackInfo& info) {
   return Result(info, 0);
 }
 
-// getDirtyLog(slot, bitmap): one bit a page, in whole 64-bit words.
+// getDirtyLog(slot, bitmap): one bit for each page, in whole 64-bit words.
 Napi::Value KvmVm::GetDirtyLog(const Napi::CallbackInfo& info) {
   kvm_dirty_log log = {};
   Span<uint8_t> bitmap;
@@ -156,8 +156,8 @@ Napi::Value KvmVm::GetDirtyLog(const Napi::CallbackInfo& info) {
     return Result(info, -EINVAL);
   }
   if (!state_) return Result(info, -EBADF);
-  // The kernel writes as much as the slot's size asks for, so the slot must
-  // not change between the check and the call.
+  // The kernel writes as much as the slot's size requires, so the slot must not
+  // change between the check and the call.
   const std::lock_guard lock(state_->mutex);
   const auto slot = state_->slots.find(log.slot);
   if (slot == state_->slots.end()) return Result(info, -ENOENT);
@@ -210,8 +210,8 @@ Napi::Value KvmVm::IrqLine(const Napi::CallbackInfo& info) {
   return Result(info, Sys(::ioctl(state_->fd.get(), KVM_IRQ_LINE, &line)));
 }
 
-// pulseIrqLine(gsi): up and down again, which an edge-triggered input takes for
-// one interrupt.
+// pulseIrqLine(gsi): up and down again, one interrupt for an edge-triggered
+// input.
 Napi::Value KvmVm::PulseIrqLine(const Napi::CallbackInfo& info) {
   kvm_irq_level line = {};
   if (!ReadUint32(info, 0, &line.irq)) return Result(info, -EINVAL);
@@ -226,7 +226,7 @@ Napi::Value KvmVm::PulseIrqLine(const Napi::CallbackInfo& info) {
 }
 
 // irqfd(event, gsi, flags, resample): `resample` is an EventFd where the flags
-// have KVM_IRQFD_FLAG_RESAMPLE, otherwise not looked at.
+// have KVM_IRQFD_FLAG_RESAMPLE, otherwise ignored.
 Napi::Value KvmVm::Irqfd(const Napi::CallbackInfo& info) {
   kvm_irqfd irqfd = {};
   EventFd* const event = ReadObject<EventFd>(info, 0);

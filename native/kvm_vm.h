@@ -29,7 +29,7 @@ struct VmState {
   std::mutex mutex;  // guards slots and stats; held during slot ioctls
   std::unordered_map<uint32_t, Slot> slots;
   Fd stats;
-  Fd fd;  // after slots: closed before their memory goes
+  Fd fd;  // after slots: closed before their memory is unmapped
   size_t run_page_size = 0;
 };
 

@@ -39,7 +39,7 @@ class Mapping {
     return reinterpret_cast<T*>(data_);
   }
 
-  // True if `length` bytes at `offset` lie inside. Any numbers may be given.
+  // True if `length` bytes at `offset` are inside. Accepts any numbers.
   bool Contains(uint64_t offset, uint64_t length) const {
     return offset <= size_ && length <= size_ - offset;
   }

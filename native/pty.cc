@@ -1,4 +1,4 @@
-// A pseudo-terminal: our end of it, and whether anybody holds the other.
+// A pseudo-terminal: our end of it, and whether the other end is open.
 //
 // Source: pts(4), ioctl_tty(2), termios(3).
 
@@ -14,9 +14,9 @@
 namespace vmexit {
 namespace {
 
-// The other end passes bytes on as they are, until whoever opens it sets it
-// otherwise. Closing it again makes Connected() false from the start: an end
-// that was never open does not count as hung up.
+// Sets the other end to raw mode, until a program that opens it changes that.
+// Closing it again makes Connected() false from the start: an end that was
+// never open does not count as hung up.
 int64_t PrepareOtherEnd(int master) {
   const Fd other(::ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
   if (!other.valid()) return -errno;

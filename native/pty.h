@@ -1,4 +1,4 @@
-// A pseudo-terminal, of which somebody else opens the other end.
+// A pseudo-terminal, whose other end another program opens.
 
 #ifndef VMEXIT_NATIVE_PTY_H_
 #define VMEXIT_NATIVE_PTY_H_

@@ -1,5 +1,5 @@
-// Transfers by threads that block in the caller's place: for hosts where
-// io_uring is not permitted, and for who asks for it.
+// Transfers by threads that block: for hosts where io_uring is not permitted,
+// and on request.
 
 #include <unistd.h>
 
@@ -16,7 +16,8 @@
 namespace vmexit {
 namespace {
 
-// As many calls block at the same time. Started when they are first needed.
+// Calls that block at the same time, at most. Threads start when they are
+// needed.
 constexpr size_t kMaxThreads = 16;
 
 class ThreadsEngine : public AsyncEngine {
@@ -61,7 +62,7 @@ class ThreadsEngine : public AsyncEngine {
   int Wait() override {
     Submit();
     std::unique_lock lock(mutex_);
-    over_.wait(lock, [this] { return !done_.empty(); });
+    completed_.wait(lock, [this] { return !done_.empty(); });
     return 0;
   }
 
@@ -79,7 +80,7 @@ class ThreadsEngine : public AsyncEngine {
       request->result = Run(request);
       lock.lock();
       done_.push_back(request);
-      over_.notify_one();
+      completed_.notify_one();
       if (done_.size() == 1) Ring();
     }
   }
@@ -109,16 +110,16 @@ class ThreadsEngine : public AsyncEngine {
 
   void Ring() const {
     const uint64_t one = 1;
-    // A counter that is full has rung.
+    // A full counter is signalled anyway.
     [[maybe_unused]] const ssize_t written = ::write(event_, &one, sizeof(one));
   }
 
   const int event_;
   std::vector<AsyncRequest*> taken_;  // not submitted
   std::vector<std::thread> threads_;
-  std::mutex mutex_;  // over all below
+  std::mutex mutex_;  // guards all members below
   std::condition_variable work_;
-  std::condition_variable over_;
+  std::condition_variable completed_;
   std::deque<AsyncRequest*> waiting_;
   std::deque<AsyncRequest*> done_;
   size_t idle_ = 0;

@@ -60,7 +60,7 @@ int64_t TransferAll(const Transfer& transfer, iovec* parts, size_t count,
     const size_t used = SkipParts(parts, count, static_cast<size_t>(some));
     parts += used;
     count -= used;
-    // Nothing moved although something was wanted: the end of the file.
+    // Nothing was moved, although bytes are left: the end of the file.
     if (some == 0) break;
   }
   return moved;

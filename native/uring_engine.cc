@@ -1,8 +1,8 @@
-// Transfers by io_uring: a batch of requests is one system call, and what the
-// page cache has is there when the call returns.
+// Transfers by io_uring: a batch of requests is one system call. Transfers from
+// the page cache have completed when the call returns.
 //
-// The system calls are made directly. Of liburing we would use a tenth, and
-// whoever builds the addon would have to have it.
+// The system calls are made directly. We would use a tenth of liburing, and
+// building the addon would require it.
 //
 // Source: io_uring_setup(2), io_uring_enter(2), io_uring_register(2),
 // <linux/io_uring.h>. Needs IORING_FEAT_SINGLE_MMAP and _SUBMIT_STABLE
@@ -66,7 +66,8 @@ class UringEngine : public AsyncEngine {
 
   void Begin(AsyncRequest* request) override { waiting_.push_back(request); }
 
-  // What ends while it is submitted does not ring: whoever submitted looks.
+  // Requests that complete during the submission do not signal the event: the
+  // caller checks for them.
   int Submit() override {
     Ring(false);
     const int result = SubmitAll();
@@ -74,8 +75,8 @@ class UringEngine : public AsyncEngine {
     return result;
   }
 
-  // Finds all that is over: what came back short is submitted again, and may be
-  // over at once, when nothing rings.
+  // Finds all completed requests. A short one is submitted again, and may
+  // complete at once, without a signal.
   AsyncRequest* Next() override {
     for (;;) {
       while (*cq_head_ != Acquire(cq_tail_)) {
@@ -89,7 +90,7 @@ class UringEngine : public AsyncEngine {
         waiting_.push_back(request);
       }
       if (waiting_.empty() && *sq_tail_ == Acquire(sq_head_)) return nullptr;
-      // With no room for it in the kernel, what is under way rings later.
+      // If the kernel has no room for it, requests in flight will signal later.
       Submit();
       if (*cq_head_ == Acquire(cq_tail_)) return nullptr;
     }
@@ -116,7 +117,7 @@ class UringEngine : public AsyncEngine {
       if (ready == 0) return 0;
       const int result = Enter(ring_.get(), ready, 0, 0);
       if (result == -EINTR) continue;
-      // Out of resources for now: what is under way will give some back.
+      // Out of resources for now: requests in flight will free some.
       if (result == -EAGAIN || result == -EBUSY) return 0;
       if (result < 0) return result;
       if (waiting_.empty()) return 0;
@@ -124,8 +125,8 @@ class UringEngine : public AsyncEngine {
   }
 
   void Ring(bool on) {
-    // Seen before the ring is looked at again: what ended until now is found
-    // there.
+    // Visible before the ring is read again: requests that have completed are
+    // found there.
     __atomic_store_n(cq_flags_, on ? 0 : IORING_CQ_EVENTFD_DISABLED,
                      __ATOMIC_SEQ_CST);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -135,7 +136,7 @@ class UringEngine : public AsyncEngine {
     return reinterpret_cast<uint32_t*>(rings_.data() + offset);
   }
 
-  // Moves what waits into the submission ring, as far as it has room.
+  // Moves waiting requests into the submission ring, as far as it has room.
   void Fill() {
     uint32_t tail = *sq_tail_;
     while (!waiting_.empty() && tail - Acquire(sq_head_) < sq_size_) {
@@ -165,7 +166,7 @@ class UringEngine : public AsyncEngine {
     const iovec* const parts = request.parts.data() + request.next;
     const size_t count = request.parts.size() - request.next;
     if (count == 1 && parts->iov_len <= kMaxLength) {
-      // Most are, and the kernel has no vector to copy.
+      // Most have one part, and then the kernel has no vector to copy.
       entry->opcode = write ? IORING_OP_WRITE : IORING_OP_READ;
       entry->addr = reinterpret_cast<uint64_t>(parts->iov_base);
       entry->len = static_cast<uint32_t>(parts->iov_len);
@@ -176,7 +177,7 @@ class UringEngine : public AsyncEngine {
     entry->len = static_cast<uint32_t>(std::min(count, kMaxParts));
   }
 
-  // Notes what the kernel says of a request. False if it has to go on.
+  // Records the kernel's result of a request. False if it has to continue.
   static bool Take(AsyncRequest* request, int result) {
     if (result == -EINTR || result == -EAGAIN) return false;
     // O_DIRECT stopped at the end of a file that is not aligned there.
@@ -192,7 +193,7 @@ class UringEngine : public AsyncEngine {
     request->offset += moved;
     request->left -= moved;
     request->result += result;
-    // Nothing moved although something was wanted: the end of the file.
+    // Nothing was moved, although bytes are left: the end of the file.
     return request->left == 0 || result == 0;
   }
 
@@ -209,7 +210,7 @@ class UringEngine : public AsyncEngine {
   uint32_t* const cq_flags_;
   const uint32_t cq_mask_;
   const io_uring_cqe* const completions_;
-  // Taken, and not in the ring yet.
+  // Queued, and not in the ring yet.
   std::deque<AsyncRequest*> waiting_;
 };
 
@@ -250,8 +251,8 @@ int OpenUringEngine(uint32_t depth, int event,
            params.sq_entries * sizeof(io_uring_sqe), &entries)) {
     return -errno;
   }
-  // Not _EVENTFD_ASYNC, which rings for what io_uring's own threads end, and
-  // not for what an interrupt does: O_DIRECT.
+  // Not _EVENTFD_ASYNC, which signals requests that io_uring's own threads
+  // complete, but not those that an interrupt completes: O_DIRECT.
   if (::syscall(__NR_io_uring_register, ring.get(), IORING_REGISTER_EVENTFD,
                 &event, 1) < 0) {
     return -errno;

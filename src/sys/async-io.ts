@@ -1,9 +1,9 @@
 /**
- * Transfers between files and guest RAM that do not block their thread: begun,
- * submitted in batches, and reaped when they are over.
+ * Transfers between files and guest RAM that do not block their thread: queued,
+ * submitted in batches, and reaped when they have completed.
  *
- * Source: io_uring(7). Where that is not permitted, a pool of threads blocks in
- * the caller's place.
+ * Source: io_uring(7). Where that is not permitted, a pool of threads blocks for
+ * the caller.
  */
 import { check } from "./errors.ts";
 import { EventFd } from "./event.ts";
@@ -14,18 +14,18 @@ import { type NativeAsyncIo, type NativeFileIo, native } from "./native.ts";
 export const ASYNC_ENGINES = ["io_uring", "threads"] as const;
 export type AsyncEngine = (typeof ASYNC_ENGINES)[number];
 
-/** Reaped at once. */
+/** The largest number of requests that are reaped at once. */
 const BATCH = 256;
 
 export class AsyncIo {
-  /** Rings when requests end by themselves; not for what is over when `submit` returns. */
+  /** Signalled when requests complete by themselves; not for those that have completed when `submit` returns. */
   readonly event: EventFd;
-  /** What `reap` found: the tags of requests, */
+  /** The tags of the requests that `reap` found, */
   readonly tags = new Uint32Array(BATCH);
-  /** and their results: bytes moved, fewer than asked for only at the end of the file; or -errno. */
+  /** and their results: bytes moved, fewer than requested only at the end of the file; or -errno. */
   readonly results = new Float64Array(BATCH);
   readonly #native: NativeAsyncIo;
-  /** By handle: its number to the addon. Most requests are for the same file as the last. */
+  /** Numbers of files in the addon, by handle. Most requests are for the same file as the last one. */
   readonly #files = new Map<NativeFileIo, number>();
   #lastFile: NativeFileIo | undefined;
   #lastNumber = 0;
@@ -36,11 +36,11 @@ export class AsyncIo {
   }
 
   /**
-   * @param ram where transfers move from and to
-   * @param depth requests that may be under way at a time
-   * @param eager true (the default): what the page cache holds is moved when it is asked for. False:
-   *   nothing is; for who wants to do something else meanwhile
-   * @throws {SystemError} EPERM or ENOSYS where io_uring is not to be had; ENOMEM
+   * @param ram the memory of transfers
+   * @param depth the largest number of requests in flight
+   * @param eager true (the default): data in the page cache is moved at once. False: the page cache is never
+   *   tried first, so the caller does not wait for the copy
+   * @throws {SystemError} EPERM or ENOSYS where io_uring is not available; ENOMEM
    */
   static open(engine: AsyncEngine, ram: GuestRam, depth: number, { eager = true } = {}): AsyncIo {
     const event = EventFd.create();
@@ -52,12 +52,12 @@ export class AsyncIo {
   }
 
   /**
-   * Begins to fill pieces of RAM from a file; as HostFile.readv.
+   * Queues a read from a file into pieces of RAM; as HostFile.readv.
    *
    * @param file from HostFile.transferHandle; stays open until this is closed
-   * @returns 0; or the number of bytes if all of them moved at once, because no
-   *   device was needed: then `reap` does not give it. -EAGAIN if as many requests as
-   *   there may be are under way; or -errno
+   * @returns 0; or the number of bytes if all of them were moved at once, without a
+   *   device: then `reap` does not return the request. -EAGAIN if `depth` requests are
+   *   in flight; or -errno
    */
   read(
     tag: number,
@@ -86,27 +86,27 @@ export class AsyncIo {
       : this.#native.write(tag, number, iov, first, count, offset);
   }
 
-  /** Begins to put on stable storage what is over now. */
+  /** Queues a flush: requests that have completed are then on stable storage. */
   flush(tag: number, file: HostFile): number {
     return this.#native.flush(tag, this.#numberOf(file.native));
   }
 
-  /** Hands what was begun to the kernel, in one system call. @throws {SystemError} */
+  /** Submits queued requests to the kernel, in one system call. @throws {SystemError} */
   submit(): void {
     check(this.#native.submit(), "io_uring_enter", "handing I/O to the kernel");
   }
 
-  /** Takes requests that are over: fills `tags` and `results`. Returns how many; call again if both are full. */
+  /** Takes completed requests: fills `tags` and `results`. Returns how many; call again if both are full. */
   reap(): number {
     return check(this.#native.reap(this.tags, this.results), "reap", "taking finished I/O");
   }
 
-  /** Submits, and blocks until a request is over, if any is under way. @throws {SystemError} */
+  /** Submits, and blocks until a request completes, if any is in flight. @throws {SystemError} */
   wait(): void {
     check(this.#native.wait(), "io_uring_enter", "waiting for I/O");
   }
 
-  /** Waits for what is under way. Closing twice does nothing. */
+  /** Waits for requests in flight, and closes. Closing twice does nothing. */
   close(): void {
     this.#native.close();
     this.event.close();

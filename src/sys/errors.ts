@@ -1,8 +1,7 @@
 /**
- * The failures of system calls, as sentences a stranger can act on.
+ * The failures of system calls, as sentences with advice.
  *
- * The native side returns -errno; `check` is the one place of this layer that
- * throws.
+ * The native side returns -errno; in this layer only `check` throws.
  */
 import { constants } from "node:os";
 
@@ -18,7 +17,7 @@ export function errnoName(errno: number): string {
   return CODES.get(Math.abs(errno)) ?? `errno ${Math.abs(errno)}`;
 }
 
-/** The failures people meet, and what to do about each. Keyed by call and -errno. */
+/** Common failures, and advice for each. Keyed by call and -errno. */
 const ADVICE: Readonly<Record<string, string>> = {
   "mmap(guest RAM) -12": "The host has no room for it: give the guest less memory.",
   "mmap(guest RAM) -22": "The size must be a multiple of 4 KiB, with huge pages of 2 MiB.",
@@ -35,9 +34,9 @@ const ADVICE: Readonly<Record<string, string>> = {
 
 export class SystemError extends Error {
   override readonly name: string = "SystemError";
-  /** The name of the errno, as Node gives it: "ENOENT". */
+  /** The name of the errno, as in Node: "ENOENT". */
   readonly code: string;
-  /** As Node gives it: negative. */
+  /** As in Node: negative. */
   readonly errno: number;
   readonly syscall: string;
 
@@ -45,7 +44,7 @@ export class SystemError extends Error {
    * @param result -errno
    * @param syscall the call that failed
    * @param doing completes the sentence "vmexit was …"
-   * @param advice what to try, in a sentence
+   * @param advice what to try, as a sentence
    */
   constructor(result: number, syscall: string, doing: string, advice?: string) {
     const code = errnoName(result);

@@ -1,8 +1,8 @@
 /**
- * Doorbells, and a thread's sleep until one rings.
+ * Events, and a thread's sleep until one is signalled.
  *
  * Source: eventfd(2), epoll(7). KVM writes an EventFd for an ioeventfd and reads
- * it for an irqfd; threads ring it for each other.
+ * it for an irqfd; threads signal it to each other.
  */
 import { EAGAIN, EINTR } from "../base/errno.ts";
 import { check, SystemError } from "./errors.ts";
@@ -16,7 +16,7 @@ export class EventFd {
     this.native = handle;
   }
 
-  /** An event that has not rung. @throws {SystemError} EMFILE when the process has too many descriptors. */
+  /** An event that is not signalled. @throws {SystemError} EMFILE when the process has too many descriptors. */
   static create(): EventFd {
     const handle = new native.EventFd();
     check(handle.create(), "eventfd", "making an event");
@@ -35,13 +35,13 @@ export class EventFd {
     return check(this.native.token(), "token(eventfd)", "sharing an event with a thread");
   }
 
-  /** Rings. From any thread; several rings before a `take` count as one for whoever waits. */
+  /** Signals the event. From any thread; several signals before a `take` are one for a waiter. */
   signal(): void {
     const result = this.native.signal();
     if (result < 0) throw new SystemError(result, "write(eventfd)", "signalling an event");
   }
 
-  /** How often it rang since the last `take`; 0 if it did not. */
+  /** The number of signals since the last `take`. */
   take(): number {
     const result = this.native.take();
     if (result >= 0) return result;
@@ -49,7 +49,7 @@ export class EventFd {
     throw new SystemError(result, "read(eventfd)", "reading an event");
   }
 
-  /** Lets go of the event; the last handle closes it. Closing twice does nothing. */
+  /** Closes this handle; the event is closed with its last handle. Closing twice does nothing. */
   close(): void {
     this.native.close();
   }
@@ -68,27 +68,27 @@ export class Epoll {
   }
 
   /**
-   * Makes `wait` report `tag` after the event has rung, once however often it did. The event need not be
-   * taken for that: a system call less for each doorbell.
+   * Makes `wait` report `tag` after the event was signalled, once for any number of signals. The event need
+   * not be taken for that, which saves a system call for each doorbell.
    *
    * @param tag any unsigned 32-bit number
-   * @throws {SystemError} EEXIST if it is there already.
+   * @throws {SystemError} EEXIST if it was added already.
    */
   add(event: EventFd, tag: number): void {
     check(this.#native.add(event.native, tag), "epoll_ctl", "waiting for an event");
   }
 
-  /** @throws {SystemError} ENOENT if it is not there. */
+  /** @throws {SystemError} ENOENT if it was not added. */
   remove(event: EventFd): void {
     check(this.#native.remove(event.native), "epoll_ctl", "no longer waiting for an event");
   }
 
   /**
-   * Blocks the thread until an event rings.
+   * Blocks the thread until an event is signalled.
    *
-   * @param tags filled with the tags of events that rang, at most 64 at a time
-   * @param timeoutMs -1 waits for ever, 0 only looks
-   * @returns how many; 0 after the time, or when a signal ended the wait
+   * @param tags is filled with the tags of signalled events, at most 64 at a time
+   * @param timeoutMs -1 waits for ever, 0 does not wait
+   * @returns how many; 0 after the time, or when a POSIX signal ended the wait
    */
   wait(tags: Uint32Array, timeoutMs: number): number {
     const result = this.#native.wait(tags, timeoutMs);

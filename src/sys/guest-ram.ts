@@ -1,9 +1,9 @@
 /**
- * Guest RAM: one mapping that the guest, its devices and every thread's
- * JavaScript see at once. It is the RamSource behind GuestMemory.
+ * Guest RAM: one mapping that the guest, its devices and every thread's JavaScript
+ * share. It is the RamSource behind GuestMemory.
  *
- * Source: memfd_create(2), mmap(2), mincore(2). Memory comes when it is first touched; the
- * mapping asks for transparent huge pages.
+ * Source: memfd_create(2), mmap(2), mincore(2). A page is allocated at its first access; the
+ * mapping requests transparent huge pages.
  */
 import { check } from "./errors.ts";
 import { type NativeGuestRam, native } from "./native.ts";
@@ -14,10 +14,10 @@ const ANONYMOUS = 2;
 export interface GuestRamOptions {
   /**
    * "memfd" (the default) can be shared with other processes. "anonymous" cannot, and gets huge
-   * pages on hosts that give them to private memory only.
+   * pages on hosts that use them for private memory only.
    */
   readonly backing?: "memfd" | "anonymous";
-  /** Takes 2 MiB pages from the host's pool (vm.nr_hugepages) at once. */
+  /** Takes pages of 2 MiB from the host's pool (vm.nr_hugepages) at once. */
   readonly hugePages?: boolean;
 }
 
@@ -36,7 +36,7 @@ export class GuestRam {
    * Maps `size` bytes, all zero.
    *
    * @param size bytes, a multiple of 4096; with huge pages of 2 MiB
-   * @throws {SystemError} EINVAL for another size; ENOMEM if the host has no room.
+   * @throws {SystemError} EINVAL for another size; ENOMEM if the host has not enough memory.
    */
   static create(size: number, options: GuestRamOptions = {}): GuestRam {
     const { backing = "memfd", hugePages = false } = options;
@@ -72,16 +72,16 @@ export class GuestRam {
     throw new TypeError("a view is an ArrayBuffer or an error");
   }
 
-  /** Where the memory lies in this process: what the kernel is given as userspace_addr. */
+  /** The address of the memory in this process: the userspace_addr of memory slots. */
   get hostAddress(): number {
     return check(this.native.hostAddress(), "mmap(guest RAM)", "asking where guest RAM lies");
   }
 
   /**
-   * Bytes of a range that have memory of the host behind them; the others come
-   * when they are first touched.
+   * Bytes of a range that have memory of the host behind them; the others are
+   * allocated at their first access.
    *
-   * @param offset bytes, a multiple of 4096; @param length the same, by default all that follows
+   * @param offset bytes, a multiple of 4096; @param length the same, by default up to the end
    * @throws {SystemError} EINVAL outside the memory.
    * @see mincore(2)
    */
@@ -89,15 +89,15 @@ export class GuestRam {
     return check(this.native.resident(offset, length), "mincore(guest RAM)", "asking what is resident");
   }
 
-  /** Gives every page back to the host: all of it reads as zero, as after power-on. */
+  /** Returns every page to the host: all memory reads as zero, as after power-on. */
   zero(): void {
     check(this.native.zero(), "fallocate(guest RAM)", "clearing guest RAM");
   }
 
   /**
-   * Detaches the ArrayBuffers of this handle and lets go of the memory. It is
-   * unmapped once no handle, no VM and no view holds it, at the earliest in the
-   * next turn of the event loop. Closing twice does nothing.
+   * Detaches the ArrayBuffers of this handle and closes it. The memory is unmapped
+   * when no handle, VM or view uses it, at the earliest in the next turn of the event
+   * loop. Closing twice does nothing.
    */
   close(): void {
     this.native.close();

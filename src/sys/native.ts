@@ -9,12 +9,12 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
-/** What all handles can do. */
+/** The methods of all handles. */
 export interface NativeHandle {
   close(): number;
-  /** A number that names what is open in every thread of the process. */
+  /** A number that names the open state in every thread of the process. */
   token(): number;
-  /** Shares what another thread's object has open. */
+  /** Shares the open state of another thread's object. */
   attach(token: number): number;
 }
 
@@ -206,7 +206,7 @@ export interface NativeAddon {
   constants(): NumberTable;
 }
 
-/** The addon is not there, or not for this Node. */
+/** The addon is missing, or was built for another Node. */
 export class AddonError extends Error {
   override readonly name = "AddonError";
   readonly code = "EADDON";

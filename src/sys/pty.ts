@@ -2,13 +2,13 @@
  * Our end of a pseudo-terminal.
  *
  * Source: pts(4). Bytes go through a duplicate of its descriptor, as a stream of
- * Node's; here is what Node has no call for.
+ * Node; this class is for the calls that Node does not have.
  */
 import { check } from "./errors.ts";
 import { type NativePty, native } from "./native.ts";
 
 export class Pty {
-  /** What others open: /dev/pts/N. */
+  /** The path of the other end: /dev/pts/N. */
   readonly path: string;
   readonly #native: NativePty;
 
