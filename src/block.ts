@@ -1,9 +1,9 @@
 /** `vmexit/block`: disk images for programs, without a machine around them. By name; nothing else. */
 
+export { type BlockStatus, blockStatus } from "./disk/block-status.ts";
 export type { DiskSource, SourceExtent } from "./disk/disk-source.ts";
-export { type DiskImage, readDisk, writeDisk } from "./disk/image.ts";
+export { type DiskImage, type Extent, readDisk, type Snapshot, writeDisk } from "./disk/image.ts";
 export { ImageError } from "./disk/image-error.ts";
-export { type BlockStatus, blockStatus } from "./image-tools/block-status.ts";
 export { type CommitOptions, commitImage } from "./image-tools/commit.ts";
 export { type CompareOptions, compareDisks, type Difference } from "./image-tools/compare.ts";
 export { type CopyOptions, copyDisk } from "./image-tools/copy.ts";
@@ -20,7 +20,7 @@ export { type CheckOptions, type CheckResult, checkQcow2 } from "./images/qcow2/
 export type { CreateOptions, MadeImage } from "./images/qcow2/create.ts";
 export { Qcow2Image } from "./images/qcow2/image.ts";
 export { emptyQcow2, resizeQcow2 } from "./images/qcow2/resize.ts";
-export type { Snapshot } from "./images/qcow2/snapshot-table.ts";
+export type { StoredSnapshot } from "./images/qcow2/snapshot-table.ts";
 export { applySnapshot, createSnapshot, deleteSnapshot, listSnapshots } from "./images/qcow2/snapshots.ts";
 export { RawDisk } from "./images/raw-disk.ts";
 export { ReadOnlyImage, type VmdkDescription } from "./images/read-only-image.ts";

@@ -7,9 +7,9 @@ import type { HostFile } from "../sys/file.ts";
 import { BufferMemory, type IoMemory } from "./io-memory.ts";
 
 /**
- * What every format offers. Results are as with BlockBackend, but that an image
- * may throw a SystemError or an ImageError where its own tables are in the way.
- * Ranges lie within `size`.
+ * What every format offers. Results are as with BlockBackend, but an image throws
+ * a SystemError or an ImageError if its own tables cannot be read or written.
+ * Ranges lie within `size`. Optional members are what only some formats have.
  */
 export interface DiskImage {
   readonly path: string;
@@ -20,6 +20,14 @@ export interface DiskImage {
   readonly readOnly: boolean;
   /** Bytes that the host's storage writes at once, a power of two from 512 on. */
   readonly blockSize: number;
+  /** Bytes that the image allocates at once. Default 512. */
+  readonly allocationUnit?: number;
+  /** Bytes that are compressed as one. Undefined: nothing is allocated in clusters. */
+  readonly clusterSize?: number | undefined;
+  /** The image below: it has the bytes of what is not allocated in this one. */
+  readonly backing?: DiskImage | undefined;
+  /** The snapshots in the image. */
+  readonly snapshots?: ImageSnapshots;
   readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number;
   writev(
     memory: IoMemory,
@@ -32,14 +40,74 @@ export interface DiskImage {
   flush(): number;
   discard(offset: number, length: number): number;
   writeZeroes(offset: number, length: number, mayUnmap: boolean): number;
+  /**
+   * How this image alone stores the disk from `start` on: one run of at most `most` bytes. Without it,
+   * everything is data.
+   */
+  extentAt?(start: number, most: number): Extent;
+  /** Changes the size of the disk, a multiple of 512 bytes. @throws {ImageError | SystemError} */
+  resize?(size: number): void;
+  /**
+   * Writes one cluster compressed, or as it is if that is not smaller.
+   *
+   * @param bytes a whole cluster, padded with zeros at the end of the disk
+   * @param offset a multiple of the cluster size
+   * @throws {ImageError | SystemError}
+   */
+  writeCompressed?(bytes: Uint8Array, offset: number): void;
   /** A hint: this is read next, in one piece. A disk behind a network begins to fetch it. */
   prefetch?(offset: number, length: number): void;
-  /** The file whose flush is all that `flush` would do now. Undefined: there is more to it. */
+  /** If flushing means only one fdatasync, the file to sync. */
   fileToFlush?(): HostFile | undefined;
-  /** For transfers that are only begun when `writev` returns: `settle` waits for them. Called where their order matters. */
+  /** For transfers that are in flight when `writev` returns: `settle` waits for them. Called where their order matters. */
   settleWith?(settle: () => void): void;
-  /** Brings everything to the file and lets go of it. @throws if that fails; it is closed then, too. */
+  /** Writes back everything and closes the files. @throws if that fails; it is closed then, too. */
   close(): void;
+}
+
+/** A run of an image that is stored in one way. */
+export interface Extent {
+  /** Bytes. */
+  readonly length: number;
+  /** The image defines what is read here. False: the image below does; without one, it reads as zeros. */
+  readonly allocated: boolean;
+  readonly zero: boolean;
+  /** Bytes are stored for it, of whatever value. */
+  readonly data: boolean;
+  /** Undefined if nothing is stored, or it is compressed. */
+  readonly place: Place | undefined;
+}
+
+/** Where a run is stored. */
+export interface Place {
+  readonly path: string;
+  readonly offset: number;
+  /** Undefined if it cannot be read directly. */
+  readonly file?: HostFile;
+}
+
+/** A snapshot inside an image. */
+export interface Snapshot {
+  readonly id: string;
+  readonly name: string;
+  /** When it was taken: seconds since 1970, and nanoseconds. */
+  readonly seconds: number;
+  readonly nanoseconds: number;
+  /** How long the guest had been running, nanoseconds. */
+  readonly vmClock: number;
+  /** Bytes of the guest's own state that are saved with it; 0 for a snapshot of the disk alone. */
+  readonly vmStateSize: number;
+  /** Bytes of the disk then. */
+  readonly diskSize: number;
+}
+
+export interface ImageSnapshots {
+  /** Oldest first. @throws {ImageError | SystemError} */
+  list(): readonly Snapshot[];
+  /** @throws {ImageError} if a snapshot of that name exists; {SystemError} */
+  create(name: string): void;
+  /** @param wanted id or name. @throws {ImageError} if it does not exist; {SystemError} */
+  delete(wanted: string): void;
 }
 
 /** Fills `bytes` with what the disk has from `offset` on. @throws {SystemError | ImageError} */

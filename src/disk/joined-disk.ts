@@ -1,6 +1,7 @@
 /** Several disks behind one another, as one that is only read. */
 import { EROFS } from "../base/errno.ts";
-import type { DiskImage } from "./image.ts";
+import { blockStatus } from "./block-status.ts";
+import type { DiskImage, Extent } from "./image.ts";
 import type { IoMemory } from "./io-memory.ts";
 import { IovCursor } from "./iov-cursor.ts";
 
@@ -21,22 +22,12 @@ export class JoinedDisk implements DiskImage {
     this.blockSize = Math.max(...parts.map(({ blockSize }) => blockSize));
   }
 
-  /** The disk that byte `offset` is in, and where that disk begins. */
-  partAt(offset: number): { readonly part: DiskImage; readonly base: number } {
-    let base = 0;
-    for (const part of this.#parts) {
-      if (offset < base + part.size) return { part, base };
-      base += part.size;
-    }
-    throw new RangeError(`offset ${offset} lies behind the end of ${this.path}`);
-  }
-
   readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
     const cursor = this.#cursor;
     const wanted = cursor.begin(iov, first, count);
     for (let done = 0; done < wanted; ) {
       const at = offset + done;
-      const { part, base } = this.partAt(at);
+      const { part, base } = this.#partAt(at);
       const length = Math.min(wanted - done, base + part.size - at);
       cursor.take(length);
       const got = part.readv(memory, cursor.parts, 0, cursor.count, at - base);
@@ -46,8 +37,13 @@ export class JoinedDisk implements DiskImage {
     return wanted;
   }
 
+  extentAt(start: number, most: number): Extent {
+    const { part, base } = this.#partAt(start);
+    return blockStatus(part, start - base, Math.min(most, base + part.size - start));
+  }
+
   prefetch(offset: number, length: number): void {
-    const { part, base } = this.partAt(offset);
+    const { part, base } = this.#partAt(offset);
     part.prefetch?.(offset - base, Math.min(length, base + part.size - offset));
   }
 
@@ -68,4 +64,14 @@ export class JoinedDisk implements DiskImage {
   }
 
   close(): void {}
+
+  /** The disk that byte `offset` is in, and where that disk begins. */
+  #partAt(offset: number): { readonly part: DiskImage; readonly base: number } {
+    let base = 0;
+    for (const part of this.#parts) {
+      if (offset < base + part.size) return { part, base };
+      base += part.size;
+    }
+    throw new RangeError(`offset ${offset} lies behind the end of ${this.path}`);
+  }
 }

@@ -8,11 +8,9 @@
 
 import type { DiskImage } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
-import { Qcow2Image } from "../images/qcow2/image.ts";
-import { emptyQcow2, resizeQcow2 } from "../images/qcow2/resize.ts";
-import { RawDisk } from "../images/raw-disk.ts";
+import type { Qcow2Image } from "../images/qcow2/image.ts";
+import { emptyQcow2 } from "../images/qcow2/resize.ts";
 import { check } from "../sys/errors.ts";
-import { backingOf } from "./block-status.ts";
 import { copyDisk } from "./copy.ts";
 
 export interface CommitOptions {
@@ -52,18 +50,15 @@ export function commitImage(image: Qcow2Image, options: CommitOptions = {}): voi
 }
 
 function isBelow(image: DiskImage, wanted: DiskImage): boolean {
-  for (let below = backingOf(image); below !== undefined; below = backingOf(below)) {
+  for (let { backing: below } = image; below !== undefined; below = below.backing) {
     if (below === wanted) return true;
   }
   return false;
 }
 
 function lengthen(base: DiskImage, size: number): void {
-  if (base instanceof Qcow2Image) {
-    resizeQcow2(base, size);
-  } else if (base instanceof RawDisk && !base.file.isBlockDevice) {
-    base.resize(size);
-  } else {
+  if (base.resize === undefined) {
     throw new ImageError(base.path, `it has ${base.size} bytes and cannot be given the ${size} of the disk`);
   }
+  base.resize(size);
 }

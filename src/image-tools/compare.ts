@@ -1,7 +1,7 @@
 /** Finds where two disks differ. What both say is zero is not read. */
 
+import { type BlockStatus, blockStatus } from "../disk/block-status.ts";
 import { type DiskImage, readDisk } from "../disk/image.ts";
-import { type BlockStatus, blockStatus } from "./block-status.ts";
 import { isZero } from "./copy.ts";
 
 const SECTOR = 512;

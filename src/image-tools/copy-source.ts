@@ -7,9 +7,9 @@
  * comes next. The rest (compressed clusters, formats that do not say where) is read when its turn
  * comes.
  */
+import type { Place } from "../disk/image.ts";
 import { AsyncIo } from "../sys/async-io.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
-import type { Place } from "./block-status.ts";
 
 /** A part of the disk, no longer than the source was made for. */
 export interface Piece {

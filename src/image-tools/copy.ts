@@ -6,11 +6,10 @@
  * searched for zeros in granules.
  */
 
+import { type BlockStatus, blockStatus, layerStatus, statusFrom } from "../disk/block-status.ts";
 import { type DiskImage, readDisk, writeDisk } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
-import { Qcow2Image } from "../images/qcow2/image.ts";
 import { check, SystemError } from "../sys/errors.ts";
-import { type BlockStatus, blockStatus, layerStatus, statusFrom } from "./block-status.ts";
 import { CopySource, type Piece } from "./copy-source.ts";
 import { Pace } from "./pace.ts";
 
@@ -79,7 +78,7 @@ class Copy {
     this.#end = start + length;
     this.#base = targetOffset - start;
     // A part of a cluster costs as much as all of it, and more where the rest has to be cleared.
-    const unit = target instanceof Qcow2Image ? target.metadata.geometry.unitSize : 512;
+    const unit = target.allocationUnit ?? 512;
     this.#granule = Math.min(CHUNK, Math.max(unit, options.sparse ?? 4096));
     this.#pace = options.rate === undefined ? undefined : new Pace(options.rate);
   }
@@ -199,8 +198,10 @@ class Copy {
   /** Whole clusters, whatever extents they are made of. Returns where the next begins. */
   #compressChunk(at: number): number {
     const target = this.#target;
-    if (!(target instanceof Qcow2Image)) throw new RangeError(`${target.format} has no compression`);
-    const { clusterSize } = target.metadata.geometry;
+    const { clusterSize } = target;
+    if (clusterSize === undefined || target.writeCompressed === undefined) {
+      throw new RangeError(`${target.format} has no compression`);
+    }
     const start = this.#base + at;
     if (start % clusterSize !== 0) throw new RangeError(`no cluster begins at ${start}`);
     const status = this.#statusAt(at);

@@ -1,5 +1,6 @@
 /** What an image is, as far as its header and its directory of snapshots say. */
 import { statSync } from "node:fs";
+import type { DiskImage } from "../disk/image.ts";
 import type { CompressionType } from "../images/compressed.ts";
 import type { ImageFormat } from "../images/formats.ts";
 import type { OpenedImage } from "../images/open-image.ts";
@@ -11,7 +12,7 @@ import {
   INCOMPAT_EXTENDED_L2,
 } from "../images/qcow2/features.ts";
 import { Qcow2Image } from "../images/qcow2/image.ts";
-import type { Snapshot } from "../images/qcow2/snapshot-table.ts";
+import type { StoredSnapshot } from "../images/qcow2/snapshot-table.ts";
 import { listSnapshots } from "../images/qcow2/snapshots.ts";
 import { ReadOnlyImage, type VmdkDescription } from "../images/read-only-image.ts";
 import { RemoteDisk } from "../nbd/remote-disk.ts";
@@ -45,29 +46,27 @@ export interface Qcow2Description {
   readonly backingFormat: string | undefined;
   readonly dataFile: string | undefined;
   readonly dataFileRaw: boolean;
-  readonly snapshots: readonly Snapshot[];
+  readonly snapshots: readonly StoredSnapshot[];
   readonly bitmaps: readonly BitmapDescription[];
 }
 
 /** @throws {ImageError | SystemError} if its tables cannot be read */
 export function describeImage(image: OpenedImage): ImageDescription {
   const { path, format, size } = image;
+  const { clusterSize }: DiskImage = image;
   const common = {
     path,
     format,
     size,
     storedBytes: image instanceof RemoteDisk ? undefined : stored(path),
+    clusterSize,
     qcow2: undefined,
-    vmdk: undefined,
+    vmdk: image instanceof ReadOnlyImage ? image.parts.vmdk : undefined,
   } as const;
-  if (image instanceof ReadOnlyImage) {
-    return { ...common, clusterSize: image.parts.clusterSize, vmdk: image.parts.vmdk };
-  }
-  if (!(image instanceof Qcow2Image)) return { ...common, clusterSize: undefined };
+  if (!(image instanceof Qcow2Image)) return common;
   const { header, metadata } = image;
   return {
     ...common,
-    clusterSize: metadata.geometry.clusterSize,
     qcow2: {
       version: header.version,
       compression: header.compression,

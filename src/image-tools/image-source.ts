@@ -4,10 +4,10 @@
  */
 
 import { EOPNOTSUPP } from "../disk/backend.ts";
+import { blockStatus } from "../disk/block-status.ts";
 import type { DiskSource, SourceExtent } from "../disk/disk-source.ts";
 import { type DiskImage, readDisk, writeDisk } from "../disk/image.ts";
 import { check } from "../sys/errors.ts";
-import { blockStatus } from "./block-status.ts";
 
 export class ImageSource implements DiskSource {
   readonly size: number;

@@ -6,6 +6,7 @@
  * that the answers are the same; docs/interop/qcow2.txt for what is counted.
  */
 
+import { blockStatus } from "../disk/block-status.ts";
 import type { DiskImage } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import { bitmapBytes, listBitmaps } from "../images/qcow2/bitmaps.ts";
@@ -13,7 +14,6 @@ import { checkCreateOptions } from "../images/qcow2/create.ts";
 import { geometryOf } from "../images/qcow2/geometry.ts";
 import { MAX_L1_BYTES } from "../images/qcow2/header.ts";
 import { Qcow2Image } from "../images/qcow2/image.ts";
-import { blockStatus } from "./block-status.ts";
 
 /** It has no file yet. */
 const NAME = "the new image";

@@ -8,10 +8,10 @@
  * Source: QEMU 7.2, qemu-img.c (img_rebase).
  */
 
+import { type BlockStatus, blockStatus, layerStatus } from "../disk/block-status.ts";
 import { type DiskImage, readDisk, writeDisk } from "../disk/image.ts";
 import type { ImageFormat } from "../images/formats.ts";
 import type { Qcow2Image } from "../images/qcow2/image.ts";
-import { type BlockStatus, blockStatus, layerStatus } from "./block-status.ts";
 import { isZero } from "./copy.ts";
 
 /** Bytes compared at once; no cluster is larger. */

@@ -7,11 +7,12 @@
  */
 
 import { EIO, EOPNOTSUPP } from "../disk/backend.ts";
-import type { DiskImage } from "../disk/image.ts";
+import type { DiskImage, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import { BufferMemory, bytesOf, clear, type IoMemory } from "../disk/io-memory.ts";
 import { IovCursor } from "../disk/iov-cursor.ts";
 import { HostFile } from "../sys/file.ts";
+import { fileRunAt } from "./file-holes.ts";
 
 const SECTOR = 512;
 const EINVAL = -22;
@@ -111,11 +112,16 @@ export class RawDisk implements DiskImage {
     return 0;
   }
 
-  /**
-   * Gives the disk another size, in bytes. A block device has the size that it has: here
-   * is only noted that it is another one now.
-   * @throws {SystemError | ImageError}
-   */
+  extentAt(start: number, most: number): Extent {
+    const { file, path, size } = this;
+    const { hole, length } = fileRunAt(file, start, most);
+    // The rest of the last sector belongs to what is before it.
+    const end = start + length >= file.size ? Math.min(size, start + most) : start + length;
+    const place = { path, offset: start, file };
+    return { length: end - start, allocated: true, zero: hole, data: !hole, place };
+  }
+
+  /** The size of a block device cannot be set. If the device was resized, its new size can be given. */
   resize(size: number): void {
     const { file } = this;
     if (!file.isBlockDevice) file.truncate(size);

@@ -7,13 +7,14 @@
  * an error and never zeros.
  */
 
-import type { DiskImage } from "../disk/image.ts";
+import type { DiskImage, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import { clear, fill, type IoMemory } from "../disk/io-memory.ts";
 import { IovCursor } from "../disk/iov-cursor.ts";
 import type { HostFile } from "../sys/file.ts";
-import { BlockMap, type BlockTable } from "./block-map.ts";
+import { BlockMap, type BlockTable, UNALLOCATED } from "./block-map.ts";
 import { InflatedClusters } from "./compressed.ts";
+import { fileRunAt } from "./file-holes.ts";
 import type { ReadOnlyFormat } from "./formats.ts";
 
 const EROFS = -30;
@@ -86,15 +87,26 @@ export class ReadOnlyImage implements DiskImage {
     return Math.max(512, this.file.blockSizes.physical);
   }
 
+  get clusterSize(): number | undefined {
+    return this.parts.clusterSize;
+  }
+
   /** Blocks are compressed. */
   get isPacked(): boolean {
     return this.parts.unpack !== undefined;
   }
 
-  /** Where the disk lies from `start` on. Good until the next call. @throws {ImageError | SystemError} */
-  extentAt(start: number, most: number): Pick<BlockMap, "host" | "length"> {
+  /** @throws {ImageError | SystemError} */
+  extentAt(start: number, most: number): Extent {
+    const { file, path, isPacked } = this;
     this.#map.lookup(start, most);
-    return this.#map;
+    const { host, length } = this.#map;
+    const data = host >= 0;
+    const place = data && !isPacked ? { path, offset: host, file } : undefined;
+    const extent = { length, allocated: host !== UNALLOCATED, zero: !data, data, place };
+    if (!this.parts.isSparselyStored || !data) return extent;
+    const run = fileRunAt(file, host, length);
+    return { ...extent, length: run.length, zero: run.hole };
   }
 
   /** As BlockBackend.readv. @throws {ImageError | SystemError} where the image contradicts itself. */

@@ -8,8 +8,7 @@
  */
 import { SHARE_ENV, Worker } from "node:worker_threads";
 import { Answer } from "../base/answer.ts";
-import type { SourceExtent } from "../disk/disk-source.ts";
-import type { DiskImage } from "../disk/image.ts";
+import type { DiskImage, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import type { IoMemory } from "../disk/io-memory.ts";
 import { IovCursor } from "../disk/iov-cursor.ts";
@@ -143,14 +142,17 @@ export class RemoteDisk implements DiskImage {
     return this.#call("writeZeroes", offset, length, mayUnmap);
   }
 
-  /** How the disk is stored at `offset`. What cannot be learnt is data. */
-  extentAt(offset: number, length: number): SourceExtent {
-    if (this.#call("extentAt", offset, length) < 0) return { length, zero: false, hole: false };
+  /** Without an answer of the server, everything is data. */
+  extentAt(offset: number, most: number): Extent {
+    const place = { path: this.path, offset };
+    const known = this.#call("extentAt", offset, most) >= 0;
     const { numbers } = this.#memory;
     return {
-      length: numbers[EXTENT_LENGTH],
-      zero: numbers[EXTENT_ZERO] !== 0,
-      hole: numbers[EXTENT_HOLE] !== 0,
+      length: known ? numbers[EXTENT_LENGTH] : most,
+      allocated: true,
+      zero: known && numbers[EXTENT_ZERO] !== 0,
+      data: !known || numbers[EXTENT_HOLE] === 0,
+      place,
     };
   }
 

@@ -5,12 +5,8 @@
  */
 import type { BlockBackend } from "../disk/backend.ts";
 import { GuestDisk } from "../disk/guest-disk.ts";
+import type { ImageSnapshots } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
-import { Qcow2Image } from "../images/qcow2/image.ts";
-import { resizeQcow2 } from "../images/qcow2/resize.ts";
-import type { Snapshot } from "../images/qcow2/snapshot-table.ts";
-import { createSnapshot, deleteSnapshot, listSnapshots } from "../images/qcow2/snapshots.ts";
-import { RawDisk } from "../images/raw-disk.ts";
 import { SystemError } from "../sys/errors.ts";
 import type { QueueRunner } from "../virtio/queue/queue-runner.ts";
 import type { DriveOrder, Message } from "./shared.ts";
@@ -36,17 +32,15 @@ export function carryOut(order: DriveOrder, disk: BlockBackend, runner: QueueRun
         runner.resize(disk.size);
         break;
       case "create-snapshot":
-        createSnapshot(qcow2Of(disk), task.name);
+        snapshotsOf(disk).create(task.name);
         break;
       case "delete-snapshot":
-        deleteSnapshot(qcow2Of(disk), task.name);
+        snapshotsOf(disk).delete(task.name);
         break;
       case "list-snapshots":
         break;
     }
-    const { image } = disk;
-    const snapshots: readonly Snapshot[] = image instanceof Qcow2Image ? listSnapshots(image) : [];
-    return { kind: "answer", id, size: disk.size, snapshots };
+    return { kind: "answer", id, size: disk.size, snapshots: disk.image.snapshots?.list() ?? [] };
   } catch (error) {
     // As data: an error of a class of ours would not be one on another thread.
     if (error instanceof ImageError || error instanceof SystemError) {
@@ -58,12 +52,13 @@ export function carryOut(order: DriveOrder, disk: BlockBackend, runner: QueueRun
 
 function resize({ image }: GuestDisk, size: number): void {
   if (image.readOnly) throw new ImageError(image.path, "a read-only disk cannot be resized");
-  if (image instanceof Qcow2Image) resizeQcow2(image, size);
-  else if (image instanceof RawDisk) image.resize(size);
-  else throw new ImageError(image.path, `a disk in an image of format ${image.format} cannot be resized`);
+  if (image.resize === undefined) {
+    throw new ImageError(image.path, `a disk in an image of format ${image.format} cannot be resized`);
+  }
+  image.resize(size);
 }
 
-function qcow2Of({ image }: GuestDisk): Qcow2Image {
-  if (image instanceof Qcow2Image && !image.readOnly) return image;
-  throw new ImageError(image.path, "snapshots are kept in qcow2 images that may be written");
+function snapshotsOf({ image }: GuestDisk): ImageSnapshots {
+  if (image.snapshots !== undefined && !image.readOnly) return image.snapshots;
+  throw new ImageError(image.path, "snapshots need a writable qcow2 image");
 }

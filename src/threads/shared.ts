@@ -2,8 +2,9 @@
  * What the threads of one machine have in common, in the form in which it
  * travels to a new thread: plain data, shared buffers and handle tokens.
  */
+
+import type { Snapshot } from "../disk/image.ts";
 import type { DriveImage } from "../images/drive.ts";
-import type { Snapshot } from "../images/qcow2/snapshot-table.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import type { ProgramDiskData, ProgramRequest } from "./io/program-disk.ts";
 

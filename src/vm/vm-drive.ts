@@ -1,5 +1,5 @@
 /** A drive of a machine, to be changed while the guest uses it. */
-import type { Snapshot } from "../images/qcow2/snapshot-table.ts";
+import type { Snapshot } from "../disk/image.ts";
 import type { DriveAnswer, DriveTask } from "../threads/shared.ts";
 
 /** Sends an order to the machine's io thread. */

@@ -1,7 +1,6 @@
 /** `vmexit img commit`: moves what an image holds into one below it. Source: QEMU 7.2, qemu-img.c (img_commit). */
 import { realpathSync } from "node:fs";
 import type { DiskImage } from "../../disk/image.ts";
-import { backingOf } from "../../image-tools/block-status.ts";
 import { commitImage } from "../../image-tools/commit.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
 import { backingPath } from "./backing.ts";
@@ -105,7 +104,7 @@ function depthOf(path: string, name: string, options: FileOptions): number | und
   using image = open(path, options);
   let over: DiskImage = image;
   for (let depth = 1; ; depth++) {
-    const below = backingOf(over);
+    const below = over.backing;
     if (below === undefined) return undefined;
     if (isSameFile(backingPath(over.path, name), below.path)) return depth;
     over = below;
@@ -122,6 +121,6 @@ function isSameFile(named: string, path: string): boolean {
 
 function imageAt(image: DiskImage, depth: number): DiskImage | undefined {
   let at: DiskImage | undefined = image;
-  for (let i = 0; i < depth && at !== undefined; i++) at = backingOf(at);
+  for (let i = 0; i < depth && at !== undefined; i++) at = at.backing;
   return at;
 }

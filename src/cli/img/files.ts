@@ -16,7 +16,7 @@ import { type OpenedImage, openImage } from "../../images/open-image.ts";
 import type { OtherFiles } from "../../images/other-file.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
 import type { Qcow2Options } from "../../images/qcow2/open.ts";
-import type { Snapshot } from "../../images/qcow2/snapshot-table.ts";
+import type { StoredSnapshot } from "../../images/qcow2/snapshot-table.ts";
 import { listSnapshots } from "../../images/qcow2/snapshots.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { splitKeyValues } from "../key-values.ts";
@@ -195,7 +195,7 @@ export function openSnapshot(path: string, typed: string, options: FileOptions):
         `Block format '${image.format}' used by device '' does not support temporarily loading internal snapshots`,
       );
     }
-    const isWanted = ({ id, name }: Snapshot) => id === wanted || name === wanted;
+    const isWanted = ({ id, name }: StoredSnapshot) => id === wanted || name === wanted;
     if (!listSnapshots(image).some(isWanted)) throw fail("Can't find snapshot");
   }
   return open(path, options, { snapshot: wanted });

@@ -1,5 +1,5 @@
 /** `vmexit img map`: where the bytes of a disk lie. Source: QEMU 7.2, qemu-img.c (img_map). */
-import { type BlockStatus, blockStatus } from "../../image-tools/block-status.ts";
+import { type BlockStatus, blockStatus } from "../../disk/block-status.ts";
 import { type ImgCommand, ImgError, oneFile } from "./command.ts";
 import {
   type FileOptions,

@@ -1,8 +1,8 @@
 /** The table of snapshots that info and snapshot print. Source: QEMU 7.2, block/qapi.c (bdrv_snapshot_dump). */
-import type { Snapshot } from "../../images/qcow2/snapshot-table.ts";
+import type { StoredSnapshot } from "../../images/qcow2/snapshot-table.ts";
 import { sizeText } from "./sizes.ts";
 
-export function snapshotTable(snapshots: readonly Snapshot[]): string {
+export function snapshotTable(snapshots: readonly StoredSnapshot[]): string {
   const lines = snapshots.map((snapshot) =>
     row(
       snapshot.id,
@@ -17,7 +17,7 @@ export function snapshotTable(snapshots: readonly Snapshot[]): string {
 }
 
 /** Instructions that the guest had executed, where somebody counted. Behind the extra data that is known. */
-export function icountOf({ otherExtra }: Snapshot): bigint | undefined {
+export function icountOf({ otherExtra }: StoredSnapshot): bigint | undefined {
   if (otherExtra.length < 8) return undefined;
   const count = new DataView(otherExtra.buffer, otherExtra.byteOffset).getBigInt64(0);
   return count === -1n ? undefined : count;

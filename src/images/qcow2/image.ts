@@ -3,32 +3,30 @@
  * resizing and checking work with. Opened by open.ts.
  */
 
-import { type DiskImage, writeDisk } from "../../disk/image.ts";
+import { type DiskImage, type Extent, type ImageSnapshots, writeDisk } from "../../disk/image.ts";
 import type { IoMemory } from "../../disk/io-memory.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { InflatedClusters } from "../compressed.ts";
+import { fileRunAt } from "../file-holes.ts";
 import { ClusterMap, COMPRESSED, DATA, UNALLOCATED } from "./cluster-map.ts";
 import { CompressedWriter } from "./compressed-writer.ts";
 import { Eraser } from "./eraser.ts";
 import type { Header } from "./header.ts";
 import type { Metadata } from "./metadata.ts";
+import type { Qcow2Parts } from "./parts.ts";
 import { isProbablyPreallocated } from "./preallocate.ts";
 import { type Layers, Reader } from "./reader.ts";
+import { resizeQcow2 } from "./resize.ts";
+import { createSnapshot, deleteSnapshot, listSnapshots } from "./snapshots.ts";
 import { Writer } from "./writer.ts";
 
-/** A run of the disk that is stored in one way. */
-export interface Extent {
-  /** In the disk, bytes. */
-  readonly start: number;
-  readonly length: number;
-  /** "backing": not in this image, so what is below shines through; zeros if nothing is. */
-  readonly kind: "data" | "zero" | "compressed" | "backing";
-  /** Where it lies in the file, or the data file; undefined if nowhere, or compressed. */
-  readonly offset: number | undefined;
-}
-
-export class Qcow2Image implements DiskImage {
+export class Qcow2Image implements Qcow2Parts, DiskImage {
   readonly format = "qcow2";
+  readonly snapshots: ImageSnapshots = {
+    list: () => listSnapshots(this),
+    create: (name) => void createSnapshot(this, name),
+    delete: (wanted) => deleteSnapshot(this, wanted),
+  };
   readonly metadata: Metadata;
   readonly map: ClusterMap;
   readonly eraser: Eraser;
@@ -37,7 +35,7 @@ export class Qcow2Image implements DiskImage {
   readonly #reader: Reader;
   readonly #writer: Writer;
   readonly #compressedWriter: CompressedWriter;
-  #isSparselyStored: boolean | undefined;
+  #preallocated: boolean | undefined;
   #closed = false;
 
   /** @param backing closed with the image */
@@ -73,14 +71,16 @@ export class Qcow2Image implements DiskImage {
     return this.metadata.file.readOnly;
   }
 
-  get blockSize(): number {
-    return Math.max(512, this.metadata.data.blockSizes.physical);
+  get clusterSize(): number {
+    return this.metadata.geometry.clusterSize;
   }
 
-  /** Data of the disk may be holes of the file. As it was when first asked for. */
-  get isSparselyStored(): boolean {
-    this.#isSparselyStored ??= isProbablyPreallocated(this.metadata);
-    return this.#isSparselyStored;
+  get allocationUnit(): number {
+    return this.metadata.geometry.unitSize;
+  }
+
+  get blockSize(): number {
+    return Math.max(512, this.metadata.data.blockSizes.physical);
   }
 
   readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
@@ -120,15 +120,8 @@ export class Qcow2Image implements DiskImage {
     return this.eraser.writeZeroes(offset, length, mayUnmap);
   }
 
-  /**
-   * Writes one cluster compressed, or as it is if that is not smaller.
-   *
-   * @param bytes a whole cluster, padded with zeros at the end of the disk
-   * @param offset a multiple of the cluster size
-   * @throws {ImageError | SystemError}
-   */
   writeCompressed(bytes: Uint8Array, offset: number): void {
-    const { clusterSize } = this.metadata.geometry;
+    const { clusterSize } = this;
     if (bytes.length !== clusterSize || offset % clusterSize !== 0 || offset >= this.size) {
       throw new RangeError(`${bytes.length} bytes at ${offset} are not a cluster`);
     }
@@ -137,15 +130,25 @@ export class Qcow2Image implements DiskImage {
     writeDisk(this, bytes.subarray(0, length), offset);
   }
 
-  /** How the disk is stored from `start` on, as far as it goes on like that. @throws {ImageError | SystemError} */
+  /** @throws {ImageError | SystemError} */
   extentAt(start: number, most = this.size - start): Extent {
-    const { map } = this;
+    const { map, metadata } = this;
     map.lookup(start, most);
     const { length, kind, host } = map;
-    if (kind === DATA) return { start, length, kind: "data", offset: host };
-    if (kind === COMPRESSED) return { start, length, kind: "compressed", offset: undefined };
-    if (kind === UNALLOCATED) return { start, length, kind: "backing", offset: undefined };
-    return { start, length, kind: "zero", offset: host === 0 ? undefined : host };
+    if (kind === UNALLOCATED) return this.#extentBelow(start, length);
+    const isZero = kind !== DATA && kind !== COMPRESSED;
+    const { path } = metadata.data;
+    const isPlaced = kind === DATA || (isZero && host !== 0);
+    const place = isPlaced ? { path, offset: host, file: metadata.data } : undefined;
+    const extent = { length, allocated: true, zero: isZero, data: !isZero, place };
+    if (kind !== DATA || !this.#isPreallocated()) return extent;
+    // Clusters that were allocated beforehand and never written are holes of the file.
+    const run = fileRunAt(metadata.data, host, length);
+    return { ...extent, length: run.length, zero: run.hole };
+  }
+
+  resize(size: number): void {
+    resizeQcow2(this, size);
   }
 
   /** Brings everything to the file and lets go of it, and of the files below. @throws {SystemError} */
@@ -163,5 +166,17 @@ export class Qcow2Image implements DiskImage {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #extentBelow(start: number, most: number): Extent {
+    const below = (this.backing?.size ?? 0) - start;
+    const length = below > 0 ? Math.min(most, below) : most;
+    return { length, allocated: false, zero: below <= 0, data: false, place: undefined };
+  }
+
+  /** Data of the disk may be holes of the file. As it was when first asked for. */
+  #isPreallocated(): boolean {
+    this.#preallocated ??= isProbablyPreallocated(this.metadata);
+    return this.#preallocated;
   }
 }

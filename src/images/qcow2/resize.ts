@@ -8,7 +8,7 @@
 import { ImageError } from "../../disk/image-error.ts";
 import { check } from "../../sys/errors.ts";
 import { MAX_L1_BYTES } from "./header.ts";
-import type { Qcow2Image } from "./image.ts";
+import type { Qcow2Parts } from "./parts.ts";
 import { PointerTable } from "./pointer-table.ts";
 import { type Preallocation, preallocate } from "./preallocate.ts";
 
@@ -18,7 +18,7 @@ import { type Preallocation, preallocate } from "./preallocate.ts";
  * @throws {ImageError} if the format has no room for it, or a version 2 image has snapshots
  * @throws {SystemError}
  */
-export function resizeQcow2(image: Qcow2Image, size: number, preallocation: Preallocation = "off"): void {
+export function resizeQcow2(image: Qcow2Parts, size: number, preallocation: Preallocation = "off"): void {
   const { metadata } = image;
   const before = image.size;
   if (size % 512 !== 0) throw new RangeError(`a disk of ${size} bytes has no whole sectors`);
@@ -39,7 +39,7 @@ export function resizeQcow2(image: Qcow2Image, size: number, preallocation: Prea
 }
 
 /** Makes a disk larger; what the backing file has there shines through. @throws {ImageError | SystemError} */
-export function grow(image: Qcow2Image, size: number, preallocation: Preallocation): void {
+export function grow(image: Qcow2Parts, size: number, preallocation: Preallocation): void {
   const { metadata } = image;
   const { data, file, geometry } = metadata;
   const before = image.size;
@@ -52,7 +52,7 @@ export function grow(image: Qcow2Image, size: number, preallocation: Preallocati
 }
 
 /** Gives the active L1 table at least `entries` entries. @throws {ImageError | SystemError} */
-export function ensureL1(image: Qcow2Image, entries: number): void {
+export function ensureL1(image: Qcow2Parts, entries: number): void {
   const { metadata } = image;
   const old = metadata.l1;
   if (entries <= old.size) return;
@@ -66,7 +66,7 @@ export function tooLarge(path: string): ImageError {
 }
 
 /** Takes room for an L1 table. Returns its offset. @throws {ImageError | SystemError} */
-export function allocateL1(image: Qcow2Image, entries: number): number {
+export function allocateL1(image: Qcow2Parts, entries: number): number {
   const { refcounts, geometry } = image.metadata;
   if (entries * 8 > MAX_L1_BYTES) throw tooLarge(image.path);
   return (
@@ -75,7 +75,7 @@ export function allocateL1(image: Qcow2Image, entries: number): number {
 }
 
 /** Writes an L1 table where there is room for it, makes it the active one, of a disk of `size` bytes, and frees the old one's room. */
-export function replaceL1(image: Qcow2Image, table: PointerTable, size = image.size): void {
+export function replaceL1(image: Qcow2Parts, table: PointerTable, size = image.size): void {
   const { metadata } = image;
   const { clusterSize } = metadata.geometry;
   const old = metadata.l1;
@@ -86,7 +86,7 @@ export function replaceL1(image: Qcow2Image, table: PointerTable, size = image.s
 }
 
 /** What was never part of the disk reads as zeros, whatever a cluster or a longer backing file has there. */
-function clearNew(image: Qcow2Image, before: number, size: number): void {
+function clearNew(image: Qcow2Parts, before: number, size: number): void {
   const { clusterSize } = image.metadata.geometry;
   // A disk that was larger once left something in its last cluster.
   const edge = Math.min(size, Math.ceil(before / clusterSize) * clusterSize);
@@ -98,7 +98,7 @@ function clearNew(image: Qcow2Image, before: number, size: number): void {
   else clearRange(image, edge, below);
 }
 
-function clearRange(image: Qcow2Image, from: number, to: number): void {
+function clearRange(image: Qcow2Parts, from: number, to: number): void {
   if (to === from) return;
   const result = image.eraser.writeZeroes(from, to - from, false);
   check(result, "pwrite", `clearing the new part of ${image.path}`);
@@ -109,7 +109,7 @@ function clearRange(image: Qcow2Image, from: number, to: number): void {
  * everywhere; the file becomes as small as it can. Snapshots stay.
  * @throws {ImageError | SystemError}
  */
-export function emptyQcow2(image: Qcow2Image): void {
+export function emptyQcow2(image: Qcow2Parts): void {
   const { metadata } = image;
   const { data, file } = metadata;
   metadata.beginCounting();
@@ -121,7 +121,7 @@ export function emptyQcow2(image: Qcow2Image): void {
 }
 
 /** An L1 table that was made when the file was long would keep it long. */
-function moveL1Down(image: Qcow2Image): void {
+function moveL1Down(image: Qcow2Parts): void {
   const { metadata } = image;
   const { l1, refcounts, geometry } = metadata;
   if (l1.size === 0) return;
@@ -136,7 +136,7 @@ function moveL1Down(image: Qcow2Image): void {
   metadata.flush();
 }
 
-function shrink(image: Qcow2Image, size: number, before: number): void {
+function shrink(image: Qcow2Parts, size: number, before: number): void {
   const { metadata } = image;
   metadata.setSize(size);
   forgetFrom(image, size, before);
@@ -147,7 +147,7 @@ function shrink(image: Qcow2Image, size: number, before: number): void {
 }
 
 /** Forgets the clusters that lie behind byte `from` of a disk of `size` bytes, and the L2 tables that only they had. */
-function forgetFrom(image: Qcow2Image, from: number, size: number): void {
+function forgetFrom(image: Qcow2Parts, from: number, size: number): void {
   const { metadata } = image;
   const { clusterSize, l2Entries } = metadata.geometry;
   const keeps = Math.ceil(from / clusterSize);
@@ -164,7 +164,7 @@ function forgetFrom(image: Qcow2Image, from: number, size: number): void {
 }
 
 /** Takes unused clusters off the end of the file. */
-function cutTail(image: Qcow2Image): void {
+function cutTail(image: Qcow2Parts): void {
   const { refcounts, file, geometry } = image.metadata;
   if (file.isBlockDevice) return;
   let end = Math.ceil(file.size / geometry.clusterSize);

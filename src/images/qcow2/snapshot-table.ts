@@ -5,6 +5,7 @@
  * a tenth of QEMU's, which no real image comes near.
  */
 
+import type { Snapshot } from "../../disk/image.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { getUint64, type Header, MAX_L1_BYTES, setUint64 } from "./header.ts";
@@ -15,34 +16,24 @@ const KNOWN_EXTRA = 16;
 const MAX_EXTRA = 1024;
 const MAX_TABLE_BYTES = 2 ** 26;
 
-export interface Snapshot {
-  readonly id: string;
-  readonly name: string;
+/** A snapshot as the table describes it. */
+export interface StoredSnapshot extends Snapshot {
   readonly l1Offset: number;
   /** Entries. */
   readonly l1Size: number;
-  /** When it was taken: seconds since 1970, and nanoseconds. */
-  readonly seconds: number;
-  readonly nanoseconds: number;
-  /** How long the guest had been running, nanoseconds. */
-  readonly vmClock: number;
-  /** Bytes of the guest's own state that are saved with it; 0 for a snapshot of the disk alone. */
-  readonly vmStateSize: number;
-  /** Bytes of the disk then. */
-  readonly diskSize: number;
   /** Extra data behind what is known, kept as it is. */
   readonly otherExtra: Uint8Array;
 }
 
 export interface SnapshotTable {
-  readonly snapshots: readonly Snapshot[];
+  readonly snapshots: readonly StoredSnapshot[];
   /** Bytes in the file. */
   readonly bytes: number;
 }
 
 /** @throws {ImageError} if an entry makes no sense; {SystemError} if the file cannot be read. */
 export function readSnapshotTable(file: HostFile, header: Header): SnapshotTable {
-  const snapshots: Snapshot[] = [];
+  const snapshots: StoredSnapshot[] = [];
   const { clusterBits } = header;
   const clusterSize = 2 ** clusterBits;
   const refuse = (why: string): never => {
@@ -82,13 +73,17 @@ export function readSnapshotTable(file: HostFile, header: Header): SnapshotTable
 }
 
 /** By id, or else by name, as qemu-img looks for them. @throws {ImageError} if there is none. */
-export function findSnapshot(path: string, snapshots: readonly Snapshot[], wanted: string): Snapshot {
+export function findSnapshot(
+  path: string,
+  snapshots: readonly StoredSnapshot[],
+  wanted: string,
+): StoredSnapshot {
   const found = snapshots.find(({ id }) => id === wanted) ?? snapshots.find(({ name }) => name === wanted);
   if (found === undefined) throw new ImageError(path, `there is no snapshot ${JSON.stringify(wanted)}`);
   return found;
 }
 
-export function encodeSnapshotTable(snapshots: readonly Snapshot[]): Uint8Array {
+export function encodeSnapshotTable(snapshots: readonly StoredSnapshot[]): Uint8Array {
   const entries = snapshots.map(encodeEntry);
   const table = new Uint8Array(entries.reduce((sum, entry) => sum + entry.length, 0));
   let at = 0;
@@ -99,7 +94,7 @@ export function encodeSnapshotTable(snapshots: readonly Snapshot[]): Uint8Array 
   return table;
 }
 
-function encodeEntry(snapshot: Snapshot): Uint8Array {
+function encodeEntry(snapshot: StoredSnapshot): Uint8Array {
   const id = new TextEncoder().encode(snapshot.id);
   const name = new TextEncoder().encode(snapshot.name);
   const extra = KNOWN_EXTRA + snapshot.otherExtra.length;

@@ -13,16 +13,21 @@
  * Not written: the state of a running guest. Snapshots that have one are kept.
  */
 import { ImageError } from "../../disk/image-error.ts";
-import type { Qcow2Image } from "./image.ts";
 import { type L2Entry, L2Walk } from "./l2-walk.ts";
+import type { Qcow2Parts } from "./parts.ts";
 import { PointerTable } from "./pointer-table.ts";
 import { allocateL1, replaceL1 } from "./resize.ts";
-import { encodeSnapshotTable, findSnapshot, readSnapshotTable, type Snapshot } from "./snapshot-table.ts";
+import {
+  encodeSnapshotTable,
+  findSnapshot,
+  readSnapshotTable,
+  type StoredSnapshot,
+} from "./snapshot-table.ts";
 
 const MAX_NAME = 65535;
 
 /** The snapshots of an image, oldest first. @throws {ImageError | SystemError} */
-export function listSnapshots(image: Qcow2Image): readonly Snapshot[] {
+export function listSnapshots(image: Qcow2Parts): readonly StoredSnapshot[] {
   return readSnapshotTable(image.file, image.header).snapshots;
 }
 
@@ -32,7 +37,7 @@ export function listSnapshots(image: Qcow2Image): readonly Snapshot[] {
  * @param when of the snapshot's time stamp
  * @throws {ImageError} if there is one of that name; if refcounts are too narrow; {SystemError}
  */
-export function createSnapshot(image: Qcow2Image, name: string, when = new Date()): string {
+export function createSnapshot(image: Qcow2Parts, name: string, when = new Date()): string {
   const { metadata } = image;
   const snapshots = prepare(image);
   if (new TextEncoder().encode(name).length > MAX_NAME)
@@ -75,7 +80,7 @@ export function createSnapshot(image: Qcow2Image, name: string, when = new Date(
  * @param wanted id or name
  * @throws {ImageError} if there is none; {SystemError}
  */
-export function applySnapshot(image: Qcow2Image, wanted: string): void {
+export function applySnapshot(image: Qcow2Parts, wanted: string): void {
   const { metadata } = image;
   const snapshot = findSnapshot(image.path, prepare(image), wanted);
   const kept = PointerTable.read(metadata.file, snapshot.l1Offset, snapshot.l1Size);
@@ -102,7 +107,7 @@ export function applySnapshot(image: Qcow2Image, wanted: string): void {
  * @param wanted id or name
  * @throws {ImageError} if there is none; {SystemError}
  */
-export function deleteSnapshot(image: Qcow2Image, wanted: string): void {
+export function deleteSnapshot(image: Qcow2Parts, wanted: string): void {
   const { metadata } = image;
   const { clusterSize } = metadata.geometry;
   const snapshots = prepare(image);
@@ -120,7 +125,7 @@ export function deleteSnapshot(image: Qcow2Image, wanted: string): void {
   metadata.settle();
 }
 
-function prepare(image: Qcow2Image): readonly Snapshot[] {
+function prepare(image: Qcow2Parts): readonly StoredSnapshot[] {
   const { metadata } = image;
   if (metadata.data !== metadata.file) {
     throw new ImageError(image.path, "an image with an external data file cannot have snapshots");
@@ -131,7 +136,7 @@ function prepare(image: Qcow2Image): readonly Snapshot[] {
 }
 
 /** Writes the table to a place of its own and makes it the image's. */
-function writeTable(image: Qcow2Image, snapshots: readonly Snapshot[]): void {
+function writeTable(image: Qcow2Parts, snapshots: readonly StoredSnapshot[]): void {
   const { metadata } = image;
   const { clusterSize } = metadata.geometry;
   const { snapshotsOffset, snapshots: before } = metadata.header;
@@ -149,7 +154,7 @@ function writeTable(image: Qcow2Image, snapshots: readonly Snapshot[]): void {
 }
 
 /** Adds one use, or takes one, of every cluster that an L1 table leads to. */
-function count(image: Qcow2Image, l1: PointerTable, times: 1 | -1): void {
+function count(image: Qcow2Parts, l1: PointerTable, times: 1 | -1): void {
   const { metadata } = image;
   const { refcounts, geometry } = metadata;
   const { clusterSize } = geometry;
@@ -167,7 +172,7 @@ function count(image: Qcow2Image, l1: PointerTable, times: 1 | -1): void {
 }
 
 /** Before anything changes: tables that lead nowhere sensible, and refcounts that cannot be raised. */
-function checkWidth(image: Qcow2Image, l1: PointerTable, times = 1): void {
+function checkWidth(image: Qcow2Parts, l1: PointerTable, times = 1): void {
   const { refcounts, geometry } = image.metadata;
   const { clusterSize, refcountMax } = geometry;
   const clusters = Math.ceil(image.file.size / clusterSize);
@@ -204,7 +209,7 @@ function checkWidth(image: Qcow2Image, l1: PointerTable, times = 1): void {
   });
 }
 
-function each(image: Qcow2Image, l1: PointerTable, visit: (entry: L2Entry) => void): void {
+function each(image: Qcow2Parts, l1: PointerTable, visit: (entry: L2Entry) => void): void {
   const walk = new L2Walk(image.file, image.metadata.geometry);
   for (let index = 0; index < l1.size; index++) {
     const table = l1.pointer(index);
@@ -213,7 +218,7 @@ function each(image: Qcow2Image, l1: PointerTable, visit: (entry: L2Entry) => vo
 }
 
 /** Makes the COPIED bits of an L1 table, in memory, and of its L2 tables say what the refcounts do. */
-function markCopied(image: Qcow2Image, l1: PointerTable): void {
+function markCopied(image: Qcow2Parts, l1: PointerTable): void {
   const { metadata } = image;
   const { refcounts, geometry, l2, file } = metadata;
   const walk = new L2Walk(file, geometry);

@@ -287,14 +287,14 @@ describe("writes of zeros", () => {
   };
 
   test.each(["on", "unmap"] as const)("become holes under detect-zeroes=%s", (mode) => {
-    expect(storedFor(mode, new Uint8Array(cluster)).kind).not.toBe("data");
+    expect(storedFor(mode, new Uint8Array(cluster))).toMatchObject({ zero: true });
   });
 
   test("are data like any other unless they are looked for, or are not all zeros", () => {
-    expect(storedFor("off", new Uint8Array(cluster)).kind).toBe("data");
+    expect(storedFor("off", new Uint8Array(cluster))).toMatchObject({ data: true, zero: false });
     const bytes = new Uint8Array(cluster);
     bytes[cluster - 1] = 1;
-    expect(storedFor("unmap", bytes)).toMatchObject({ kind: "data", length: cluster });
+    expect(storedFor("unmap", bytes)).toMatchObject({ data: true, zero: false, length: cluster });
   });
 });
 

@@ -7,9 +7,9 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { blockStatus } from "../../../../src/disk/block-status.ts";
 import { readDisk } from "../../../../src/disk/image.ts";
 import { ImageError } from "../../../../src/disk/image-error.ts";
-import { blockStatus } from "../../../../src/image-tools/block-status.ts";
 import { describeImage } from "../../../../src/image-tools/describe.ts";
 import type { ReadOnlyFormat } from "../../../../src/images/formats.ts";
 import { openImage } from "../../../../src/images/open-image.ts";
