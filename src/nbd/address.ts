@@ -2,7 +2,7 @@
  * Names of disks behind NBD servers.
  *
  * Source: "The NBD URI format" (NetworkBlockDevice/nbd, doc/uri.md), and the
- * older names that QEMU takes as files: qemu(1), "NBD". Of the URI's TLS
+ * older names that QEMU accepts as files: qemu(1), "NBD". Of the URI's TLS
  * parameters it knows x509 certificates, and `tls-certificates`, which libnbd
  * has, too: a folder with ca-cert.pem and, for a server that asks for them,
  * client-cert.pem and client-key.pem.
@@ -12,7 +12,7 @@ import { DEFAULT_PORT, MAX_STRING } from "./protocol.ts";
 export type NbdPlace =
   | { readonly host: string; readonly port: number }
   | {
-      /** Of a unix socket. */
+      /** The path of a unix socket. */
       readonly path: string;
     };
 
@@ -20,9 +20,9 @@ export type NbdAddress = NbdPlace & {
   /** Name of the export at that server; "" is its default. */
   readonly exportName: string;
   readonly tls: boolean;
-  /** Folder with certificates; none: those of the system. */
+  /** Folder with certificates; by default those of the system. */
   readonly certificates?: string;
-  /** The name that the server's certificate must be for, if not that of the host. */
+  /** The name in the server's certificate, if it is not that of the host. */
   readonly tlsHostname?: string;
   readonly verifyPeer?: boolean;
 };
@@ -74,7 +74,7 @@ function parseUri(name: string): NbdAddress {
   const hostname = parameters.get("tls-hostname");
   const certificates = parameters.get("tls-certificates");
   const rest = {
-    // As it was typed: a URL's pathname has no "..", an export's name may.
+    // Unchanged, because URL removes ".." from a path, and an export's name may contain it.
     exportName:
       decoded(/^[^:]*:\/\/[^/?#]*\/?([^?#]*)/.exec(name)?.[1] ?? "") ?? fail("its path is not UTF-8"),
     tls: scheme.startsWith("nbds"),

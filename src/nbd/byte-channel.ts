@@ -1,33 +1,33 @@
 /**
- * A connection's bytes, asked for by how many: both sides of NBD read headers
- * that say what follows, and payloads that belong into somebody's buffers.
+ * Reads a given number of bytes of a connection: both sides of NBD read headers
+ * that say what follows, and payloads that belong into the caller's buffers.
  *
- * A payload is copied once, from what the socket gave into where it belongs; or
- * not at all, where the socket is one that takes `onread`: the kernel puts the
- * bytes there. What nobody has asked for is held up to a limit, and then in the
- * kernel, where it holds up the sender.
+ * A payload is copied once, from the socket's chunk to the buffer; or not at all, if
+ * the socket was made with `onread`: then the kernel writes to the buffer. Bytes that
+ * nobody reads are buffered up to a limit; then the kernel buffers them, and
+ * finally blocks the sender.
  *
  * Bytes are read by one caller at a time.
  */
 import type { OnReadOpts } from "node:net";
 import type { Duplex } from "node:stream";
 
-/** Bytes that are held before the socket is left alone. */
+/** Bytes that are buffered before the socket is paused. */
 const HOLD_BYTES = 2 ** 18;
 
-/** Bytes read at once where it is not known yet what they are. */
+/** Bytes that are read at once while their meaning is not known yet. */
 const SCRATCH_BYTES = 2 ** 16;
-/** Less than this is better copied than read by a system call of its own. */
+/** For less than this, a copy is cheaper than a system call of its own. */
 const DIRECT_BYTES = 2 ** 14;
 const FAREWELL_MS = 2000;
 
 export class ByteChannel {
   #socket: Duplex;
   #chunks: Uint8Array[] = [];
-  /** Bytes of the first chunk that are taken. */
+  /** Bytes of the first chunk that were read. */
   #used = 0;
   #held = 0;
-  /** Where the next bytes go, if somebody waits for them. */
+  /** The destination of the next bytes, if a reader waits. */
   #target: Uint8Array | undefined;
   #filled = 0;
   #resolve: () => void = () => {};
@@ -43,7 +43,7 @@ export class ByteChannel {
     this.#listen();
   }
 
-  /** Why nothing more is sent, and nothing comes but what is held. */
+  /** Why nothing more is sent or received; buffered bytes can still be read. */
   get failure(): Error | undefined {
     return this.#failure;
   }
@@ -81,7 +81,7 @@ export class ByteChannel {
     });
   }
 
-  /** Passes over bytes. */
+  /** Skips bytes. */
   async skip(length: number): Promise<void> {
     const scratch = new Uint8Array(Math.min(length, HOLD_BYTES));
     for (let left = length; left > 0; left -= scratch.length) {
@@ -90,8 +90,8 @@ export class ByteChannel {
   }
 
   /**
-   * Sends pieces, one after the other, in one go. They are read until `sent` is
-   * called, with the error if there was one.
+   * Sends pieces, one after the other, as one write. They must not change until
+   * `sent` is called, with the error if there was one.
    */
   send(pieces: readonly Uint8Array[], sent?: (error?: Error | null) => void): void {
     if (this.#failure !== undefined || this.#socket.destroyed) {
@@ -107,7 +107,7 @@ export class ByteChannel {
     if (last > 0) this.#socket.uncork();
   }
 
-  /** Gives the connection up when what was sent is out, which it has a moment for. Who waits fails at once. */
+  /** Closes the connection after sent bytes are out, with a short time limit. Waiting readers fail at once. */
   end(): void {
     this.#fail(new Error("the connection was closed"));
     const socket = this.#socket;
@@ -119,24 +119,24 @@ export class ByteChannel {
     });
   }
 
-  /** Gives the connection up. Who waits fails with `error`. */
+  /** Closes the connection. Waiting readers fail with `error`. */
   destroy(error: Error): void {
     this.#fail(error);
     this.#socket.destroy();
   }
 
   /**
-   * Goes on over another socket, which stands on the present one (TLS). Only
-   * when nothing is held: bytes that came early would have been sent in the clear.
+   * Continues over another socket, on top of the current one (TLS). Only when
+   * nothing is buffered: early bytes would have been sent in the clear.
    *
    * @param wrap makes the socket, and resolves when it is connected
    */
   async replace(wrap: (socket: Duplex) => Promise<Duplex>): Promise<void> {
-    if (this.#held > 0) throw new Error("bytes in the clear stand where TLS begins");
+    if (this.#held > 0) throw new Error("there are bytes in the clear where TLS begins");
     const old = this.#socket;
     old.off("data", this.#take).off("end", this.#ended).off("close", this.#ended).off("error", this.#broken);
     old.pause();
-    // Until the new one is there; afterwards errors come through it.
+    // Until the new socket is connected; afterwards it reports errors.
     old.on("error", () => {});
     this.#socket = await wrap(old);
     this.#listen();
@@ -150,7 +150,7 @@ export class ByteChannel {
       .on("error", this.#broken);
   }
 
-  /** For net.connect: which memory comes next, and what came into it. */
+  /** For net.connect: the next buffer, and its received bytes. */
   #direct(): OnReadOpts {
     const scratch = new Uint8Array(SCRATCH_BYTES);
     return {
@@ -167,7 +167,7 @@ export class ByteChannel {
     };
   }
 
-  /** Bytes have been put where they belong. */
+  /** Bytes have been written to their destination. */
   #arrived(length: number): void {
     this.#filled += length;
     if (this.#target === undefined || this.#filled < this.#target.length) return;
@@ -196,7 +196,7 @@ export class ByteChannel {
   #fail(error: Error): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
-    // The memory that the kernel was given next is its owner's again.
+    // The kernel does not use the next buffer any more.
     this.#socket.pause();
     if (this.#target === undefined) return;
     this.#target = undefined;

@@ -17,26 +17,26 @@ export type NbdTarget = ({ readonly host: string; readonly port?: number } | { r
 };
 
 export interface NbdConnectOptions {
-  /** TLS is used, with this. Default: only for nbds://, with the system's certificates. */
+  /** Options of TLS. Default: TLS only for nbds://, with the system's certificates. */
   readonly tls?: NbdClientTls;
-  /** How long it may take until the disk is there. Default 30 s. */
+  /** Time limit for connecting and the handshake. Default 30 s. */
   readonly timeoutMs?: number;
   /**
-   * How long requests wait for a connection that was lost to be made again; then
-   * they fail, and later ones wait again. Default 0: what is lost stays lost.
+   * How long requests wait for a lost connection to be made again; then they fail,
+   * and later ones wait again. Default 0: a lost connection is not made again.
    */
   readonly reconnectDelayMs?: number;
 }
 
 const TIMEOUT_MS = 30_000;
-/** A peer that vanished without a word is noticed after some probes of TCP's. */
+/** A peer that vanished silently is detected after some probes of TCP. */
 const keepAliveInitialDelay = 15_000;
 
 /**
  * Opens an export.
  *
- * @param target nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH, nbds:// with TLS; or what such a name says
- * @throws {NbdError} if there is no such disk; {RangeError} for a name that is none
+ * @param target nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH, nbds:// with TLS; or the parts of such a name
+ * @throws {NbdError} if there is no such disk; {RangeError} for an invalid name
  */
 export async function connectNbd(
   target: string | NbdTarget,

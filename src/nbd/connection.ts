@@ -1,10 +1,10 @@
 /**
  * The client's side of an export: requests out, replies in, matched by cookie.
  *
- * Any number of requests may be under way; what a server may not do with them
- * (answer twice, answer what was not asked, send bytes outside what was asked
- * for, and so on) ends the connection, and with it every request: after that,
- * nobody knows where the next reply begins.
+ * Any number of requests may be in flight. If the server breaks the protocol (answers
+ * twice, answers a request that was not made, sends bytes outside the requested range,
+ * and so on), the connection ends, and every request fails: the start of the next reply
+ * is then unknown.
  *
  * Source: "The NBD protocol", sections "Transmission", "Structured reply types".
  */
@@ -41,11 +41,11 @@ interface Pending {
   readonly command: number;
   readonly offset: number;
   readonly length: number;
-  /** Where the bytes of a read go. */
+  /** The buffers of a read. */
   readonly views: readonly Uint8Array[];
   readonly coverage: Coverage;
   extent: SourceExtent | undefined;
-  /** The first error that a structured reply told. */
+  /** The first error of a structured reply. */
   error: NbdError | undefined;
   resolve(extent: SourceExtent | undefined): void;
   reject(error: Error): void;
@@ -70,7 +70,7 @@ export class NbdConnection {
     this.#done = this.#run();
   }
 
-  /** Why there will be no more answers. */
+  /** Why there will be no more replies. */
   get failure(): NbdError | undefined {
     return this.#failure;
   }
@@ -78,9 +78,9 @@ export class NbdConnection {
   /**
    * Sends a request and waits for its reply.
    *
-   * @param length bytes of the disk, at most 2^32 - 1; of data, no more than the server takes
-   * @param views for a read, where the bytes go; for a write, where they are: `length` bytes in all
-   * @returns of a block status (with REQ_ONE) the extent
+   * @param length bytes of the disk, at most 2^32 - 1; of data, at most the server's limit
+   * @param views the buffers of a read or a write: `length` bytes in total
+   * @returns the extent, for a block status (with REQ_ONE)
    * @throws {NbdError}
    */
   request(
@@ -121,7 +121,7 @@ export class NbdConnection {
     return answered.finally(() => sent);
   }
 
-  /** Says goodbye. What is under way fails. */
+  /** Disconnects. Requests in flight fail. */
   async close(): Promise<void> {
     if (this.#failure === undefined) {
       this.#channel.send([requestHeader(CMD_DISC, 0, 0, 0, 0)]);
@@ -150,7 +150,7 @@ export class NbdConnection {
     this.#pending.clear();
   }
 
-  /** To whoever waits it is an I/O error, whatever broke the connection. */
+  /** For waiting requests it is an I/O error, whatever broke the connection. */
   #lost(command: number, { why }: NbdError): NbdError {
     return new NbdError(this.#where, `no ${NAMES[command]}, the connection is lost: ${why}`);
   }
@@ -237,10 +237,10 @@ export class NbdConnection {
     for (const piece of pieces(pending.views, this.#claim(pending, bytes, size), size)) piece.fill(0);
   }
 
-  /** Counts a chunk as arrived. Returns where it belongs in what was asked for. */
+  /** Counts a chunk as arrived. Returns its offset in the requested range. */
   #claim({ command, offset, coverage }: Pending, place: Buffer, length: number): number {
     if (command !== CMD_READ) throw violation(this.#where, `data for a ${NAMES[command]}`);
-    // What a number cannot hold exactly is far outside the request.
+    // An offset that is not exact as a number is far outside the request.
     const start = Number(place.readBigUInt64BE(0)) - offset;
     if (!coverage.add(start, length)) {
       throw violation(
@@ -256,7 +256,7 @@ export class NbdConnection {
     if (command !== CMD_BLOCK_STATUS || extent !== undefined) {
       throw violation(this.#where, "a block status that was not asked for");
     }
-    // One was asked for, and a server may not send more; but some of old do.
+    // One was requested, and a server must not send more; but some old ones do.
     if (length < 12 || length % 8 !== 4 || length > 4 + 8 * 1024) {
       throw violation(this.#where, `a block status of ${length} bytes`);
     }
@@ -304,7 +304,7 @@ function requestHeader(
   return header;
 }
 
-/** The parts of `views` that bytes `start` to `start + length` of them, put together, are. */
+/** The parts of `views` with the bytes `start` to `start + length` of their concatenation. */
 export function* pieces(views: readonly Uint8Array[], start: number, length: number): Generator<Uint8Array> {
   let before = 0;
   const end = start + length;

@@ -1,9 +1,9 @@
 /**
- * Which bytes of a read have arrived: a structured reply brings them in chunks,
- * in any order, and each byte has to come once.
+ * The bytes of a read that have arrived: a structured reply has chunks in any order,
+ * and each byte must arrive once.
  */
 
-/** A reply that comes in more loose pieces than this is made to cost time. */
+/** The limit of separate pieces: a reply with more is meant to cost time. */
 const MAX_PIECES = 1024;
 
 export class Coverage {
@@ -21,7 +21,7 @@ export class Coverage {
     return this.#length === 0 || (pieces.length === 2 && pieces[0] === 0 && pieces[1] === this.#length);
   }
 
-  /** Adds a chunk. False if it is empty, outside, overlaps what has arrived, or is one piece too many. */
+  /** Adds a chunk. False if it is empty, outside, overlaps an earlier one, or exceeds the limit of pieces. */
   add(start: number, length: number): boolean {
     const end = start + length;
     if (start < 0 || length <= 0 || end > this.#length) return false;

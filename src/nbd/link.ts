@@ -1,10 +1,10 @@
 /**
- * A connection that is made again when it is lost, if the caller has the patience.
+ * A connection that is made again when it is lost, if the caller allows time for it.
  *
- * What was under way is asked once more: each request of a disk may be. A server
- * that comes back must have the same disk; one that broke the protocol is not
- * gone back to. Writes that the old server acknowledged, and lost with its memory
- * before a flush, are lost: nobody can know.
+ * Requests in flight are sent again, which is safe for every request of a disk. The
+ * new connection must lead to the same disk. After a violation of the protocol, no new
+ * connection is made. Writes that the old server acknowledged, and lost with its memory
+ * before a flush, are lost: nobody can detect that.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SourceExtent } from "../disk/disk-source.ts";
@@ -19,7 +19,7 @@ const LONGEST_PAUSE_MS = 2000;
 export interface Reconnection {
   /** For messages. */
   readonly where: string;
-  /** How long requests wait for a lost connection; 0: it stays lost. */
+  /** How long requests wait for a lost connection; 0: it is not made again. */
   readonly patienceMs: number;
   connect(): Promise<NbdConnection>;
 }
@@ -43,7 +43,7 @@ export class NbdLink {
     return this.#again.where;
   }
 
-  /** As NbdConnection's. */
+  /** As in NbdConnection. */
   async request(
     command: number,
     flags: number,
@@ -100,7 +100,7 @@ export class NbdLink {
   }
 }
 
-/** May requests that were made for one go to the other? */
+/** Whether requests for one export may be sent to the other. */
 function isSameDisk(now: NbdExport, before: NbdExport): boolean {
   return (
     now.size === before.size &&

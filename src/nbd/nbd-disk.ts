@@ -2,9 +2,9 @@
  * An export as a disk: requests of any size at any sector, whatever the server's
  * blocks and limits are.
  *
- * A server that takes whole blocks only is given them: reads get a place for
- * what is too much; writes are filled up with what was there before, one after
- * the other. An export that ends within a sector reads as zeros behind its end.
+ * A server that accepts only whole blocks gets whole blocks: reads get a buffer for
+ * the extra bytes; writes are completed with the old bytes, one write after the other.
+ * If the export ends within a sector, the rest of the sector reads as zeros.
  */
 import { constants } from "node:os";
 import type { DiskSource, SourceExtent } from "../disk/disk-source.ts";
@@ -42,7 +42,7 @@ export class NbdDisk implements DiskSource {
   readonly #unit: number;
   /** Bytes of the export. */
   readonly #end: number;
-  /** The writes that are filled up take turns: two of them may share a block. */
+  /** Writes that are completed to whole blocks run one after the other, because two may share a block. */
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(link: NbdLink) {
@@ -92,7 +92,7 @@ export class NbdDisk implements DiskSource {
     if (this.#has(FLAG_SEND_FLUSH)) await this.#link.request(CMD_FLUSH, 0, 0, 0);
   }
 
-  /** Whole blocks of the server, which may do nothing at all; and nothing where it has no TRIM. */
+  /** Discards whole blocks of the server. It may have no effect, and has none without TRIM. */
   async discard(offset: number, length: number): Promise<void> {
     const [from, to] = [this.#up(offset), this.#down(Math.min(this.#endOf(offset, length), this.#end))];
     for (let at = from; at < to && this.#has(FLAG_SEND_TRIM); at += MAX_RANGE) {
@@ -119,7 +119,7 @@ export class NbdDisk implements DiskSource {
     const unknown = { length, zero: false, hole: false };
     if (allocationId === undefined || to <= from) return unknown;
     const found = (await this.#link.request(CMD_BLOCK_STATUS, CMD_FLAG_REQ_ONE, from, to - from)) ?? unknown;
-    // Sectors are not divided: one with an end in it counts as what comes first.
+    // Sectors are not divided: a sector with a boundary in it has the status of its start.
     const reached = Math.ceil((from + found.length) / SECTOR) * SECTOR;
     return { ...found, length: Math.min(length, reached - offset) };
   }
@@ -128,7 +128,7 @@ export class NbdDisk implements DiskSource {
     await this.#link.close();
   }
 
-  /** Moves the bytes of a range, in as many requests as the server's limit makes of it. */
+  /** Moves the bytes of a range, in as many requests as the server's limit requires. */
   async #transfer(command: number, from: number, to: number, views: readonly Uint8Array[]): Promise<void> {
     const most = this.#link.facts.maximumPayload;
     if (to - from <= most) {
@@ -140,7 +140,7 @@ export class NbdDisk implements DiskSource {
       const length = Math.min(most, to - at);
       requests.push(this.#link.request(command, 0, at, length, [...pieces(views, at - from, length)]));
     }
-    // All of them: until the last has ended, the caller's bytes are in use.
+    // Waits for all of them: until the last has ended, the caller's buffers are in use.
     const ends = await Promise.allSettled(requests);
     for (const end of ends) if (end.status === "rejected") throw end.reason;
   }

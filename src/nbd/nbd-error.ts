@@ -1,14 +1,14 @@
-/** What is wrong between an NBD client and its server, and how a disk there is out of reach. */
+/** A failure of an NBD client, its server, or the connection of the two. */
 import { constants } from "node:os";
 import { errnoName } from "../sys/errors.ts";
 
 export class NbdError extends Error {
   override readonly name = "NbdError";
-  /** As Node gives it: "EIO", "EPROTO" … */
+  /** As in Node: "EIO", "EPROTO" … */
   readonly code: string;
-  /** As Node gives it: negative. */
+  /** As in Node: negative. */
   readonly errno: number;
-  /** The message without where it happened. */
+  /** The message without the place. */
   readonly why: string;
 
   /**
@@ -24,7 +24,7 @@ export class NbdError extends Error {
   }
 }
 
-/** The other side says what the protocol does not allow. Nothing it says later can be trusted. */
+/** The other side violates the protocol. Later messages from it cannot be trusted. */
 export function violation(where: string, what: string): NbdError {
   return new NbdError(where, `this breaks the NBD protocol: ${what}`, -constants.errno.EPROTO);
 }

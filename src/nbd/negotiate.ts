@@ -45,12 +45,12 @@ export interface NbdExport {
   readonly flags: number;
   /** Requests begin and end at multiples of it: a power of two up to 64 KiB. */
   readonly minimumBlock: number;
-  /** What the server likes best; a power of two, not below the minimum. */
+  /** The server's preferred size; a power of two, not below the minimum. */
   readonly preferredBlock: number;
   /** Bytes of data in one request, a multiple of the minimum. */
   readonly maximumPayload: number;
   readonly structured: boolean;
-  /** Id of base:allocation, if the server tells it. */
+  /** Id of base:allocation, if the server supports it. */
   readonly allocationId: number | undefined;
 }
 
@@ -58,13 +58,13 @@ export interface Negotiation {
   /** For messages. */
   readonly where: string;
   readonly exportName: string;
-  /** Turns the connection to TLS; absent: in the clear. */
+  /** Starts TLS on the connection; absent: no TLS. */
   readonly secure: ((socket: Duplex) => Promise<Duplex>) | undefined;
 }
 
-/** A reply to one option is no longer than a name, its description, and numbers. */
+/** The limit of a reply to one option: a name, its description, and numbers. */
 const MAX_REPLY = 2 * MAX_STRING + 64;
-/** Information about an export that one option is answered with. */
+/** The limit of information replies to one option. */
 const MAX_REPLIES = 64;
 const SECTOR = 512;
 const MAX_MINIMUM_BLOCK = 65536;
@@ -74,7 +74,7 @@ interface OptionReply {
   readonly data: Buffer;
 }
 
-/** @throws {NbdError} if there will be no disk */
+/** @throws {NbdError} if the handshake fails */
 export async function negotiate(channel: ByteChannel, wishes: Negotiation): Promise<NbdExport> {
   return new Handshake(channel, wishes).run();
 }
@@ -99,15 +99,18 @@ class Handshake {
     return { ...facts, structured, allocationId };
   }
 
-  /** Returns whether the server leaves out the zeros behind EXPORT_NAME's answer. */
+  /** Returns whether the server omits the zeros after EXPORT_NAME's answer. */
   async #greet(): Promise<boolean> {
     const hello = await this.#channel.take(16);
     if (hello.readBigUInt64BE(0) !== NBDMAGIC) {
-      throw new NbdError(this.#where, "this is no NBD server: it greets with something else");
+      throw new NbdError(this.#where, "this is not an NBD server: its greeting is different");
     }
     const style = hello.readBigUInt64BE(8);
     if (style === CLISERV_MAGIC) {
-      throw new NbdError(this.#where, "it speaks the oldstyle handshake only, which vmexit does not");
+      throw new NbdError(
+        this.#where,
+        "it supports only the oldstyle handshake, which vmexit does not support",
+      );
     }
     if (style !== IHAVEOPT) throw violation(this.#where, "the magic number of its greeting");
     const flags = (await this.#channel.take(2)).readUInt16BE(0);
@@ -124,7 +127,7 @@ class Handshake {
     this.#send(OPT_STARTTLS);
     const reply = await this.#reply(OPT_STARTTLS);
     if (reply.type !== REP_ACK) {
-      throw new NbdError(this.#where, `it does not do TLS, which was asked for${said(reply)}`);
+      throw new NbdError(this.#where, `it does not support TLS, which was requested${said(reply)}`);
     }
     if (reply.data.length > 0) throw violation(this.#where, "an acknowledgement with data in it");
     try {
@@ -196,7 +199,7 @@ class Handshake {
     throw violation(this.#where, "endless replies to GO");
   }
 
-  /** The way before GO. A server that does not have the export closes the connection. */
+  /** The handshake without GO. A server that does not have the export closes the connection. */
   async #exportName(noZeroes: boolean): Promise<Omit<NbdExport, "structured" | "allocationId">> {
     this.#send(OPT_EXPORT_NAME, Buffer.from(this.#wishes.exportName));
     let answer: Buffer;
@@ -204,7 +207,7 @@ class Handshake {
       answer = await this.#channel.take(noZeroes ? 10 : 10 + 124);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      throw new NbdError(this.#where, `${why}; has it an export "${this.#wishes.exportName}"?`);
+      throw new NbdError(this.#where, `${why}; does it have an export "${this.#wishes.exportName}"?`);
     }
     const blocks = { minimum: 1, preferred: 4096, maximum: MAX_PAYLOAD };
     return this.#checked(answer.readBigUInt64BE(0), answer.readUInt16BE(8), blocks);
@@ -224,12 +227,12 @@ class Handshake {
     }
     if (!isPowerOfTwo(minimum) || minimum > MAX_MINIMUM_BLOCK) fail(`a minimum block size of ${minimum}`);
     if (!isPowerOfTwo(preferred) || preferred < minimum) fail(`a preferred block size of ${preferred}`);
-    // Everything is a multiple of 512 here, whatever smaller a server allows.
+    // Everything is a multiple of 512 here, even if the server allows smaller blocks.
     const unit = Math.max(minimum, SECTOR);
     const most = Math.min(maximum, MAX_PAYLOAD);
     if (most < unit) fail(`a maximum block size of ${maximum} with blocks of ${unit}`);
     return {
-      // The rest of a last block that is not whole cannot be reached.
+      // The rest of an incomplete last block cannot be accessed.
       size: Number(size) - (Number(size) % minimum),
       flags,
       minimumBlock: minimum,
@@ -285,7 +288,7 @@ class Handshake {
   }
 }
 
-/** What a server adds to a refusal. */
+/** The server's own text in a refusal. */
 function said({ data }: OptionReply): string {
   return data.length === 0 ? "" : `; it says "${quoted(data)}"`;
 }

@@ -1,10 +1,10 @@
 /**
- * The server's handshake: what a client is told about the one export that there
- * is, until it takes it.
+ * The server's handshake: answers a client's questions about the only export, until
+ * the client opens it.
  *
  * Source: "The NBD protocol", sections "Fixed newstyle negotiation" and "Option
- * types". A client may ask for at most MAX_OPTIONS things, of MAX_OPTION bytes
- * each; how long it may take is the caller's to say.
+ * types". A client may send at most MAX_OPTIONS options, of MAX_OPTION bytes
+ * each; the caller limits the time.
  */
 import type { Duplex } from "node:stream";
 import type { SourceFacts } from "../disk/disk-source.ts";
@@ -62,25 +62,25 @@ export interface Offer {
   readonly facts: SourceFacts;
   readonly exportName: string;
   readonly description: string;
-  /** A client may have several connections. They are to one disk: a flush on one is a flush of all. */
+  /** A client may have several connections. They use one disk, so a flush on one is a flush of all. */
   readonly many: boolean;
-  /** Turns a connection to TLS, without which nothing is told; absent: there is none. */
+  /** Starts TLS on a connection, which is then required; absent: no TLS. */
   readonly secure: ((socket: Duplex) => Promise<Duplex>) | undefined;
 }
 
-/** What server and client agreed on. */
+/** The result of the handshake. */
 export interface Terms {
   readonly structured: boolean;
-  /** The client was promised base:allocation. */
+  /** The client selected base:allocation. */
   readonly allocation: boolean;
 }
 
-/** base:allocation's id. Any number will do. */
+/** The id of base:allocation. Any number is valid. */
 export const ALLOCATION_ID = 1;
 
 /**
- * Serves one client's handshake. Undefined if it says goodbye.
- * @throws if it does not keep to the protocol, or is lost
+ * Serves one client's handshake. Undefined if the client disconnects.
+ * @throws if it violates the protocol, or the connection is lost
  */
 export function makeOffer(channel: ByteChannel, where: string, offer: Offer): Promise<Terms | undefined> {
   return new OfferingServer(channel, where, offer).run();
@@ -123,7 +123,7 @@ class OfferingServer {
       if (next === "gone") return undefined;
       if (next === "taken") return { structured: this.#structured, allocation: this.#allocation };
     }
-    throw new NbdError(this.#where, `it has asked for ${MAX_OPTIONS} options and taken nothing`);
+    throw new NbdError(this.#where, `it sent ${MAX_OPTIONS} options and did not open the export`);
   }
 
   async #serveOption(): Promise<"more" | "taken" | "gone"> {
@@ -132,7 +132,7 @@ class OfferingServer {
     const option = header.readUInt32BE(8);
     const length = header.readUInt32BE(12);
     if (length > MAX_OPTION) {
-      // What is far too long is no mistake; what is merely long can be passed over.
+      // An excessive length is an attack; a merely long option is skipped.
       if (length > MAX_PAYLOAD) throw violation(this.#where, `an option of ${length} bytes`);
       await this.#channel.skip(length);
       this.#reply(option, REP_ERR_TOO_BIG);
@@ -145,7 +145,7 @@ class OfferingServer {
     }
     if (option === OPT_STARTTLS) return this.#startTls(data);
     if (this.#offer.secure !== undefined && !this.#secured) {
-      if (option === OPT_EXPORT_NAME) throw new NbdError(this.#where, "it wants the export without TLS");
+      if (option === OPT_EXPORT_NAME) throw new NbdError(this.#where, "it requests the export without TLS");
       this.#reply(option, REP_ERR_TLS_REQD, Buffer.from("this server wants TLS"));
       return "more";
     }
@@ -181,7 +181,7 @@ class OfferingServer {
       this.#reply(OPT_STARTTLS, REP_ACK);
       await this.#channel.replace(secure);
       this.#secured = true;
-      // Of what was agreed on in the clear nothing holds.
+      // Everything that was negotiated without TLS is void.
       this.#structured = false;
       this.#allocation = false;
     }
@@ -190,7 +190,7 @@ class OfferingServer {
 
   #exportName(data: Buffer): "taken" {
     if (data.toString() !== this.#offer.exportName) {
-      throw new NbdError(this.#where, "it wants an export of another name");
+      throw new NbdError(this.#where, "it requests an export of another name");
     }
     const { facts } = this.#offer;
     const answer = Buffer.alloc(this.#noZeroes ? 10 : 10 + 124);
@@ -210,7 +210,7 @@ class OfferingServer {
     this.#reply(OPT_LIST, REP_ACK);
   }
 
-  /** Returns whether the client knows now what it wanted to. */
+  /** Returns whether the request was answered with the export's information. */
   #info(option: number, data: Buffer): boolean {
     const reader = new OptionReader(data);
     const name = reader.string();
@@ -281,7 +281,7 @@ class OfferingServer {
   }
 }
 
-/** An option's data, field by field; undefined for a field that is not there. */
+/** An option's data, field by field; undefined for a missing field. */
 class OptionReader {
   readonly #data: Buffer;
   #at = 0;
@@ -302,7 +302,7 @@ class OptionReader {
     return this.#next(4)?.readUInt32BE(0);
   }
 
-  /** A length of 32 bits, and so many bytes. */
+  /** A length of 32 bits, followed by that many bytes. */
   string(): string | undefined {
     const length = this.uint32();
     return length === undefined || length > MAX_STRING ? undefined : this.#next(length)?.toString();

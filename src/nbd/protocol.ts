@@ -1,13 +1,12 @@
 /**
- * Numbers of the NBD protocol, by their names there, and the errors that both
- * sides speak of.
+ * Numbers of the NBD protocol, by their names there, and its errors.
  *
  * Source: "The NBD protocol" (NetworkBlockDevice/nbd, doc/proto.md), sections
  * "Values" and "Structured reply flags". All numbers are big-endian.
  *
- * Of the protocol this has the fixed newstyle handshake with TLS, simple and
- * structured replies, and the metadata context base:allocation. It has not: the
- * oldstyle handshake, extended headers, CACHE, RESIZE.
+ * Implemented: the fixed newstyle handshake with TLS, simple and structured replies,
+ * and the metadata context base:allocation. Not implemented: the oldstyle handshake,
+ * extended headers, CACHE, RESIZE.
  */
 import { constants } from "node:os";
 
@@ -50,7 +49,7 @@ export const INFO_NAME = 1;
 export const INFO_DESCRIPTION = 2;
 export const INFO_BLOCK_SIZE = 3;
 
-// Transmission flags: what an export can do.
+// Transmission flags: the features of an export.
 export const FLAG_HAS_FLAGS = 1 << 0;
 export const FLAG_READ_ONLY = 1 << 1;
 export const FLAG_SEND_FLUSH = 1 << 2;
@@ -96,7 +95,7 @@ export const STATE_ZERO = 2;
 
 /** Bytes of a string, section "Conventions". */
 export const MAX_STRING = 4096;
-/** Bytes of data in one request or reply where nothing else was agreed, section "Block size constraints". */
+/** Bytes of data in one request or reply without another agreement, section "Block size constraints". */
 export const MAX_PAYLOAD = 2 ** 25;
 
 const { EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP, EROFS, EDQUOT, EFBIG, EACCES } =
@@ -116,7 +115,7 @@ const WIRE_ERRORS: ReadonlySet<number> = new Set([
   ESHUTDOWN,
 ]);
 
-/** What a reply says for -errno. */
+/** The protocol's error for -errno. */
 export function wireError(errno: number): number {
   const positive = -errno;
   if (positive === EROFS || positive === EACCES) return EPERM;
@@ -124,7 +123,7 @@ export function wireError(errno: number): number {
   return WIRE_ERRORS.has(positive) ? positive : EIO;
 }
 
-/** -errno for what a reply says. */
+/** -errno for the protocol's error. */
 export function errnoOnWire(error: number): number {
   return WIRE_ERRORS.has(error) ? -error : -EIO;
 }

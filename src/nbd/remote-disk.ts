@@ -2,8 +2,8 @@
  * A disk behind a network, for programs that wait for each request: a thread has
  * the connection, and the caller sleeps until it has answered.
  *
- * One request is under way at a time, of at most CALL_BYTES, which pass through
- * memory that both threads see, and beside it what `prefetch` was told of. The
+ * One request is in flight at a time, of at most CALL_BYTES, which pass through memory
+ * that both threads share; in addition there may be a read-ahead of `prefetch`. The
  * thread (remote-thread.ts) knows NBD; the rest of the library sees a raw image.
  */
 import { SHARE_ENV, Worker } from "node:worker_threads";
@@ -16,11 +16,11 @@ import { IovCursor } from "../disk/iov-cursor.ts";
 /** Bytes of one read or write. */
 const CALL_BYTES = 2 ** 21;
 
-/** What the two threads share: the answer; four numbers; data. */
+/** The shared memory of the two threads: the answer; four numbers; data. */
 export class CallMemory {
   readonly buffer: SharedArrayBuffer;
   readonly answer: Answer;
-  /** Results that are no errno. */
+  /** Results that are not an errno. */
   readonly numbers: Float64Array;
   readonly data: Uint8Array;
 
@@ -34,7 +34,7 @@ export class CallMemory {
 
 const HEADER_BYTES = 64;
 
-/** What the thread is asked. Data goes into, or comes from, the shared memory. All but "prefetch" is answered. */
+/** Requests to the thread. Data is in the shared memory. All except "prefetch" have an answer. */
 export interface RemoteCall {
   readonly kind: "prefetch" | "read" | "write" | "flush" | "discard" | "writeZeroes" | "extentAt" | "close";
   readonly offset: number;
@@ -42,7 +42,7 @@ export interface RemoteCall {
   readonly mayUnmap: boolean;
 }
 
-/** What the thread is started with. It answers with 0 and `numbers`, or -errno and a sentence in `data`. */
+/** The start data of the thread. It answers with 0 and `numbers`, or -errno and a sentence in `data`. */
 export interface RemoteStart {
   readonly buffer: SharedArrayBuffer;
   /** nbd://… */
@@ -208,7 +208,7 @@ export class RemoteDisk implements DiskImage {
 
 const EBADF = -9;
 
-/** Puts a sentence where the other thread finds it. */
+/** Writes a sentence for the other thread. */
 export function putSentence({ data }: CallMemory, sentence: string): void {
   const bytes = Buffer.from(sentence).subarray(0, MAX_SENTENCE);
   data.set(bytes);

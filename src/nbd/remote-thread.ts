@@ -1,5 +1,5 @@
 /**
- * The thread of a RemoteDisk: it has the connection, and does what it is asked.
+ * The thread of a RemoteDisk: it owns the connection, and executes requests.
  * Whatever happens here, there is an answer: the other thread sleeps until then.
  */
 import { parentPort, workerData } from "node:worker_threads";
@@ -25,7 +25,7 @@ const port = parentPort;
 const { buffer, name }: RemoteStart = workerData;
 const memory = new CallMemory(buffer);
 const { answer, numbers, data } = memory;
-/** What is read before it is asked for. */
+/** Data that is read ahead. */
 let ahead: { offset: number; bytes: Uint8Array; done: Promise<boolean> } | undefined;
 
 process.once("exit", () => answer.end(EIO));
@@ -58,12 +58,12 @@ function prefetch(disk: NbdDisk, { offset, length }: RemoteCall): void {
   const bytes = new Uint8Array(length);
   const done = disk.read(offset, [bytes]).then(
     () => true,
-    () => false, // whoever asks for it hears of it
+    () => false, // the read that needs it reports the error
   );
   ahead = { offset, bytes, done };
 }
 
-/** Answers a read from what was fetched before. False if that was something else. */
+/** Answers a read from data that was read ahead. False if that is another range. */
 async function takeAhead(offset: number, length: number): Promise<boolean> {
   const fetched = ahead;
   ahead = undefined;
@@ -72,9 +72,9 @@ async function takeAhead(offset: number, length: number): Promise<boolean> {
   return true;
 }
 
-/** Whatever is answered: all but "prefetch". */
+/** Requests with an answer: all except "prefetch". */
 async function perform(disk: NbdDisk, { kind, offset, length, mayUnmap }: RemoteCall): Promise<void> {
-  if (kind !== "read" && kind !== "extentAt") ahead = undefined; // it may be another disk now
+  if (kind !== "read" && kind !== "extentAt") ahead = undefined; // the data may have changed
   switch (kind) {
     case "read":
       if (await takeAhead(offset, length)) return;

@@ -1,8 +1,8 @@
 /**
  * An NBD server of one disk.
  *
- * Clients are strangers: each has a time for its handshake, a bound on what its
- * requests hold (session.ts), and there is a bound on how many there are.
+ * Clients are not trusted: there are limits for the time of a handshake, for the memory
+ * of a client's requests (session.ts), and for the number of clients.
  */
 import type { AddressInfo, Server, Socket } from "node:net";
 import type { Duplex } from "node:stream";
@@ -17,30 +17,30 @@ import { checkServerTls, type NbdServerTls, secureServer } from "./tls.ts";
 
 export type ServeNbdOptions = (
   | {
-      /** Of a unix socket, which must not be there yet. */
+      /** The path of a unix socket, which must not exist yet. */
       readonly path: string;
     }
   | {
       /** Default "localhost". */
       readonly host?: string;
-      /** 0: any that is free. Default 0. */
+      /** 0: any free port. Default 0. */
       readonly port?: number;
     }
 ) & {
   /** Default "". */
   readonly exportName?: string;
   readonly description?: string;
-  /** Default: as the disk says. */
+  /** Default: as the disk reports. */
   readonly readOnly?: boolean;
-  /** Clients have to use TLS. */
+  /** Clients must use TLS. */
   readonly tls?: NbdServerTls;
-  /** Clients at the same time; more are turned away. Default 16. */
+  /** Clients at the same time; more are refused. Default 16. */
   readonly maxConnections?: number;
-  /** How long a client may take until it has the export. Default 10 s. */
+  /** Time limit for a client's handshake. Default 10 s. */
   readonly handshakeTimeoutMs?: number;
-  /** Is told why a client was let go, except that it said goodbye. */
+  /** Called with the reason when a client's connection was closed, unless the client disconnected itself. */
   readonly onClientError?: (error: Error) => void;
-  /** Is called when the last client is gone, if it had taken the export. */
+  /** Called when the last client has disconnected, if it had opened the export. */
   readonly onIdle?: () => void;
 };
 
@@ -88,7 +88,7 @@ export class NbdServer {
     return this.#place;
   }
 
-  /** What a client calls the export. */
+  /** The URI of the export. */
   get uri(): string {
     const scheme = this.#options.tls === undefined ? "nbd" : "nbds";
     const name = encodeURIComponent(this.#options.exportName ?? "");
@@ -103,7 +103,7 @@ export class NbdServer {
     return this.#clients.size;
   }
 
-  /** Lets every client go. Resolves when none of their requests is under way. The disk stays open. */
+  /** Disconnects every client. Resolves when none of their requests is in flight. The disk stays open. */
   async close(): Promise<void> {
     this.#closing = true;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -126,7 +126,7 @@ export class NbdServer {
       this.#server.once("error", reject);
       this.#server.listen(where, () => {
         this.#server.off("error", reject);
-        // A connection that could not be accepted: the process has too many files open, say.
+        // A connection could not be accepted, for example because too many files are open.
         this.#server.on("error", (error) => this.#options.onClientError?.(error));
         this.#place = placeOf(this.#server.address());
         resolve();
@@ -158,7 +158,7 @@ export class NbdServer {
     const { exportName = "", description = "", tls, handshakeTimeoutMs = HANDSHAKE_MS } = this.#options;
     const late = setTimeout(() => {
       channel.destroy(
-        new NbdError(where, `it has not taken the export within ${handshakeTimeoutMs / 1000} s`),
+        new NbdError(where, `it did not open the export within ${handshakeTimeoutMs / 1000} s`),
       );
     }, handshakeTimeoutMs);
     const secure = tls && ((plain: Duplex) => secureServer(plain, tls));

@@ -1,10 +1,10 @@
 /**
- * The server's side of an export that was taken: requests in, replies out.
+ * The server's side of an open export: requests in, replies out.
  *
- * Requests are served as they come, several at once. What they hold is bounded:
- * a client that has MAX_REQUESTS under way, or MAX_BYTES of their data, is not
- * read from until some of it has left the server. That counts until the reply is
- * sent, so that a client that does not read its replies holds up itself alone.
+ * Requests are served as they arrive, several at once. Their memory is bounded: while
+ * a client has MAX_REQUESTS in flight, or MAX_BYTES of their data, the server does not
+ * read from it. A request counts until its reply is sent, so a client that does not
+ * read its replies blocks only itself.
  *
  * Source: "The NBD protocol", sections "Request types", "Structured reply types".
  */
@@ -54,12 +54,12 @@ interface Request {
   readonly command: number;
   readonly flags: number;
   readonly cookie: bigint;
-  /** Exact where it lies within the disk. */
+  /** Exact if it is within the disk. */
   readonly offset: number;
   readonly length: number;
 }
 
-/** What a request is answered with. */
+/** The reply to a request. */
 interface Answer {
   readonly type: number;
   readonly pieces: readonly Uint8Array[];
@@ -67,7 +67,7 @@ interface Answer {
 
 const DONE: Answer = { type: REPLY_TYPE_NONE, pieces: [] };
 
-/** Serves a client until it goes. @throws if it does not keep to the protocol, or is lost */
+/** Serves a client until it disconnects. @throws if it violates the protocol, or the connection is lost */
 export function serveRequests(
   channel: ByteChannel,
   where: string,
@@ -86,7 +86,7 @@ class Session {
   readonly #terms: Terms;
   #requests = 0;
   #bytes = 0;
-  /** Who waits until there is less under way. */
+  /** Resolves the wait for fewer requests in flight. */
   #lessened: () => void = () => {};
 
   constructor(channel: ByteChannel, where: string, disk: DiskSource, facts: SourceFacts, terms: Terms) {
@@ -101,7 +101,7 @@ class Session {
     try {
       while (await this.#takeRequest());
     } finally {
-      // Nothing of the disk's is left behind when a client is gone.
+      // No request of the client is in flight after this.
       while (this.#requests > 0) await this.#less();
     }
   }
@@ -129,11 +129,11 @@ class Session {
     }
     let data: Uint8Array = ZEROS.subarray(0, 0);
     if (command === CMD_WRITE && refusal !== 0) {
-      // Beyond the largest payload it is no mistake, and would take long.
+      // Beyond the largest payload it is an attack, and reading it would take long.
       if (length > MAX_PAYLOAD) throw violation(this.#where, `a write of ${length} bytes`);
       await this.#channel.skip(length);
     } else if (carries) {
-      // Cleared: what a disk forgets to fill must not be this program's memory.
+      // Cleared, so that bytes which a disk does not fill never reveal this program's memory.
       data = Buffer.alloc(length);
       if (command === CMD_WRITE) await this.#channel.fill(data);
     }
@@ -149,7 +149,7 @@ class Session {
     return true;
   }
 
-  /** -errno for what will not be done. */
+  /** -errno for a request that is refused. */
   #refusal({ command, flags, offset, length }: Request): number {
     const { size, readOnly } = this.#facts;
     const known = KNOWN_FLAGS.get(command);
@@ -219,7 +219,7 @@ class Session {
         zero: false,
         hole: false,
       };
-      // A source that says nothing sensible has said that all the rest is data.
+      // If a source returns an invalid extent, the rest counts as data.
       const isSensible = Number.isInteger(found.length) && found.length > 0;
       const run = isSensible ? Math.min(found.length, length - at) : length - at;
       const state = isSensible ? (found.hole ? STATE_HOLE : 0) | (found.zero ? STATE_ZERO : 0) : 0;

@@ -1,6 +1,6 @@
 /**
- * TLS for NBD, after OPT_STARTTLS: Node's own, with the certificates that the
- * caller names or that lie in a folder as libnbd, nbdkit and QEMU have them.
+ * TLS for NBD, after OPT_STARTTLS: Node's own, with certificates from the caller or
+ * from a folder with the file names of libnbd, nbdkit and QEMU.
  *
  * Source: "The NBD protocol", section "TLS support"; qemu-img(1) and
  * nbdkit-tls(1) for the names of files.
@@ -22,7 +22,7 @@ export type NbdServerTls = Pick<
   "ca" | "cert" | "key" | "passphrase" | "requestCert" | "rejectUnauthorized"
 >;
 
-/** What a client finds in a folder: ca-cert.pem, client-cert.pem, client-key.pem; each may be missing. */
+/** A client's files in a folder: ca-cert.pem, client-cert.pem, client-key.pem; each may be missing. */
 export function clientCertificates(folder: string): NbdClientTls {
   const ca = pem(folder, "ca-cert");
   const cert = pem(folder, "client-cert");
@@ -34,8 +34,8 @@ export function clientCertificates(folder: string): NbdClientTls {
 }
 
 /**
- * What a server finds in a folder: server-cert.pem, server-key.pem, and
- * ca-cert.pem, which signs the clients that are let in if `verifyPeer`.
+ * A server's files in a folder: server-cert.pem, server-key.pem, and ca-cert.pem, which
+ * must have signed the certificates of clients if `verifyPeer`.
  */
 export function serverCertificates(folder: string, verifyPeer: boolean): NbdServerTls {
   const need = (name: string) => {
@@ -52,11 +52,11 @@ function pem(folder: string, name: string): Buffer | undefined {
   return existsSync(path) ? readFileSync(path) : undefined;
 }
 
-/** The client's side of a connection that turns to TLS. @param host whose certificate it must be */
+/** Starts TLS on the client's side of a connection. @param host the name in the server's certificate */
 export async function secureClient(socket: Duplex, host: string, options: NbdClientTls): Promise<Duplex> {
   const { connect } = await import("node:tls");
   const { isIP } = await import("node:net");
-  // A certificate is checked against the host; an address is no name to ask a server for.
+  // A certificate is checked against the host; SNI does not allow an address.
   const name = options.servername ?? host;
   const { servername: _, ...rest } = options;
   const secure = connect({ ...rest, socket, host: name, ...(isIP(name) === 0 && { servername: name }) });
@@ -72,8 +72,8 @@ export async function secureClient(socket: Duplex, host: string, options: NbdCli
 }
 
 /**
- * The server's side. A server for each connection, which is how Node checks the
- * certificate of a client on a socket that was there before.
+ * Starts TLS on the server's side, with a server for each connection: this is how Node
+ * checks the certificate of a client on an existing socket.
  */
 export async function secureServer(socket: Duplex, options: NbdServerTls): Promise<Duplex> {
   const { createServer } = await import("node:tls");
@@ -86,7 +86,7 @@ export async function secureServer(socket: Duplex, options: NbdServerTls): Promi
   });
 }
 
-/** Throws for certificates that are none, before the first client comes. */
+/** Throws for invalid certificates, before the first client connects. */
 export async function checkServerTls(options: NbdServerTls): Promise<void> {
   const { createSecureContext } = await import("node:tls");
   createSecureContext(options);

@@ -183,14 +183,14 @@ test("qemu-nbd's exports: by name, read-only, and those that are not there", asy
   await (await connectNbd(`nbd:unix:${path}:exportname=a disk/1`)).close();
 });
 
-test("what is no NBD server is told apart, and so is one that does not answer", async () => {
+test("a server that is not an NBD server is detected, and so is one that does not answer", async () => {
   const { createServer } = await import("node:net");
   const path = peers.socket();
   const server = createServer((socket) =>
     socket.on("error", () => {}).write("HTTP/1.1 400 Bad Request\r\n\r\n"),
   );
   await new Promise<void>((resolve) => server.listen(path, resolve));
-  await expect(connectNbd({ path })).rejects.toThrow("this is no NBD server");
+  await expect(connectNbd({ path })).rejects.toThrow("this is not an NBD server");
   server.close();
   const silent = peers.socket();
   const mute = createServer((socket) => socket.on("error", () => {}));
@@ -223,7 +223,7 @@ test("TLS: the server's certificate is checked, the client's is shown, and nothi
   await expect(connectNbd(`${uri(folder)}&tls-hostname=elsewhere.example`)).rejects.toThrow(/altnames/);
   await expect(connectNbd({ path })).rejects.toThrow("it wants TLS");
   const plain = await peers.nbdkit("memory", "1M");
-  await expect(connectNbd({ path: plain }, { tls: {} })).rejects.toThrow("it does not do TLS");
+  await expect(connectNbd({ path: plain }, { tls: {} })).rejects.toThrow("it does not support TLS");
 });
 
 test("requests outside the disk are refused here", async () => {

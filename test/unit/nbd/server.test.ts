@@ -239,7 +239,7 @@ test("more clients than allowed are turned away, and there is room again when on
   await both[1].close();
 });
 
-test("a client that does not take the export in time is let go", async () => {
+test("a client that does not open the export in time is disconnected", async () => {
   const errors: string[] = [];
   const server = await serve(new BufferDisk(MIB), {
     handshakeTimeoutMs: 100,
@@ -247,10 +247,10 @@ test("a client that does not take the export in time is let go", async () => {
   });
   const raw = new RawClient(server);
   await raw.closed;
-  expect(errors).toEqual([expect.stringContaining("not taken the export within 0.1 s")]);
+  expect(errors).toEqual([expect.stringContaining("did not open the export within 0.1 s")]);
 });
 
-test("closing the server lets clients go and leaves nothing under way", async () => {
+test("closing the server disconnects clients and leaves nothing in flight", async () => {
   const disk = new BufferDisk(MIB);
   let done = false;
   disk.read = async () => {
