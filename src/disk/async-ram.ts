@@ -1,14 +1,14 @@
 /**
- * Guest RAM for requests that are begun now and over later.
+ * Guest RAM for requests that are submitted now and complete later.
  *
- * To an image it looks as if transfers were over at once, so no format knows of
- * asynchrony: it cuts a request into transfers, between `begin` and `end`, and
- * here is counted which of them are still under way. An image that may only go
- * on once data is where it belongs calls `drain`.
+ * For an image, each transfer has completed when its call returns, so no format knows
+ * of asynchrony: it splits a request into transfers, between `begin` and `end`, and
+ * this class counts those that are still in flight. An image that needs the data in
+ * its place before it continues calls `drain`.
  *
- * Some transfers are made at once all the same: those that reach behind the end
- * of a file, because of which an image treats a short result as zeros; and those
- * that O_DIRECT cannot take, which go through the page cache, and alone.
+ * Some transfers are made synchronously: those that reach past the end of a file,
+ * because an image treats their short result as zeros; and those that O_DIRECT cannot
+ * transfer, which use the page cache, while nothing else is in flight.
  */
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { AsyncIo } from "../sys/async-io.ts";
@@ -21,28 +21,28 @@ const EAGAIN = -11;
 const NONE = -1;
 
 export class AsyncRam implements IoMemory {
-  /** Of the request that `take` gave. */
+  /** The result of the request that `take` returned. */
   result = 0;
   readonly #io: AsyncIo;
   readonly #ram: GuestRam;
   readonly #memory: GuestMemory;
-  // By tag: transfers under way; bytes of them that have not moved; -errno of one
-  // that failed, or 0; and what the image gives as the result if none does.
+  // By tag: transfers in flight; bytes of them that have not moved; -errno of one
+  // that failed, or 0; and the image's result, which counts if none failed.
   readonly #left: Int32Array;
   readonly #missing: Float64Array;
   readonly #failure: Int32Array;
   readonly #results: Float64Array;
-  /** A ring of the tags of requests that are over. */
+  /** A ring of the tags of completed requests. */
   readonly #over: Uint32Array;
   #firstOver = 0;
   #overCount = 0;
   #underWay = 0;
-  /** Something was begun and not submitted. */
+  /** Transfers are queued and not submitted. */
   #unsent = false;
-  /** Of the request that an image is cutting up. */
+  /** The tag of the request that an image is splitting. */
   #tag = NONE;
 
-  /** @param tags requests have tags below this, and no two under way have the same */
+  /** @param tags requests have tags below this, and no two in flight have the same */
   constructor(io: AsyncIo, ram: GuestRam, memory: GuestMemory, tags: number) {
     this.#io = io;
     this.#ram = ram;
@@ -54,7 +54,7 @@ export class AsyncRam implements IoMemory {
     this.#over = new Uint32Array(tags);
   }
 
-  /** From here on transfers belong to request `tag`. */
+  /** From here on, transfers belong to request `tag`. */
   begin(tag: number): void {
     this.#tag = tag;
     this.#left[tag] = 0;
@@ -62,7 +62,7 @@ export class AsyncRam implements IoMemory {
     this.#failure[tag] = 0;
   }
 
-  /** The request is cut up. Returns its result, or EINPROGRESS if transfers are under way; then `take` gives it. */
+  /** The request is split. Returns its result, or EINPROGRESS if transfers are in flight; then `take` returns the tag. */
   end(result: number): number {
     const tag = this.#tag;
     this.#tag = NONE;
@@ -107,7 +107,7 @@ export class AsyncRam implements IoMemory {
     }
   }
 
-  /** Begins to put on stable storage what `file` was given and is over. 0 or -errno. */
+  /** Queues a flush of `file`: completed writes are then on stable storage. 0 or -errno. */
   flush(file: HostFile): number {
     for (;;) {
       const begun = this.#io.flush(this.#tag, file);
@@ -126,7 +126,7 @@ export class AsyncRam implements IoMemory {
     this.#io.submit();
   }
 
-  /** The tag of a request that is over, once each, and `result`; -1 if there is none now. */
+  /** The tag of a completed request, once for each, and sets `result`; -1 if there is none now. */
   take(): number {
     if (this.#overCount === 0 && this.#underWay > 0) this.#reap();
     if (this.#overCount === 0) return NONE;
@@ -137,12 +137,12 @@ export class AsyncRam implements IoMemory {
     return tag;
   }
 
-  /** Waits until nothing is under way. */
+  /** Waits until nothing is in flight. */
   drain(): void {
     while (this.#underWay > 0) this.#makeRoom();
   }
 
-  /** Notes that a transfer was begun, unless it is over. Returns its length, or -errno if it was not. */
+  /** Counts a transfer that was queued, unless it has completed. Returns its length, or -errno if it was not queued. */
   #count(begun: number, length: number): number {
     if (begun !== 0) return begun;
     const tag = this.#tag;
@@ -153,7 +153,7 @@ export class AsyncRam implements IoMemory {
     return length;
   }
 
-  /** Waits until something is over. */
+  /** Waits until a transfer completes. */
   #makeRoom(): void {
     this.#unsent = false;
     this.#io.wait();
@@ -174,7 +174,7 @@ export class AsyncRam implements IoMemory {
     if (result < 0) this.#failure[tag] = result;
     else this.#missing[tag] -= result;
     this.#left[tag]--;
-    // The one that is being cut up is over when `end` says so.
+    // The request that is being split completes in `end`.
     if (this.#left[tag] > 0 || tag === this.#tag) return;
     this.#over[(this.#firstOver + this.#overCount) % this.#over.length] = tag;
     this.#overCount++;
@@ -183,7 +183,7 @@ export class AsyncRam implements IoMemory {
   #resultOf(tag: number): number {
     if (this.#failure[tag] < 0) return this.#failure[tag];
     const result = this.#results[tag];
-    // A file that ends before what was there a moment ago has lost data.
+    // A file that is now shorter than before has lost data.
     return result >= 0 && this.#missing[tag] > 0 ? EIO : result;
   }
 }

@@ -1,37 +1,37 @@
 /**
- * What a disk is to the device in front of it. Data moves between the disk and
- * guest RAM without passing through JavaScript.
+ * The interface between a device and its disk. Data moves between the disk and guest
+ * RAM without passing through JavaScript.
  *
- * Like system calls, requests give a result >= 0 or -errno and never throw on
- * what the host says. One that is not over when its call returns gives
- * EINPROGRESS, and its result comes from `take`, under the tag that came with it:
+ * Like system calls, requests return a result >= 0 or -errno, and never throw for
+ * errors of the host. A request that has not completed when its call returns gives
+ * EINPROGRESS; `take` returns its tag when it has completed:
  *
- *   readv, writev, … as many as there are    →  submit  →  take until there is none
+ *   readv, writev, … for all requests    →  submit  →  take until it returns -1
  *
  * All of it happens on the io thread.
  */
 import type { EventFd } from "../sys/event.ts";
 
 export interface BlockBackend {
-  /** Bytes a guest can address, a multiple of 512. */
+  /** Bytes that a guest can address, a multiple of 512. */
   readonly size: number;
   readonly readOnly: boolean;
   /** Bytes that the storage writes at once, a power of two from 512 on. */
   readonly blockSize: number;
-  /** Rings when requests end by themselves. */
+  /** Signalled when requests complete by themselves. */
   readonly event: EventFd;
   /** After `take`: bytes moved, or -errno. */
   readonly result: number;
 
   /**
-   * Fills buffers of guest RAM with the disk's bytes from `offset` on. All of
-   * it, or an error: the bytes returned are what was asked for.
+   * Fills buffers of guest RAM with the disk's bytes from `offset` on. The result
+   * is the length of all buffers, or an error.
    *
    * @param iov pairs of RAM offset and length in bytes
    * @param first index of the first pair; @param count pairs
    */
   readv(iov: Float64Array, first: number, count: number, offset: number, tag: number): number;
-  /** The other way. With `dsync` the bytes are on stable storage when the request is over. */
+  /** Writes. With `dsync` the bytes are on stable storage when the request completes. */
   writev(
     iov: Float64Array,
     first: number,
@@ -40,29 +40,29 @@ export interface BlockBackend {
     dsync: boolean,
     tag: number,
   ): number;
-  /** Puts every write that is over on stable storage. */
+  /** Puts every completed write on stable storage. */
   flush(tag: number): number;
-  /** Gives storage back; what is read there afterwards is undefined. -EOPNOTSUPP if that cannot be. */
+  /** Frees storage; the contents are undefined afterwards. -EOPNOTSUPP if that is not supported. */
   discard(offset: number, length: number, tag: number): number;
-  /** Makes a range read as zeros; `mayUnmap` allows to give its storage back. */
+  /** Makes a range read as zeros; `mayUnmap` allows freeing its storage. */
   writeZeroes(offset: number, length: number, mayUnmap: boolean, tag: number): number;
 
-  /** Hands on what was begun since the last call. */
+  /** Submits the requests since the last call. */
   submit(): void;
-  /** The tag of a request that is over, once each; -1 if there is none now. */
+  /** The tag of a completed request, once for each; -1 if there is none now. */
   take(): number;
-  /** Waits until nothing is under way. False if that will never be, because the machine ends. */
+  /** Waits until nothing is in flight. False if that will not happen, because the machine ends. */
   drain(): boolean;
-  /** Lets go of the disk, when nothing is under way. */
+  /** Closes the disk, when nothing is in flight. */
   close(): void;
 }
 
-// -errno values that mean something to this layer; numbers of <asm-generic/errno.h>.
+// -errno values with a meaning in this layer; numbers of <asm-generic/errno.h>.
 export const EIO = -5;
 export const ENOSPC = -28;
 export const EROFS = -30;
 export const EOPNOTSUPP = -95;
-/** The request goes on, and its result comes later. */
+/** The request continues, and completes later. */
 export const EINPROGRESS = -115;
 
 const NAMES: Readonly<Record<number, string>> = {
@@ -77,7 +77,7 @@ const NAMES: Readonly<Record<number, string>> = {
   [-122]: "EDQUOT (a disk quota is used up)",
 };
 
-/** What a negative result means, for a message. */
+/** The meaning of a negative result, for a message. */
 export function hostError(result: number): string {
   return NAMES[result] ?? `errno ${-result}`;
 }

@@ -1,6 +1,6 @@
 /**
- * How a disk is stored, through all images of its chain: what `map` prints, and
- * what lets copying and comparing skip the parts that hold nothing.
+ * How a disk is stored, through all images of its chain. `map` prints this, and copying
+ * and comparing skip empty parts by it.
  *
  * Source: QEMU include/block/block-common.h, BDRV_BLOCK_*.
  */
@@ -9,14 +9,14 @@ import type { DiskImage, Extent } from "./image.ts";
 /** A run of a disk that is stored in one way. Offsets and lengths are bytes. */
 export interface BlockStatus extends Extent {
   readonly start: number;
-  /** Which image of the chain answers: 0 is the disk's own, 1 its backing file … */
+  /** The image of the chain that defines the run: 0 is the disk's own, 1 its backing file … */
   readonly depth: number;
 }
 
 /**
  * How the disk is stored from `start` on: one run of at most `most` bytes.
  *
- * @param below an image of its chain: only the images above it are asked. What none of
+ * @param below an image of its chain: only the images above it count. A run that none of
  *   them defines is neither allocated nor zero
  * @throws {ImageError | SystemError}
  */

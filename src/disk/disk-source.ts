@@ -1,51 +1,50 @@
 /**
- * A disk that a program provides: in memory, behind a network, computed. What
- * stands in front of it is a guest's device, an NBD server, or `vmexit img`.
+ * A disk that a program provides: in memory, behind a network, computed. Its user is
+ * a guest's device, an NBD server, or `vmexit img`.
  *
- * Unlike an image it may take its time: every method may return a promise.
+ * Unlike an image it may be asynchronous: every method may return a promise.
  */
 import { constants } from "node:os";
 import { EIO } from "./backend.ts";
 
 /**
- * What a program implements. Offsets and lengths are bytes, multiples of 512,
- * within `size`.
+ * The interface that a program implements. Offsets and lengths are bytes, multiples of
+ * 512, within `size`.
  *
  * A method that throws, or whose promise is rejected, has failed: the device
  * sees an I/O error. The error's `code` ("ENOSPC") or `errno` says which one,
  * as with Node's own errors; without, it is EIO.
  *
  * Several requests may be in flight at once, and may be completed in any order.
- * Nobody asks for overlapping ones at the same time unless a guest does.
+ * Only a guest makes overlapping requests at the same time.
  */
 export interface DiskSource {
-  /** Bytes, a multiple of 512. Asked for once. */
+  /** Bytes, a multiple of 512. Read once. */
   readonly size: number;
-  /** Without it a disk can be written if it has `write`. */
+  /** Default: false if the disk has `write`. */
   readonly readOnly?: boolean;
-  /** Bytes that are best written at once: a power of two, from 512 (the default) to 64 KiB. */
+  /** The preferred unit of writes in bytes: a power of two, from 512 (the default) to 64 KiB. */
   readonly blockSize?: number;
   /**
    * Fills all the views, one after the other, with the disk's bytes from `offset`
-   * on. The views may be used until the promise is settled, and not after that:
-   * they can be a guest's memory.
+   * on. The views may be used only until the promise settles: they can be a guest's
+   * memory.
    */
   read(offset: number, views: readonly Uint8Array[]): void | Promise<void>;
-  /** The other way. A guest may change what is in the views at any time: look at a byte once. */
+  /** Writes. A guest may change the contents of the views at any time: read each byte once. */
   write?(offset: number, views: readonly Uint8Array[]): void | Promise<void>;
-  /** Puts what was written, and completed, on stable storage. Without it, every write is there when it completes. */
+  /** Puts completed writes on stable storage. Without this method, every write is there when it completes. */
   flush?(): void | Promise<void>;
-  /** The contents of a range are of no more use; what is read there afterwards is undefined. */
+  /** Discards the contents of a range; they are undefined afterwards. */
   discard?(offset: number, length: number): void | Promise<void>;
-  /** Makes a range read as zeros; `mayUnmap` allows to give its storage back. Without it, zeros are written. */
+  /** Makes a range read as zeros; `mayUnmap` allows freeing its storage. Without this method, zeros are written. */
   writeZeroes?(offset: number, length: number, mayUnmap: boolean): void | Promise<void>;
   /**
-   * How the disk is stored from `offset` on, as far as it goes on like that and
-   * `length` at most: what copies of sparse disks are made of. Without it,
-   * everything is data.
+   * How the disk is stored from `offset` on: a run of at most `length` bytes, for copies
+   * of sparse disks. Without this method, everything is data.
    */
   extentAt?(offset: number, length: number): SourceExtent | Promise<SourceExtent>;
-  /** Called once; nothing is asked for afterwards. Of a guest that was stopped, requests may still be in flight. */
+  /** Called once; there are no requests afterwards. If a guest was stopped, its requests may still be in flight. */
   close?(): void | Promise<void>;
 }
 
@@ -53,16 +52,16 @@ export interface DiskSource {
 export interface SourceExtent {
   /** Bytes, at least 512. */
   readonly length: number;
-  /** It reads as zeros. */
+  /** True if it reads as zeros. */
   readonly zero: boolean;
-  /** Nothing is stored for it. */
+  /** True if nothing is stored for it. */
   readonly hole: boolean;
 }
 
 const SECTOR = 512;
 const MAX_BLOCK = 65536;
 
-/** What a source says of itself, checked and with defaults. */
+/** The properties of a source, checked and with defaults. */
 export interface SourceFacts {
   /** Bytes, a multiple of 512. */
   readonly size: number;
@@ -70,7 +69,7 @@ export interface SourceFacts {
   readonly blockSize: number;
 }
 
-/** Looks at a source once. @throws {RangeError} for a size or block size that a disk cannot have */
+/** Reads the properties of a source, once. @throws {RangeError} for an invalid size or block size */
 export function sourceFacts(source: DiskSource): SourceFacts {
   const { size, blockSize = SECTOR, write } = source;
   const readOnly = source.readOnly ?? write === undefined;
@@ -92,7 +91,7 @@ const ERRNO: ReadonlyMap<string, number> = new Map(Object.entries(constants.errn
 /** The kernel's limit (MAX_ERRNO, include/linux/err.h). */
 const MAX_ERRNO = 4095;
 
-/** -errno for what a source threw: by its `errno`, negative or positive; by its `code`; or -EIO. */
+/** -errno for an error of a source: by its `errno`, negative or positive; by its `code`; or -EIO. */
 export function errnoOf(error: unknown): number {
   if (!(error instanceof Error)) return EIO;
   if ("errno" in error && typeof error.errno === "number") {

@@ -1,6 +1,6 @@
 /**
- * A disk image as a guest's disk: what images offer, with what the drive's
- * options ask for laid over it, and its transfers carried out by AsyncIo.
+ * A disk image as a guest's disk: applies the drive's options, and makes transfers
+ * asynchronous by AsyncIo.
  */
 import type { AsyncIo } from "../sys/async-io.ts";
 import { SystemError } from "../sys/errors.ts";
@@ -14,11 +14,11 @@ import { bytesOf, WINDOW } from "./io-memory.ts";
 const ZEROS = Buffer.alloc(WINDOW);
 
 export const DETECT_ZEROES = ["off", "on", "unmap"] as const;
-/** What becomes of a write of nothing but zeros: "on" makes a hole in the image of it, "unmap" gives its storage back too. */
+/** For writes of zeros only: "on" makes the range read as zeros without data, "unmap" also frees its storage. */
 export type DetectZeroes = (typeof DETECT_ZEROES)[number];
 
 export interface GuestDiskOptions {
-  /** Discarded ranges are given back to the host. False: nothing happens. */
+  /** True: discards free storage. False: they have no effect. */
   readonly discards: boolean;
   readonly detectZeroes: DetectZeroes;
 }
@@ -29,7 +29,7 @@ export class GuestDisk implements BlockBackend {
   readonly #ram: AsyncRam;
   readonly #options: GuestDiskOptions;
 
-  /** @param image closed with the disk, as `io` is */
+  /** @param image is closed with the disk, like `io` */
   constructor(image: DiskImage, io: AsyncIo, ram: AsyncRam, options: GuestDiskOptions) {
     this.image = image;
     this.#io = io;
@@ -161,7 +161,7 @@ export class GuestDisk implements BlockBackend {
   }
 }
 
-/** What a failure of the image looks like to a guest. Anything else is our bug and stays an exception. */
+/** -errno for a failure of the image. Any other exception is our bug, and is thrown again. */
 function resultOf(error: unknown): number {
   if (error instanceof SystemError) return error.errno;
   if (error instanceof ImageError) return EIO;

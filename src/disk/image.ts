@@ -1,15 +1,15 @@
 /**
- * A disk in an image of any format, and a program's way to use one: bytes and
- * exceptions. A guest's is guest-disk.ts.
+ * A disk in an image of any format, and its interface for programs: bytes and
+ * exceptions. The interface for guests is guest-disk.ts.
  */
 import { check } from "../sys/errors.ts";
 import type { HostFile } from "../sys/file.ts";
 import { BufferMemory, type IoMemory } from "./io-memory.ts";
 
 /**
- * What every format offers. Results are as with BlockBackend, but an image throws
+ * The interface of every format. Results are as with BlockBackend, but an image throws
  * a SystemError or an ImageError if its own tables cannot be read or written.
- * Ranges lie within `size`. Optional members are what only some formats have.
+ * Ranges lie within `size`. Only some formats have the optional members.
  */
 export interface DiskImage {
   readonly path: string;

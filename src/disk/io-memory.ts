@@ -1,19 +1,18 @@
 /**
- * Where the data of a request lies, and how it moves: guest RAM, or a buffer of
- * the program's.
+ * The memory of a request's data, and its transfers: guest RAM, or a buffer of the
+ * program.
  *
- * Image formats move data by `iov`: pairs of an offset in the memory and a
- * length in bytes, as doubles. What a file holds is moved by `readv` and
- * `writev`; only what no file holds (zeros, decompressed clusters) is written
- * through a window.
+ * Image formats move data by `iov`: pairs of an offset in the memory and a length in
+ * bytes, as doubles. Data of a file is moved by `readv` and `writev`; only data that is
+ * in no file (zeros, decompressed clusters) is written through a window.
  */
 import type { HostFile } from "../sys/file.ts";
 
-/** Bytes that a window may have at most. */
+/** The largest window in bytes. */
 export const WINDOW = 2 ** 21;
 
 export interface IoMemory {
-  /** As HostFile.readv. A transfer may be only begun: then it counts as done, and whoever made the memory hears if not. */
+  /** As HostFile.readv. A transfer may be asynchronous: then it counts as successful here, and the memory's owner gets its error. */
   readv(file: HostFile, iov: Float64Array, first: number, count: number, fileOffset: number): number;
   /** As HostFile.writev, with the same exception. */
   writev(
@@ -28,7 +27,7 @@ export interface IoMemory {
   window(offset: number, length: number): Uint8Array;
 }
 
-/** A buffer. Offsets count from its start. Transfers are over when they return. */
+/** A buffer. Offsets count from its start. Transfers complete before they return. */
 export class BufferMemory implements IoMemory {
   readonly #bytes: Uint8Array;
 
@@ -76,7 +75,7 @@ export function clear(memory: IoMemory, iov: Float64Array, first: number, count:
   }
 }
 
-/** Fills pieces of memory with `bytes`, of which there are as many. */
+/** Fills pieces of memory with `bytes`, which have the same total length. */
 export function fill(
   memory: IoMemory,
   iov: Float64Array,

@@ -1,6 +1,6 @@
 /**
- * Walks through an iov and hands out its bytes in portions: a request of a
- * guest is cut where the image's clusters do not lie one after the other.
+ * Walks through an iov and returns its bytes in portions: a request of a guest is
+ * split where the image's clusters are not consecutive.
  */
 export class IovCursor {
   /** The pairs of the last portion: reused, and longer than `count` pairs. */
@@ -9,7 +9,7 @@ export class IovCursor {
   count = 0;
   #iov: Float64Array = this.parts;
   #next = 0;
-  /** Bytes of pair `#next` that are handed out already. */
+  /** Bytes of pair `#next` that were returned already. */
   #used = 0;
 
   /** Starts over. Returns how many bytes there are. */
@@ -23,7 +23,7 @@ export class IovCursor {
     return bytes;
   }
 
-  /** Puts the next `length` bytes, of those that there are, into `parts`. */
+  /** Puts the next `length` bytes, as far as they exist, into `parts`. */
   take(length: number): void {
     const { parts } = this;
     const iov = this.#iov;

@@ -1,4 +1,4 @@
-/** Several disks behind one another, as one that is only read. */
+/** Several disks in sequence, as one read-only disk. */
 import { EROFS } from "../base/errno.ts";
 import { blockStatus } from "./block-status.ts";
 import type { DiskImage, Extent } from "./image.ts";
@@ -14,7 +14,7 @@ export class JoinedDisk implements DiskImage {
   readonly #parts: readonly DiskImage[];
   readonly #cursor = new IovCursor();
 
-  /** @param parts at least one; they are the caller's to close */
+  /** @param parts at least one; the caller closes them */
   constructor(parts: readonly DiskImage[]) {
     this.#parts = parts;
     this.path = parts.map(({ path }) => path).join(" + ");
@@ -65,13 +65,13 @@ export class JoinedDisk implements DiskImage {
 
   close(): void {}
 
-  /** The disk that byte `offset` is in, and where that disk begins. */
+  /** The disk with byte `offset`, and the start of that disk. */
   #partAt(offset: number): { readonly part: DiskImage; readonly base: number } {
     let base = 0;
     for (const part of this.#parts) {
       if (offset < base + part.size) return { part, base };
       base += part.size;
     }
-    throw new RangeError(`offset ${offset} lies behind the end of ${this.path}`);
+    throw new RangeError(`offset ${offset} is behind the end of ${this.path}`);
   }
 }

@@ -1,10 +1,10 @@
 /**
  * Limits on a disk's requests and bytes per second, by leaky buckets: each
  * request fills them, they leak at the permitted rate, and the next request
- * waits until none is over its brim. A disk that rested may so go a tenth of a
- * second's worth faster.
+ * waits until none is above its limit. After a pause, a disk may so exceed the rate by
+ * a tenth of a second's worth.
  *
- * Source: QEMU docs/throttle.txt, whose limits and burst these are.
+ * Source: QEMU docs/throttle.txt, with the same limits and burst.
  */
 
 export const THROTTLE_LIMITS = [
@@ -15,10 +15,10 @@ export const THROTTLE_LIMITS = [
   "bpsRead",
   "bpsWrite",
 ] as const;
-/** How many requests (iops) or bytes (bps) a second. 0 or undefined: no limit. */
+/** Requests (iops) or bytes (bps) per second. 0 or undefined: no limit. */
 export type ThrottleLimits = { readonly [K in (typeof THROTTLE_LIMITS)[number]]?: number };
 
-/** Seconds' worth that a bucket holds. */
+/** The capacity of a bucket, in seconds at the permitted rate. */
 const BURST = 0.1;
 
 export class Throttle {
@@ -35,7 +35,7 @@ export class Throttle {
     this.#buckets = [...new Set([...this.#reads, ...this.#writes])];
   }
 
-  /** How long a request has to wait, in ms from `now`; 0 if it may go. */
+  /** How long a request has to wait, in ms from `now`; 0 if it need not wait. */
   delay(isWrite: boolean, now: number): number {
     for (const bucket of this.#buckets) bucket.leak(now);
     let longest = 0;
@@ -43,7 +43,7 @@ export class Throttle {
     return longest;
   }
 
-  /** Counts a request that goes now. */
+  /** Counts a request that is submitted now. */
   count(isWrite: boolean, bytes: number): void {
     for (const bucket of isWrite ? this.#writes : this.#reads) bucket.level += bucket.countsBytes ? bytes : 1;
   }
@@ -55,7 +55,7 @@ class Bucket {
   readonly #rate: number;
   #leakedAt = 0;
 
-  /** @param rate a second */
+  /** @param rate per second */
   constructor(rate: number, countsBytes: boolean) {
     this.#rate = rate;
     this.countsBytes = countsBytes;
@@ -66,7 +66,7 @@ class Bucket {
     this.#leakedAt = now;
   }
 
-  /** ms until it is no longer over its brim. */
+  /** ms until it is no longer above its limit. */
   get delay(): number {
     const over = this.level - this.#rate * BURST;
     return over <= 0 ? 0 : (over / this.#rate) * 1000;
