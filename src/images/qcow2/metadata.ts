@@ -41,6 +41,7 @@ import {
 import { PointerTable } from "./pointer-table.ts";
 import { type RefcountHost, Refcounts } from "./refcounts.ts";
 import { rewriteHeader } from "./rewrite-header.ts";
+import { snapshotTableBytes } from "./snapshot-table.ts";
 
 export interface CacheSizes {
   /** Bytes of L2 tables that are kept at most; what the whole disk needs is enough. */
@@ -61,6 +62,7 @@ export class Metadata implements RefcountHost {
   #header: Header;
   #l1: PointerTable;
   readonly #frees = new FreeQueue();
+  /** Of the snapshot table, once something has changed: until then nothing is overwritten. */
   #snapshotBytes = 0;
   #writing = false;
   #corrupt = false;
@@ -116,11 +118,6 @@ export class Metadata implements RefcountHost {
     return this.l2.isDirty || this.#l1.isDirty || this.#frees.length > 0 || this.#refcountsWait;
   }
 
-  /** Bytes of the snapshot table, once somebody has read it. */
-  set snapshotBytes(bytes: number) {
-    this.#snapshotBytes = bytes;
-  }
-
   /** Before the first change: the image says what is no longer true of it. @throws {ImageError | SystemError} */
   beginWriting(): void {
     if (this.#corrupt) {
@@ -128,6 +125,7 @@ export class Metadata implements RefcountHost {
     }
     if (this.#writing) return;
     const { header } = this;
+    this.#snapshotBytes = snapshotTableBytes(this.file, header);
     // Dirty bitmaps are not kept here: without their bit everybody knows that they miss our changes.
     const autoclear = header.autoclear & AUTOCLEAR_DATA_FILE_RAW;
     if (autoclear !== header.autoclear) {
@@ -189,9 +187,8 @@ export class Metadata implements RefcountHost {
     if (offset < table.offset + table.length && table.offset < end) return "the refcount table";
     const l1 = this.#l1;
     if (offset < l1.offset + l1.length && l1.offset < end) return "the L1 table";
-    const { snapshotsOffset, snapshots } = this.#header;
-    const bytes = snapshots === 0 ? 0 : Math.max(1, this.#snapshotBytes);
-    if (offset < snapshotsOffset + bytes && snapshotsOffset < end) return "the snapshot table";
+    const { snapshotsOffset } = this.#header;
+    if (offset < snapshotsOffset + this.#snapshotBytes && snapshotsOffset < end) return "the snapshot table";
     return undefined;
   }
 

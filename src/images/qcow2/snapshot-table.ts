@@ -72,6 +72,20 @@ export function readSnapshotTable(file: HostFile, header: Header): SnapshotTable
   return { snapshots, bytes: at };
 }
 
+/**
+ * Bytes of the table in the file. If it cannot be read, the least that its entries take.
+ * @throws {SystemError} if the file cannot be read.
+ */
+export function snapshotTableBytes(file: HostFile, header: Header): number {
+  if (header.snapshots === 0) return 0;
+  try {
+    return readSnapshotTable(file, header).bytes;
+  } catch (error) {
+    if (error instanceof ImageError) return header.snapshots * FIXED_BYTES;
+    throw error;
+  }
+}
+
 /** By id, or else by name, as qemu-img looks for them. @throws {ImageError} if there is none. */
 export function findSnapshot(
   path: string,

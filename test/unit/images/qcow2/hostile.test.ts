@@ -171,6 +171,26 @@ test("a guest cannot write its image's header, whatever the image says", () => {
   }
 });
 
+test("a guest cannot write its image's snapshot table, nor the end of a long one", () => {
+  const path = join(folder, "snapshots.qcow2");
+  createQcow2(path, { size: MIB, clusterSize: 512 });
+  const first = openQcow2(path, { durable: false });
+  for (const name of ["one", "two", "three"]) createSnapshot(first, name.repeat(60));
+  writeDisk(first, new Uint8Array(512).fill(1), 0);
+  first.close();
+  const bytes = readFileSync(path);
+  const table = Number(bytes.readBigUInt64BE(bytes.readUInt32BE(44)) & 0x00ff_ffff_ffff_fe00n);
+  const snapshots = Number(bytes.readBigUInt64BE(64));
+  for (const target of [snapshots, snapshots + 512]) {
+    bytes.writeBigUInt64BE((1n << 63n) | BigInt(target), table);
+    writeFileSync(path, bytes);
+    const image = openQcow2(path);
+    expect(() => writeDisk(image, new Uint8Array(512).fill(0x66), 0)).toThrow("the snapshot table");
+    image.close();
+    expect(readFileSync(path).subarray(target, target + 512)).toEqual(bytes.subarray(target, target + 512));
+  }
+});
+
 test("a table that claims to be gigantic is refused before memory is taken for it", () => {
   const path = join(folder, "giant.qcow2");
   createQcow2(path, { size: MIB });
