@@ -1,6 +1,7 @@
 /** The subcommands, and what to say when there is none of that name. */
 import { didYouMean } from "../base/errors.ts";
 import { endProcess, onEndingSignal } from "./end-process.ts";
+import { exactArguments, wordThatIsNotText } from "./exact-arguments.ts";
 import { exitStatusHelp, type Outcome, USAGE } from "./exit-status.ts";
 import { catchInternalErrors } from "./internal-error.ts";
 import { run } from "./run/run.ts";
@@ -85,7 +86,7 @@ const SYNONYMS: ReadonlyMap<string, string> = new Map([
 /** Runs the subcommand that `argv` begins with, and ends the process as it says. */
 export async function main(argv: readonly string[]): Promise<void> {
   catchInternalErrors();
-  endProcess(await dispatch(argv));
+  endProcess(await dispatch(exactArguments(argv)));
 }
 
 /** Runs the subcommand that `argv` begins with. */
@@ -93,6 +94,13 @@ export async function dispatch(argv: readonly string[]): Promise<Outcome> {
   const [word, ...rest] = argv;
   const name = word === undefined ? undefined : (SYNONYMS.get(word) ?? word);
   const command = COMMANDS.find((command) => command.name === name);
+  const notText = name === "img" ? undefined : wordThatIsNotText(argv);
+  if (notText !== undefined) {
+    process.stderr.write(
+      `vmexit: ${JSON.stringify(notText)} is not UTF-8; only vmexit img takes such names. Rename the file, or make a link to it\n`,
+    );
+    return USAGE;
+  }
   if (command !== undefined) return command.run(rest);
   process.stderr.write(word === undefined ? help() : complaint(word));
   return USAGE;

@@ -1,6 +1,7 @@
 /** Makes images, in place of whatever the file held before; but not of one that somebody uses. */
 import { EOPNOTSUPP } from "../disk/backend.ts";
 import { ImageError } from "../disk/image-error.ts";
+import { fileNamed } from "../images/file-name.ts";
 import { makeFile } from "../images/made-file.ts";
 import { type CreateOptions, createQcow2, type MadeImage } from "../images/qcow2/create.ts";
 import type { Preallocation } from "../images/qcow2/preallocate.ts";
@@ -27,10 +28,11 @@ export type CreateImageOptions =
  * @throws {ImageError} for options that do not go together; if the file is an image in use
  * @throws {SystemError} if it cannot be written
  */
-export function createImage(path: string, options: CreateImageOptions): MadeImage {
-  if (isNbdName(path)) {
-    throw new ImageError(path, "an NBD server makes no disks; convert -n writes into one that is there");
+export function createImage(name: string, options: CreateImageOptions): MadeImage {
+  if (isNbdName(name)) {
+    throw new ImageError(name, "an NBD server makes no disks; convert -n writes into one that is there");
   }
+  const path = fileNamed(name);
   if (options.format === "qcow2") {
     const { format: _, ...rest } = options;
     return createQcow2(path, { ...rest, overwrite: true });

@@ -16,6 +16,7 @@ import type { StoredSnapshot } from "../images/qcow2/snapshot-table.ts";
 import { listSnapshots } from "../images/qcow2/snapshots.ts";
 import { ReadOnlyImage, type VmdkDescription } from "../images/read-only-image.ts";
 import { RemoteDisk } from "../nbd/remote-disk.ts";
+import { hostPath } from "../sys/host-path.ts";
 
 export interface ImageDescription {
   readonly path: string;
@@ -86,5 +87,5 @@ export function describeImage(image: OpenedImage): ImageDescription {
 }
 
 function stored(path: string): number {
-  return statSync(path).blocks * 512;
+  return statSync(hostPath(path)).blocks * 512;
 }

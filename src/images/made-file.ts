@@ -2,8 +2,9 @@
  * A file that becomes an image, in place of whatever it held before. If that fails,
  * nothing is left that looks like one.
  */
-import { existsSync, realpathSync, truncateSync, unlinkSync } from "node:fs";
+import { existsSync, truncateSync, unlinkSync } from "node:fs";
 import { HostFile } from "../sys/file.ts";
+import { hostPath, realPath } from "../sys/host-path.ts";
 import { lockImage } from "./file-lock.ts";
 
 export interface MadeFile {
@@ -21,14 +22,14 @@ export interface MadeFile {
  * @throws {ImageInUseError} if somebody uses it; {SystemError}
  */
 export function makeFile(path: string, overwrite: boolean): MadeFile {
-  const isNew = !existsSync(path);
+  const isNew = !existsSync(hostPath(path));
   const file = overwrite && isNew ? HostFile.openOrMake(path) : HostFile.open(path, { create: !overwrite });
   const { isBlockDevice } = file;
   const undo = () => {
     if (isBlockDevice) return;
     try {
-      if (isNew) unlinkSync(realpathSync(path));
-      else truncateSync(path);
+      if (isNew) unlinkSync(hostPath(realPath(path)));
+      else truncateSync(hostPath(path));
     } catch {
       // What made it fail is what there is to say.
     }

@@ -5,6 +5,7 @@ import { isNbdName } from "../nbd/address.ts";
 import { RemoteDisk } from "../nbd/remote-disk.ts";
 import { HostFile } from "../sys/file.ts";
 import { lockImage } from "./file-lock.ts";
+import { fileNamed } from "./file-name.ts";
 import { ForeignFormatError, foreignFormat } from "./foreign-formats.ts";
 import { type ImageFormat, isReadOnlyFormat } from "./formats.ts";
 import { openReadOnly, probeReadOnly } from "./open-read-only.ts";
@@ -27,7 +28,8 @@ export interface OpenImageOptions extends Qcow2Options {
  * What a file begins as; "raw" if as nothing known.
  * @throws {ForeignFormatError} for a format that is only known by name; {SystemError} if it cannot be read
  */
-export function probeFormat(path: string): ImageFormat {
+export function probeFormat(name: string): ImageFormat {
+  const path = fileNamed(name);
   using file = HostFile.open(path, { readOnly: true });
   if (looksLikeQcow2(file)) return "qcow2";
   const found = probeReadOnly(file);
@@ -39,14 +41,15 @@ export function probeFormat(path: string): ImageFormat {
 
 /**
  * Opens an image and the files that it stands on, and locks them; or a disk
- * behind an NBD server (nbd://…), which is raw.
+ * behind an NBD server (nbd://…), which is raw. file-name.ts says what a name means.
  *
  * @throws {ImageError} if it cannot be used, or somebody else uses it; if it is to
  *   be written and its format is only read
  * @throws {SystemError} if a file cannot be opened or read
  */
-export function openImage(path: string, options: OpenImageOptions = {}): OpenedImage {
-  if (isNbdName(path)) return openRemote(path, options);
+export function openImage(name: string, options: OpenImageOptions = {}): OpenedImage {
+  if (isNbdName(name)) return openRemote(name, options);
+  const path = fileNamed(name);
   const { format = probeFormat(path), readOnly = false, lock = true, direct, durable } = options;
   if (format === "qcow2") return openQcow2(path, options);
   if (isReadOnlyFormat(format)) return openReadOnly(path, format, { ...options, readOnly, lock });

@@ -4,9 +4,11 @@
  * stranger; so only plain paths are followed, and only within the folder of the
  * image that the user named, unless the user says otherwise.
  */
-import { realpathSync, statSync } from "node:fs";
-import { dirname, isAbsolute, join, sep } from "node:path";
+import { statSync } from "node:fs";
+import { dirname, sep } from "node:path";
 import { ImageError } from "../disk/image-error.ts";
+import { hostPath, realPath } from "../sys/host-path.ts";
+import { fileNamedIn } from "./file-name.ts";
 
 /** "folder": those in the image's own folder and below. "anywhere": any plain path. "none": they are not opened. */
 export type OtherFiles = "folder" | "anywhere" | "none";
@@ -30,13 +32,11 @@ export function resolveOtherFile(
     throw new ImageError(image, `its ${what} ${JSON.stringify(name)} ${why}`);
   };
   if (name.includes("\0")) refuse("has a name that no file can have");
-  const plain = name.startsWith("file:") ? name.slice(5) : name;
-  if (/^[^/]*:/.test(plain)) refuse("is not a plain path; only files are followed");
-  const path = isAbsolute(plain) ? plain : join(dirname(image), plain);
+  const path = pathOf(image, name, refuse);
   if (policy === "anywhere") return path;
   let real: string;
   try {
-    real = realpathSync(path);
+    real = realPath(path);
   } catch (error) {
     if (isMissing(error)) {
       throw new ImageError(
@@ -46,13 +46,23 @@ export function resolveOtherFile(
     }
     return refuse("cannot be reached");
   }
-  const folder = realpathSync(dirname(top));
+  const folder = realPath(dirname(top));
   const inside = real.startsWith(folder.endsWith(sep) ? folder : folder + sep);
   if (!inside) {
     refuse(`lies outside the folder of the image, "${folder}"; say other-files=anywhere to follow it`);
   }
-  if (!statSync(real).isFile()) refuse("is not a regular file; say other-files=anywhere to follow it");
+  if (!statSync(hostPath(real)).isFile())
+    refuse("is not a regular file; say other-files=anywhere to follow it");
   return path;
+}
+
+function pathOf(image: string, name: string, refuse: (why: string) => never): string {
+  try {
+    return fileNamedIn(image, name);
+  } catch (error) {
+    if (error instanceof ImageError) return refuse("is not a plain path; only files are followed");
+    throw error;
+  }
 }
 
 function isMissing(error: unknown): boolean {

@@ -10,9 +10,11 @@
  * blocks its thread.
  */
 import { closeSync, constants, openSync } from "node:fs";
+import { hasEscapes } from "../base/byte-text.ts";
 import { EACCES, EAGAIN, EINVAL, EIO, ENOSYS, ENXIO, EOPNOTSUPP } from "../base/errno.ts";
 import { check, SystemError } from "./errors.ts";
 import type { GuestRam } from "./guest-ram.ts";
+import { hostPath } from "./host-path.ts";
 import { type NativeFileIo, type NativeGuestRam, native } from "./native.ts";
 
 const READ_ONLY = 1;
@@ -81,10 +83,10 @@ export class HostFile {
     const { readOnly = false, direct = false, create = false } = options;
     const access = readOnly ? READ_ONLY : 0;
     const handle = new native.FileIo();
-    check(handle.open(path, access | (create ? CREATE : 0)), "open", `opening ${path}`);
+    check(openHandle(handle, path, access | (create ? CREATE : 0)), "open", `opening ${path}`);
     if (!direct) return new HostFile(handle, undefined, path, readOnly);
     const past = new native.FileIo();
-    const opened = past.open(path, access | DIRECT);
+    const opened = openHandle(past, path, access | DIRECT);
     if (opened < 0) handle.close();
     check(opened, "open(O_DIRECT)", `opening ${path} past the page cache`);
     return new HostFile(handle, past, path, readOnly);
@@ -95,13 +97,9 @@ export class HostFile {
    * to a file that is not there yet, as far as the kernel allows (`protected_symlinks`).
    */
   static openOrMake(path: string): HostFile {
-    try {
-      closeSync(openSync(path, MAKE));
-    } catch (error) {
-      const errno = error instanceof Error && "errno" in error ? Number(error.errno) : 0;
-      if (!(errno < 0)) throw error;
-      check(errno, "open", `opening ${path}`);
-    }
+    const fd = openDescriptor(path, constants.O_RDWR | constants.O_CREAT);
+    check(fd, "open", `opening ${path}`);
+    closeSync(fd);
     return HostFile.open(path);
   }
 
@@ -284,7 +282,32 @@ function nativeOf(memory: TransferMemory): NativeGuestRam | Uint8Array {
   return memory instanceof Uint8Array ? memory : memory.native;
 }
 
-/** Not a device that waits for its other end, nor a terminal that would become the process's own. */
-const MAKE = constants.O_RDWR | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
+/** The addon takes text: a name that is not UTF-8 is opened by its bytes, and the addon opens that. 0 or -errno. */
+function openHandle(handle: NativeFileIo, path: string, flags: number): number {
+  if (!hasEscapes(path)) return handle.open(path, flags);
+  const access = (flags & READ_ONLY) !== 0 ? constants.O_RDONLY : constants.O_RDWR;
+  const fd = openDescriptor(
+    path,
+    access | ((flags & CREATE) !== 0 ? constants.O_CREAT | constants.O_EXCL : 0),
+  );
+  if (fd < 0) return fd;
+  try {
+    return handle.open(`/proc/self/fd/${fd}`, flags & ~CREATE);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Never waits for the other end of a FIFO, and never takes a terminal. A descriptor, or -errno. */
+function openDescriptor(path: string, flags: number): number {
+  try {
+    return openSync(hostPath(path), flags | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch (error) {
+    const errno = error instanceof Error && "errno" in error ? Number(error.errno) : 0;
+    if (errno < 0) return errno;
+    throw error;
+  }
+}
+
 /** SEEK_DATA and SEEK_HOLE are not known: EINVAL of block devices, the others of file systems. */
 const HAS_NO_HOLES: readonly number[] = [EINVAL, ENOSYS, EOPNOTSUPP];

@@ -1,9 +1,12 @@
 /** The backing file of a new image, as the command line names it. */
 
-import { dirname, isAbsolute, join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { didYouMean } from "../../base/errors.ts";
+import { ImageError } from "../../disk/image-error.ts";
+import { fileNamed, fileNamedIn, nameOfFile } from "../../images/file-name.ts";
 import { IMAGE_FORMATS } from "../../images/formats.ts";
 import { openImage, probeFormat } from "../../images/open-image.ts";
+import { isNbdName } from "../../nbd/address.ts";
 import { ImgError } from "./command.ts";
 import type { Creation } from "./creation.ts";
 import { type FileOptions, whyNotOpened } from "./files.ts";
@@ -24,10 +27,13 @@ export function backingSize(
 ): number {
   const name = creation.get("backing_file") ?? "";
   const typed = creation.get("backing_fmt");
-  const path = backingPath(image, name);
+  let path = name;
   try {
+    path = backingPath(image, name);
     if (typed === undefined) {
-      throw fail(`Backing file specified without backing format\nDetected format of ${probeFormat(path)}.`);
+      throw fail(
+        `Backing file specified without backing format\nDetected format of ${probeFormat(nameOfFile(path))}.`,
+      );
     }
     const format = IMAGE_FORMATS.find((known) => known === typed);
     if (format === undefined) {
@@ -35,7 +41,7 @@ export function backingSize(
         `Unknown driver '${typed}'${didYouMean(typed, IMAGE_FORMATS)}\nCould not open backing image.`,
       );
     }
-    using backing = openImage(path, { format, readOnly: true, otherFiles });
+    using backing = openImage(nameOfFile(path), { format, readOnly: true, otherFiles });
     return backing.size;
   } catch (error) {
     throw error instanceof ImgError
@@ -44,16 +50,24 @@ export function backingSize(
   }
 }
 
-/** An image names others relative to its own folder. */
+/** The file that an image names. @throws {ImageError} if it is not a file's name */
 export function backingPath(image: string, name: string): string {
-  const plain = name.startsWith("file:") ? name.slice("file:".length) : name;
-  return isAbsolute(plain) ? plain : join(dirname(image), plain);
+  return fileNamedIn(isNbdName(image) ? "" : fileNamed(image), name);
 }
 
 /** @throws {ImgError} for a name that cannot be a backing file's */
 export function checkBackingName(image: string, name: string, fail: (sentence: string) => ImgError): void {
   if (name === "") throw fail("Expected backing file name, got empty string");
-  if (resolve(backingPath(image, name)) === resolve(image)) {
+  if (isSameName(image, name)) {
     throw fail("Error: Trying to create an image with the same filename as the backing file");
+  }
+}
+
+function isSameName(image: string, name: string): boolean {
+  try {
+    return resolve(backingPath(image, name)) === resolve(fileNamed(image));
+  } catch (error) {
+    if (error instanceof ImageError) return false; // said when it is opened
+    throw error;
   }
 }

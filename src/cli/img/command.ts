@@ -1,10 +1,14 @@
 /** What a sub-command of `vmexit img` is, and how it says that something is wrong. */
-import type { Writable } from "node:stream";
+
+/** A stream that takes text, also of names that are not UTF-8. */
+export interface TextOutput {
+  write(text: string): void;
+}
 
 /** Where a sub-command prints. */
 export interface ImgOutput {
-  readonly stdout: Writable;
-  readonly stderr: Writable;
+  readonly stdout: TextOutput;
+  readonly stderr: TextOutput;
   /** Calls `listener` when somebody wants the command to end; without it, nobody does. */
   readonly onSignal?: (listener: () => void) => void;
 }

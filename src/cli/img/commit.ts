@@ -1,8 +1,8 @@
 /** `vmexit img commit`: moves what an image holds into one below it. Source: QEMU 7.2, qemu-img.c (img_commit). */
-import { realpathSync } from "node:fs";
 import type { DiskImage } from "../../disk/image.ts";
 import { commitImage } from "../../image-tools/commit.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
+import { realPath } from "../../sys/host-path.ts";
 import { backingPath } from "./backing.ts";
 import { type ImgCommand, ImgError, type ImgOutput, oneFile } from "./command.ts";
 import {
@@ -106,14 +106,15 @@ function depthOf(path: string, name: string, options: FileOptions): number | und
   for (let depth = 1; ; depth++) {
     const below = over.backing;
     if (below === undefined) return undefined;
-    if (isSameFile(backingPath(over.path, name), below.path)) return depth;
+    if (isSameFile(over.path, name, below.path)) return depth;
     over = below;
   }
 }
 
-function isSameFile(named: string, path: string): boolean {
+function isSameFile(image: string, name: string, path: string): boolean {
   try {
-    return realpathSync(named) === realpathSync(path);
+    const named = backingPath(image, name);
+    return realPath(named) === realPath(path);
   } catch {
     return false; // there is no such file
   }

@@ -8,6 +8,7 @@
 import { JoinedDisk } from "../../disk/joined-disk.ts";
 import { copyDisk } from "../../image-tools/copy.ts";
 import { createImage } from "../../image-tools/create-image.ts";
+import { nameOfFile } from "../../images/file-name.ts";
 import type { WritableFormat } from "../../images/formats.ts";
 import type { OpenedImage } from "../../images/open-image.ts";
 import { listBitmaps } from "../../images/qcow2/bitmaps.ts";
@@ -415,6 +416,6 @@ function sharedBytes(
 ): number {
   if (target instanceof Qcow2Image && target.backing !== undefined) return target.backing.size;
   const format = creation?.get("backing_fmt") ?? draft.backingFormat;
-  using below = open(backingPath(path, backing), { ...draft, format, shared: false });
+  using below = open(nameOfFile(backingPath(path, backing)), { ...draft, format, shared: false });
   return below.size;
 }

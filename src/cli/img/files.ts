@@ -6,6 +6,7 @@
  */
 import { didYouMean } from "../../base/errors.ts";
 import { ImageError, ImageInUseError } from "../../disk/image-error.ts";
+import { fileNamed } from "../../images/file-name.ts";
 import {
   IMAGE_FORMATS,
   type ImageFormat,
@@ -160,8 +161,6 @@ export function open(path: string, options: FileOptions, more: Qcow2Options = {}
             new ImgError(`Could not open '${path}': Unknown driver '${options.format}'${meant}`, status),
         );
   const readOnly = more.readOnly ?? true;
-  if (path === "")
-    throw new ImgError("Could not open '': The 'file' block driver requires a file name", status);
   if (options.shared && !readOnly) {
     throw new ImgError(
       `Could not open '${path}': force-share=on can only be used with read-only images`,
@@ -223,8 +222,18 @@ const OPEN_ERRORS = new Map([
   ["EROFS", "Read-only file system"],
 ]);
 
+/** As errors have it. */
+function pathOf(name: string): string {
+  try {
+    return fileNamed(name);
+  } catch {
+    return name;
+  }
+}
+
 /** Why a file could not be opened or made, in QEMU's words where it has good ones. Our own errors only. */
-export function whyNotOpened(path: string, error: unknown, doing = "open"): string {
+export function whyNotOpened(name: string, error: unknown, doing = "open"): string {
+  const path = pathOf(name);
   if (error instanceof ImageInUseError) {
     const inChain = error.path === path ? "" : "Could not open backing file: ";
     return `${inChain}Failed to get ${error.lock}\nIs another process using the image [${error.path}]?`;

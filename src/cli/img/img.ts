@@ -8,9 +8,10 @@ import { didYouMean } from "../../base/errors.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { AddonError } from "../../sys/native.ts";
+import { exactOutput } from "../exact-arguments.ts";
 import { packageVersion } from "../package.ts";
 import { check } from "./check.ts";
-import { type ImgCommand, ImgError } from "./command.ts";
+import { type ImgCommand, ImgError, type TextOutput } from "./command.ts";
 import { commit } from "./commit.ts";
 import { compare } from "./compare.ts";
 import { convert } from "./convert.ts";
@@ -49,10 +50,12 @@ const FAILED = 1;
 /** Runs `vmexit img COMMAND …`. Returns the exit status. */
 export function imgCommand(
   argv: readonly string[],
-  stdout: Writable,
-  stderr: Writable,
+  out: Writable,
+  err: Writable,
   onSignal?: (listener: () => void) => void,
 ): number | Promise<number> {
+  const stdout = textOutput(out);
+  const stderr = textOutput(err);
   const [word, ...rest] = argv;
   const failed = (error: unknown): number => {
     if (!isExpected(error)) throw error;
@@ -82,6 +85,10 @@ export function imgCommand(
   } catch (error) {
     return failed(error);
   }
+}
+
+function textOutput(stream: Writable): TextOutput {
+  return { write: (text) => void stream.write(exactOutput(text)) };
 }
 
 /** What command lines, files and hosts do; anything else is our bug and keeps its stack. */

@@ -1,9 +1,11 @@
 /** `vmexit img info`: what an image is. Source: QEMU 7.2, block/qapi.c. */
 import { statSync } from "node:fs";
 import { describeImage, type ImageDescription, type Qcow2Description } from "../../image-tools/describe.ts";
+import { fileNamed, hasProtocol, nameOfFile } from "../../images/file-name.ts";
 import { resolveOtherFile } from "../../images/other-file.ts";
 import type { BitmapDescription } from "../../images/qcow2/bitmaps.ts";
 import type { VmdkDescription } from "../../images/read-only-image.ts";
+import { hostPath } from "../../sys/host-path.ts";
 import { backingPath } from "./backing.ts";
 import { type ImgCommand, ImgError, oneFile } from "./command.ts";
 import {
@@ -75,17 +77,18 @@ function describeChain(top: string, draft: FileOptions): readonly ImageDescripti
   let options = draft;
   for (;;) {
     const found = describe(path, options);
+    path = found.path;
     const below = found.qcow2?.backingFile;
     if (below === undefined) return [...images, found];
-    const { dev, ino } = statSync(path, { bigint: true });
+    const { dev, ino } = statSync(hostPath(path), { bigint: true });
     if (seen.has(`${dev}:${ino}`)) throw new ImgError(`Backing file '${path}' creates an infinite loop.`);
     if (seen.size === MAX_CHAIN) throw new ImgError(`More than ${MAX_CHAIN} images are below '${top}'.`);
     seen.add(`${dev}:${ino}`);
     images.push(found);
     try {
-      path = resolveOtherFile(path, below, top, draft.otherFiles, "backing file");
+      path = nameOfFile(resolveOtherFile(path, below, fileNamed(top), draft.otherFiles, "backing file"));
     } catch (error) {
-      throw new ImgError(`Could not open '${backingPath(path, below)}': ${whyNotOpened(path, error)}`);
+      throw new ImgError(`Could not open '${shownPath(path, below)}': ${whyNotOpened(path, error)}`);
     }
     options = { ...draft, format: found.qcow2?.backingFormat };
   }
@@ -111,12 +114,17 @@ function qcow2Lines(path: string, qcow2: Qcow2Description): string[] {
   const lines: string[] = [];
   if (dirty) lines.push("cleanly shut down: no");
   if (backingFile !== undefined) {
-    const actual = backingPath(path, backingFile);
+    const actual = shownPath(path, backingFile);
     lines.push(`backing file: ${backingFile}${actual === backingFile ? "" : ` (actual path: ${actual})`}`);
   }
   if (backingFormat !== undefined) lines.push(`backing file format: ${backingFormat}`);
   if (snapshots.length > 0) lines.push(snapshotTable(snapshots).trimEnd());
   return lines;
+}
+
+/** A name with a protocol is shown as it is. */
+function shownPath(image: string, name: string): string {
+  return hasProtocol(name) ? name : backingPath(image, name);
 }
 
 /** An object's keys and values as lines; of an array, its numbers and values. */
@@ -194,7 +202,7 @@ function jsonOf(image: ImageDescription): unknown {
       },
     }),
     ...(backingFile !== undefined && {
-      "full-backing-filename": backingPath(path, backingFile),
+      "full-backing-filename": shownPath(path, backingFile),
       "backing-filename": backingFile,
     }),
     ...(storedBytes !== undefined && { "dirty-flag": qcow2?.dirty ?? false }),

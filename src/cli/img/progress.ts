@@ -1,5 +1,5 @@
 /** The line that `-p` shows: "    (42.00/100%)", over and over in place. */
-import type { Writable } from "node:stream";
+import type { TextOutput } from "./command.ts";
 import type { Option } from "./options.ts";
 import { fixed } from "./sizes.ts";
 
@@ -15,11 +15,11 @@ export const PROGRESS: Option<{ progress: boolean }> = {
 };
 
 export class Progress {
-  readonly #stream: Writable | undefined;
+  readonly #stream: TextOutput | undefined;
   #shown = -STEP;
 
   /** @param stream undefined prints nothing */
-  constructor(stream: Writable | undefined) {
+  constructor(stream: TextOutput | undefined) {
     this.#stream = stream;
     this.show(0);
   }

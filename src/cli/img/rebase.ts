@@ -1,6 +1,7 @@
 /** `vmexit img rebase`: puts an image on another backing file. Source: QEMU 7.2, qemu-img.c (img_rebase). */
 
 import { type BackingName, rebaseImage, setBackingFile } from "../../image-tools/rebase.ts";
+import { nameOfFile } from "../../images/file-name.ts";
 import type { ImageFormat } from "../../images/formats.ts";
 import { type OpenedImage, openImage } from "../../images/open-image.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
@@ -127,9 +128,10 @@ function openNew(
   format: ImageFormat | undefined,
   { shared, otherFiles }: RebaseDraft,
 ): OpenedImage {
-  const path = backingPath(image, name);
+  let path = name;
   try {
-    return openImage(path, {
+    path = backingPath(image, name);
+    return openImage(nameOfFile(path), {
       readOnly: true,
       otherFiles,
       lock: !shared,

@@ -5,6 +5,8 @@
  * unless told more, says where it listens, and does not guess that a disk that
  * clients write to is raw.
  */
+
+import { hasEscapes } from "../../base/byte-text.ts";
 import type { NbdServerTls } from "../../nbd/tls.ts";
 import { check } from "../../sys/errors.ts";
 import { type ImgCommand, ImgError, type ImgOutput, oneFile } from "./command.ts";
@@ -151,9 +153,14 @@ function number(text: string, most: number, what: string): number {
   return value;
 }
 
-function checkTogether({ socket, bind, port, certificates, verifyPeer }: ServeDraft): void {
+function checkTogether(draft: ServeDraft): void {
+  const { socket, bind, port, certificates, verifyPeer, exportName, description } = draft;
   if (socket !== undefined && (bind !== undefined || port !== undefined)) {
     throw new ImgError("-k is a unix socket, which has no address (-b) and no port (-p)");
+  }
+  for (const word of [socket, bind, certificates, exportName, description]) {
+    if (word === undefined || !hasEscapes(word)) continue;
+    throw new ImgError(`${JSON.stringify(word)} is not UTF-8, and cannot be used here`);
   }
   if (verifyPeer && certificates === undefined) {
     throw new ImgError("--tls-verify-peer needs --tls-certificates");

@@ -25,8 +25,8 @@ import {
 } from "../../config/keys.ts";
 import { type Options, table } from "../../config/schema.ts";
 import { flag, integer, refused, text, typed, words } from "../../config/value.ts";
+import { nameOfFile } from "../../images/file-name.ts";
 import { IMAGE_FORMATS, READ_ONLY_FORMATS } from "../../images/formats.ts";
-import { isNbdName } from "../../nbd/address.ts";
 import { type Complain, splitKeyValues } from "../key-values.ts";
 import type { HelpGroup } from "./option-row.ts";
 import type { BlockNode, Draft } from "./request.ts";
@@ -199,7 +199,7 @@ function storageOf(name: string, said: Said, complain: Complain): BlockNode {
   const { filename } = said;
   if (filename === undefined) throw complain("the file is missing: filename=PATH");
   // Here it is the name of a file, whatever it looks like.
-  const file = isNbdName(filename) ? `./${filename}` : filename;
+  const file = nameOfFile(filename);
   return { ...common, storage: "file", options: { ...defaults, file, format: "raw" } };
 }
 

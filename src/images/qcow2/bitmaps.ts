@@ -5,6 +5,7 @@
  * Source: QEMU docs/interop/qcow2.txt, Bitmaps extension and Bitmaps.
  */
 
+import { bytesOfText, textOfBytes } from "../../base/byte-text.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { AUTOCLEAR_BITMAPS } from "./features.ts";
@@ -61,7 +62,7 @@ export function bitmapBytes(
   for (const { name, granularity } of bitmaps) {
     const bits = Math.ceil(Math.ceil(size / granularity) / 8 / clusterSize);
     clusters += bits + Math.ceil((bits * 8) / clusterSize);
-    directory += entryBytes(new TextEncoder().encode(name).length, 0);
+    directory += entryBytes(bytesOfText(name).length, 0);
   }
   return (clusters + Math.ceil(directory / clusterSize)) * clusterSize;
 }
@@ -125,7 +126,7 @@ function readDirectory(file: HostFile, header: Header): Directory | undefined {
     entries.push({
       tableOffset,
       tableSize,
-      name: new TextDecoder().decode(bytes.subarray(nameAt, nameAt + nameBytes)),
+      name: textOfBytes(bytes.subarray(nameAt, nameAt + nameBytes)),
       granularity: 2 ** granularityBits,
       inUse: (flags & FLAG_IN_USE) !== 0,
       auto: (flags & FLAG_AUTO) !== 0,

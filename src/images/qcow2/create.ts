@@ -9,10 +9,11 @@
  * `qemu-img create`.
  */
 import { existsSync } from "node:fs";
-import { dirname, isAbsolute, join } from "node:path";
 import { ImageError } from "../../disk/image-error.ts";
 import type { HostFile } from "../../sys/file.ts";
+import { hostPath } from "../../sys/host-path.ts";
 import type { CompressionType } from "../compressed.ts";
+import { fileNamedIn } from "../file-name.ts";
 import { IMAGE_FORMATS, type ImageFormat } from "../formats.ts";
 import { makeFile } from "../made-file.ts";
 import type { OtherFiles } from "../other-file.ts";
@@ -199,8 +200,8 @@ function writeEmpty(file: HostFile, header: Header, headerBytes: Uint8Array): vo
 
 /** Makes an external data file that is not there. Returns what undoes that. */
 function makeDataFile(path: string, name: string): () => void {
-  const place = isAbsolute(name) ? name : join(dirname(path), name);
-  if (existsSync(place)) return () => {};
+  const place = fileNamedIn(path, name);
+  if (existsSync(hostPath(place))) return () => {};
   const { file, undo } = makeFile(place, true);
   file.close();
   return undo;

@@ -7,6 +7,7 @@
  *
  * Not supported: encrypted images (crypt_method other than 0).
  */
+import { bytesOfText, textOfBytes } from "../../base/byte-text.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { CompressionType } from "../compressed.ts";
 import {
@@ -175,8 +176,8 @@ export function parseHeader(path: string, head: Uint8Array, fileSize: number, fo
     refcountOrder,
     compression: compressionType === 0 ? "zlib" : "zstd",
     backingFile: parseBackingName(view, clusterSize, refuse),
-    backingFormat: backingFormat && text(backingFormat),
-    dataFile: (incompatible & INCOMPAT_DATA_FILE) !== 0n && dataFile ? text(dataFile) : undefined,
+    backingFormat: backingFormat && textOfBytes(backingFormat),
+    dataFile: (incompatible & INCOMPAT_DATA_FILE) !== 0n && dataFile ? textOfBytes(dataFile) : undefined,
     bitmaps: extensions.get(EXT_BITMAPS),
     otherFields: head.slice(HEADER_BYTES, Math.max(HEADER_BYTES, headerLength)),
     otherExtensions: [...extensions]
@@ -228,14 +229,14 @@ export function encodeHeader(
   avoid: { readonly start: number; readonly end: number } = { start: 0, end: 0 },
 ): Uint8Array {
   const clusterSize = 2 ** header.clusterBits;
-  const name = new TextEncoder().encode(header.backingFile ?? "");
+  const name = bytesOfText(header.backingFile ?? "");
   if (name.length > MAX_BACKING_NAME) {
     throw new ImageError(path, `the backing file's name has more than ${MAX_BACKING_NAME} bytes`);
   }
   const extensions: HeaderExtension[] = [];
   const add = (type: number, data: Uint8Array | string | undefined) => {
     if (data === undefined) return;
-    extensions.push({ type, data: typeof data === "string" ? new TextEncoder().encode(data) : data });
+    extensions.push({ type, data: typeof data === "string" ? bytesOfText(data) : data });
   };
   if (header.backingFile !== undefined) add(EXT_BACKING_FORMAT, header.backingFormat);
   add(EXT_DATA_FILE, header.dataFile);
@@ -324,11 +325,7 @@ function parseBackingName(
   if (offset < V2_BYTES || offset + length > Math.min(clusterSize, view.byteLength)) {
     refuse("the backing file's name lies outside the header");
   }
-  return text(new Uint8Array(view.buffer, view.byteOffset + offset, length));
-}
-
-function text(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
+  return textOfBytes(new Uint8Array(view.buffer, view.byteOffset + offset, length));
 }
 
 /** Exact below 2^53; larger numbers come out as something at least as large. */

@@ -11,6 +11,7 @@ import { statSync } from "node:fs";
 import type { DiskImage } from "../../disk/image.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import { HostFile } from "../../sys/file.ts";
+import { hostPath } from "../../sys/host-path.ts";
 import { lockImage } from "../file-lock.ts";
 import { ForeignFormatError, foreignFormat } from "../foreign-formats.ts";
 import { IMAGE_FORMATS, isReadOnlyFormat, type ReadOnlyFormat } from "../formats.ts";
@@ -248,7 +249,7 @@ function probe(path: string): ReadOnlyFormat | "qcow2" | undefined {
 }
 
 function enter(chain: Chain, path: string): void {
-  const { dev, ino } = statSync(path, { bigint: true });
+  const { dev, ino } = statSync(hostPath(path), { bigint: true });
   const identity = `${dev}:${ino}`;
   if (chain.files.has(identity)) {
     throw new ImageError(chain.top, `its chain of files comes back to ${JSON.stringify(path)}`);

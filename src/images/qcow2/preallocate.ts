@@ -7,6 +7,7 @@
 import { statSync } from "node:fs";
 import { EOPNOTSUPP } from "../../disk/backend.ts";
 import { check } from "../../sys/errors.ts";
+import { hostPath } from "../../sys/host-path.ts";
 import type { ClusterMap } from "./cluster-map.ts";
 import type { Metadata } from "./metadata.ts";
 import { COPIED } from "./pointer-table.ts";
@@ -77,7 +78,7 @@ export function preallocate(
 export function isProbablyPreallocated({ file, geometry, refcounts }: Metadata): boolean {
   if (file.isBlockDevice) return false;
   const { clusterSize } = geometry;
-  const stored = Math.floor((statSync(file.path).blocks * 512) / clusterSize);
+  const stored = Math.floor((statSync(hostPath(file.path)).blocks * 512) / clusterSize);
   const threshold = Math.max(Math.floor((stored * 10) / 9), stored + 2);
   const clusters = Math.ceil(file.size / clusterSize);
   let used = 0;

@@ -5,6 +5,7 @@
  * a tenth of QEMU's, which no real image comes near.
  */
 
+import { bytesOfText, textOfBytes } from "../../base/byte-text.ts";
 import type { Snapshot } from "../../disk/image.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { HostFile } from "../../sys/file.ts";
@@ -109,8 +110,8 @@ export function encodeSnapshotTable(snapshots: readonly StoredSnapshot[]): Uint8
 }
 
 function encodeEntry(snapshot: StoredSnapshot): Uint8Array {
-  const id = new TextEncoder().encode(snapshot.id);
-  const name = new TextEncoder().encode(snapshot.name);
+  const id = bytesOfText(snapshot.id);
+  const name = bytesOfText(snapshot.name);
   const extra = KNOWN_EXTRA + snapshot.otherExtra.length;
   const entry = new Uint8Array(Math.ceil((FIXED_BYTES + extra + id.length + name.length) / 8) * 8);
   const view = new DataView(entry.buffer);
@@ -141,5 +142,5 @@ function wholeSectors(bytes: number): number {
 }
 
 function text(view: DataView, at: number, length: number): string {
-  return new TextDecoder().decode(new Uint8Array(view.buffer, view.byteOffset + at, length));
+  return textOfBytes(new Uint8Array(view.buffer, view.byteOffset + at, length));
 }

@@ -12,6 +12,7 @@
  *
  * Not written: the state of a running guest. Snapshots that have one are kept.
  */
+import { bytesOfText } from "../../base/byte-text.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import { type L2Entry, L2Walk } from "./l2-walk.ts";
 import type { Qcow2Parts } from "./parts.ts";
@@ -40,8 +41,7 @@ export function listSnapshots(image: Qcow2Parts): readonly StoredSnapshot[] {
 export function createSnapshot(image: Qcow2Parts, name: string, when = new Date()): string {
   const { metadata } = image;
   const snapshots = prepare(image);
-  if (new TextEncoder().encode(name).length > MAX_NAME)
-    throw new RangeError("the snapshot's name is too long");
+  if (bytesOfText(name).length > MAX_NAME) throw new RangeError("the snapshot's name is too long");
   if (snapshots.some((snapshot) => snapshot.name === name)) {
     throw new ImageError(image.path, `there is a snapshot ${JSON.stringify(name)} already`);
   }
