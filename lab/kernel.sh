@@ -1,12 +1,20 @@
 # Functions about kernel packages, for the lab and its guest. Sourced by bash.
 #
-# A distribution's kernel is fetched as a package and unpacked, never installed:
-# no boot loader is touched, and anyone can do it. Everything lands in
+# A distribution's kernel is fetched as packages and unpacked, never installed:
+# the boot loader stays as it is, and no privilege is needed. Everything lands in
 #
 #   $VMEXIT_CACHE, else $XDG_CACHE_HOME/vmexit, else ~/.cache/vmexit
-#     kernel/PACKAGE/{version,boot/,lib/modules/VERSION/}
+#     kernel/PACKAGE/            version, and the unpacked packages
 #     lab-KEY/ guest-KEY/        what prepare and guest/build make
-#     lock                       held while any of these is being made
+#     lock                       locked while any of these is being made
+#
+# Where the kernel and its modules are, by package:
+#
+#   Debian 12 and 13   linux-image-V: /boot/vmlinuz-V, (/usr)/lib/modules/V
+#   Debian sid (7.2)   linux-binary-V: /usr/lib/modules/V/vmlinuz, linux-modules-V: the modules,
+#                      linux-base-V: modules.builtin, .builtin.modinfo and .order; linux-image-V
+#                      is empty and depends on these
+#   Ubuntu             linux-image-V: /boot/vmlinuz-V, linux-modules-V and linux-modules-extra-V
 #
 # Source for the payload's place in a bzImage: Linux Documentation/arch/x86/boot.rst,
 # setup_sects (0x1f1), payload_offset (0x248) and payload_length (0x24c).
@@ -84,15 +92,25 @@ update_lists() {
   apt-get -qq update >&2 || fail "apt-get update failed"
 }
 
-# download FOLDER KERNEL-PACKAGE. Ubuntu keeps the modules in packages of their own.
+# download FOLDER KERNEL-PACKAGE: that package, and those that have the rest of the kernel.
 download() (
   local version=${2#linux-image-} package
   cd "$1" || return
-  for package in "$2" "linux-modules-$version" "linux-modules-extra-$version"; do
+  for package in "$2" "linux-binary-$version" "linux-base-$version" "linux-modules-$version" \
+    "linux-modules-extra-$version"; do
     [ "$package" = "$2" ] || known "$package" || continue
     apt-get -qq -o APT::Sandbox::User=root download "$package" >&2 || return
   done
 )
+
+# kernel_file FOLDER: the bzImage in an unpacked kernel package.
+kernel_file() {
+  local file
+  for file in "$1"/boot/vmlinuz-* "$1"/lib/modules/*/vmlinuz; do
+    [ ! -e "$file" ] || { echo "$file" && return; }
+  done
+  fail "there is no kernel in $1: its packages are laid out in a way that is not known here"
+}
 
 known() { [ -n "$(apt-cache show --no-all-versions "$1" 2>/dev/null)" ]; }
 

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterEach, expect, test } from "vitest";
 import { PACKAGES } from "../../../scripts/setup-packages.mjs";
@@ -83,6 +83,99 @@ test("a bzImage compressed in an unknown way is named", () => {
   const { status, stderr } = shell(`unpack_kernel ${path}`);
   expect(status).toBe(2);
   expect(stderr).toContain(`${path}: unknown kernel compression`);
+});
+
+/** apt with these packages: a name, what it depends on, and its files. A kernel of version 9.9. */
+function fakeApt(packages: Record<string, { depends?: string[]; files: string[] }>) {
+  const bin = folder();
+  const archive = folder();
+  for (const [name, { files }] of Object.entries(packages)) {
+    const tree = join(folder(), name);
+    mkdirSync(join(tree, "DEBIAN"), { recursive: true });
+    const control = `Package: ${name}\nVersion: 9.9-1\nArchitecture: all\nMaintainer: nobody\nDescription: -\n`;
+    writeFileSync(join(tree, "DEBIAN/control"), control);
+    for (const file of files) {
+      mkdirSync(join(tree, dirname(file)), { recursive: true });
+      writeFileSync(join(tree, file), name);
+    }
+    const made = spawnSync("dpkg-deb", ["-b", tree, join(archive, `${name}.deb`)], { encoding: "utf8" });
+    expect(made).toMatchObject({ status: 0 });
+  }
+  const recursive = Object.entries(packages).flatMap(([name, { depends = [] }]) => [
+    name,
+    ...depends.map((each) => `  Depends: ${each}`),
+  ]);
+  writeFileSync(
+    join(bin, "apt-cache"),
+    `#!/bin/sh
+    for last in "$@"; do :; done
+    case $1 in
+      show) [ ! -e ${archive}/$last.deb ] || echo "Package: $last" ;;
+      depends) printf '%s\n' ${recursive.map((line) => `'${line}'`).join(" ")} ;;
+    esac`,
+    { mode: 0o755 },
+  );
+  const download = `#!/bin/sh\nfor last in "$@"; do :; done\ncp ${archive}/$last.deb .`;
+  writeFileSync(join(bin, "apt-get"), download, { mode: 0o755 });
+  return bin;
+}
+
+const MODULES = ["kernel/fs/ext4.ko", "modules.builtin", "modules.builtin.modinfo", "modules.order"];
+
+test.each([
+  [
+    "Debian 12",
+    {
+      "linux-image-amd64": { depends: ["linux-image-9.9"], files: [] },
+      "linux-image-9.9": { files: ["boot/vmlinuz-9.9", ...MODULES.map((name) => `lib/modules/9.9/${name}`)] },
+    },
+    "linux-image-9.9",
+  ],
+  [
+    "Debian 13",
+    {
+      "linux-image-amd64": { depends: ["linux-image-9.9"], files: [] },
+      "linux-image-9.9": {
+        files: ["boot/vmlinuz-9.9", ...MODULES.map((name) => `usr/lib/modules/9.9/${name}`)],
+      },
+    },
+    "linux-image-9.9",
+  ],
+  [
+    "Debian sid",
+    {
+      "linux-image-amd64": { depends: ["linux-base-amd64", "linux-image-9.9"], files: [] },
+      "linux-image-9.9": { depends: ["linux-base-9.9", "linux-binary-9.9", "linux-modules-9.9"], files: [] },
+      "linux-binary-9.9": { files: ["usr/lib/modules/9.9/vmlinuz"] },
+      "linux-modules-9.9": { files: ["usr/lib/modules/9.9/kernel/fs/ext4.ko"] },
+      "linux-base-9.9": { files: MODULES.slice(1).map((name) => `usr/lib/modules/9.9/${name}`) },
+    },
+    "linux-binary-9.9",
+  ],
+  [
+    "Ubuntu",
+    {
+      "linux-image-amd64": { depends: ["linux-image-9.9"], files: [] },
+      "linux-image-9.9": { files: ["boot/vmlinuz-9.9"] },
+      "linux-modules-9.9": { files: MODULES.map((name) => `lib/modules/9.9/${name}`) },
+    },
+    "linux-image-9.9",
+  ],
+])("a kernel is found in its packages as %s lays them out", (_distribution, packages, from) => {
+  const cache = folder();
+  const script = `PATH=${fakeApt(packages)}:$PATH; depmod() { :; }
+    kernel=$(fetch_kernel linux-image-amd64); cat "$kernel/version" "$(kernel_file "$kernel")"
+    cd "$kernel/lib/modules/9.9" && ls kernel/fs modules.*`;
+  const { stdout, stderr } = shell(script, cache);
+  expect(stderr).not.toContain("no kernel");
+  expect(stdout.toString()).toMatch(new RegExp(`^9\\.9\n${from}modules.*ext4\\.ko\n$`, "s"));
+});
+
+test("a kernel's packages without a kernel are named", () => {
+  const empty = folder();
+  const { status, stderr } = shell(`kernel_file ${empty}`);
+  expect(status).toBe(2);
+  expect(stderr).toContain(`there is no kernel in ${empty}`);
 });
 
 test("a missing command is named with the package to install", () => {
