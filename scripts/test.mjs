@@ -5,6 +5,7 @@
  *   npm test -- [TIER...] [TEXT...]  these tiers (unit, kvm, guest), or the test files
  *                                    whose path contains one of the texts
  *   npm test -- --lab ...            kvm and guest in the lab, even if they can run here
+ *   npm run test:long [-- ...]       the same, with many more random cases and crashes (LONG)
  *
  * unit needs no KVM. kvm (tiny guests) takes any /dev/kvm, guest (Linux kernels) needs
  * hardware KVM; where there is none, they run in two labs (scripts/lab-lanes.mjs). A file
@@ -22,6 +23,24 @@ import { guestFolder, hostKvm, inLab, main, root, run, setUp } from "./setup.mjs
 import { add, count, inWords, noTests } from "./test-results.mjs";
 
 const TIERS = ["unit", "kvm", "guest"];
+
+/**
+ * What tests with random cases read, and how many they try in `npm run test:long`: about ten times as many as
+ * in `npm test`, which has to end within 45 minutes on two cores. A range is one of seeds: another range tries
+ * other cases.
+ */
+const LONG = {
+  VMEXIT_CRASH_ROUNDS: "200",
+  VMEXIT_IMG_CRASHES: "60",
+  VMEXIT_QCOW2_CRASHES: "40",
+  VMEXIT_QCOW2_LOSSES: "30",
+  VMEXIT_QCOW2_FAULTS: "1-60",
+  VMEXIT_QCOW2_SEEDS: "1-250",
+  VMEXIT_QCOW2_FUZZ: "1-4000",
+  VMEXIT_FOREIGN_SEEDS: "1-30",
+  VMEXIT_FOREIGN_FUZZ: "1-600",
+  VMEXIT_CHAIN_SEEDS: "1-40",
+};
 
 /** For one lab and all the files that it runs, in seconds; scripts/lab-tests.mjs has a limit for each file. */
 const LAB_TIMEOUT = 5400;
@@ -69,7 +88,7 @@ async function runHere(tier, files, results) {
 
 function startLab(tier) {
   process.env.VMEXIT_LAB = "1"; // vitest.config.ts allows for the emulator
-  const passed = ["CI", "VMEXIT_LAB"].flatMap((name) => ["--env", name]);
+  const passed = ["CI", "VMEXIT_LAB", ...Object.keys(LONG)].flatMap((name) => ["--env", name]);
   // One word, for the shell: errors among what is printed, where they belong.
   const script = `exec '${process.execPath}' '${join(root, "scripts/lab-tests.mjs")}' ${tier} 2>&1`;
   const [command, ...args] = inLab(["--no-tty", "--timeout", `${LAB_TIMEOUT}`, ...passed], [script]);
@@ -88,12 +107,14 @@ async function runTier(tier, files, lab, results) {
 }
 
 await main("test", async (args) => {
-  const texts = args.filter((arg) => !TIERS.includes(arg) && arg !== "--lab");
+  const texts = args.filter((arg) => !TIERS.includes(arg) && arg !== "--lab" && arg !== "--long");
   const named = TIERS.filter((tier) => args.includes(tier));
   const tiers = (named.length > 0 ? named : TIERS).map((tier) => ({ tier, files: testFiles(tier, texts) }));
   // With a filter, a tier may well have nothing to run; without, that is a failure.
   const chosen = texts.length > 0 ? tiers.filter(({ files }) => files.length > 0) : tiers;
   if (chosen.length === 0) throw new Error(`no test file's path contains ${texts.join(" or ")}`);
+
+  if (args.includes("--long")) process.env = { ...LONG, ...process.env };
 
   const { opens, hardware } = hostKvm();
   const lab = args.includes("--lab");
