@@ -1,7 +1,7 @@
 /**
  * Numbers of VIRTIO 1.2 (OASIS, 1 July 2022) that more than one file needs,
- * under the names the specification gives them. What belongs to one device
- * type stands in that device's file.
+ * under the names that the specification gives them. Numbers of one device type
+ * are in that device's file.
  */
 
 // 2.1, Device Status Field.

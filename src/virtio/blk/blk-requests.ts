@@ -3,14 +3,14 @@
  * offered to the status byte that it waits for.
  *
  * The chain of a request is passed to the back end as it is, so that data moves
- * between the image and the guest's own pages. Any number of requests are under
- * way at a time and end in any order; of each, what its end needs is kept under
- * its tag, which is made of its queue and its head.
+ * between the image and the guest's own pages. Any number of requests are in
+ * flight at a time, and complete in any order. What completing one needs is kept
+ * under its tag, which is made of its queue and its head.
  *
  * A driver's mistake (beyond the end, not whole sectors, a write to a read-only
- * disk) gets S_IOERR and is counted. An error of the host gets what the drive's
- * policy for such errors says, and is reported too, the 1st, 2nd, 4th, 8th … so
- * that a dying disk cannot flood.
+ * disk) gets S_IOERR and is counted. For an error of the host the drive's policy
+ * decides. It is reported too: the 1st, 2nd, 4th, 8th …, so that a failing disk
+ * does not flood its user with reports.
  *
  * Source: VIRTIO 1.2, 5.2.6 (Device Operation).
  */
@@ -42,15 +42,15 @@ const SEGMENT_F_UNMAP = 1;
 
 export const DISCARD_SEG_MAX = 32;
 export const DISCARD_SECTORS_MAX = 2 ** 31 / SECTOR;
-/** A host that has to write the zeros does so while others wait: 16 MiB at a time. */
+/** Where the host has to write the zeros, other requests wait for that: 16 MiB at a time. */
 export const WRITE_ZEROES_SECTORS_MAX = 2 ** 24 / SECTOR;
-/** Bytes of one read or write. More than a driver that keeps to seg_max and size_max can ask for; firmware does not. */
+/** Bytes of one read or write. More than seg_max and size_max allow together; firmware ignores those. */
 const REQUEST_MAX = 2 ** 30;
 
-/** What becomes of a request that the host could not carry out, as QEMU's rerror and werror. */
+/** What happens to a request that the host could not carry out, as QEMU's rerror and werror. */
 export const ERROR_POLICIES = ["report", "ignore", "stop", "enospc"] as const;
 /**
- * report: the guest sees an I/O error. ignore: it is told that all is well.
+ * report: the guest sees an I/O error. ignore: it sees success.
  * stop: the machine pauses, and tries again when it is resumed. enospc: stop if
  * the host has no room, else report.
  */
@@ -96,14 +96,14 @@ const PENDING = -1;
 /** The request cannot be served now; `run` serves it again. */
 const DEFER = -2;
 
-/** What the device's other side knows and this one asks. */
+/** What the side of the vCPU threads knows, and this one needs. */
 export interface BlkFacts {
   /** Bytes, now. */
   readonly size: number;
   readonly readOnly: boolean;
-  /** False: what is written has to be on stable storage when the request is over. */
+  /** False: written data has to be on stable storage when the request completes. */
   readonly writeback: boolean;
-  /** What GET_ID answers: 20 bytes. */
+  /** The answer to GET_ID: 20 bytes. */
   readonly id: Uint8Array;
 }
 
@@ -116,18 +116,18 @@ export class BlkRequests {
   readonly #deferred: readonly DeferredHeads[];
   readonly #header = new DataView(new ArrayBuffer(HEADER_BYTES));
   readonly #headerBytes = new Uint8Array(this.#header.buffer);
-  // By tag: where the status byte goes; what is asked; where on the disk, in bytes; how many bytes;
-  // what of it the back end has not finished; -errno of what failed, or 0.
+  // By tag: RAM offset of the status byte; operation; place on the disk, in bytes; bytes; parts that the
+  // back end has not finished; -errno of a part that failed, or 0.
   readonly #status: Float64Array;
   readonly #operation: Uint8Array;
   readonly #offset: Float64Array;
   readonly #length: Float64Array;
   readonly #left: Uint8Array;
   readonly #failure: Int32Array;
-  /** Of the request at hand: offset, length, and 1 if its storage may be given back. */
+  /** Of the request that is served now: offset, length, and 1 if its storage may be freed. */
   readonly #segments = new Float64Array(3 * DISCARD_SEG_MAX);
   #pending = 0;
-  /** When the throttle is to be asked again; 0 while it holds nothing up. */
+  /** When the throttle lets the next request through; 0 if it does so now. */
   #throttledUntil = 0;
   #stopped = false;
   #hostErrors = 0;
@@ -281,7 +281,7 @@ export class BlkRequests {
     this.#failure[tag] = 0;
   }
 
-  /** The back end has been asked for all of it. */
+  /** All parts of the request are submitted to the back end. */
   #begun(tag: number, result: number): number {
     this.#asked(tag, result);
     return this.#left[tag] > 0 ? PENDING : this.#answer(tag);
@@ -315,7 +315,7 @@ export class BlkRequests {
     queues[queue].push(head, 1 + data);
   }
 
-  /** What a request whose parts are all over is answered; PENDING if something has to follow first. */
+  /** The status of a request whose parts have all completed; PENDING if something has to follow first. */
   #answer(tag: number): number {
     const { backend, counters } = this.#host;
     const operation = this.#operation[tag];
@@ -330,7 +330,7 @@ export class BlkRequests {
     return BLK_S_OK;
   }
 
-  /** Begins with all segments of a discard or write-zeroes, unless one of them is a mistake. */
+  /** Begins all segments of a discard or write-zeroes, unless one of them is invalid. */
   #eraseSegments(tag: number, type: number, chain: Chain): number {
     const isDiscard = type === BLK_T_DISCARD;
     const count = chain.readableBytes / SEGMENT_BYTES;
@@ -354,9 +354,9 @@ export class BlkRequests {
     return this.#left[tag] > 0 ? PENDING : this.#answer(tag);
   }
 
-  /** Reads segment `index` into `#segments`. The status of the request if it is a mistake. */
+  /** Reads segment `index` into `#segments`. Returns BLK_S_OK, or the status of the request. */
   #takeSegment(chain: Chain, isDiscard: boolean, index: number): number {
-    // The header is done with: its 16 bytes hold a segment of 16 bytes now.
+    // The header is no longer needed: its 16 bytes now hold a segment of 16 bytes.
     chain.takeReadable(this.#headerBytes, "a segment");
     const sector = this.#header.getUint32(0, true) + this.#header.getUint32(4, true) * 2 ** 32;
     const sectors = this.#header.getUint32(8, true);
@@ -374,7 +374,7 @@ export class BlkRequests {
     return length % SECTOR === 0 && length <= REQUEST_MAX && offset + length <= this.#facts.size;
   }
 
-  /** What becomes of a request that the host failed: a status, or DEFER. */
+  /** The result of a request that the host failed: a status, or DEFER. */
   #failed(tag: number, failure: number): number {
     const operation = this.#operation[tag];
     if (failure === EOPNOTSUPP && (operation === DISCARD || operation === ZERO)) return BLK_S_UNSUPP;
@@ -388,7 +388,7 @@ export class BlkRequests {
 
   #report(tag: number, failure: number, outcome: ErrorPolicy): void {
     const count = ++this.#hostErrors;
-    // Of a stop, the first request says it for all that were under way.
+    // A stop is reported once, for all requests that were in flight.
     if (outcome === "stop" ? this.#stopped : !isPowerOfTwo(count)) return;
     const { name, report } = this.#host;
     const length = this.#length[tag];
@@ -396,8 +396,8 @@ export class BlkRequests {
     const before = count === 1 ? "" : ` (${count} such errors so far)`;
     const meaning =
       outcome === "stop"
-        ? "The machine pauses; the request is tried again when it is resumed"
-        : `The guest ${outcome === "ignore" ? "is not told" : "sees an I/O error"}`;
+        ? "The machine pauses, and tries the request again when it is resumed"
+        : `The guest ${outcome === "ignore" ? "sees no error" : "sees an I/O error"}`;
     report({
       device: name,
       code: outcome === "stop" ? "ESTOP" : "EIO",

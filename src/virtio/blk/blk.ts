@@ -1,7 +1,7 @@
 /**
  * virtio-blk: a disk on one or more request queues. Here are its features and
- * its configuration, which vCPU threads serve; what the io thread does with
- * requests is in blk-requests.ts.
+ * its configuration, which vCPU threads serve. The io thread's side, which serves
+ * requests, is in blk-requests.ts.
  *
  * Source: VIRTIO 1.2, 5.2 (Block Device).
  *
@@ -42,7 +42,7 @@ export const QUEUE_SIZE = DeferredHeads.CAPACITY;
 const SEG_MAX = QUEUE_SIZE - 2; // header and status take a descriptor each
 const SIZE_MAX = 65536;
 
-/** 5.2.4, Device configuration layout, as far as features offered here reach. */
+/** 5.2.4, Device configuration layout, as far as the offered features need it. */
 const VirtioBlkConfig = layout("virtio_blk_config", 1, {
   capacityLow: "u32", // sectors
   capacityHigh: "u32",
@@ -72,7 +72,7 @@ const WRITEBACK = VirtioBlkConfig.offsets.writeback;
 export const VirtioBlkState = layout("virtio-blk", 2, {
   resizedLow: "u32", // sectors, once the disk was resized; 0 before
   resizedHigh: "u32",
-  writeback: "u8", // 1: a write may wait for a FLUSH; 0: it is on stable storage when it completes
+  writeback: "u8", // 1: a write is stable after a FLUSH; 0: it is on stable storage when it completes
   configWce: "u8", // the driver may change writeback
 });
 
@@ -98,7 +98,7 @@ export function blkState(
 export interface BlkDisk {
   /** Bytes, a multiple of 512. */
   readonly size: number;
-  /** Bytes that the host's storage writes at once, a power of two from 512 on. */
+  /** Bytes that the host's storage writes as a unit, a power of two from 512 on. */
   readonly blockSize: number;
   readonly readOnly: boolean;
   /** What GET_ID answers, at most 20 bytes of ASCII. */
@@ -195,7 +195,7 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
     return sectors === 0 ? this.#disk.size : sectors * SECTOR;
   }
 
-  /** The disk has another size, in bytes; the driver is to be told. */
+  /** The disk has another size, in bytes; the caller notifies the driver. */
   resize(bytes: number): void {
     const sectors = bytes / SECTOR;
     this.#regs.resizedLow = sectors % 2 ** 32;

@@ -6,11 +6,11 @@
  * A chain is reused for every request, so that nothing is allocated while a
  * queue runs. A device takes its header off the front and its status off the
  * back, which VIRTIO 1.2, 2.7.4 (Message Framing) allows the driver to place in
- * any number of descriptors, and passes what is left to its back end as it is.
+ * any number of descriptors, and passes the rest to its back end as it is.
  */
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 
-/** The driver broke the rules of the ring; the message says which. The device needs a reset (2.1.2). */
+/** The driver violated a rule of the ring, which the message names. The device needs a reset (2.1.2). */
 export class BrokenQueue extends Error {
   override readonly name = "BrokenQueue";
   readonly code = "EQUEUE";
@@ -22,7 +22,7 @@ const MAX_BYTES = 2 ** 32;
 export class Chain {
   /** The descriptor that names this request to the driver. */
   head = 0;
-  /** Pairs of RAM offset and length in bytes, the shape that native I/O takes. */
+  /** Pairs of RAM offset and length in bytes, as native I/O takes them. */
   readonly iov: Float64Array;
   /** Buffers [first, firstWritable) are for the device to read, [firstWritable, end) for it to write. */
   first = 0;
@@ -50,7 +50,7 @@ export class Chain {
     this.writableBytes = 0;
   }
 
-  /** Appends what a descriptor says, after checking it. Any numbers may be given. */
+  /** Appends the buffer of a descriptor, after checking it. Any numbers may be given. */
   add(address: number, length: number, writable: boolean): void {
     if (this.end === this.capacity) {
       throw new BrokenQueue(`the chain at ${this.head} has more than ${this.capacity} buffers`);
@@ -114,7 +114,7 @@ export class Chain {
     return offset;
   }
 
-  /** Writes `bytes` at the front of the writable part, as many as fit; returns how many. For answers of a few bytes. */
+  /** Writes `bytes` at the front of the writable part, as many as fit; returns how many. For a few bytes. */
   write(bytes: Uint8Array): number {
     let done = 0;
     for (let index = this.firstWritable; index < this.end && done < bytes.length; index++) {

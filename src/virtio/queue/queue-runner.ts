@@ -281,7 +281,7 @@ class RunningQueue implements DeviceQueue {
     this.#spins = spins;
     this.#silent = true;
     this.#drained = false;
-    this.#split?.silenceDoorbell();
+    this.#split?.disableNotifications();
   }
 
   /** True if only a slice ended, and the batch continues. */
@@ -300,12 +300,12 @@ class RunningQueue implements DeviceQueue {
     const split = this.#split;
     if (split === undefined || !this.#mayTake()) return false;
     while (!split.pop(chain)) {
-      if (this.#spins || !split.armDoorbell()) {
+      if (this.#spins || !split.enableNotifications()) {
         this.#silent = this.#spins;
         this.#drained = true;
         return false;
       }
-      split.silenceDoorbell();
+      split.disableNotifications();
     }
     this.#take(chain.head);
     return true;
@@ -347,7 +347,7 @@ class RunningQueue implements DeviceQueue {
   arm(): boolean {
     if (!this.#silent || !this.#drained) return false;
     this.#silent = false;
-    return this.#split?.armDoorbell() === true;
+    return this.#split?.enableNotifications() === true;
   }
 
   /** Whether the device may take one more request before `run` returns. */

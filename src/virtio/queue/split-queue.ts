@@ -6,15 +6,15 @@
  * moved with Atomics: only this file does that on guest memory. Each field of
  * the guest is read once, checked, and then the checked copy is used.
  *
- * What was used is visible to the driver at once; whether to interrupt it is
- * asked once a batch. A driver that is already looking then needs no interrupt.
+ * A used buffer is visible to the driver at once. Whether to interrupt the driver
+ * is decided once for several; a driver that is polling needs no interrupt.
  *
  * Source: VIRTIO 1.2, 2.7, with 2.7.5.3 (indirect descriptors) and 2.7.7,
  * 2.7.10 (notification suppression by flags or by event index).
  *
  * Differs: a chain through an indirect table may be as long as the largest
- * queue that the device offers, not only as the queue that the driver chose,
- * because Linux sizes requests by the device and may shrink the queue later.
+ * queue that the device offers, not only as long as the queue that the driver
+ * chose, because Linux sizes requests by the device and may shrink the queue later.
  */
 import { layout } from "../../base/layout.ts";
 import type { DirtySink } from "../../memory/dirty-sink.ts";
@@ -78,7 +78,7 @@ export class SplitQueue {
   readonly #dirty: DirtySink | undefined;
 
   /**
-   * Opens the queue where the driver put it and goes on where the cursor stands.
+   * Opens the queue where the driver put it, and continues where the cursor stands.
    *
    * @param config read once
    * @param maxSize what the device offered as the queue's size
@@ -136,13 +136,13 @@ export class SplitQueue {
     return true;
   }
 
-  /** Fills `chain` once more with a request that was popped and not given back. @throws {BrokenQueue} */
+  /** Fills `chain` once more with a request that was popped and not pushed. @throws {BrokenQueue} */
   reload(chain: Chain, head: number): void {
     chain.start(head);
     this.#walk(chain, head);
   }
 
-  /** Gives a chain back: the device has written `written` bytes at the front of its writable part. */
+  /** Returns a chain to the driver: the device has written `written` bytes at the front of its writable part. */
   push(head: number, written: number): void {
     const next = this.#cursor.nextUsed;
     const element = USED_RING_U32 + 2 * (next & (this.size - 1));
@@ -161,15 +161,15 @@ export class SplitQueue {
     const now = cursor.nextUsed;
     if (before === now) return false;
     cursor.signalledUsed = now;
-    // The store in `push` is a full barrier: either the driver sees the new index or we see its new wish.
+    // The store in `push` is a full barrier: either the driver sees the new index, or we see its latest suppression.
     if (!this.#eventIndex) return (Atomics.load(this.#avail, FLAGS_U16) & AVAIL_F_NO_INTERRUPT) === 0;
     const usedEvent = Atomics.load(this.#avail, AVAIL_RING_U16 + this.size);
     return crossed(usedEvent, before, now);
   }
 
-  /** Asks the driver not to ring while the device is looking anyway. */
-  silenceDoorbell(): void {
-    // With the event index, an index that has been passed is silence enough.
+  /** Asks the driver not to notify while the device is polling anyway. */
+  disableNotifications(): void {
+    // With the event index nothing is to be done: the driver notifies only when it passes avail_event.
     if (this.#eventIndex) return;
     Atomics.store(this.#used, FLAGS_U16, USED_F_NO_NOTIFY);
     this.#markUsedRing();
@@ -180,8 +180,8 @@ export class SplitQueue {
     return Atomics.load(this.#avail, IDX_U16) !== this.#cursor.nextAvail;
   }
 
-  /** Asks the driver to ring for the next request. True if it has offered something meanwhile: look again. */
-  armDoorbell(): boolean {
+  /** Asks the driver to notify of the next request. True if it has offered something meanwhile: pop again. */
+  enableNotifications(): boolean {
     const next = this.#cursor.nextAvail;
     if (this.#eventIndex) {
       Atomics.store(this.#used, 2 * USED_RING_U32 + 4 * this.size, next); // avail_event
@@ -197,7 +197,7 @@ export class SplitQueue {
     if (this.#dirty?.on === true) this.#dirty.mark(this.#usedOffset, this.#used.byteLength);
   }
 
-  /** How many requests wait. @throws {BrokenQueue} if there are more than the ring can hold. */
+  /** How many requests are offered and not popped. @throws {BrokenQueue} if there are more than the ring can hold. */
   #offered(next: number): number {
     // Acquire: what the driver wrote before it moved idx is visible after this.
     const idx = Atomics.load(this.#avail, IDX_U16);

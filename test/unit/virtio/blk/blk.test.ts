@@ -483,7 +483,7 @@ describe.each([false, true])("a request that the host fails (later: %s)", (later
     backend.failure = ENOSPC;
     expect(request(OUT, 0, WRITE_FROM).status).toBe(OK);
     expect(reports).toEqual([
-      "writing 512 bytes at 0 failed: ENOSPC (the host's file system is full). The guest is not told.",
+      "writing 512 bytes at 0 failed: ENOSPC (the host's file system is full). The guest sees no error.",
     ]);
   });
 
@@ -497,7 +497,7 @@ describe.each([false, true])("a request that the host fails (later: %s)", (later
       backend.later = later;
       backend.failure = failure;
       expect(request(OUT, 0, WRITE_FROM)).toEqual({ status: UNWRITTEN, length: -1 });
-      expect(reports).toEqual([expect.stringContaining("The machine pauses; the request is tried again")]);
+      expect(reports).toEqual([expect.stringContaining("The machine pauses, and tries the request again")]);
       expect(plugged.runner.serve(0)).toBe(Number.POSITIVE_INFINITY);
       plugged.runner.quiesce();
       backend.failure = 0;

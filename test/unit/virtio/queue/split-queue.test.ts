@@ -159,9 +159,9 @@ test("by flags: one interrupt for a batch, none if the driver does not want any"
 
 test("by flags: the driver is told not to ring while the device looks", () => {
   const { driver, queue } = rig();
-  queue.silenceDoorbell();
+  queue.disableNotifications();
   expect(driver.noNotify).toBe(true);
-  expect(queue.armDoorbell()).toBe(false);
+  expect(queue.enableNotifications()).toBe(false);
   expect(driver.noNotify).toBe(false);
 });
 
@@ -179,21 +179,21 @@ test("by event index: an interrupt when, and only when, the driver's event is pa
 
 test("by event index: the used flags stay zero and the ring says where to ring next", () => {
   const { driver, queue, chain } = rig({ features: F_EVENT_IDX_LOW });
-  queue.silenceDoorbell();
+  queue.disableNotifications();
   expect(driver.noNotify).toBe(false);
   driver.add([{ address: DATA, length: 1 }]);
   queue.pop(chain);
-  expect(queue.armDoorbell()).toBe(false);
+  expect(queue.enableNotifications()).toBe(false);
   expect(driver.availEvent).toBe(1);
 });
 
 test("a request offered while the doorbell was silent is noticed when it is armed", () => {
   for (const features of [0, F_EVENT_IDX_LOW]) {
     const { driver, queue, chain } = rig({ features });
-    queue.silenceDoorbell();
+    queue.disableNotifications();
     expect(queue.pop(chain)).toBe(false);
     driver.add([{ address: DATA, length: 1 }]);
-    expect(queue.armDoorbell()).toBe(true);
+    expect(queue.enableNotifications()).toBe(true);
   }
 });
 
