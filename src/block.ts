@@ -16,6 +16,14 @@ export { serveNbd } from "./image-tools/serve-nbd.ts";
 export type { ImageFormat, ReadOnlyFormat, WritableFormat } from "./images/formats.ts";
 export { type OpenedImage, type OpenImageOptions, openImage, probeFormat } from "./images/open-image.ts";
 export type { OtherFiles } from "./images/other-file.ts";
+export type { BitmapDescription } from "./images/qcow2/bitmap-directory.ts";
+export {
+  type BitmapChange,
+  bitmapsOf,
+  changeBitmap,
+  copyBitmaps,
+  removeAllBitmaps,
+} from "./images/qcow2/change-bitmaps.ts";
 export { type CheckOptions, type CheckResult, checkQcow2 } from "./images/qcow2/check.ts";
 export type { CreateOptions, MadeImage } from "./images/qcow2/create.ts";
 export { Qcow2Image } from "./images/qcow2/image.ts";

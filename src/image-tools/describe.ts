@@ -4,7 +4,7 @@ import type { DiskImage } from "../disk/image.ts";
 import type { CompressionType } from "../images/compressed.ts";
 import type { ImageFormat } from "../images/formats.ts";
 import type { OpenedImage } from "../images/open-image.ts";
-import { type BitmapDescription, listBitmaps } from "../images/qcow2/bitmaps.ts";
+import { type BitmapDescription, listBitmaps } from "../images/qcow2/bitmap-directory.ts";
 import {
   AUTOCLEAR_DATA_FILE_RAW,
   COMPAT_LAZY_REFCOUNTS,

@@ -9,7 +9,7 @@
 import { blockStatus } from "../disk/block-status.ts";
 import type { DiskImage } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
-import { bitmapBytes, listBitmaps } from "../images/qcow2/bitmaps.ts";
+import { bitmapBytes, listBitmaps } from "../images/qcow2/bitmap-directory.ts";
 import { checkCreateOptions } from "../images/qcow2/create.ts";
 import { geometryOf } from "../images/qcow2/geometry.ts";
 import { MAX_L1_BYTES } from "../images/qcow2/header.ts";

@@ -11,7 +11,7 @@ import { createImage } from "../../image-tools/create-image.ts";
 import { nameOfFile } from "../../images/file-name.ts";
 import type { WritableFormat } from "../../images/formats.ts";
 import type { OpenedImage } from "../../images/open-image.ts";
-import { listBitmaps } from "../../images/qcow2/bitmaps.ts";
+import { listBitmaps } from "../../images/qcow2/bitmap-directory.ts";
 import type { MadeImage } from "../../images/qcow2/create.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
 import { RemoteDisk } from "../../nbd/remote-disk.ts";

@@ -3,7 +3,7 @@ import { statSync } from "node:fs";
 import { describeImage, type ImageDescription, type Qcow2Description } from "../../image-tools/describe.ts";
 import { fileNamed, hasProtocol, nameOfFile } from "../../images/file-name.ts";
 import { resolveOtherFile } from "../../images/other-file.ts";
-import type { BitmapDescription } from "../../images/qcow2/bitmaps.ts";
+import type { BitmapDescription } from "../../images/qcow2/bitmap-directory.ts";
 import type { VmdkDescription } from "../../images/read-only-image.ts";
 import { hostPath } from "../../sys/host-path.ts";
 import { backingPath } from "./backing.ts";

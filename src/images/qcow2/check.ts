@@ -13,7 +13,7 @@
  * a snapshot table that cannot be read.
  */
 import { ImageError } from "../../disk/image-error.ts";
-import { bitmapRuns } from "./bitmaps.ts";
+import { bitmapRuns } from "./bitmap-directory.ts";
 import type { Qcow2Image } from "./image.ts";
 import { L2Walk } from "./l2-walk.ts";
 import { OFFSET_LOW, PointerTable } from "./pointer-table.ts";

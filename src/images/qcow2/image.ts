@@ -4,7 +4,7 @@
  */
 
 import { type DiskImage, type Extent, type ImageSnapshots, writeDisk } from "../../disk/image.ts";
-import type { IoMemory } from "../../disk/io-memory.ts";
+import { bytesOf, type IoMemory } from "../../disk/io-memory.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { InflatedClusters } from "../compressed.ts";
 import { fileRunAt } from "../file-holes.ts";
@@ -95,6 +95,7 @@ export class Qcow2Image implements Qcow2Parts, DiskImage {
     offset: number,
     dsync: boolean,
   ): number {
+    this.metadata.bitmaps?.mark(offset, bytesOf(iov, first, count));
     return this.#writer.writev(memory, iov, first, count, offset, dsync);
   }
 
@@ -113,10 +114,12 @@ export class Qcow2Image implements Qcow2Parts, DiskImage {
   }
 
   discard(offset: number, length: number): number {
+    this.metadata.bitmaps?.mark(offset, length);
     return this.eraser.discard(offset, length);
   }
 
   writeZeroes(offset: number, length: number, mayUnmap: boolean): number {
+    this.metadata.bitmaps?.mark(offset, length);
     return this.eraser.writeZeroes(offset, length, mayUnmap);
   }
 
@@ -125,6 +128,7 @@ export class Qcow2Image implements Qcow2Parts, DiskImage {
     if (bytes.length !== clusterSize || offset % clusterSize !== 0 || offset >= this.size) {
       throw new RangeError(`${bytes.length} bytes at ${offset} are not a cluster`);
     }
+    this.metadata.bitmaps?.mark(offset, Math.min(clusterSize, this.size - offset));
     if (this.#compressedWriter.write(offset / clusterSize, bytes)) return;
     const length = Math.min(clusterSize, this.size - offset);
     writeDisk(this, bytes.subarray(0, length), offset);

@@ -19,7 +19,9 @@ import { ImageError } from "../../disk/image-error.ts";
 import { check } from "../../sys/errors.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { TableCache } from "../table-cache.ts";
+import { type BitmapHost, DirtyBitmaps } from "./dirty-bitmaps.ts";
 import {
+  AUTOCLEAR_BITMAPS,
   AUTOCLEAR_DATA_FILE_RAW,
   COMPAT_LAZY_REFCOUNTS,
   INCOMPAT_CORRUPT,
@@ -50,7 +52,7 @@ export interface CacheSizes {
   readonly refcounts: number;
 }
 
-export class Metadata implements RefcountHost {
+export class Metadata implements RefcountHost, BitmapHost {
   readonly file: HostFile;
   /** Where guest data is: the same file, or the image's external data file. */
   readonly data: HostFile;
@@ -65,6 +67,8 @@ export class Metadata implements RefcountHost {
   /** Of the snapshot table, once something has changed: until then nothing is overwritten. */
   #snapshotBytes = 0;
   #writing = false;
+  /** Undefined: none, or nothing was written yet. */
+  #bitmaps: DirtyBitmaps | undefined;
   #corrupt = false;
   #settle = () => {};
 
@@ -126,14 +130,29 @@ export class Metadata implements RefcountHost {
     if (this.#writing) return;
     const { header } = this;
     this.#snapshotBytes = snapshotTableBytes(this.file, header);
-    // Dirty bitmaps are not kept here: without their bit everybody knows that they miss our changes.
-    const autoclear = header.autoclear & AUTOCLEAR_DATA_FILE_RAW;
+    this.#bitmaps = this.#beginBitmaps();
+    // What is not kept here loses its bit: everybody knows then that it misses our changes.
+    const known = AUTOCLEAR_DATA_FILE_RAW | (this.#bitmaps === undefined ? 0n : AUTOCLEAR_BITMAPS);
+    const autoclear = header.autoclear & known;
     if (autoclear !== header.autoclear) {
       this.#setFeatures(AUTOCLEAR_AT, autoclear, () => {
         this.#header = { ...header, autoclear };
       });
     }
     this.#writing = true;
+  }
+
+  /** The dirty bitmaps that a change of the disk has to be told, or that are to be changed. @throws as `beginWriting` */
+  get bitmaps(): DirtyBitmaps | undefined {
+    this.beginWriting();
+    return this.#bitmaps;
+  }
+
+  /** The same for an image that may get its first. */
+  get bitmapsToChange(): DirtyBitmaps {
+    this.beginCounting();
+    this.#bitmaps ??= DirtyBitmaps.begin(this);
+    return this.#bitmaps;
   }
 
   /** Before a refcount changes: with lazy refcounts the file will not be told. */
@@ -222,8 +241,16 @@ export class Metadata implements RefcountHost {
     this.barrier();
   }
 
-  /** The last words: refcounts too, and no longer dirty. @throws {SystemError} */
+  /** The last words: bitmaps and refcounts too, and no longer dirty. @throws {SystemError} */
   finish(): void {
+    try {
+      if (!this.#corrupt) this.#bitmaps?.finish();
+    } finally {
+      this.#finishTables();
+    }
+  }
+
+  #finishTables(): void {
     this.commit();
     this.refcounts.writeBack();
     if (this.durable && this.#writing) this.barrier();
@@ -293,6 +320,27 @@ export class Metadata implements RefcountHost {
     };
   }
 
+  hideBitmaps(): void {
+    const { autoclear } = this.#header;
+    if ((autoclear & AUTOCLEAR_BITMAPS) === 0n) return;
+    const without = autoclear & ~AUTOCLEAR_BITMAPS;
+    this.#setFeatures(AUTOCLEAR_AT, without, () => {
+      this.#header = { ...this.#header, autoclear: without };
+    });
+  }
+
+  setBitmaps(extension: Uint8Array | undefined): void {
+    const { backingFile, backingFormat } = this.#header;
+    const without = this.#header.autoclear & ~AUTOCLEAR_BITMAPS;
+    const header = {
+      ...this.#headerOn(backingFile, backingFormat),
+      bitmaps: extension,
+      autoclear: extension === undefined ? without : without | AUTOCLEAR_BITMAPS,
+    };
+    rewriteHeader(this.file, header, () => this.barrier());
+    this.#header = header;
+  }
+
   setSnapshots(count: number, offset: number, bytes: number): void {
     const fields = new Uint8Array(12);
     const view = new DataView(fields.buffer);
@@ -312,6 +360,17 @@ export class Metadata implements RefcountHost {
     const { clusterSize } = this.geometry;
     const end = this.refcounts.end * clusterSize;
     if (this.data === this.file && this.file.size <= end - clusterSize) this.file.truncate(end);
+  }
+
+  /** A directory that makes no sense is as good as none. */
+  #beginBitmaps(): DirtyBitmaps | undefined {
+    if ((this.#header.autoclear & AUTOCLEAR_BITMAPS) === 0n) return undefined;
+    try {
+      return DirtyBitmaps.begin(this);
+    } catch (error) {
+      if (error instanceof ImageError) return undefined;
+      throw error;
+    }
   }
 
   get #isLazy(): boolean {

@@ -25,17 +25,30 @@ export function resizeQcow2(image: Qcow2Parts, size: number, preallocation: Prea
   if (image.header.snapshots > 0 && image.header.version === 2) {
     throw new ImageError(image.path, "an image of version 2 that has snapshots cannot be resized");
   }
+  if (size < before && preallocation !== "off") throw new RangeError("a smaller disk needs no storage");
   metadata.beginCounting();
   metadata.flush();
-  if (size > before) {
-    ensureL1(image, Math.ceil(size / metadata.geometry.l2Coverage));
-    clearNew(image, before, size);
-    grow(image, size, preallocation);
-  } else if (size < before) {
-    if (preallocation !== "off") throw new RangeError("a smaller disk needs no storage");
-    shrink(image, size, before);
+  withBitmaps(image, () => {
+    if (size > before) {
+      ensureL1(image, Math.ceil(size / metadata.geometry.l2Coverage));
+      clearNew(image, before, size);
+      grow(image, size, preallocation);
+    } else if (size < before) {
+      shrink(image, size, before);
+    }
+    metadata.flush();
+  });
+}
+
+/** Does what may change the size of the disk; dirty bitmaps fit it afterwards. */
+export function withBitmaps({ metadata }: Qcow2Parts, change: () => void): void {
+  const { bitmaps } = metadata;
+  bitmaps?.beginResize();
+  try {
+    change();
+  } finally {
+    bitmaps?.endResize();
   }
-  metadata.flush();
 }
 
 /** Makes a disk larger; what the backing file has there shines through. @throws {ImageError | SystemError} */

@@ -17,7 +17,7 @@ import { ImageError } from "../../disk/image-error.ts";
 import { type L2Entry, L2Walk } from "./l2-walk.ts";
 import type { Qcow2Parts } from "./parts.ts";
 import { PointerTable } from "./pointer-table.ts";
-import { allocateL1, replaceL1 } from "./resize.ts";
+import { allocateL1, replaceL1, withBitmaps } from "./resize.ts";
 import {
   encodeSnapshotTable,
   findSnapshot,
@@ -94,8 +94,11 @@ export function applySnapshot(image: Qcow2Parts, wanted: string): void {
   // Shared from now on, and marked so before it becomes the disk: a write in place would change the snapshot.
   markCopied(image, table);
   // With its size: what lies behind the end of the snapshot's disk was never meant to be read.
-  replaceL1(image, table, snapshot.diskSize);
-  metadata.flush();
+  withBitmaps(image, () => {
+    replaceL1(image, table, snapshot.diskSize);
+    metadata.flush();
+  });
+  metadata.bitmaps?.markAll();
   count(image, before, -1);
   markCopied(image, table);
   metadata.settle();
