@@ -7,8 +7,15 @@
  *
  * Both sides use the same two-word handshake to sleep: the sleeper sets a flag and
  * then reads the other side's counter once more; the other side stores its counter
- * and then reads the flag. Atomics are sequentially consistent, so at least one of
- * them sees the other's store, and no wake-up is lost. Bytes are plain stores, published by the counter's store.
+ * and then reads the flag. Bytes are plain stores, published by the counter's store.
+ *
+ * No wake-up is lost. Atomics have one order, in which one of the two reads is last:
+ * it sees the other side's store. So the sleeper finds the new count and does not
+ * sleep, or the other side finds the flag and wakes it. That wake-up finds a sleeper
+ * or prevents the sleep. The producer sleeps by Atomics.wait on HEAD with the value
+ * that it checked, which compares and enqueues in the critical section that notify
+ * needs too (ECMA-262, Atomics.wait). The consumer must sleep on what remembers: the
+ * queue of an event loop, an eventfd, a word that it read before `arm`.
  */
 import { isPowerOfTwo } from "./power-of-two.ts";
 
