@@ -1,6 +1,6 @@
 /**
  * Writes what is said of options from their tables in src/config: the comments
- * above the rows, and the tables in docs/cli.md and docs/library.md.
+ * above the rows, and parts of docs/cli.md and docs/library.md.
  *
  *   npm run build && node scripts/option-docs.mjs
  *
@@ -17,7 +17,7 @@ const WIDTH = 110;
  * @param read gives the present text of a file by its path in the project
  * @returns texts by path
  */
-export function documents({ machine, devices, runHelp, deviceHelp }, read) {
+export function documents({ machine, devices, runHelp, deviceHelp, keysHelp, exitStatuses }, read) {
   const drive = devices.drives.device.options;
   const own = machine.devices.type.rows;
   const limits = drive.throttling.type.rows;
@@ -33,6 +33,8 @@ export function documents({ machine, devices, runHelp, deviceHelp }, read) {
   edit("src/config/devices/virtio-blk.ts", (text) => commented(text, "THROTTLING", limits));
   edit("docs/cli.md", (text) => between(text, "vmexit run --help", fenced(runHelp())));
   edit("docs/cli.md", (text) => between(text, "vmexit run -device help", fenced(deviceHelp())));
+  edit("docs/cli.md", (text) => between(text, "keys", fenced(keysHelp.trimStart())));
+  edit("docs/cli.md", (text) => between(text, "exit statuses", statusRows(exitStatuses)));
   edit("docs/library.md", (text) => between(text, "options of createVm", rows(machine, "option")));
   edit("docs/library.md", (text) => between(text, "options of a drive", rows(drive, "option")));
   return texts;
@@ -74,6 +76,11 @@ function rows(table, title) {
   return [`| ${title} | value | default | |`, "|---|---|---|---|", ...lines].join("\n");
 }
 
+function statusRows(statuses) {
+  const lines = statuses.map(({ status, meaning }) => `| ${status} | ${meaning} |`);
+  return ["| Status | Meaning |", "|---|---|", ...lines].join("\n");
+}
+
 function defaultOf({ default: value, otherwise }) {
   if (otherwise !== undefined) return otherwise;
   return value === undefined ? undefined : `\`${JSON.stringify(value)}\``;
@@ -102,9 +109,13 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { DEVICES } = await import("../dist/config/devices.js");
   const { runHelp } = await import("../dist/cli/run/command-line.js");
   const { deviceHelp } = await import("../dist/cli/run/drive-options.js");
+  const { KEYS_HELP } = await import("../dist/cli/run/escape-filter.js");
+  const { EXIT_STATUSES } = await import("../dist/cli/exit-status.js");
+  const tables = {
+    ...{ machine: MACHINE, devices: DEVICES, runHelp, deviceHelp },
+    ...{ keysHelp: KEYS_HELP, exitStatuses: EXIT_STATUSES },
+  };
   const file = (path) => new URL(`../${path}`, import.meta.url);
-  const texts = documents({ machine: MACHINE, devices: DEVICES, runHelp, deviceHelp }, (path) =>
-    readFileSync(file(path), "utf8"),
-  );
+  const texts = documents(tables, (path) => readFileSync(file(path), "utf8"));
   for (const [path, text] of texts) writeFileSync(file(path), text);
 }

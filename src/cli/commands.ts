@@ -1,4 +1,4 @@
-/** The subcommands, and what to say when there is none of that name. */
+/** The subcommands, and the message for a name that none of them has. */
 import { didYouMean } from "../base/errors.ts";
 import { endProcess, onEndingSignal } from "./end-process.ts";
 import { exactArguments, wordThatIsNotText } from "./exact-arguments.ts";
@@ -15,7 +15,7 @@ interface Command {
 const COMMANDS: readonly Command[] = [
   {
     name: "run",
-    help: "starts a virtual machine; vmexit run --help lists its options",
+    help: "starts a virtual machine; vmexit run --help lists the options",
     run: async (argv) => {
       return run(argv, {
         stdin: process.stdin,
@@ -29,7 +29,7 @@ const COMMANDS: readonly Command[] = [
   },
   {
     name: "img",
-    help: "disk images, as with qemu-img: create, info, check, convert …; vmexit img --help",
+    help: "works on disk images, as qemu-img does: create, info, check, convert …; see vmexit img --help",
     run: async (argv) => {
       const { imgCommand } = await import("./img/img.ts");
       return imgCommand(argv, process.stdout, process.stderr, onEndingSignal);
@@ -37,13 +37,13 @@ const COMMANDS: readonly Command[] = [
   },
   {
     name: "probe",
-    help: "says what this machine can do, and how to mend what it cannot; --json for programs",
+    help: "checks whether this computer can run guests, and says how to repair it; --json for programs",
     run: async (argv) =>
       (await import("./probe/command.ts")).probeCommand(argv, process.stdout, process.stderr),
   },
   {
     name: "demo",
-    help: "shows entries and exits of tiny guests; alone, lists the demos",
+    help: "shows entries and exits of tiny guests; without a name, lists the demos",
     run: async (argv) => {
       const { demoCommand, packagedDemos } = await import("./demo/demo.ts");
       return demoCommand(argv, packagedDemos, process.stdout, process.stderr);
@@ -51,13 +51,13 @@ const COMMANDS: readonly Command[] = [
   },
   {
     name: "trace",
-    help: "looks at a trace that run wrote; vmexit trace --help",
+    help: "evaluates a trace that run recorded; see vmexit trace --help",
     run: async (argv) =>
       (await import("./trace/trace.ts")).traceCommand(argv, process.stdout, process.stderr),
   },
   {
     name: "help",
-    help: "prints this text, or that of a subcommand: vmexit help run",
+    help: "prints this text, or the help of a command: vmexit help run",
     run: async ([topic]) => {
       if (topic !== undefined && topic !== "help") return dispatch([topic, "--help"]);
       process.stdout.write(help());
@@ -83,7 +83,7 @@ const SYNONYMS: ReadonlyMap<string, string> = new Map([
   ["--version", "version"],
 ]);
 
-/** Runs the subcommand that `argv` begins with, and ends the process as it says. */
+/** Runs the subcommand that `argv` begins with, and ends the process with its outcome. */
 export async function main(argv: readonly string[]): Promise<void> {
   catchInternalErrors();
   endProcess(await dispatch(exactArguments(argv)));

@@ -1,4 +1,4 @@
-/** How this process ends and what may ask it to. */
+/** How this process ends, and which signals end it. */
 import type { EndingSignal, Outcome } from "./exit-status.ts";
 
 const NUMBERS: Readonly<Record<EndingSignal, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
@@ -9,7 +9,7 @@ export function onEndingSignal(listener: (signal: EndingSignal) => void): void {
   let first = true;
   for (const signal of ENDING_SIGNALS) {
     process.on(signal, () => {
-      // By exit(), not by the signal: the handlers of 'exit' give the terminal back.
+      // By exit(), not by the signal: handlers of 'exit' restore the terminal.
       if (!first) process.exit(128 + NUMBERS[signal]);
       first = false;
       listener(signal);
@@ -17,16 +17,16 @@ export function onEndingSignal(listener: (signal: EndingSignal) => void): void {
   }
 }
 
-/** Ends the process when what it printed is out; of the signal itself, where there was one, so that the parent sees it. */
+/** Ends the process when its output is written. A signal ends it by that signal, so that the parent sees it. */
 export function endProcess(outcome: Outcome): void {
   const end = () => {
     if (typeof outcome === "number") process.exit(outcome);
     process.removeAllListeners(outcome);
     process.kill(process.pid, outcome);
-    // The first process of a container does not die of its own signals.
+    // Its own signal does not end the first process of a container.
     setTimeout(() => process.exit(128 + NUMBERS[outcome]), 100);
   };
-  // A reader of a full pipe may never come back; after a signal nobody waits for it.
+  // The reader of a full pipe may never read again. After a signal, do not wait for it.
   if (typeof outcome === "string" || process.stdout.destroyed) end();
   else process.stdout.write("", end);
 }

@@ -1,8 +1,8 @@
 /**
  * How `vmexit run` ends: one status for each kind of ending.
  *
- * The command's own statuses are even, except 1: isa-debug-exit gives a guest
- * the odd ones, as with QEMU, so a guest's verdict is not mistaken for ours.
+ * The command's own statuses are even, except 1. A guest has the odd ones, by
+ * isa-debug-exit as in QEMU, so its statuses differ from those of the command.
  */
 import type { Ending } from "../threads/shared.ts";
 
@@ -23,13 +23,13 @@ export const FAILED = 1;
 export const USAGE = 2;
 export const CRASHED = 4;
 export const STOPPED = 6;
-/** As if SIGPIPE had ended the process; Node ignores that signal and reports EPIPE instead. */
+/** As if SIGPIPE had ended the process: Node ignores that signal, and a write fails with EPIPE. */
 export const OUTPUT_CLOSED = 128 + 13;
 
 /** The table in `vmexit help` and docs/cli.md. */
 export const EXIT_STATUSES: readonly ExitStatusRow[] = [
-  { status: `${OK}`, meaning: "the guest powered off, or reset itself under -no-reboot" },
-  { status: `${FAILED}`, meaning: "vmexit failed: KVM, a file, or a guest image that cannot be started" },
+  { status: `${OK}`, meaning: "the guest powered off, or reset itself with -no-reboot" },
+  { status: `${FAILED}`, meaning: "vmexit failed: KVM, a file, or a kernel that cannot be started" },
   { status: `${USAGE}`, meaning: "the command line cannot be used" },
   {
     status: `${CRASHED}`,
@@ -39,11 +39,12 @@ export const EXIT_STATUSES: readonly ExitStatusRow[] = [
   { status: "odd", meaning: "the guest wrote V to isa-debug-exit: (V << 1) | 1, in 8 bits" },
   {
     status: "128+N",
-    meaning: "ended by signal N: 129 SIGHUP, 130 SIGINT, 141 SIGPIPE (nobody reads its output), 143 SIGTERM",
+    meaning:
+      "ended by signal N: 129 SIGHUP, 130 SIGINT, 141 SIGPIPE (no process reads its output), 143 SIGTERM",
   },
 ];
 
-/** The status for a machine that ended by itself or was stopped at the keyboard. */
+/** The status for a machine that ended by itself, or was stopped at the keyboard. */
 export function statusOf(ending: Ending): number {
   switch (ending.reason) {
     case "poweroff":

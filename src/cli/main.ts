@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command `vmexit`. Starting a process is a third of a fast boot, so a
- * machine's first thread starts while the rest is still being loaded.
+ * The command `vmexit`. Starting the process takes a third of a fast boot, so a
+ * machine's first thread starts while the other modules are still being loaded.
  */
 import { startSpareThread } from "../threads/spare.ts";
 

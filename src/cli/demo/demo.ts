@@ -1,8 +1,8 @@
 /**
  * `vmexit demo [NAME]`: lists the demos, or runs one.
  *
- * The demos are programs that use the package as any other does
- * (examples/demos/); they are compiled to dist/demos/ and loaded from there.
+ * The demos are programs that use the package as any other program does
+ * (examples/demos/). They are loaded from dist/demos/, compiled.
  */
 
 import type { Writable } from "node:stream";
@@ -10,7 +10,7 @@ import { didYouMean } from "../../base/errors.ts";
 import { FAILED, OK, OUTPUT_CLOSED, USAGE } from "../exit-status.ts";
 import { built } from "../package.ts";
 
-/** What the list tells of a demo. */
+/** A demo in the list. */
 interface DemoEntry {
   readonly name: string;
   readonly sentence: string;
@@ -41,7 +41,7 @@ export async function demoCommand(
       return USAGE;
     };
     const names = demos.map(({ name }) => name);
-    if (!names.includes(word)) return complain(`there is no demo "${word}"${didYouMean(word, names)}`);
+    if (!names.includes(word)) return complain(`unknown demo "${word}"${didYouMean(word, names)}`);
     if (more.length > 0) return complain(`"${more[0]}": a demo takes no options`);
     const ran = shelf.run(word, (line) => stdout.write(`${line}\n`)).then(() => OK);
     return await Promise.race([ran, nobodyReads(stdout)]);
@@ -51,7 +51,7 @@ export async function demoCommand(
   }
 }
 
-/** Resolves when a reader has seen enough. */
+/** Resolves when the reader of `output` has closed it. */
 function nobodyReads(output: Writable): Promise<number> {
   return new Promise((resolve, reject) => {
     output.once("error", (error: NodeJS.ErrnoException) =>
@@ -68,7 +68,7 @@ function help(demos: readonly DemoEntry[]): string {
 Each demo runs a tiny guest on /dev/kvm and shows what happens at its entries and exits:
 
 ${lines}
-Their sources are in examples/demos/, pages that explain them in docs/demos/.
+The sources are in examples/demos/, and pages that explain them in docs/demos/.
 `;
 }
 
@@ -79,7 +79,7 @@ export const packagedDemos: DemoShelf = {
       const { DEMOS }: { DEMOS: readonly DemoEntry[] } = await import(compiled("demos").href);
       return DEMOS;
     } catch (error) {
-      throw new Error("the demos are not built; in a clone, npm run build does it", { cause: error });
+      throw new Error("the demos are not built; run npm run build", { cause: error });
     }
   },
   run: async (name, out) => {

@@ -1,4 +1,4 @@
-/** The capabilities of KVM that this program uses, and for what. */
+/** The capabilities of KVM that vmexit uses, and their purpose. */
 import {
   KVM_CAP_ADJUST_CLOCK,
   KVM_CAP_BINARY_STATS_FD,
@@ -26,7 +26,7 @@ import {
 export interface Capability {
   readonly name: string;
   readonly number: number;
-  /** Guests cannot run without it; the others are used where they are. */
+  /** Guests cannot run without it. The others are used if they are there. */
   readonly needed: boolean;
   readonly use: string;
 }
@@ -51,11 +51,11 @@ export const CAPABILITIES: readonly Capability[] = [
   used({ KVM_CAP_XSAVE }, "reading and setting a CPU's state"),
   used({ KVM_CAP_XCRS }, "reading and setting a CPU's state"),
   used({ KVM_CAP_SET_GUEST_DEBUG }, "single steps and breakpoints"),
-  used({ KVM_CAP_READONLY_MEM }, "registers of virtio devices that are read without an exit"),
-  used({ KVM_CAP_BINARY_STATS_FD }, "KVM's own counters"),
+  used({ KVM_CAP_READONLY_MEM }, "reading registers of virtio devices without an exit"),
+  used({ KVM_CAP_BINARY_STATS_FD }, "the counters of KVM"),
 ];
 
-/** `constant` holds one constant, whose name goes into the report. */
+/** `constant` has one property: the name is for the report. */
 function needed(constant: Readonly<Record<string, number>>, use: string): Capability {
   const [[name, number]] = Object.entries(constant);
   return { name, number, needed: true, use };

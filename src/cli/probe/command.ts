@@ -1,5 +1,4 @@
-/** `vmexit probe [--json]`: looks at the machine that it runs on. */
-
+/** `vmexit probe [--json]`: checks the computer that it runs on. */
 import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
 import { userInfo } from "node:os";
 import type { Writable } from "node:stream";
@@ -11,11 +10,11 @@ import { probeText } from "./text.ts";
 
 const HELP = `Usage: vmexit probe [--json]
 
-Says what this machine can do for a guest, and how to mend what it cannot.
+Checks what this computer can do for a guest, and says how to repair what does not work.
 The exit status is ${OK} if Linux guests can run here, ${FAILED} if not.
 
   -json   prints one JSON object
-  -help   this text
+  -help   prints this text
 `;
 
 export async function probeCommand(
@@ -36,12 +35,12 @@ export async function probeCommand(
     }
     json = true;
   }
-  const report = probe(await thisMachine());
+  const report = probe(await thisComputer());
   stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : probeText(report));
   return report.ready ? OK : FAILED;
 }
 
-async function thisMachine(): Promise<ProbeHost> {
+async function thisComputer(): Promise<ProbeHost> {
   const kvm = await askKvm();
   const { username, uid } = userInfo();
   return {
@@ -53,7 +52,7 @@ async function thisMachine(): Promise<ProbeHost> {
   };
 }
 
-/** Opens the device without the addon first: what is wrong with the one says nothing about the other. */
+/** Opens the device without the addon first, to tell their failures apart. */
 async function askKvm(): Promise<KvmAnswers | KvmRefusal> {
   try {
     closeSync(openSync("/dev/kvm", "r+"));
@@ -66,7 +65,7 @@ async function askKvm(): Promise<KvmAnswers | KvmRefusal> {
   }
 }
 
-/** Undefined for what cannot be read. */
+/** Undefined if `read` fails. */
 function attempt<T>(read: () => T): T | undefined {
   try {
     return read();

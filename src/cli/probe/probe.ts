@@ -1,6 +1,6 @@
 /**
- * Finds out what this machine can do for a guest, and how to mend what it
- * cannot: pure, from what a `ProbeHost` reads.
+ * Checks what this computer can do for a guest, and how to repair what does not
+ * work. It is pure: a `ProbeHost` reads for it.
  *
  * Source: Linux Documentation/virt/kvm/api.rst, 4.1 KVM_GET_API_VERSION and 4.4
  * KVM_CHECK_EXTENSION; proc(5); Documentation/admin-guide/mm/transhuge.rst.
@@ -9,7 +9,7 @@ import { KVM_API_VERSION, KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS } from "../../kvm/
 import type { Capability } from "./capabilities.ts";
 import { CAPABILITIES } from "./capabilities.ts";
 
-/** What a probe may look at. */
+/** The computer, as far as a probe reads it. */
 export interface ProbeHost {
   /** A file's text; undefined if it cannot be read. */
   read(path: string): string | undefined;
@@ -40,7 +40,7 @@ export interface ModuleReport {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-/** Something that does not work, or not as well as it could. */
+/** A problem, and its solution. */
 export interface Remedy {
   readonly problem: string;
   /** A command line for a shell. */
@@ -51,14 +51,14 @@ export interface Remedy {
 export interface ProbeReport {
   /** Ordinary Linux guests can run here. */
   readonly ready: boolean;
-  /** Who runs the guest's kernel: the processor, KVM's software emulation, or nobody. */
+  /** What runs the guest's kernel: the processor, the software emulation of KVM, or nothing. */
   readonly kvm: "hardware" | "software" | "none";
   readonly verdict: string;
   readonly cpu: {
     readonly vendor: string;
     readonly model: string;
     readonly extension: "vmx" | "svm" | null;
-    /** This machine is itself a guest. */
+    /** This computer is itself a guest. */
     readonly insideVm: boolean;
   };
   readonly modules: readonly ModuleReport[];
@@ -74,10 +74,10 @@ export interface ProbeReport {
 const DEVICE = "/dev/kvm";
 const SHMEM_HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 
-/** The module behind the software KVM of some cloud machines; of no interest where it is absent. */
+/** The module of the software KVM of some cloud machines. It is reported only where it is loaded. */
 const PVM = "kvm_pvm";
 
-/** Parameters that tell how the processor's help is used. */
+/** Parameters that show how the processor's virtualization is used. */
 const MODULES: readonly { readonly name: string; readonly parameters: readonly string[] }[] = [
   { name: "kvm", parameters: ["tdp_mmu"] },
   { name: "kvm_intel", parameters: ["nested", "ept", "unrestricted_guest"] },
@@ -114,10 +114,10 @@ export function probe(host: ProbeHost): ProbeReport {
   }
   const broken = remedies.length > 0;
   if (kvm === "software")
-    remedies.push({ problem: "no vmx or svm behind /dev/kvm", advice: VIRTUALIZATION_ADVICE });
+    remedies.push({ problem: "/dev/kvm works without vmx and svm", advice: VIRTUALIZATION_ADVICE });
   if (!hugePages.enough && hugePages.setting !== null) {
     remedies.push({
-      problem: `huge pages are off for shared memory (${hugePages.setting}): guests boot more slowly`,
+      problem: `huge pages are off for shared memory (${hugePages.setting}): guests boot slower`,
       command: `echo advise | sudo tee ${SHMEM_HUGE_PAGES}`,
     });
   }
@@ -138,13 +138,13 @@ export function probe(host: ProbeHost): ProbeReport {
 }
 
 const VIRTUALIZATION_ADVICE =
-  "turn on Intel VT-x or AMD-V in the firmware's setup; inside a virtual machine, turn on nested virtualization on its host";
+  "enable Intel VT-x or AMD-V in the firmware setup; inside a virtual machine, enable nested virtualization on its host";
 
 function verdict(kvm: ProbeReport["kvm"], broken: boolean): string {
   const lab = "Linux guests run in the lab: npm run lab";
   if (kvm === "none") return `Guests cannot run here. ${lab}`;
   if (broken) return `This KVM cannot run guests. ${lab}`;
-  if (kvm === "software") return `Tiny guests run here, on KVM's software emulation. ${lab}`;
+  if (kvm === "software") return `Tiny guests run here, on the software emulation of KVM. ${lab}`;
   return "Linux guests can run here.";
 }
 
@@ -182,7 +182,7 @@ function readMaxCpus(kvm: KvmAnswers): ProbeReport["maxCpus"] {
   return { recommended, most: kvm.extension(KVM_CAP_MAX_VCPUS) || recommended };
 }
 
-/** Why /dev/kvm did not open, and the command that mends it. */
+/** Why /dev/kvm cannot be opened, and the command that repairs it. */
 function deviceRemedy(
   host: ProbeHost,
   refusal: KvmRefusal,
@@ -194,7 +194,7 @@ function deviceRemedy(
     case "ENOENT":
     case "ENODEV":
     case "ENXIO": {
-      const problem = refusal.code === "ENOENT" ? `${DEVICE} does not exist` : `nothing is behind ${DEVICE}`;
+      const problem = refusal.code === "ENOENT" ? `${DEVICE} does not exist` : `${DEVICE} has no driver`;
       if (cpu.extension === null) {
         return {
           problem: `${problem}, and the processor offers neither vmx nor svm`,
@@ -218,7 +218,7 @@ function deviceRemedy(
       return permissionRemedy(host);
     case "EPERM":
       return {
-        problem: `the container's rules keep ${DEVICE} closed`,
+        problem: `the rules of the container do not permit to open ${DEVICE}`,
         advice: "start the container with --device /dev/kvm",
       };
     default:
@@ -236,20 +236,20 @@ function permissionRemedy(host: ProbeHost): Remedy {
   if (!groupMayOpen || group === undefined) {
     const addGroup = groups.some((group) => group.name === "kvm") ? "" : "sudo groupadd --system kvm && ";
     return {
-      problem: `${problem}, and neither may a group`,
+      problem: `${problem}, and no group may`,
       command: `${addGroup}sudo chgrp kvm ${DEVICE} && sudo chmod 660 ${DEVICE} && sudo usermod -aG kvm ${name}`,
       advice: "then log in again",
     };
   }
   if (group.members.includes(name) && !host.user.groups.includes(group.gid)) {
     return {
-      problem: `${problem} in this session: it began before the user joined the group ${group.name}`,
+      problem: `${problem} in this session, which is older than the membership in the group ${group.name}`,
       command: `newgrp ${group.name}`,
       advice: "or log in again",
     };
   }
   return {
-    problem: `${problem}: it is for the group ${group.name}`,
+    problem: `${problem}: that is permitted to the group ${group.name}`,
     command: `sudo usermod -aG ${group.name} ${name}`,
     advice: `then log in again, or run newgrp ${group.name}`,
   };

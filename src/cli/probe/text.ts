@@ -1,4 +1,4 @@
-/** A probe's report for people: what was found, then what to do about it, then the verdict. */
+/** A probe's report as text: what was found, then problems and their solutions, then the verdict. */
 import type { ProbeReport, Remedy } from "./probe.ts";
 
 export function probeText(report: ProbeReport): string {

@@ -1,12 +1,12 @@
 /**
- * `-blockdev`: a disk described node by node, as QEMU has it: a format, and
- * under it the file or the NBD export that the image lies in. What comes of it
- * is the same drive that a `-drive` with if=none makes.
+ * `-blockdev`: a disk described node by node, as in QEMU: a format, and under it
+ * the file or the NBD export that contains the image. The result is a drive like
+ * that of a `-drive` with if=none.
  *
- * A node under another is named (`file=NODE`, given before it) or described in
- * place (`file.driver=…,file.filename=…`). A key counts for the whole disk at
- * whichever of its nodes it stands. If two say different things, that counts
- * which QEMU's requests would meet too: read-only=on, discard=ignore, cache.…=on.
+ * A node under another has a name (`file=NODE`, described before it) or is described
+ * in place (`file.driver=…,file.filename=…`). A key of any node applies to the whole
+ * disk. The stricter of two values wins, as in QEMU: read-only=on, discard=ignore,
+ * cache.…=on.
  *
  * Source: QEMU 7.2, qemu-options.hx (-blockdev) and qapi/block-core.json
  * (BlockdevOptions).
@@ -198,7 +198,7 @@ function storageOf(name: string, said: Said, complain: Complain): BlockNode {
   }
   const { filename } = said;
   if (filename === undefined) throw complain("the file is missing: filename=PATH");
-  // Here it is the name of a file, whatever it looks like.
+  // This is always the name of a file, even if it looks like the name of an NBD export.
   const file = nameOfFile(filename);
   return { ...common, storage: "file", options: { ...defaults, file, format: "raw" } };
 }

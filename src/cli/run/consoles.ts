@@ -1,7 +1,7 @@
 /**
- * Where the bytes of a guest's serial ports go: standard output, a file, a
- * pseudo-terminal, nowhere. A reader that lags makes the guest wait; nothing is
- * dropped on the way.
+ * Where the output of a guest's serial ports goes: to standard output, a file, a
+ * pseudo-terminal, or nowhere. A slow reader makes the guest wait; nothing is
+ * dropped.
  */
 import { open } from "node:fs/promises";
 import type { Readable, Writable } from "node:stream";
@@ -19,43 +19,43 @@ export interface Place {
   connectInput?(receiver: Receiver): void;
 }
 
-/** What places are made of. */
-export interface PlaceHost {
+/** What is needed to open places. */
+export interface PlaceDeps {
   readonly stdout: Writable;
   readonly stderr: Writable;
   openPty(): Promise<PtyEnd>;
 }
 
 /**
- * Opens what can fail before a guest exists that would miss it.
+ * Opens a place before the guest exists, so that a failure is seen before it starts.
  *
  * @param label the port's name, as in "serial0"
- * @returns undefined for a port that is connected to nothing
+ * @returns undefined for a port that is not connected
  */
-export async function openPlace(where: Chardev, label: string, host: PlaceHost): Promise<Place | undefined> {
+export async function openPlace(where: Chardev, label: string, deps: PlaceDeps): Promise<Place | undefined> {
   switch (where.kind) {
     case "none":
       return undefined;
     case "stdio":
-      return { name: "standard output", sink: host.stdout, end: false };
+      return { name: "standard output", sink: deps.stdout, end: false };
     case "file": {
       const file = await open(where.path, "w");
       return { name: where.path, sink: file.createWriteStream(), end: true };
     }
     case "pty": {
-      const pty = await host.openPty();
+      const pty = await deps.openPty();
       const { PtyConsole } = await import("./pty-console.ts");
       const sink = new PtyConsole(pty);
-      // In QEMU's words, which programs look for.
-      host.stderr.write(`char device redirected to ${pty.path} (label ${label})\n`);
+      // Programs look for QEMU's wording.
+      deps.stderr.write(`char device redirected to ${pty.path} (label ${label})\n`);
       return { name: pty.path, sink, end: true, connectInput: (receiver) => sink.connect(receiver) };
     }
   }
 }
 
 /**
- * Lets `port` flow into `place`. @returns a promise that settles when its last
- * byte is written, or none can be any more.
+ * Writes the output of `port` to `place`. @returns a promise that settles when its
+ * last byte is written, or cannot be written.
  */
 export function connectOutput(port: Readable, place: Place | undefined): Promise<void> {
   if (place === undefined) {
@@ -66,11 +66,11 @@ export function connectOutput(port: Readable, place: Place | undefined): Promise
   port.pipe(sink, { end });
   return new Promise((resolve) => {
     sink.once("error", () => {
-      port.resume(); // a guest that is about to be stopped must not wait for a reader
+      port.resume(); // the guest is about to be stopped, and must not wait for a reader
       resolve();
     });
     if (end) sink.once("close", resolve);
-    // Pipes are written asynchronously: the callback of a last write says that all before it are out.
+    // Pipes are written asynchronously: the callback of a last write follows all writes before it.
     else port.once("end", () => sink.write("", () => resolve()));
   });
 }

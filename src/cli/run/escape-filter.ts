@@ -1,11 +1,11 @@
 /**
- * Takes the command's own keys out of what is typed: Ctrl-A and a letter, as
- * QEMU's -nographic has them. Everything else is the guest's.
+ * Separates the command's own keys from the input for the guest: Ctrl-A and a
+ * letter, as with QEMU's -nographic.
  */
 
 const CTRL_A = 0x01;
 
-/** What a key after Ctrl-A asks for; `unknown` carries the byte typed. */
+/** What a key after Ctrl-A means. */
 export type EscapeKey =
   | { readonly kind: "quit" }
   | { readonly kind: "help" }
@@ -14,15 +14,15 @@ export type EscapeKey =
 
 export const KEYS_HELP = `
 Ctrl-A x       quit: stop the guest at once
-Ctrl-A r       resume a guest that was paused because its disk failed
-Ctrl-A h       this list
+Ctrl-A r       resume a guest that is paused because a disk failed
+Ctrl-A h       show this list
 Ctrl-A Ctrl-A  send Ctrl-A to the guest (also Ctrl-A a)
 `;
 
 export class EscapeFilter {
   #escaped = false;
 
-  /** Divides what was typed. A Ctrl-A at the end of one chunk counts for the next. */
+  /** Divides a chunk of input. A Ctrl-A at its end belongs to the first byte of the next chunk. */
   take(typed: Uint8Array): { readonly forGuest: Uint8Array; readonly keys: readonly EscapeKey[] } {
     const forGuest = new Uint8Array(typed.length);
     const keys: EscapeKey[] = [];

@@ -1,9 +1,9 @@
 /**
  * The options that connect a debugger: -gdb, -s and -S.
  *
- * Source: QEMU 7.2, qemu-options.hx. Where QEMU's `tcp::1234` listens on every
- * address of the machine, this one listens on the loopback unless a host is
- * given: whoever connects owns the guest.
+ * Source: QEMU 7.2, qemu-options.hx. QEMU's `tcp::1234` listens on every address
+ * of the computer. Here it listens on the loopback address, unless a host is given:
+ * a debugger that connects has full control of the guest.
  */
 import { didYouMean } from "../../base/errors.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
@@ -47,13 +47,13 @@ export const GDB_OPTIONS: readonly OptionRow[] = [
   },
 ];
 
-/** What QEMU's chardev options may say behind a place, and what is so anyway. */
-const TRUTHS = ["server", "server=on", "nowait", "wait=off", "nodelay", "nodelay=on"];
+/** Properties of QEMU's chardev options that are always true here. */
+const ALWAYS = ["server", "server=on", "nowait", "wait=off", "nodelay", "nodelay=on"];
 
 function gdbPlace(value: string, complain: Complain): GdbPlace | undefined {
   const [where, ...more] = value.split(",");
-  const untrue = more.find((word) => !TRUTHS.includes(word));
-  if (untrue !== undefined) throw complain(`"${untrue}" cannot be had`);
+  const other = more.find((word) => !ALWAYS.includes(word));
+  if (other !== undefined) throw complain(`"${other}" is not possible`);
   if (where === "none") return undefined;
   if (where.startsWith("unix:") && where !== "unix:") return { path: where.slice("unix:".length) };
   const [, bracketed, plain, port] = /^tcp:(?:\[([^\]]*)\]|([^:]*)):(\d+)$/.exec(where) ?? [];
@@ -62,7 +62,7 @@ function gdbPlace(value: string, complain: Complain): GdbPlace | undefined {
       `not a place to listen at${didYouMean(where, ["none", "tcp::1234"])}; use tcp::PORT, tcp:HOST:PORT or unix:PATH`,
     );
   }
-  if (Number(port) > 0xffff) throw complain(`there is no port ${port}`);
+  if (Number(port) > 0xffff) throw complain(`${port} is not a port; the last one is 65535`);
   const host = bracketed ?? plain;
   return host === "" ? { port: Number(port) } : { port: Number(port), host };
 }

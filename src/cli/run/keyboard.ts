@@ -10,7 +10,7 @@
  */
 import { EscapeFilter, KEYS_HELP } from "./escape-filter.ts";
 
-/** What a keyboard needs of a stream: process.stdin, whatever it is connected to. */
+/** What a keyboard needs of a stream. process.stdin has it, whatever it is connected to. */
 export interface Input {
   on(event: "data", listener: (chunk: Buffer) => void): unknown;
   on(event: "error", listener: (error: Error) => void): unknown;
@@ -31,8 +31,8 @@ export interface Receiver {
 }
 
 /**
- * Typed ahead of the guest, in bytes. While less than this waits, the terminal
- * goes on being read: Ctrl-A x has to work with a guest that reads nothing.
+ * Input that may wait for the guest, in bytes. While less than this waits, the
+ * terminal is read: Ctrl-A x has to work with a guest that reads nothing.
  */
 const TYPE_AHEAD = 1 << 20;
 
@@ -45,7 +45,7 @@ export class Keyboard {
   #command: ((key: "quit" | "resume") => void) | undefined;
   #closed = false;
 
-  /** @param notice prints a text for the person at the terminal, beside the guest's own output. */
+  /** @param notice prints a text for the user, besides the guest's output */
   constructor(input: Input, notice: (text: string) => void) {
     this.#input = input;
     this.#notice = notice;
@@ -54,11 +54,11 @@ export class Keyboard {
 
   /** Sends what is typed to `receiver` from now on; calls `command` at Ctrl-A x and Ctrl-A r. */
   connect(receiver: Receiver, command: (key: "quit" | "resume") => void): void {
-    if (this.#closed) return; // the command gave up while the machine was being made
+    if (this.#closed) return; // the command ended while the machine was being created
     this.#receiver = receiver;
     this.#command = command;
     receiver.on("drain", this.#drained);
-    // A keyboard that went away (EIO after a hangup) has nothing more to say; the guest runs on.
+    // After a hangup reads fail with EIO. The guest continues without input.
     this.#input.on("error", () => {});
     this.#input.on("data", this.#typed);
     if (!this.#isTerminal) return;
@@ -67,7 +67,7 @@ export class Keyboard {
     process.on("SIGCONT", this.#rawAgain);
   }
 
-  /** Gives the terminal back. What is typed from now on is the shell's. */
+  /** Restores the terminal. What is typed from now on is for the shell. */
   close(): void {
     this.#closed = true;
     this.#receiver?.off("drain", this.#drained);
@@ -103,7 +103,7 @@ export class Keyboard {
     this.#input.setRawMode?.(false);
   };
 
-  /** The shell took the terminal back while we were stopped. Node remembers its own setting, so it is set twice. */
+  /** While the process was stopped, the shell changed the terminal. Node remembers its own setting, so it is set twice. */
   readonly #rawAgain = (): void => {
     this.#input.setRawMode?.(false);
     this.#input.setRawMode?.(true);

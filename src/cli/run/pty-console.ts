@@ -1,29 +1,30 @@
 /**
- * A serial port on a pseudo-terminal: `screen /dev/pts/N`, leave, come again.
+ * A serial port on a pseudo-terminal: `screen /dev/pts/N` may connect, disconnect,
+ * and connect again.
  *
- * While nobody has the other end open, what the guest sends goes nowhere, as
- * with QEMU; a guest must not stop because nobody looks. While somebody has,
- * nothing is dropped in either direction.
+ * While no process has the other end open, the guest's output is dropped, as in
+ * QEMU: the guest must not wait then. While one has, nothing is dropped in either
+ * direction.
  *
- * Source: pty(7). The end of a connection is EIO on our end.
+ * Source: pty(7). When the other end is closed, reads of this end fail with EIO.
  */
 import { Writable } from "node:stream";
 import { ReadStream } from "node:tty";
 import type { Receiver } from "./keyboard.ts";
 
-/** Our end of a pseudo-terminal. */
+/** This end of a pseudo-terminal. */
 export interface PtyEnd {
   /** What others open. */
   readonly path: string;
   /** True while some process has it open. */
   connected(): boolean;
-  /** A descriptor of our end, to be closed by the caller. */
+  /** A descriptor of this end, to be closed by the caller. */
   duplicate(): number;
   close(): void;
 }
 
-/** No event tells that somebody opens the other end, so it is looked at this often. */
-const LOOK_MS = 100;
+/** There is no event when a process opens the other end, so it is polled. */
+const POLL_MS = 100;
 const LINGER_MS = 100;
 
 export class PtyConsole extends Writable {
@@ -38,25 +39,25 @@ export class PtyConsole extends Writable {
   }
 
   /**
-   * Sends what comes from the other end to `receiver`. What was typed before, as
-   * soon as the name was known, has waited in the pseudo-terminal.
+   * Sends input from the other end to `receiver`. Input that was typed before is
+   * still in the pseudo-terminal.
    */
   connect(receiver: Receiver): void {
     this.#receiver = receiver;
-    this.#timer = setInterval(() => this.#look(receiver), LOOK_MS);
+    this.#timer = setInterval(() => this.#poll(receiver), POLL_MS);
     this.#timer.unref();
     receiver.on("drain", () => this.#session?.resume());
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
-    if (this.#receiver !== undefined) this.#look(this.#receiver); // what comes right after somebody connected is for them
-    // Who has just gone may still have a session here; what is sent then must not wait for the next.
+    if (this.#receiver !== undefined) this.#poll(this.#receiver); // a process that has just connected gets this output
+    // A session may outlast its connection for a moment. Output must not wait for the next one then.
     if (this.#session === undefined || !this.#pty.connected()) done();
-    // The callback comes with an error when they go; the rest of their bytes goes with them.
+    // When the other end is closed, the callback gets an error, and the rest of the output is lost.
     else this.#session.write(chunk, () => done());
   }
 
-  /** Closing our end throws away what the other has not read yet; a reader that is there gets the time to. */
+  /** Closing this end drops what the other has not read yet, so a connected reader gets some time. */
   override _final(done: () => void): void {
     if (this.#session === undefined) done();
     else setTimeout(done, LINGER_MS);
@@ -69,14 +70,14 @@ export class PtyConsole extends Writable {
     done(error);
   }
 
-  #look(receiver: Receiver): void {
+  #poll(receiver: Receiver): void {
     if (this.#session !== undefined || !this.#pty.connected()) return;
     const session = new ReadStream(this.#pty.duplicate());
     this.#session = session;
     session.on("data", (chunk: Buffer) => {
       if (!receiver.write(chunk)) session.pause();
     });
-    session.on("error", () => {}); // EIO: they have gone
+    session.on("error", () => {}); // EIO: the other end was closed
     session.on("close", () => {
       this.#session = undefined;
     });

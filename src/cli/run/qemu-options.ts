@@ -1,6 +1,5 @@
 /**
- * Options of QEMU's that people will try and that mean nothing to this machine:
- * what to say instead of "unknown option".
+ * Options of QEMU that mean nothing to this machine, with what to do instead.
  *
  * Source: QEMU 7.2, qemu-options.hx.
  */
@@ -8,7 +7,7 @@
 const DISK = "this machine has virtio disks only; use -drive file=PATH,format=raw,if=virtio";
 const NETWORK = "this version has no network device";
 const DISPLAY = "this machine has no display; its console is -serial";
-const CONTROL = "this version cannot be controlled from outside while it runs";
+const CONTROL = "this version has no monitor and no saved states";
 const FIRMWARE = "this machine has no firmware; give it a kernel with -kernel";
 
 const REFUSED: ReadonlyMap<string, string> = new Map(
@@ -35,16 +34,16 @@ const REFUSED: ReadonlyMap<string, string> = new Map(
     usb: "this machine has no USB",
     usbdevice: "this machine has no USB",
     object:
-      "not needed here: virtio-rng-device takes the host's random numbers, and -memory-backing names the memory",
-    chardev: "name the place at -serial itself: stdio, file:PATH, pty or none",
-    numa: "this version gives all memory to one node",
+      "not needed: virtio-rng-device uses the host's random numbers, and -memory-backing selects the memory",
+    chardev: "write the place in -serial: stdio, file:PATH, pty or none",
+    numa: "in this version all memory is in one node",
     daemonize:
-      "not known; start it in the background with your shell or service manager, and -serial file:PATH",
-    pidfile: "not known",
+      "not supported; start it in the background with your shell or service manager, and -serial file:PATH",
+    pidfile: "not supported",
   }),
 );
 
-/** The sentence for an option of QEMU's, given without its dashes; undefined for any other word. */
+/** The sentence for an option of QEMU, without its dashes; undefined for any other word. */
 export function refuseQemuOption(name: string): string | undefined {
   return REFUSED.get(name);
 }

@@ -1,7 +1,6 @@
 /**
- * What `vmexit run` was asked to do: the machine, and what the command itself
- * does around it. Options fill a draft; `finish` checks what only the whole
- * command line can tell.
+ * What `vmexit run` has to do: the machine, and what the command itself does around
+ * it. Options fill a draft; `finish` checks what concerns several options.
  */
 import { OptionError } from "../../base/errors.ts";
 import type { DriveOptions } from "../../config/devices/virtio-blk.ts";
@@ -11,7 +10,7 @@ import type { Options } from "../../config/schema.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
 import type { TraceFilter } from "../../vm/trace-filter.ts";
 
-/** Where the bytes of a serial port go. */
+/** What a serial port is connected to. */
 export type Chardev =
   | { readonly kind: "stdio" }
   | { readonly kind: "file"; readonly path: string }
@@ -27,12 +26,12 @@ export interface TraceFile {
 
 export interface RunRequest {
   readonly vm: VmOptions;
-  /** COM1 and up, as many as `vm.serialPorts`. */
+  /** COM1 and up: `vm.serialPorts` of them. */
   readonly serials: readonly Chardev[];
   readonly debugConsole: Chardev;
-  /** Where gdb is waited for, if it is. */
+  /** Where gdb may connect. */
   readonly gdb?: GdbPlace;
-  /** The guest starts when gdb lets it. */
+  /** The guest starts when gdb continues it. */
   readonly startStopped: boolean;
   /** Print the machine's counters when it has ended. */
   readonly stats: boolean;
@@ -63,9 +62,9 @@ export interface BlockNode extends DriveDraft {
 export interface Draft {
   vm: { -readonly [K in keyof Omit<VmOptions, "kernel" | "drives">]: VmOptions[K] };
   kernel?: string;
-  /** In the order in which the guest sees them, once finished. */
+  /** Those of -drive, in its order. */
   drives: DriveDraft[];
-  /** Every node that has a name; none is attached but by a -device. */
+  /** Nodes that have a name. Only a -device attaches them. */
   nodes: BlockNode[];
   /** Drives that `-device virtio-blk-device,drive=ID` attaches, by id, and what it says of them. */
   disks: { readonly typed: string; readonly drive: string; readonly options: DriveOptions }[];
@@ -76,7 +75,7 @@ export interface Draft {
   gdb?: GdbPlace;
   startStopped: boolean;
   noDefaults: boolean;
-  /** Of all drives. */
+  /** For all drives. */
   snapshot: boolean;
   stats: boolean;
   traceUnclaimed: boolean;
@@ -116,7 +115,7 @@ export function finish(draft: Draft): RunRequest {
   if (users > 1) throw new OptionError("-serial stdio: two serial ports cannot share one keyboard");
   if (draft.startStopped && draft.gdb === undefined) {
     throw new OptionError(
-      "-S: nobody could ever start the guest; give a debugger a place too: -s, or -gdb tcp::PORT",
+      "-S: the guest could never start; let a debugger connect too: -s, or -gdb tcp::PORT",
     );
   }
   const drives = finishDrives(draft);
@@ -138,7 +137,7 @@ export function finish(draft: Draft): RunRequest {
   };
 }
 
-/** There is no display, so the console is on the terminal unless somebody said otherwise. */
+/** There is no display, so the console is on the terminal by default. */
 function defaultSerial(draft: Draft): Chardev {
   return draft.noDefaults ? { kind: "none" } : { kind: "stdio" };
 }
@@ -164,8 +163,8 @@ function finishDrives(draft: Draft): DriveOptions[] {
       );
     }
     if (attached.has(drive)) {
-      const mend = drive.attach ? "; give it if=none" : "";
-      throw new OptionError(`${typed}: the drive "${id}" is attached already${mend}`);
+      const advice = drive.attach ? "; give it if=none" : "";
+      throw new OptionError(`${typed}: the drive "${id}" is attached already${advice}`);
     }
     attached.add(drive);
     ordered.push({ ...drive, options: { ...drive.options, ...options } });

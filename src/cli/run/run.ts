@@ -2,8 +2,8 @@
  * `vmexit run`: starts a machine, connects its consoles, waits for its end and
  * turns that into an exit status.
  *
- * Whatever comes first ends the wait: the guest, Ctrl-A x, a signal, or an
- * output that can no longer be written. What the guest sent before its end is
+ * The first of these ends the wait: the guest's end, Ctrl-A x, a signal, or an
+ * output that cannot be written any more. What the guest sent before its end is
  * written before the process ends.
  */
 import type { Duplex, Readable } from "node:stream";
@@ -15,7 +15,7 @@ import type { TraceFilter } from "../../vm/trace-filter.ts";
 import type { EndingSignal, Outcome } from "../exit-status.ts";
 import { FAILED, OK, OUTPUT_CLOSED, STOPPED, statusOf, USAGE } from "../exit-status.ts";
 import { parseRun } from "./command-line.ts";
-import type { PlaceHost } from "./consoles.ts";
+import type { PlaceDeps } from "./consoles.ts";
 import { connectOutput, openPlace } from "./consoles.ts";
 import type { Input } from "./keyboard.ts";
 import { Keyboard } from "./keyboard.ts";
@@ -39,46 +39,46 @@ export interface Machine {
   on(event: "note", listener: (text: string) => void): unknown;
 }
 
-/** The world around the command. */
-export interface RunHost extends PlaceHost {
+/** What the command needs from the process around it. */
+export interface RunDeps extends PlaceDeps {
   readonly stdin: Input;
   createVm(options: VmOptions): Promise<Machine>;
   /** Calls back at the first signal that asks the process to end. */
   onSignal(listener: (signal: EndingSignal) => void): void;
 }
 
-/** Reports of a machine that are printed; a guest must not be able to fill a log with them. */
+/** How many reports of a machine are printed: a guest must not be able to fill a log. */
 const REPORT_LIMIT = 100;
-/** What a machine stopped from outside may take to stop, and its last bytes to be written. */
+/** How long a machine may take to stop, and its last output to be written. */
 const LAST_WORDS_MS = 1_000;
 
-/** Never throws: what goes wrong is printed and becomes an exit status. */
-export async function run(argv: readonly string[], host: RunHost): Promise<Outcome> {
+/** Never throws: a failure is printed and becomes an exit status. */
+export async function run(argv: readonly string[], deps: RunDeps): Promise<Outcome> {
   try {
     const command = parseRun(argv);
-    if (command.action === "run") return await runMachine(command.request, host);
-    host.stdout.write(command.text);
+    if (command.action === "run") return await runMachine(command.request, deps);
+    deps.stdout.write(command.text);
     return OK;
   } catch (error) {
-    host.stderr.write(`vmexit run: ${describe(error)}\n`);
+    deps.stderr.write(`vmexit run: ${describe(error)}\n`);
     return error instanceof OptionError ? USAGE : FAILED;
   }
 }
 
-async function runMachine(request: RunRequest, host: RunHost): Promise<Outcome> {
-  const notice = (text: string) => void host.stderr.write(text);
+async function runMachine(request: RunRequest, deps: RunDeps): Promise<Outcome> {
+  const notice = (text: string) => void deps.stderr.write(text);
   const interruption = new Interruption(notice);
-  const keyboard = new Keyboard(host.stdin, notice);
-  host.onSignal((signal) => interruption.raise(signal));
-  host.stderr.on("error", () => {}); // nobody is left to be told
+  const keyboard = new Keyboard(deps.stdin, notice);
+  deps.onSignal((signal) => interruption.raise(signal));
+  deps.stderr.on("error", () => {}); // there is nowhere left to report it
   const written: Promise<void>[] = [];
 
   const start = async () => {
     const wheres = [...request.serials, request.debugConsole];
     const label = (index: number) => (index < request.serials.length ? `serial${index}` : "debugcon");
-    const places = await Promise.all(wheres.map((where, index) => openPlace(where, label(index), host)));
+    const places = await Promise.all(wheres.map((where, index) => openPlace(where, label(index), deps)));
     const traces = await Promise.all(request.traceFiles.map(({ path }) => openTrace(path)));
-    const machine = await host.createVm({
+    const machine = await deps.createVm({
       ...request.vm,
       ...(request.traceUnclaimed ? { onUnclaimed: (access) => notice(unclaimedText(access)) } : {}),
     });
@@ -131,7 +131,7 @@ async function runMachine(request: RunRequest, host: RunHost): Promise<Outcome> 
   }
 }
 
-/** The end that comes from outside the guest. The first one counts. */
+/** An end that comes from outside the guest. Only the first one counts. */
 class Interruption {
   readonly happened: Promise<Outcome>;
   readonly #notice: (text: string) => void;
@@ -153,7 +153,7 @@ class Interruption {
   }
 }
 
-/** A reader that has seen enough (`vmexit run … | head`) is no failure to complain about. */
+/** A reader that has read enough (`vmexit run … | head`) is not an error to report. */
 function outputFailure(name: string, error: NodeJS.ErrnoException): [Outcome, string?] {
   if (error.code === "EPIPE") return [OUTPUT_CLOSED];
   return [FAILED, `writing the guest's output to ${name}: ${error.message}`];
@@ -162,7 +162,7 @@ function outputFailure(name: string, error: NodeJS.ErrnoException): [Outcome, st
 function reporter(notice: (text: string) => void): (error: Error) => void {
   let reports = 0;
   return (error) => {
-    if ("code" in error && error.code === "ECRASH") return; // the ending says the same
+    if ("code" in error && error.code === "ECRASH") return; // the ending reports it
     reports++;
     const device = "device" in error && error.device !== "vm" ? `${error.device}: ` : "";
     const advice = "code" in error && error.code === "ESTOP" ? " Ctrl-A r resumes it." : "";
@@ -177,7 +177,7 @@ function unclaimedText({ space, direction, address, size, value }: UnclaimedAcce
   return `vmexit: unclaimed: ${direction} of ${size} at ${where}: ${hex(value, 2 * size)}\n`;
 }
 
-/** Loads what writes traces only for those who want one. */
+/** The writer of traces is loaded only if there is a trace. */
 async function openTrace(path: string): Promise<TraceFileWriter> {
   const { TraceFileWriter } = await import("./trace-file.ts");
   return TraceFileWriter.create(path);
@@ -191,7 +191,7 @@ function isEnding(raced: Ending | Outcome): raced is Ending {
   return typeof raced === "object";
 }
 
-/** Waits for `work`, but not for ever. */
+/** Waits for `work`, but at most `ms`. */
 async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise((resolve) => {
@@ -201,7 +201,7 @@ async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
   clearTimeout(timer);
 }
 
-/** Errors with a code are sentences for people; of any other, the stack is what helps. */
+/** The message of an error with a code is for the user. Any other error is a bug, and needs its stack. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return "code" in error ? error.message : (error.stack ?? error.message);

@@ -1,8 +1,7 @@
-/** The counters of a machine, one a line, for people and for grep: `exits.IO  5124`. */
+/** The counters of a machine, one per line, for users and for grep: `exits.IO  5124`. */
 
-/** What has to be known to read them. */
-const NOTE = `exits are returns of KVM_RUN: most exits of the hardware are served by the host's kernel and never get here.
-kernel is what it counts itself; what is 0 there is left out.
+const NOTE = `exits are returns of KVM_RUN: the host's kernel handles most exits of the hardware itself.
+kernel has the counters of that kernel, without those that are 0.
 `;
 
 export function statsText(stats: object): string {

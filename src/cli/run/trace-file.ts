@@ -1,7 +1,7 @@
 /**
- * Writes a trace to a file while the guest runs. A file that cannot be written
- * is reported and ends the trace, not the guest; a guest that is faster than
- * the file loses exits of its trace, which is reported as well.
+ * Writes a trace to a file while the guest runs. If the file cannot be written,
+ * that is reported, and the trace ends but not the guest. If the guest is faster
+ * than the file, exits are missing in the trace, which is reported too.
  */
 import { open } from "node:fs/promises";
 import type { Writable } from "node:stream";
@@ -13,7 +13,7 @@ export interface RecordSource extends AsyncIterable<TraceRecord> {
   stop(): void;
 }
 
-/** Text that is gathered before it is written, unless records come slowly. */
+/** How much text is collected before it is written, unless records come slowly. */
 const CHUNK = 1 << 16;
 const FLUSH_MS = 50;
 
@@ -31,13 +31,13 @@ export class TraceFileWriter {
     });
   }
 
-  /** Makes the file. @throws what node:fs throws if it cannot be made. */
+  /** Creates the file. @throws what node:fs throws */
   static async create(path: string): Promise<TraceFileWriter> {
     const file = await open(path, "w");
     return new TraceFileWriter(path, file.createWriteStream());
   }
 
-  /** Writes the records to their end. Never throws: what goes wrong is told to `notice`. */
+  /** Writes all records. Never throws: failures are reported to `notice`. */
   async write(records: RecordSource, notice: (text: string) => void): Promise<void> {
     const chrome = this.path.endsWith(".json") ? new ChromeTrace() : undefined;
     let dropped = 0;
@@ -61,7 +61,7 @@ export class TraceFileWriter {
     }
   }
 
-  /** Waits while the file lags behind. */
+  /** Waits until the file can take more. */
   async #flush(): Promise<void> {
     const text = this.#text;
     if (text === "" || this.#failure !== undefined) return;

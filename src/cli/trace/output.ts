@@ -1,6 +1,6 @@
 import type { Writable } from "node:stream";
 
-/** Where a trace command prints. */
+/** Where a command of `vmexit trace` prints. */
 export interface TraceOutput {
   readonly stdout: Writable;
   readonly stderr: Writable;

@@ -1,4 +1,4 @@
-/** `vmexit trace report FILE -o FILE`: a trace in pictures. */
+/** `vmexit trace report FILE -o FILE`: draws a trace. */
 import { didYouMean } from "../../base/errors.ts";
 import { FAILED, OK, USAGE } from "../exit-status.ts";
 import { built } from "../package.ts";
@@ -10,14 +10,13 @@ const MAX_STEPS = 100_000;
 
 const HELP = `Usage: vmexit trace report FILE -o REPORT [OPTION]…
 
-Draws a trace: one HTML file for a browser, which needs no network and no other
-file. Whatever the trace's length, its pictures show all of it; single exits are
-in the step view.
+Draws a trace in one HTML file for a browser, which needs no network and no other
+file. The pictures show the whole trace; the step view shows single exits.
 
   -o REPORT    the file to write, as in -o report.html
-  -from SEQ    the first exit of the step view, by its number (default 1)
-  -steps N     how many exits the step view has, up to ${MAX_STEPS} (default ${DEFAULT_STEPS})
-  -help        this text
+  -from SEQ    the number of the first exit in the step view (default: 1)
+  -steps N     how many exits the step view has, up to ${MAX_STEPS} (default: ${DEFAULT_STEPS})
+  -help        prints this text
 `;
 
 const OPTIONS = ["o", "from", "steps", "help"];
@@ -67,7 +66,7 @@ export async function traceReport(argv: readonly string[], { stdout, stderr }: T
   }
 }
 
-/** A sentence if the words cannot be used. */
+/** A sentence says why the words cannot be used. */
 function parse(argv: readonly string[]): Request | string {
   let file: string | undefined;
   const values = new Map<string, string>();
@@ -75,7 +74,7 @@ function parse(argv: readonly string[]): Request | string {
     const word = argv[at];
     const [, name, attached] = /^--?([a-z]+)(?:=(.+))?$/.exec(word) ?? [];
     if (name === undefined) {
-      if (file !== undefined) return `"${word}": one file at a time`;
+      if (file !== undefined) return `"${word}": there can be only one trace`;
       file = word;
       continue;
     }
@@ -85,8 +84,9 @@ function parse(argv: readonly string[]): Request | string {
     values.set(name, value);
   }
   const output = values.get("o");
-  if (file === undefined) return "which file? vmexit trace report FILE -o report.html";
-  if (output === undefined) return `where to? vmexit trace report ${file} -o report.html`;
+  if (file === undefined) return "the trace is missing, as in vmexit trace report FILE -o report.html";
+  if (output === undefined)
+    return `the report's name is missing, as in vmexit trace report ${file} -o report.html`;
   const from = wholeNumber(values.get("from"), 1);
   const count = wholeNumber(values.get("steps"), DEFAULT_STEPS);
   if (from === undefined) return `-from ${values.get("from")}: not the number of an exit`;
@@ -107,7 +107,7 @@ function wholeNumber(text: string | undefined, otherwise: number): number | unde
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
-/** What is wrong with a file, as opposed to what is wrong with this program. */
+/** An error of a file, and not a bug of this program. */
 function isExpected(error: unknown): error is Error {
   // By its code: the other bundle has a TraceError of its own.
   return error instanceof Error && "code" in error && (error.code === "ETRACE" || "syscall" in error);

@@ -1,4 +1,4 @@
-/** `vmexit trace summary FILE [-symbols FILE] [-json]`: a trace in numbers. */
+/** `vmexit trace summary FILE [-symbols FILE] [-json]`: counts what a trace contains. */
 import { didYouMean } from "../../base/errors.ts";
 import { BootError } from "../../boot/plan.ts";
 import { readTrace, TraceError } from "../../trace/read.ts";
@@ -10,13 +10,13 @@ import type { TraceOutput } from "./output.ts";
 
 const HELP = `Usage: vmexit trace summary FILE [OPTION]…
 
-Exits by reason and device, with the time they took, the busiest ports and
-addresses, the code that exits most, and KVM's own counters.
+Prints exits by reason and device with the time they took, the busiest ports and
+addresses, the code that exits most often, and the counters of KVM.
 
-  -symbols FILE   names for code: a vmlinux with symbols, a System.map, or a copy of /proc/kallsyms.
-                  A Linux guest has to be started with nokaslr for them to fit.
+  -symbols FILE   names of code: a vmlinux with symbols, a System.map, or a copy of /proc/kallsyms.
+                  They fit only if the Linux guest was started with nokaslr.
   -json           prints one JSON object
-  -help           this text
+  -help           prints this text
 `;
 
 const OPTIONS = ["symbols", "json", "help"];
@@ -43,7 +43,7 @@ export async function traceSummary(
     return OK;
   }
   if (request.file === undefined) {
-    complain("which file? vmexit trace summary FILE");
+    complain("the trace is missing, as in vmexit trace summary FILE");
     return USAGE;
   }
   try {
@@ -58,14 +58,14 @@ export async function traceSummary(
   }
 }
 
-/** A sentence if the words cannot be used. */
+/** A sentence says why the words cannot be used. */
 function parse(argv: readonly string[]): Request | string {
   const request: Request = { file: undefined, symbols: undefined, json: false, help: false };
   for (let at = 0; at < argv.length; at++) {
     const word = argv[at];
     const option = /^--?([a-z]+)(?:=(.+))?$/.exec(word);
     if (option === null) {
-      if (request.file !== undefined) return `"${word}": one file at a time`;
+      if (request.file !== undefined) return `"${word}": there can be only one trace`;
       request.file = word;
       continue;
     }
@@ -80,7 +80,7 @@ function parse(argv: readonly string[]): Request | string {
   return request;
 }
 
-/** What is wrong with a file, as opposed to what is wrong with this program. */
+/** An error of a file, and not a bug of this program. */
 function isExpected(error: unknown): error is Error {
   if (error instanceof TraceError || error instanceof BootError) return true;
   return error instanceof Error && "code" in error && "syscall" in error;

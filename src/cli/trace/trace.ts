@@ -1,4 +1,4 @@
-/** `vmexit trace`: what can be done with a trace file. */
+/** `vmexit trace`: evaluates a trace file. */
 
 import type { Writable } from "node:stream";
 import { didYouMean } from "../../base/errors.ts";
@@ -14,12 +14,12 @@ interface TraceCommand {
 const COMMANDS: readonly TraceCommand[] = [
   {
     name: "summary",
-    help: "counts and times by reason and device; busiest ports and code",
+    help: "prints counts and times by reason and device, and the busiest ports and code",
     run: async (argv, output) => (await import("./summary.ts")).traceSummary(argv, output),
   },
   {
     name: "report",
-    help: "pictures, in one HTML file for a browser: -o report.html",
+    help: "draws the trace in one HTML file for a browser: -o report.html",
     run: async (argv, output) => (await import("./report.ts")).traceReport(argv, output),
   },
 ];
@@ -40,7 +40,7 @@ export async function traceCommand(
   stderr.write(
     word === undefined
       ? help()
-      : `vmexit trace: unknown command "${word}"${didYouMean(word, names)}; there is ${names.join(", ")}\n`,
+      : `vmexit trace: unknown command "${word}"${didYouMean(word, names)}; the commands are ${names.join(" and ")}\n`,
   );
   return USAGE;
 }
@@ -49,7 +49,7 @@ function help(): string {
   const lines = COMMANDS.map(({ name, help }) => `  ${name.padEnd(8)} ${help}\n`).join("");
   return `Usage: vmexit trace COMMAND FILE [OPTION]…
 
-FILE is what vmexit run -trace exits=FILE wrote.
+FILE is a trace that vmexit run -trace exits=FILE recorded.
 
 ${lines}`;
 }

@@ -1,16 +1,23 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { documents } from "../../../scripts/option-docs.mjs";
+import { EXIT_STATUSES } from "../../../src/cli/exit-status.ts";
 import { runHelp } from "../../../src/cli/run/command-line.ts";
 import { deviceHelp } from "../../../src/cli/run/drive-options.ts";
+import { KEYS_HELP } from "../../../src/cli/run/escape-filter.ts";
 import { DEVICES } from "../../../src/config/devices.ts";
 import { MACHINE } from "../../../src/config/machine.ts";
 
 const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), "utf8");
-const texts: Map<string, string> = documents(
-  { machine: MACHINE, devices: DEVICES, runHelp, deviceHelp },
-  read,
-);
+const tables = {
+  machine: MACHINE,
+  devices: DEVICES,
+  runHelp,
+  deviceHelp,
+  keysHelp: KEYS_HELP,
+  exitStatuses: EXIT_STATUSES,
+};
+const texts: Map<string, string> = documents(tables, read);
 
 test.each([...texts.keys()])("%s says what the tables say; else run scripts/option-docs.mjs", (path) => {
   expect(read(path)).toBe(texts.get(path));

@@ -46,7 +46,7 @@ test("a demo's lines are printed as they come", async () => {
 test("an unknown demo gets the nearest name and the list, and status 2", async () => {
   const { status, out, err } = await demo("helo");
   expect([status, out]).toEqual([2, ""]);
-  expect(err).toContain('vmexit demo: there is no demo "helo" (did you mean "hello"?)\n');
+  expect(err).toContain('vmexit demo: unknown demo "helo" (did you mean "hello"?)\n');
   expect(err).toContain("  hello   a guest says hello\n");
 });
 

@@ -398,9 +398,9 @@ test("-s and -S are QEMU's: port 1234, and a guest that waits for gdb", () => {
 
 test.each([
   [["-gdb", "1234"], "-gdb 1234: not a place to listen at; use tcp::PORT, tcp:HOST:PORT or unix:PATH"],
-  [["-gdb", "tcp::123456"], "-gdb tcp::123456: there is no port 123456"],
-  [["-gdb", "tcp::1,wait=on"], '-gdb tcp::1,wait=on: "wait=on" cannot be had'],
-  [["-S"], "-S: nobody could ever start the guest; give a debugger a place too: -s, or -gdb tcp::PORT"],
+  [["-gdb", "tcp::123456"], "-gdb tcp::123456: 123456 is not a port; the last one is 65535"],
+  [["-gdb", "tcp::1,wait=on"], '-gdb tcp::1,wait=on: "wait=on" is not possible'],
+  [["-S"], "-S: the guest could never start; let a debugger connect too: -s, or -gdb tcp::PORT"],
 ])("%j is refused", (argv, message) => {
   expect(() => request(...argv)).toThrow(message);
 });

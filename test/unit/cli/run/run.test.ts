@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { OptionError } from "../../../../src/base/errors.ts";
 import { BootError } from "../../../../src/boot/plan.ts";
 import type { EndingSignal } from "../../../../src/cli/exit-status.ts";
-import type { Machine, RunHost } from "../../../../src/cli/run/run.ts";
+import type { Machine, RunDeps } from "../../../../src/cli/run/run.ts";
 import { run } from "../../../../src/cli/run/run.ts";
 import type { RecordSource } from "../../../../src/cli/run/trace-file.ts";
 import type { VmOptions } from "../../../../src/config/machine.ts";
@@ -92,7 +92,7 @@ function host(guest: (machine: FakeMachine, options: VmOptions) => void | Promis
     refusal: undefined as Error | undefined,
     signal: (_signal: EndingSignal) => {},
   };
-  const world: RunHost = {
+  const world: RunDeps = {
     stdin: seen.stdin,
     stdout: seen.stdout,
     stderr: seen.stderr,
