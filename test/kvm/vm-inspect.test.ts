@@ -1,8 +1,12 @@
 /** Looking at a machine that stands still, and at its memory at any time. */
+import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { type DebugStop, StateError, type VirtualMachine } from "vmexit";
 import { probeGuestDebug } from "vmexit/kvm";
+import { patience } from "../../lab/patience.mjs";
 import { FOR_EVER, flatMachine, outByte, say } from "../support/flat-machine.ts";
 
 /** The lab's emulated AMD-V has none. */
@@ -174,4 +178,18 @@ test.skipIf(!breakpoints)("a hardware breakpoint is met, also after a reset", as
   expect(vm.vcpus[0].registers().rip).toBe(0n);
   await vm.resume();
   expect(await second).toMatchObject({ pc: 0x1001n });
+});
+
+test("the two-counters example pauses one guest, sees the other run, and traces from the registers it set", async () => {
+  const example = fileURLToPath(new URL("../../build/tools/examples/03-two-counters.js", import.meta.url));
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [example], {
+    timeout: patience(60_000),
+  });
+  const [, counted, kept] =
+    /^tick is paused at 0x[0-9a-f]+: CX is (\d+), and memory has (\d+)$/m.exec(stdout) ?? [];
+  expect(Number(counted)).toBeGreaterThanOrEqual(1000);
+  expect([0, 1]).toContain(Number(counted) - Number(kept)); // it may stand between its two instructions
+  const exits = [42, 43, 44].map((n) => `exit: IO out 0x80 ${n}, with CX ${n}\n`);
+  expect(stdout.endsWith(["tock runs meanwhile\n", ...exits].join(""))).toBe(true);
+  expect(stderr).toBe("");
 });
