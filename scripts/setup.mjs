@@ -133,6 +133,6 @@ export async function main(name, body) {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   await main("setup", (purposes) => ensurePackages(purposes));
 }
