@@ -1,28 +1,28 @@
 /**
- * Where the bytes of a disk lie, for formats that keep it in blocks of one size:
- * a table says for each block where it is in the file, and a run of blocks that
- * lie one behind the other (or are nowhere) is one answer.
+ * The places of a disk's bytes, for formats with blocks of one size: a table has the
+ * place of each block in the file. A run of consecutive blocks (or of blocks without a
+ * place) is one answer.
  */
 
 /** Instead of a place: the image says that the block reads as zeros. */
 export const ZERO = -1;
-/** Instead of a place: the image says nothing about the block. It reads as zeros too, as nothing is below. */
+/** Instead of a place: the image does not define the block. It reads as zeros, because there is no image below. */
 export const UNALLOCATED = -2;
 
 export interface BlockTable {
   /** Bytes. */
   readonly blockSize: number;
-  /** Blocks from the last one asked for on, known to be as that one was where it is nowhere; at least 1. */
+  /** Blocks from the last lookup on that have no place either, as far as known; at least 1. */
   readonly alike: number;
-  /** Where a block begins in the file; ZERO or UNALLOCATED. @throws {ImageError | SystemError} */
+  /** The start of a block in the file; ZERO or UNALLOCATED. @throws {ImageError | SystemError} */
   hostOf(block: number): number;
 }
 
-/** One lookup's answer is in the fields, so that nothing is allocated for it. */
+/** The answer of a lookup is in fields, so nothing is allocated for it. */
 export class BlockMap {
-  /** Bytes that the answer holds for. */
+  /** The length of the run in bytes. */
   length = 0;
-  /** Where they begin in the file: with `isPacked`, where their block does. Or ZERO, or UNALLOCATED. */
+  /** The start of the run in the file, or with `isPacked` that of its block; ZERO; or UNALLOCATED. */
   host = 0;
   readonly #table: BlockTable;
   readonly #isPacked: boolean;
@@ -37,7 +37,7 @@ export class BlockMap {
     return this.#table.blockSize;
   }
 
-  /** Finds `offset` of the disk, and how far it goes on like that; `most` bytes at most. @throws as `hostOf` */
+  /** Finds the run at `offset` of the disk, of at most `most` bytes. @throws as `hostOf` */
   lookup(offset: number, most: number): void {
     const table = this.#table;
     const { blockSize } = table;

@@ -1,4 +1,4 @@
-/** What QEMU's cache= stands for. Source: QEMU 7.2, qemu-options.hx (-drive, cache=). */
+/** The meaning of QEMU's cache=. Source: QEMU 7.2, qemu-options.hx (-drive, cache=). */
 export const CACHE_MODES = ["writeback", "none", "writethrough", "directsync", "unsafe"] as const;
 export type CacheMode = (typeof CACHE_MODES)[number];
 

@@ -1,6 +1,6 @@
 /**
- * Compressed clusters: zlib's deflate without a header, or Zstandard frames; and
- * the clusters that were read last, as a guest reads a cluster in several pieces.
+ * Compressed clusters: zlib's deflate without a header, or Zstandard frames. The last
+ * clusters are cached, because a guest reads a cluster in several pieces.
  *
  * Source: QEMU docs/interop/qcow2.txt, Compressed Clusters Descriptor; RFC 1951.
  */
@@ -11,9 +11,9 @@ import { zstdFrameLength } from "./zstd-frame.ts";
 
 export type CompressionType = "zlib" | "zstd";
 
-/** Bytes of clusters that are kept. */
+/** Bytes of cached clusters. */
 const KEPT_BYTES = 4 * 2 ** 20;
-/** Of the deflate window: what QEMU writes, and expects to be enough. */
+/** The bits of the deflate window: QEMU writes with this, and requires no more. */
 const WINDOW_BITS = 12;
 
 /** Smaller than a cluster, or undefined if that is not possible. */
@@ -23,7 +23,7 @@ export function compress(cluster: Uint8Array, type: CompressionType): Uint8Array
   return packed.length < cluster.length ? packed : undefined;
 }
 
-/** @throws {ImageError} unless the data gives exactly one cluster. What follows it is ignored. */
+/** @throws {ImageError} unless the data gives exactly one cluster. Bytes after it are ignored. */
 export function decompress(
   path: string,
   data: Uint8Array,
@@ -60,7 +60,7 @@ function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Clusters by where their compressed data lies. */
+/** Clusters by the place of their compressed data. */
 export class InflatedClusters {
   readonly #kept = new Map<number, Uint8Array>();
   readonly #most: number;
@@ -81,7 +81,7 @@ export class InflatedClusters {
     this.#kept.set(offset, cluster);
   }
 
-  /** Data of that place may be different from now on. */
+  /** Forgets the data of that place, which may have changed. */
   clear(): void {
     this.#kept.clear();
   }

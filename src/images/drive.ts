@@ -1,4 +1,4 @@
-/** A guest's drive from its image: the one place that knows which format is opened how. */
+/** Opens a guest's drive from its image, of any format. */
 
 import { AsyncRam } from "../disk/async-ram.ts";
 import { type DetectZeroes, GuestDisk } from "../disk/guest-disk.ts";
@@ -13,12 +13,12 @@ import { openImage } from "./open-image.ts";
 import type { OtherFiles } from "./other-file.ts";
 import { openQcow2 } from "./qcow2/open.ts";
 
-/** What is needed to open a drive, as plain data. */
+/** The data to open a drive, as plain data. */
 export interface DriveImage {
   readonly file: string;
   readonly format: ImageFormat;
   readonly readOnly: boolean;
-  /** Which other files a qcow2 image may name. */
+  /** The other files that a qcow2 image may name. */
   readonly otherFiles: OtherFiles;
   /** Bytes of an image's tables, as `openQcow2` takes it. */
   readonly cacheBytes: number | undefined;
@@ -27,32 +27,32 @@ export interface DriveImage {
   /** Whether discarded ranges are returned to the host. */
   readonly discard: "unmap" | "ignore";
   readonly detectZeroes: DetectZeroes;
-  /** Where what the guest writes goes: a qcow2 image as large as the disk. Undefined: to the image itself. */
+  /** The destination of the guest's writes: a qcow2 image as large as the disk. Undefined: the image itself. */
   readonly overlay: string | undefined;
 }
 
-/** What a drive's data moves to and from. */
+/** The environment of a drive. */
 export interface DriveHost {
   readonly ram: GuestRam;
   readonly memory: GuestMemory;
   /** Requests have tags below this. */
   readonly tags: number;
-  /** Hears what is not as it was asked for, and works all the same. */
+  /** Called with a note if an option has no effect, without harm. */
   readonly note: (message: string) => void;
 }
 
-/** A drive as its image says it is. */
+/** The properties of a drive's image. */
 export interface ImageFacts {
   /** Bytes, a multiple of 512. */
   readonly size: number;
   readonly blockSize: number;
 }
 
-/** Requests that the host is given at a time; what a guest offers beyond that waits. */
+/** Requests in flight on the host, at most; others wait. */
 const MAX_DEPTH = 1024;
 
 /**
- * Opens a drive for the RAM that its data moves to and from, and locks its image.
+ * Opens a drive for transfers to and from this RAM, and locks its image.
  * @throws {SystemError} for a file that cannot be opened; {ImageError} for an image that cannot be used
  */
 export function openDrive(drive: DriveImage, host: DriveHost): GuestDisk {
@@ -68,7 +68,7 @@ export function openDrive(drive: DriveImage, host: DriveHost): GuestDisk {
   }
 }
 
-/** What a drive is, before there is RAM to read it into. Says what opening it would. @throws as `openDrive` */
+/** The properties of a drive, before there is RAM. @throws as `openDrive` */
 export function describeDrive(drive: DriveImage): ImageFacts {
   const image = openDriveImage(drive);
   try {

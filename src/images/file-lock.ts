@@ -2,10 +2,10 @@
  * Keeps two programs from writing to one image, together with QEMU: the same
  * bytes of the file are locked, in the same way, so that each sees the other.
  *
- * What somebody does with an image is a set of permissions, and so is what he
- * lets others do meanwhile. Byte 100 + n is locked by whoever uses permission n,
- * byte 200 + n by whoever does not share it. All locks are shared ones; a
- * conflict is seen by asking who else has a lock.
+ * A program uses a set of permissions on an image, and allows others a set of
+ * permissions. A program that uses permission n locks byte 100 + n; one that does not
+ * allow it locks byte 200 + n. All locks are shared locks; a conflict is detected by
+ * testing for locks of others.
  *
  * Source: QEMU block/file-posix.c (raw_apply_lock_bytes) and
  * include/block/block-common.h (BLK_PERM_*); F_OFD_SETLK in fcntl(2).
@@ -18,7 +18,7 @@ import type { HostFile } from "../sys/file.ts";
 const PERM_BASE = 100;
 const SHARED_BASE = 200;
 
-/** Permissions by their bit. WRITE_UNCHANGED (2) is never asked for nor refused here. */
+/** Permissions by their bit. WRITE_UNCHANGED (2) is neither used nor refused here. */
 const CONSISTENT_READ = 0;
 const WRITE = 1;
 const RESIZE = 3;
@@ -28,14 +28,14 @@ const NAMES = new Map([
   [RESIZE, "resize"],
 ]);
 
-/** How an image is used: "format" reads its metadata, so that nobody else may change even its length. */
+/** How an image is used: "format" reads its metadata, so others must not change even its length. */
 export type ImageUse = "format" | "raw";
 
 /**
  * Locks an image until its file is closed. Does nothing where the file system
  * has no such locks.
  *
- * @throws {ImageInUseError} if somebody else uses it in a way that does not go together.
+ * @throws {ImageInUseError} if another program uses it in a conflicting way.
  */
 export function lockImage(file: HostFile, use: ImageUse): void {
   const uses = [CONSISTENT_READ];
@@ -45,7 +45,7 @@ export function lockImage(file: HostFile, use: ImageUse): void {
   try {
     for (const bit of uses) take(file, PERM_BASE + bit, bit);
     for (const bit of refuses) take(file, SHARED_BASE + bit, bit);
-    // Both have locked by now, whoever came first: at least one of them sees the other.
+    // Both programs have locked before they test, so at least one of them detects the other.
     for (const bit of uses) if (file.byteIsLocked(SHARED_BASE + bit)) inUse(file, bit, "does not share");
     for (const bit of refuses) if (file.byteIsLocked(PERM_BASE + bit)) inUse(file, bit, "uses");
   } catch (error) {

@@ -1,8 +1,8 @@
 /** The formats of image files, by the names that qemu-img gives them. */
 
-/** Formats in which images are made and written. */
+/** Formats that are written. */
 export const WRITABLE_FORMATS = ["raw", "qcow2"] as const;
-/** Formats of other programs, which are only read. "vpc" is VHD, by the program that it came with. */
+/** Formats of other programs, which are only read. "vpc" is VHD, named after its first program. */
 export const READ_ONLY_FORMATS = ["vmdk", "vpc", "vhdx", "vdi"] as const;
 export const IMAGE_FORMATS = [...WRITABLE_FORMATS, ...READ_ONLY_FORMATS] as const;
 

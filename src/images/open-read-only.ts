@@ -1,4 +1,4 @@
-/** Opens images of the formats that are only read, and tells them by their first bytes. Each is one file. */
+/** Opens images of the read-only formats, and detects them by their first bytes. Each image is one file. */
 
 import { ImageError } from "../disk/image-error.ts";
 import { HostFile } from "../sys/file.ts";
@@ -11,7 +11,7 @@ import { looksLikeVhdx } from "./vhdx/header.ts";
 import { openVhdx } from "./vhdx/open.ts";
 import { looksLikeVmdk, openVmdk } from "./vmdk/open.ts";
 
-/** Bytes of a file that say what it is. */
+/** Bytes of a file for the detection of its format. */
 const PROBED = 2048;
 const DEFAULT_CACHE = 32 * 2 ** 20;
 
@@ -29,15 +29,15 @@ const FORMATS: Readonly<Record<ReadOnlyFormat, Format>> = {
 };
 
 export interface OpenReadOnlyOptions {
-  /** Has to be true. */
+  /** Must be true. */
   readonly readOnly: boolean;
-  /** False: does not care who else uses the image. */
+  /** False: does not lock the image. */
   readonly lock: boolean;
   /** Bytes that its tables may take in memory; never more than they need. Default 32 MiB. */
   readonly cacheBytes?: number;
 }
 
-/** The format as which a file begins. @throws {SystemError} if it cannot be read */
+/** The format of a file's first bytes. @throws {SystemError} if it cannot be read */
 export function probeReadOnly(file: HostFile): ReadOnlyFormat | undefined {
   const head = new Uint8Array(PROBED);
   const start = head.subarray(0, file.read(head, 0));
@@ -45,7 +45,7 @@ export function probeReadOnly(file: HostFile): ReadOnlyFormat | undefined {
 }
 
 /**
- * @throws {ImageError} if it cannot be used, or is to be written, or somebody writes to it
+ * @throws {ImageError} if it cannot be used, or a write is requested, or another program writes to it
  * @throws {SystemError} if the file cannot be opened or read
  */
 export function openReadOnly(

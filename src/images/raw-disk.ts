@@ -1,9 +1,9 @@
 /**
  * A raw disk image: byte n of the file is byte n of the disk.
  *
- * A disk has whole sectors, a file need not: the last sector of such a file
- * reads as zeros behind its end, and becomes whole when it is written. A file
- * that gets shorter while it is open has lost data, and reads there fail.
+ * A disk has whole sectors; a file may end within a sector. The rest of that sector
+ * reads as zeros, and a write to it completes the sector. If a file becomes shorter
+ * while it is open, data is lost, and reads there fail.
  */
 
 import { EIO, EOPNOTSUPP } from "../disk/backend.ts";
@@ -21,7 +21,7 @@ const ZEROS = new Uint8Array(65536);
 
 export interface RawDiskOptions {
   readonly readOnly?: boolean | undefined;
-  /** Past the host's page cache: as HostFileOptions. */
+  /** Without the host's page cache: as HostFileOptions. */
   readonly direct?: boolean | undefined;
   /** False: nothing waits for stable storage, not even `flush`. */
   readonly durable?: boolean | undefined;
@@ -32,7 +32,7 @@ export class RawDisk implements DiskImage {
   readonly file: HostFile;
   readonly #durable: boolean;
   readonly #cursor = new IovCursor();
-  /** Bytes of the file when it was opened, or resized. */
+  /** Bytes of the file when it was opened or resized. */
   #fileSize: number;
 
   constructor(file: HostFile, { durable = true }: Pick<RawDiskOptions, "durable"> = {}) {
@@ -115,13 +115,13 @@ export class RawDisk implements DiskImage {
   extentAt(start: number, most: number): Extent {
     const { file, path, size } = this;
     const { hole, length } = fileRunAt(file, start, most);
-    // The rest of the last sector belongs to what is before it.
+    // The rest of the last sector has the status of its start.
     const end = start + length >= file.size ? Math.min(size, start + most) : start + length;
     const place = { path, offset: start, file };
     return { length: end - start, allocated: true, zero: hole, data: !hole, place };
   }
 
-  /** The size of a block device cannot be set. If the device was resized, its new size can be given. */
+  /** The size of a block device cannot be set. If the device was resized, `size` may be its new size. */
   resize(size: number): void {
     const { file } = this;
     if (!file.isBlockDevice) file.truncate(size);

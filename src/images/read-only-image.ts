@@ -1,10 +1,10 @@
 /**
- * An image of a format that is only read. The format's own part is a table of
- * blocks and, where they are compressed, what unpacks one; all else is here.
+ * An image of a read-only format. The format provides a table of blocks and, for
+ * compressed blocks, a function that unpacks one; everything else is here.
  *
- * Data that lies in the file goes from there to where it is wanted, uncopied.
- * What the tables say is in the file and is not, because the file was cut off, is
- * an error and never zeros.
+ * Data in the file is read directly into the destination. A block that is not in the
+ * file although a table refers to it, because the file was truncated, is an error and
+ * never reads as zeros.
  */
 
 import type { DiskImage, Extent } from "../disk/image.ts";
@@ -18,17 +18,17 @@ import { fileRunAt } from "./file-holes.ts";
 import type { ReadOnlyFormat } from "./formats.ts";
 
 const EROFS = -30;
-/** Bytes of a block that `unpack` may give at most. */
+/** The largest block that `unpack` may return, in bytes. */
 export const MAX_PACKED_BLOCK = 2 ** 21;
 
-/** What the last look at an image's tables found. */
+/** The result of the last check of an image's tables. */
 export interface TableCheck {
   readonly corruptions: number;
-  /** The look ended here, at something that makes the rest unreadable. */
+  /** The check ended here, because the rest is unreadable. */
   readonly failed: boolean;
 }
 
-/** What there is to say of a VMDK image besides its size. */
+/** The properties of a VMDK image besides its size. */
 export interface VmdkDescription {
   readonly cid: number;
   readonly parentCid: number;
@@ -38,19 +38,19 @@ export interface VmdkDescription {
   readonly compressed: boolean;
 }
 
-/** What a format says of one of its images. */
+/** The format's description of an image. */
 export interface ReadOnlyParts {
   readonly format: ReadOnlyFormat;
   /** Bytes of the disk, a multiple of 512. */
   readonly size: number;
   readonly table: BlockTable;
-  /** Bytes that are allocated as one; undefined if nothing is. */
+  /** The unit of allocation in bytes; undefined if there is none. */
   readonly clusterSize: number | undefined;
-  /** The whole disk has its place in the file: what it does not hold are holes of the file. */
+  /** The whole disk has a place in the file: unallocated parts are holes of the file. */
   readonly isSparselyStored?: boolean;
-  /** Gives the block whose packed data begins at `host`; `length` bytes are needed of it. */
+  /** Returns the block whose packed data begins at `host`, at least its first `length` bytes. */
   readonly unpack?: (host: number, length: number) => Uint8Array;
-  /** Looks at all tables, and reports mistakes by the line. */
+  /** Checks all tables, and reports each error in a line. */
   readonly check?: (report: (line: string) => void) => TableCheck;
   readonly vmdk?: VmdkDescription;
 }
@@ -161,7 +161,7 @@ export class ReadOnlyImage implements DiskImage {
   #unpack(host: number, start: number): Uint8Array {
     const kept = this.#unpacked.get(host);
     const needed = Math.min(this.#map.blockSize, this.size - start);
-    // A block may be used at two places of the disk, and the end of the disk need less of it.
+    // A block may be used at two places of the disk, and the end of the disk may need less of it.
     if (kept !== undefined && kept.length >= needed) return kept;
     const { unpack } = this.parts;
     if (unpack === undefined) throw new Error("blocks of this image are not packed");

@@ -1,9 +1,9 @@
 /**
- * A bounded cache of pieces of tables that lie in the image file: L2 tables or
- * refcount blocks. A hit costs a hash and allocates nothing.
+ * A bounded cache of pieces of tables in the image file: L2 tables or refcount
+ * blocks. A hit costs a hash and allocates nothing.
  *
- * Which changes may reach the file when is not known here: before a changed
- * slice is given up, `clean` is called, and has to write it back.
+ * The cache does not know the order in which changes may reach the file: before it
+ * evicts a changed slice, it calls `clean`, which has to write the slice back.
  *
  * Replacement is by second chance (the clock algorithm).
  */
@@ -12,7 +12,7 @@ import type { HostFile } from "../sys/file.ts";
 const NONE = -1;
 
 export class TableCache {
-  /** The slots, one behind the other: slot n is at n * sliceBytes. Big endian, as in the file. */
+  /** The consecutive slots: slot n is at n * sliceBytes. The bytes are as in the file. */
   readonly view: DataView;
   readonly sliceBytes: number;
   readonly #file: HostFile;
@@ -51,7 +51,7 @@ export class TableCache {
     this.#perSlice = 1 / sliceBytes;
   }
 
-  /** Bytes that the cache holds. */
+  /** The capacity of the cache in bytes. */
   get bytes(): number {
     return this.#bytes.length;
   }
@@ -61,8 +61,8 @@ export class TableCache {
   }
 
   /**
-   * Where in `view` the slice at `offset` of the file is; it is read if it has to
-   * be, and reads as zero behind the end of the file. Good until the next call.
+   * The offset in `view` of the slice at `offset` of the file, which is read if
+   * necessary; behind the end of the file it is zero. Valid until the next call.
    * @throws {SystemError} if the file cannot be read, or a changed slice not be written.
    */
   at(offset: number): number {
@@ -74,13 +74,13 @@ export class TableCache {
     return slot * this.sliceBytes;
   }
 
-  /** Notes that the slice that `at` gave last was changed. */
+  /** Marks the slice that `at` returned last as changed. */
   touch(): void {
     if (this.#dirty[this.#last] === 0) this.#dirtyCount++;
     this.#dirty[this.#last] = 1;
   }
 
-  /** Brings one slot to the file. @throws {SystemError} */
+  /** Writes one slot to the file. @throws {SystemError} */
   writeBack(slot: number): void {
     if (this.#dirty[slot] === 0) return;
     const start = slot * this.sliceBytes;
@@ -89,12 +89,12 @@ export class TableCache {
     this.#dirtyCount--;
   }
 
-  /** Brings all changes to the file. @throws {SystemError} after which the rest is still to be written. */
+  /** Writes all changes to the file. @throws {SystemError} then the rest is not written yet. */
   writeBackAll(): void {
     for (let slot = 0; slot < this.#slots && this.#dirtyCount > 0; slot++) this.writeBack(slot);
   }
 
-  /** Forgets what is cached of a range of the file, changes too: the range is no table any more. */
+  /** Drops cached slices of a range of the file, including changes, because the range is not a table any more. */
   drop(offset: number, length: number): void {
     for (let at = offset; at < offset + length; at += this.sliceBytes) {
       const slot = this.#find(at);
@@ -102,7 +102,7 @@ export class TableCache {
     }
   }
 
-  /** Forgets everything, changes too. */
+  /** Drops everything, including changes. */
   dropAll(): void {
     for (let slot = 0; slot < this.#slots; slot++) if (this.#keys[slot] !== NONE) this.#forget(slot);
   }
@@ -120,7 +120,7 @@ export class TableCache {
   #load(offset: number): number {
     const slot = this.#victim();
     if (this.#dirty[slot] !== 0) this.#clean(slot);
-    if (this.#dirty[slot] !== 0) throw new Error("a changed slice was given up");
+    if (this.#dirty[slot] !== 0) throw new Error("a changed slice was evicted");
     if (this.#keys[slot] !== NONE) this.#forget(slot);
     const bytes = this.#bytes.subarray(slot * this.sliceBytes, (slot + 1) * this.sliceBytes);
     bytes.fill(0, this.#file.read(bytes, offset));

@@ -1,8 +1,8 @@
 /**
- * Entries of tables that lie in a file, read by the page and kept in a bounded
- * cache: a table may be larger than anybody would want in memory.
+ * Entries of tables in a file, read by the page and stored in a bounded cache, because
+ * a table may be too large for memory.
  *
- * Tables begin at multiples of their entries' size, so no entry lies across pages.
+ * Tables begin at multiples of their entries' size, so no entry crosses a page.
  */
 import type { HostFile } from "../sys/file.ts";
 import { TableCache } from "./table-cache.ts";
@@ -13,8 +13,8 @@ export class TablePages {
   readonly #cache: TableCache;
 
   /**
-   * @param bytes of all tables together: no more is taken than they need
-   * @param most bytes that may be taken
+   * @param bytes the total size of all tables: the cache is not larger
+   * @param most the limit of the cache in bytes
    */
   constructor(file: HostFile, bytes: number, most: number) {
     const pages = Math.min(Math.ceil(bytes / PAGE) + 1, Math.max(1, Math.floor(most / PAGE)));

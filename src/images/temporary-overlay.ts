@@ -1,5 +1,5 @@
 /**
- * A place for what a guest writes to a disk that must not change: a qcow2 image
+ * The destination of a guest's writes to a disk that must not change: a qcow2 image
  * without a name, which vanishes with the program.
  */
 import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createQcow2 } from "./qcow2/create.ts";
 
 export class TemporaryOverlay {
-  /** What it is opened by, by any thread of this process. */
+  /** The path by which any thread of this process opens it. */
   readonly path: string;
   readonly #fd: number;
 

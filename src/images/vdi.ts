@@ -5,7 +5,7 @@
  * whose names are used. All fields are little endian.
  *
  * Not supported: version 0.x; blocks of another size, or with extra data; undo and
- * differencing images, which stand on an image that is known by its UUID only.
+ * differencing images, which need an image that is known only by its UUID.
  */
 
 import { ImageError } from "../disk/image-error.ts";
@@ -44,16 +44,16 @@ const TYPES = new Map([
 const BLOCK_BYTES = 2 ** 20;
 /** Of a disk, as QEMU has it: with their table below 4 GiB. */
 const MAX_BLOCKS = 0x3fff_ffff;
-/** Entries from here on are no blocks: one that was never written, and one that was discarded. */
+/** Entries from here on are not blocks: one means never written, one means discarded. */
 const VDI_IMAGE_BLOCK_ZERO = 0xffff_fffe;
 
-/** True if a file begins as these images do. */
+/** True if a file has the magic of these images. */
 export function looksLikeVdi(head: Uint8Array): boolean {
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   return head.length >= SECTOR && view.getUint32(U32_SIGNATURE, true) === VDI_IMAGE_SIGNATURE;
 }
 
-/** @throws {ImageError} for what is no such image, or cannot be used; {SystemError} */
+/** @throws {ImageError} for a file that is not such an image, or cannot be used; {SystemError} */
 export function openVdi(file: HostFile, cacheBytes: number): ReadOnlyParts {
   const refuse = (why: string): never => {
     throw new ImageError(file.path, why);

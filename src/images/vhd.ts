@@ -6,10 +6,10 @@
  * Source: Microsoft, Virtual Hard Disk Image Format Specification 1.0 (October
  * 2006), whose names are used. All fields are big endian.
  *
- * A block begins with a bitmap of its sectors, which is passed over as QEMU does:
- * sectors of a dynamic disk that were never written hold zeros anyway.
+ * A block begins with a bitmap of its sectors, which is ignored, as by QEMU: sectors of
+ * a dynamic disk that were never written contain zeros anyway.
  *
- * Not supported: differencing disks, which stand on another file.
+ * Not supported: differencing disks, which need another file.
  */
 
 import { ImageError } from "../disk/image-error.ts";
@@ -41,7 +41,7 @@ const BLOCK_SIZE = 32;
 const HEADER_CHECKSUM = 36;
 
 const UNUSED_ENTRY = 0xffff_ffff;
-/** 2040 GiB: the end of what entries can point to. */
+/** 2040 GiB: the limit of what entries can point to. */
 const MAX_SECTORS = 0xff00_0000;
 const MAX_GEOMETRY_SECTORS = 65535 * 16 * 255;
 /**
@@ -57,7 +57,7 @@ export function looksLikeVhd(head: Uint8Array): boolean {
   return text(head, 0, FOOTER_COOKIE.length) === FOOTER_COOKIE;
 }
 
-/** @throws {ImageError} for what is no such image, or cannot be used; {SystemError} */
+/** @throws {ImageError} for a file that is not such an image, or cannot be used; {SystemError} */
 export function openVhd(file: HostFile, cacheBytes: number): ReadOnlyParts {
   const refuse = (why: string): never => {
     throw new ImageError(file.path, why);

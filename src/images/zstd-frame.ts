@@ -1,6 +1,6 @@
 /**
- * How long a Zstandard frame is. An image says only in which sector compressed
- * data ends, and what follows the frame there is not part of it.
+ * The length of a Zstandard frame. An image says only in which sector compressed data
+ * ends; bytes after the frame are not part of it.
  *
  * Source: RFC 8878, 3.1.1 (Zstandard Frames) and 3.1.2 (Skippable Frames).
  */

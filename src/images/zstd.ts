@@ -1,11 +1,11 @@
 /**
- * Zstandard, without waiting for anything: Node's own where it has one (from
+ * Zstandard, synchronous: Node's own where it has one (from
  * 22.15 and 23.8 on), else the C library compiled to WebAssembly.
  *
  * That is @bokuweb/zstd-wasm, which is loaded when the first cluster needs it.
- * Its own start is asynchronous and its `decompress` gives whatever size a frame
- * claims, so what is used is the Emscripten module in it: `instantiateWasm` is
- * Emscripten's way to start one differently, and ZSTD_decompress takes a limit.
+ * Its own start is asynchronous, and its `decompress` allocates whatever size a frame
+ * claims. So the Emscripten module in it is used directly: `instantiateWasm` allows a
+ * synchronous start, and ZSTD_decompress takes a limit.
  *
  * Source: zstd.h, Simple API and Explicit context; Emscripten's Module object.
  */
@@ -14,13 +14,13 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import * as zlib from "node:zlib";
 
-/** As qemu-img has it: what ZSTD_CLEVEL_DEFAULT says. */
+/** As in qemu-img: ZSTD_CLEVEL_DEFAULT. */
 const LEVEL = 3;
 
 export interface Zstd {
   /** One frame. */
   compress(bytes: Uint8Array): Uint8Array;
-  /** Puts what a frame holds at the start of `into`. Returns how many bytes. @throws {Error} if it is damaged, or holds more */
+  /** Decompresses a frame to the start of `into`. Returns how many bytes. @throws {Error} if it is damaged, or does not fit */
   decompress(frame: Uint8Array, into: Uint8Array): number;
 }
 
@@ -32,13 +32,13 @@ export function zstd(): Zstd {
   return engine;
 }
 
-/** The one in WebAssembly, also where Node has its own. There is one in a thread, as there is one module. */
+/** The one in WebAssembly, also where Node has its own. There is one in each thread, because there is one module. */
 export function wasmZstd(): Zstd {
   wasm ??= new WasmZstd();
   return wasm;
 }
 
-/** What a newer Node's zlib has besides. */
+/** The additional part of a newer Node's zlib. */
 interface ZstdZlib {
   zstdCompressSync(bytes: Uint8Array): Uint8Array;
   zstdDecompressSync(frame: Uint8Array, options: { readonly maxOutputLength: number }): Uint8Array;
@@ -66,13 +66,13 @@ class NodeZstd implements Zstd {
   }
 }
 
-/** What is needed of it; TypeScript knows it only together with everything that browsers have. */
+/** The part of WebAssembly that is needed; TypeScript declares it only together with all types of browsers. */
 declare const WebAssembly: {
   readonly Module: new (bytes: Uint8Array) => object;
   readonly Instance: new (module: object, imports: object) => { readonly exports: object };
 };
 
-/** Places in its memory are numbers; 0 is none. */
+/** Addresses in its memory are numbers; 0 is none. */
 interface ZstdModule {
   /** The memory, until the next call that may need more of it. */
   readonly HEAPU8: Uint8Array;
@@ -112,7 +112,7 @@ function startModule(): ZstdModule {
 
 class WasmZstd implements Zstd {
   readonly #module = startModule();
-  /** A place for what goes in, and behind it for what comes out. */
+  /** The address of the input, followed by the output. */
   #place = 0;
   #room = 0;
   #context = 0;
@@ -139,7 +139,7 @@ class WasmZstd implements Zstd {
     return got;
   }
 
-  /** Puts `bytes` into the module's memory, where `more` bytes follow them. Returns the place. */
+  /** Copies `bytes` into the module's memory, with room for `more` bytes behind them. Returns the address. */
   #put(bytes: Uint8Array, more: number): number {
     const module = this.#module;
     const room = bytes.length + more;

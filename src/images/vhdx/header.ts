@@ -1,7 +1,7 @@
 /**
- * The header section of a VHDX image, its first MiB: which of two headers holds,
- * whether changes are waiting in the log, and where the two regions are that
- * everything else is in.
+ * The header section of a VHDX image, its first MiB: which of two headers is valid,
+ * whether the log has changes, and the places of the two regions that contain
+ * everything else.
  *
  * Source: MS-VHDX (Virtual Hard Disk v2), 2.2 Header Section, whose names are used.
  *
@@ -57,7 +57,7 @@ export function looksLikeVhdx(head: Uint8Array): boolean {
   return ascii(head, 0, FILE_TYPE_IDENTIFIER.length) === FILE_TYPE_IDENTIFIER;
 }
 
-/** @throws {ImageError} for what is no such image, or has to be repaired first; {SystemError} */
+/** @throws {ImageError} for a file that is not such an image, or has to be repaired first; {SystemError} */
 export function readHeaderSection(file: HostFile): Regions {
   const identifier = new Uint8Array(FILE_TYPE_IDENTIFIER.length);
   file.read(identifier, 0);
@@ -66,7 +66,7 @@ export function readHeaderSection(file: HostFile): Regions {
   return readRegionTable(file);
 }
 
-/** A GUID as people write it: its first three parts are little endian in the file. */
+/** A GUID in its usual form: its first three parts are little endian in the file. */
 export function guidAt(view: DataView, at: number): string {
   const hex = (value: number, digits: number) => value.toString(16).padStart(digits, "0");
   const last = hex(view.getUint16(at + 10), 4) + hex(view.getUint32(at + 12), 8);
@@ -78,7 +78,7 @@ export function guidAt(view: DataView, at: number): string {
   return `${hex(one, 8)}-${hex(two, 4)}-${hex(three, 4)}-${hex(view.getUint16(at + 8), 4)}-${last}`;
 }
 
-/** A 64-bit field; not exact from 2^53 on, and then larger than anything there is. */
+/** A 64-bit field; not exact from 2^53 on, and then larger than any valid value. */
 export function getUint64(view: DataView, at: number): number {
   return view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
 }
@@ -87,13 +87,13 @@ export function ascii(bytes: Uint8Array, at: number, length: number): string {
   return String.fromCharCode(...bytes.subarray(at, at + length));
 }
 
-/** Looks at the current header, which is the whole one with the larger number. */
+/** Reads the current header: the valid one with the larger number. */
 function checkHeader(file: HostFile): void {
   const headers = HEADERS_AT.map((at) => readChecked(file, at, HEADER_BYTES, HEADER_SIGNATURE))
     .filter((header) => header !== undefined)
     .filter((header) => header.getUint16(VERSION, true) === 1)
     .sort((one, other) => getUint64(other, SEQUENCE_NUMBER) - getUint64(one, SEQUENCE_NUMBER));
-  if (headers.length === 0) throw new ImageError(file.path, "neither of its two headers is whole");
+  if (headers.length === 0) throw new ImageError(file.path, "neither of its two headers is valid");
   const [current] = headers;
   if (current.getBigUint64(LOG_GUID) === 0n && current.getBigUint64(LOG_GUID + 8) === 0n) return;
   throw new ImageError(
@@ -134,7 +134,7 @@ function readRegionTable(file: HostFile): Regions {
   return { bat, metadata };
 }
 
-/** A structure with signature and checksum; undefined unless both are right. */
+/** A structure with signature and checksum; undefined unless both are valid. */
 function readChecked(file: HostFile, at: number, length: number, signature: string): DataView | undefined {
   const bytes = new Uint8Array(length);
   if (file.read(bytes, at) < length || ascii(bytes, 0, 4) !== signature) return undefined;

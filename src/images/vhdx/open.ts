@@ -24,14 +24,14 @@ const PAYLOAD_BLOCK_NOT_PRESENT = 0;
 const PAYLOAD_BLOCK_UNDEFINED = 1;
 const PAYLOAD_BLOCK_ZERO = 2;
 const PAYLOAD_BLOCK_UNMAPPED = 3;
-/** As the version before the specification's first had it; QEMU knows it too. */
+/** From the version before the specification's first; QEMU knows it too. */
 const PAYLOAD_BLOCK_UNMAPPED_V095 = 5;
 const PAYLOAD_BLOCK_FULLY_PRESENT = 6;
 
-/** Sectors that one sector bitmap block is about: after that many, there is an entry for it in the table. */
+/** Sectors of one sector bitmap block: after that many, the table has an entry for it. */
 const CHUNK_SECTORS = 2 ** 23;
 
-/** @throws {ImageError} for what is no such image, or cannot be used; {SystemError} */
+/** @throws {ImageError} for a file that is not such an image, or cannot be used; {SystemError} */
 export function openVhdx(file: HostFile, cacheBytes: number): ReadOnlyParts {
   const regions = readHeaderSection(file);
   const metadata = readMetadata(file, regions.metadata);
@@ -84,15 +84,15 @@ class BlockAllocationTable implements BlockTable {
       case PAYLOAD_BLOCK_FULLY_PRESENT: {
         const host = this.#pages.uint32(at + 4) * 2 ** 32 + ((low & FILE_OFFSET_LOW) >>> 0);
         if (host >= MIB && Number.isSafeInteger(host + this.blockSize)) return host;
-        throw new ImageError(this.#path, `block ${block} lies at offset ${host}, where there can be none`);
+        throw new ImageError(this.#path, `block ${block} is at offset ${host}, which is not a valid place`);
       }
       default:
-        throw new ImageError(this.#path, `block ${block} is in state ${low & STATE}, which makes no sense`);
+        throw new ImageError(this.#path, `block ${block} is in state ${low & STATE}, which is not valid`);
     }
   }
 }
 
-/** Every block that is there lies in the file, whole but for what is behind the disk's end (block/vhdx.c). */
+/** Every allocated block is complete in the file, except for the part behind the disk's end (block/vhdx.c). */
 function checkTable(
   file: HostFile,
   table: BlockAllocationTable,

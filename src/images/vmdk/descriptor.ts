@@ -1,19 +1,18 @@
 /**
- * The descriptor of a VMDK disk: lines of text that say of what kind it is and in
- * which files. It is read to see that there is but one file, the one at hand; no
- * file that it names is ever opened.
+ * The descriptor of a VMDK disk: lines of text with its kind and its files. It is read
+ * to check that the disk is only this file; a file that it names is never opened.
  *
  * Source: VMware, Virtual Disk Format 5.0, "The Descriptor File", whose names are used.
  */
 
-/** A parentCID that means: no parent. */
+/** A parentCID without a parent. */
 const NO_PARENT = 0xffff_ffff;
 
 const SUPPORTED_TYPES = ["monolithicSparse", "streamOptimized"];
 const SUPPORTED = `${SUPPORTED_TYPES.join(" and ")} are supported`;
 
 export interface Descriptor {
-  /** Identifies what the disk holds; changes with the first write after opening. */
+  /** Identifies the contents of the disk; changes with the first write after opening. */
   readonly cid: number;
   readonly parentCid: number;
 }
@@ -23,7 +22,7 @@ export function looksLikeDescriptor(text: string): boolean {
   return /^(?:#[^\n]*\n| *\r?\n)*version=[123]\r?\n/.test(text);
 }
 
-/** @param refuse throws what is wrong with it */
+/** @param refuse throws an error about it */
 export function parseDescriptor(text: string, refuse: (why: string) => never): Descriptor {
   const createType = /^createType\s*=\s*"([^"\n]*)"/m.exec(text)?.[1] ?? "";
   if (!SUPPORTED_TYPES.includes(createType)) {
@@ -42,7 +41,7 @@ export function parseDescriptor(text: string, refuse: (why: string) => never): D
   return { cid, parentCid };
 }
 
-/** What to say of a descriptor without a disk behind it. */
+/** The error for a descriptor without a disk behind it. */
 export function whyNotAlone(text: string): string {
   const type = /^createType\s*=\s*"([^"\n]*)"/m.exec(text)?.[1] ?? "unknown";
   return `it only describes a disk (of the type ${JSON.stringify(type)}) that lies in other files, which are not followed; ${SUPPORTED}`;

@@ -1,9 +1,9 @@
 /**
- * Where the grains of a VMDK sparse extent are: a directory of tables, each of
- * them the places of 512 grains.
+ * The places of the grains of a VMDK sparse extent: a directory of tables, each with
+ * the places of 512 grains.
  *
  * Source: VMware, Virtual Disk Format 5.0, "Grain Directories and Grain Tables".
- * The redundant second directory is not looked at.
+ * The redundant second directory is ignored.
  */
 
 import { ImageError } from "../../disk/image-error.ts";
@@ -36,7 +36,7 @@ export class GrainTables implements BlockTable {
     const index = Math.floor(grain / numGTEsPerGT);
     const inTable = grain - index * numGTEsPerGT;
     this.alike = 1;
-    // Grains behind the disk's last one have no entry, and are never asked for data.
+    // Grains behind the disk's last one have no entry, and are never read.
     if (index >= this.#header.gdEntries) return UNALLOCATED;
     const table = this.#pages.uint32(gdAt + 4 * index) * SECTOR;
     if (table === 0) {

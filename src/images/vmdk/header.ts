@@ -1,7 +1,7 @@
 /**
- * The header of a VMDK sparse extent. Everything that it says is checked here,
- * once. Where it leaves the grain directory to the footer, the footer is read
- * instead: such images are written front to back.
+ * The header of a VMDK sparse extent. All fields are checked here, once.
+ * If the footer has the grain directory, the footer is read instead: such images are
+ * written front to back.
  *
  * Source: VMware, Virtual Disk Format 5.0, "Hosted Sparse Extent Header" and
  * "Stream-Optimized Compressed Sparse Extents", whose names are used. All fields
@@ -37,7 +37,7 @@ const FLAG_MARKERS = 1 << 17;
 const COMPRESSION_NONE = 0;
 const COMPRESSION_DEFLATE = 1;
 const LINE_END_BYTES = [0x0a, 0x20, 0x0d, 0x0a];
-/** A grain directory's place, if the footer says it. */
+/** The place of a grain directory that the footer has. */
 const GD_AT_END = 0xffff_ffff_ffff_ffffn;
 
 const MARKER_TYPE = 12;
@@ -48,7 +48,7 @@ const TAIL_BYTES = 3 * SECTOR;
 const MAX_GRAIN_SECTORS = 2 ** 21;
 const MAX_GTES_PER_GT = 512;
 const MAX_GD_ENTRIES = 32 * 2 ** 20;
-/** Bytes of a descriptor that are looked at. */
+/** Bytes of a descriptor that are read, at most. */
 const MAX_DESCRIPTOR = 2 ** 16;
 
 export interface SparseHeader {
@@ -63,17 +63,17 @@ export interface SparseHeader {
   /** An entry of 1 means a grain of zeros. */
   readonly hasZeroGrains: boolean;
   readonly compressed: boolean;
-  /** Before each compressed grain stands how long it is. */
+  /** Each compressed grain begins with its length. */
   readonly hasMarkers: boolean;
 }
 
 export interface Extent {
   readonly header: SparseHeader;
-  /** Text; empty if the extent has none in it. */
+  /** Text; empty if the extent has no descriptor. */
   readonly descriptor: string;
 }
 
-/** @throws {ImageError} for what is no such extent, or cannot be used; {SystemError} */
+/** @throws {ImageError} for a file that is not such an extent, or cannot be used; {SystemError} */
 export function readExtent(file: HostFile): Extent {
   const refuse = (why: string): never => {
     throw new ImageError(file.path, why);
@@ -87,7 +87,7 @@ export function readExtent(file: HostFile): Extent {
   return { header: parseHeader(currentHeader(file, head, refuse), file.size, refuse), descriptor };
 }
 
-/** The header, or the footer where that takes its place. */
+/** The header, or the footer in its place. */
 function currentHeader(file: HostFile, head: DataView, refuse: (why: string) => never): DataView {
   if (head.getBigUint64(GD_OFFSET, true) !== GD_AT_END) return head;
   const tail = Math.ceil(file.size / SECTOR) * SECTOR - TAIL_BYTES;
@@ -164,7 +164,7 @@ function readDescriptor(file: HostFile, head: DataView, refuse: (why: string) =>
   return bytes.toString("latin1", 0, end < 0 ? got : end);
 }
 
-/** What is behind the end of the file is zero. */
+/** Bytes behind the end of the file are zero. */
 function readSector(file: HostFile, at: number): DataView {
   const bytes = new Uint8Array(SECTOR);
   file.read(bytes, at);

@@ -1,12 +1,12 @@
 /**
  * VMDK images of VMware that are one file: monolithicSparse, and streamOptimized,
- * which OVF packages hold.
+ * which OVF packages contain.
  *
  * Source: VMware, Virtual Disk Format 5.0, technical note.
  *
  * Not supported: disks in several files (twoGbMaxExtent…, monolithicFlat, vmfs…,
- * seSparse, raw devices), and those that stand on a parent. A descriptor names
- * files that whoever made it chose; none is ever opened.
+ * seSparse, raw devices), and those with a parent. The files that a descriptor
+ * names are never opened, because they are not trusted.
  */
 import { inflateSync } from "node:zlib";
 import { ImageError } from "../../disk/image-error.ts";
@@ -18,19 +18,19 @@ import { GrainTables } from "./grain-tables.ts";
 import { readExtent, SECTOR, type SparseHeader } from "./header.ts";
 
 const MAGICS = ["KDMV", "COWD"];
-/** Of a descriptor that is a file of its own, bytes that are looked at. */
+/** Bytes of a descriptor file that are read, at most. */
 const DESCRIPTOR_HEAD = 2 ** 16;
-/** A grain's marker: lba, 8 bytes, and the length of what follows. */
+/** A grain's marker: lba, 8 bytes, and the length of the data. */
 const MARKER_BYTES = 12;
 const MARKER_SIZE = 8;
 
-/** True if a file begins as these images do, or as the descriptor of one. */
+/** True if a file has the magic of these images, or is the descriptor of one. */
 export function looksLikeVmdk(head: Uint8Array): boolean {
   const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength).toString("latin1");
   return MAGICS.includes(text.slice(0, 4)) || looksLikeDescriptor(text);
 }
 
-/** @throws {ImageError} for what is no such image, or cannot be used; {SystemError} */
+/** @throws {ImageError} for a file that is not such an image, or cannot be used; {SystemError} */
 export function openVmdk(file: HostFile, cacheBytes: number): ReadOnlyParts {
   const refuse = (why: string): never => {
     throw new ImageError(file.path, why);
@@ -95,7 +95,7 @@ function unpackGrain(file: HostFile, header: SparseHeader, host: number, length:
   return grain;
 }
 
-/** All grains have a place in the file. Ends at the first that has not, as QEMU does (block/vmdk.c). */
+/** Checks that all grains are in the file. Ends at the first one that is not, as QEMU does (block/vmdk.c). */
 function checkTables(
   file: HostFile,
   table: GrainTables,

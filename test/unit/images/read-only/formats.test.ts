@@ -288,7 +288,7 @@ describe("VHDX", () => {
     const none = changed(dynamic, (bytes) => {
       for (const at of HEADERS) bytes.fill(9, at, at + 1);
     });
-    expect(opening(none)).toThrow("neither of its two headers is whole");
+    expect(opening(none)).toThrow("neither of its two headers is valid");
   });
 
   test("the second region table serves if the first is damaged", () => {
