@@ -109,7 +109,8 @@ export interface Nested<I, O> extends Kind<I, O> {
 /** An object with options of its own. */
 export function group<T extends Table>(rows: T): Nested<Options<T>, Filled<T>>;
 export function group(rows: Table): Nested<object, object> {
-  return { rows, ...object() };
+  const manual = `\`{ ${Object.keys(rows).join(", ")} }\``;
+  return { rows, ...object(), manual };
 }
 
 /** An array of objects with options of their own. */

@@ -122,10 +122,10 @@ const OPTIONS = table({
       },
     ],
   },
-  /** Refuses the guest's writes. Default: off. */
+  /** Refuses the guest's writes. Default: `false`. */
   readOnly: {
     type: flag,
-    otherwise: "off",
+    default: false,
     qemu: { drive: ["readonly", "read-only"], node: ["read-only"] },
     help: "refuses the guest's writes",
   },
@@ -192,8 +192,12 @@ const OPTIONS = table({
     help: "the same for writes, flushes and discards; enospc: stop if there is no space, else report",
     see: "disks.md#when-the-host-fails",
   },
-  /** Limits per second. */
-  throttling: { type: group(THROTTLING), help: "limits per second", see: "disks.md#limits" },
+  /** Limits of requests and bytes per second. */
+  throttling: {
+    type: group(THROTTLING),
+    help: "limits of requests and bytes per second",
+    see: "disks.md#limits",
+  },
   /** The disk's serial number, at most 20 characters of ASCII. Default: vmexit-N. */
   serial: {
     type: ascii(MAX_SERIAL),
@@ -208,12 +212,15 @@ const OPTIONS = table({
     qemu: { device: ["num-queues"] },
     help: "request queues",
   },
-  /** Off: each write is on stable storage when it completes. Default: as cache says. */
+  /**
+   * Whether a write may be in a cache when it completes, and else is on stable storage. Default: as cache
+   * says.
+   */
   writeCache: {
     type: flag,
     otherwise: "as cache says",
     qemu: { device: ["write-cache"], auto: true },
-    help: "off: each write is on stable storage when it completes",
+    help: "whether a write may be in a cache when it completes, and else is on stable storage",
   },
   /** A name that no other device of the machine has. */
   id: ID,
@@ -229,7 +236,6 @@ export type ThrottleLimits = Options<typeof THROTTLING>;
  * file must not look like another one.
  */
 export interface DriveConfig extends Drive {
-  readonly readOnly: boolean;
   readonly serial: string;
   readonly queues: number;
   readonly writeCache: boolean;
@@ -264,7 +270,7 @@ export const VIRTIO_BLK = device({
     if (throttling !== undefined) checkLimits(throttling, `${where}.throttling`);
     return {
       ...drive,
-      readOnly: drive.readOnly ?? (source !== undefined && sourceFacts(source).readOnly),
+      readOnly: drive.readOnly || (source !== undefined && sourceFacts(source).readOnly),
       serial: drive.serial ?? `vmexit-${index}`,
       queues: drive.queues ?? Math.min(cpus, MAX_QUEUES),
       writeCache: drive.writeCache ?? CACHING[drive.cache].writeCache,
