@@ -77,7 +77,7 @@ Napi::Function GuestRam::Define(Napi::Env env) {
           InstanceMethod<&GuestRam::Create>("create"),
           InstanceMethod<&GuestRam::Size>("size"),
           InstanceMethod<&GuestRam::View>("view"),
-          InstanceMethod<&GuestRam::Zero>("zero"),
+          InstanceMethod<&GuestRam::Discard>("discard"),
           InstanceMethod<&GuestRam::HostAddress>("hostAddress"),
           InstanceMethod<&GuestRam::Resident>("resident"),
       });
@@ -142,16 +142,24 @@ Napi::Value GuestRam::View(const Napi::CallbackInfo& info) {
   return views_.Get(info, state_, state_->mapping.data() + offset, length);
 }
 
-// zero(): returns all pages to the host; they read as zeroes from then on.
-Napi::Value GuestRam::Zero(const Napi::CallbackInfo& info) {
+// discard(offset, length): returns pages to the host; they read as zeroes
+// from then on. Both are multiples of 4096.
+Napi::Value GuestRam::Discard(const Napi::CallbackInfo& info) {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  if (!ReadUint64(info, 0, &offset) || !ReadUint64(info, 1, &length) ||
+      offset % kPage != 0 || length % kPage != 0 || length == 0) {
+    return Result(info, -EINVAL);
+  }
   if (!state_) return Result(info, -EBADF);
   const Mapping& mapping = state_->mapping;
+  if (!mapping.Contains(offset, length)) return Result(info, -EINVAL);
   const int failed =
       state_->fd.valid()
           ? ::fallocate(state_->fd.get(),
-                        FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-                        static_cast<off_t>(mapping.size()))
-          : ::madvise(mapping.data(), mapping.size(), MADV_DONTNEED);
+                        FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                        static_cast<off_t>(offset), static_cast<off_t>(length))
+          : ::madvise(mapping.data() + offset, length, MADV_DONTNEED);
   return Result(info, Sys(failed));
 }
 

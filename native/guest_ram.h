@@ -32,7 +32,7 @@ class GuestRam : public Handle<GuestRam, RamState> {
   Napi::Value Create(const Napi::CallbackInfo& info);
   Napi::Value Size(const Napi::CallbackInfo& info);
   Napi::Value View(const Napi::CallbackInfo& info);
-  Napi::Value Zero(const Napi::CallbackInfo& info);
+  Napi::Value Discard(const Napi::CallbackInfo& info);
   Napi::Value HostAddress(const Napi::CallbackInfo& info);
   Napi::Value Resident(const Napi::CallbackInfo& info);
 };

@@ -10,10 +10,9 @@ import type { Fields, Layout, View } from "../base/layout.ts";
 import type { Lock } from "../base/lock.ts";
 import type { MovingWindow, Range } from "../bus/address-space.ts";
 import type { IoDevice, IrqLine } from "../bus/io.ts";
-import type { VirtioDevice } from "../virtio/device.ts";
-import type { QueueRunnerState } from "../virtio/queue/queue-runner.ts";
-import type { QueueConfig, QueueCursor } from "../virtio/queue/split-queue.ts";
-import type { LateAcknowledgement, VirtioTransport } from "../virtio/transport/transport.ts";
+import type { IoTask } from "../bus/io-task.ts";
+import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
+import type { Property } from "../virtio/device.ts";
 import type { Description } from "./describe/description.ts";
 import type { KernelWishes } from "./kernel-wishes.ts";
 import type { Ports } from "./ports.ts";
@@ -58,30 +57,17 @@ export interface Slot {
 
 /** A part that was assembled: what the rest of the monitor can ask of it. */
 export interface Made {
-  /** To be held around `receive`, `pressPowerButton` and `kernel`. */
+  /** To be taken around all calls of what follows. */
   readonly lock: Lock;
   /** Takes a byte from the world outside. False if it cannot now; `Ports.ready` follows. */
   receive?(byte: number): boolean;
   pressPowerButton?(): void;
+  /** What the owner of the machine can read and set of it while the guest runs. */
+  readonly properties?: Readonly<Record<string, Property>>;
   /** What KVM is to do for the part without an exit, as its registers are now. */
   kernel?(): KernelWishes;
-  /** A device whose queues the io thread serves. */
-  readonly virtio?: VirtioUnit;
-}
-
-/** A virtio device on its transport, with all that its two threads share. */
-export interface VirtioUnit {
-  readonly name: string;
-  readonly device: VirtioDevice;
-  readonly transport: VirtioTransport;
-  /** The transport, if its driver's acknowledgements are not exits. */
-  readonly late: LateAcknowledgement | undefined;
-  readonly lock: Lock;
-  readonly configs: readonly QueueConfig[];
-  readonly cursors: readonly QueueCursor[];
-  readonly runner: ReturnType<typeof QueueRunnerState.view>;
-  /** Number of the event of its first queue. */
-  readonly queueBells: number;
+  /** On the io thread: what serves the part there. */
+  readonly task?: IoTask<DiskOrder, DiskReply> | undefined;
 }
 
 export interface Part<C> {

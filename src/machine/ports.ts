@@ -24,7 +24,7 @@ export interface Ports {
   pulse(gsi: number): IrqPulse;
   /** Takes the bytes that a part sends to the world outside. */
   sink(part: string): ByteSink;
-  /** Says to the world outside that a part can take bytes again. */
+  /** Says to the world outside that a part can take bytes again, or has news. */
   ready(part: string): Signal;
   /** Gives a part's task on the io thread a turn, for one of its queues. */
   notify(part: string): NotifyQueue;

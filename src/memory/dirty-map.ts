@@ -34,6 +34,7 @@ export class DirtyMap implements DirtySink {
     Atomics.store(this.#words, ON, on ? 1 : 0);
   }
 
+  /** Marks a range of RAM: offset and length in bytes. */
   mark(offset: number, length: number): void {
     if (length === 0 || Atomics.load(this.#words, ON) === 0) return;
     const last = Math.floor((offset + length - 1) / PAGE);

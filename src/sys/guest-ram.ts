@@ -89,9 +89,13 @@ export class GuestRam {
     return check(this.native.resident(offset, length), "mincore(guest RAM)", "asking what is resident");
   }
 
-  /** Returns every page to the host: all memory reads as zero, as after power-on. */
-  zero(): void {
-    check(this.native.zero(), "fallocate(guest RAM)", "clearing guest RAM");
+  /**
+   * Returns pages to the host: they read as zero, as after power-on.
+   * @param offset bytes, a multiple of 4096; @param length the same; by default all of it
+   * @throws {SystemError} EINVAL outside the memory.
+   */
+  discard(offset = 0, length = this.size - offset): void {
+    check(this.native.discard(offset, length), "fallocate(guest RAM)", "returning guest RAM to the host");
   }
 
   /**

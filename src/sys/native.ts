@@ -22,7 +22,7 @@ export interface NativeGuestRam extends NativeHandle {
   create(size: number, flags: number): number;
   size(): number;
   view(offset: number, length: number): ArrayBuffer | number;
-  zero(): number;
+  discard(offset: number, length: number): number;
   hostAddress(): number;
   resident(offset: number, length: number): number;
 }

@@ -2,8 +2,7 @@
  * What the threads of one machine have in common, in the form in which it
  * travels to a new thread: plain data, shared buffers and handle tokens.
  */
-
-import type { Snapshot } from "../disk/image.ts";
+import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
 import type { DriveImage } from "../images/drive.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import type { ProgramDiskData, ProgramRequest } from "./io/program-disk.ts";
@@ -55,37 +54,23 @@ export type DriveStorage =
     };
 
 /** What the owner of the machine sends a vCPU thread after its role: where to record its exits. */
-export interface Order {
+export interface TraceOrder {
   readonly kind: "trace";
   /** TRACE_RING_BYTES bytes. */
   readonly ring: SharedArrayBuffer;
 }
 
-/** What the owner of the machine asks the io thread about a drive; it is answered. See drive-orders.ts. */
-export interface DriveOrder {
+/** What the owner of the machine orders the io thread to do with a part; a reply follows. */
+export interface PartOrder {
   readonly id: number;
   readonly part: string;
-  readonly task: DriveTask;
+  readonly order: DiskOrder;
 }
 
-export type DriveTask =
-  /** Bytes, a multiple of 512. */
-  | { readonly kind: "resize"; readonly size: number }
-  | { readonly kind: "create-snapshot"; readonly name: string }
-  /** By id or name. */
-  | { readonly kind: "delete-snapshot"; readonly name: string }
-  | { readonly kind: "list-snapshots" };
-
-/** What became of an order. */
-export type DriveAnswer =
+/** What became of an order. As data: an error of a class of ours would not be one on another thread. */
+export type PartReply =
   | { readonly id: number; readonly failure: { readonly code: string; readonly message: string } }
-  | {
-      readonly id: number;
-      readonly failure?: undefined;
-      /** Of the disk, bytes. */
-      readonly size: number;
-      readonly snapshots: readonly Snapshot[];
-    };
+  | { readonly id: number; readonly failure?: undefined; readonly reply: DiskReply };
 
 /** What a thread tells the owner of the machine. */
 export type Message =
@@ -105,8 +90,8 @@ export type Message =
   | { readonly kind: "report"; readonly device: string; readonly code: string; readonly message: string }
   /** The program's own disk behind `part` is asked; its answer goes to the disk's ResultRing. */
   | { readonly kind: "disk"; readonly part: string; readonly tag: number; readonly request: ProgramRequest }
-  /** The io thread obeyed an order, or could not. */
-  | ({ readonly kind: "answer" } & DriveAnswer)
+  /** The io thread carried out an order, or could not. */
+  | ({ readonly kind: "reply" } & PartReply)
   | {
       readonly kind: "unclaimed";
       readonly space: "port" | "memory";

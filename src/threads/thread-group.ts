@@ -8,7 +8,7 @@
  */
 import type { Worker } from "node:worker_threads";
 import { type Control, END, PARK, RUN, TRACE } from "./control.ts";
-import type { DriveOrder, Message, Order, ThreadData } from "./shared.ts";
+import type { Message, PartOrder, ThreadData, TraceOrder } from "./shared.ts";
 import { takeThread } from "./spare.ts";
 
 export interface Member {
@@ -73,7 +73,7 @@ export class ThreadGroup {
   }
 
   /** Sends each vCPU thread an order, in the order of their indices. It takes it when it has to. */
-  send(orders: readonly Order[]): void {
+  send(orders: readonly TraceOrder[]): void {
     this.#members.forEach((member, n) => {
       const { role } = member.data;
       if (role.kind === "vcpu") this.#workers[n].postMessage(orders[role.index]);
@@ -81,7 +81,7 @@ export class ThreadGroup {
   }
 
   /** Sends the io thread an order, which it takes at once, also while it is parked. */
-  order(order: DriveOrder): void {
+  order(order: PartOrder): void {
     const n = this.#members.findIndex((member) => !isVcpu(member));
     this.#workers[n].postMessage(order);
     this.#members[n].kick();

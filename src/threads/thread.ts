@@ -5,14 +5,14 @@
 import { parentPort, receiveMessageOnPort } from "node:worker_threads";
 import type { Board } from "../machine/board.ts";
 import { loadBoard } from "../machine/load-board.ts";
-import type { DriveOrder, IoRole, Message, Order, Role, ThreadData } from "./shared.ts";
+import type { IoRole, Message, PartOrder, Role, ThreadData, TraceOrder } from "./shared.ts";
 import { runVcpuThread } from "./vcpu-thread.ts";
 
 if (parentPort === null) throw new Error("thread.js is for vmexit's own threads");
 const port = parentPort;
 const post = (message: Message) => port.postMessage(message);
 // Without waiting: a thread that plays its role never comes back to its event loop.
-const take = <T extends Order | DriveOrder>(): T | undefined => receiveMessageOnPort(port)?.message;
+const take = <T extends TraceOrder | PartOrder>(): T | undefined => receiveMessageOnPort(port)?.message;
 
 // Once: the port then no longer keeps the thread alive.
 port.once("message", (data: ThreadData) => {
@@ -21,12 +21,12 @@ port.once("message", (data: ThreadData) => {
 
 async function play(data: ThreadData, role: Role): Promise<void> {
   const board = await loadBoard(data.spec.board);
-  if (role.kind === "vcpu") runVcpuThread(board, data, role, post, take<Order>);
+  if (role.kind === "vcpu") runVcpuThread(board, data, role, post, take<TraceOrder>);
   else await runIo(board, data, role);
 }
 
 /** Loaded for this role only: a thread that will be a vCPU need not wait for what disks are made of. */
 async function runIo(board: Board, data: ThreadData, role: IoRole): Promise<void> {
   const { runIoThread } = await import("./io/io-thread.ts");
-  runIoThread(board, data, role, post, take<DriveOrder>);
+  runIoThread(board, data, role, post, take<PartOrder>);
 }

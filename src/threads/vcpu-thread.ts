@@ -11,7 +11,7 @@ import { GuestRam } from "../sys/guest-ram.ts";
 import { PARK } from "./control.ts";
 import { ExitRecorder } from "./exit-recorder.ts";
 import { attach, Plugged } from "./plugged.ts";
-import type { Message, Order, ThreadData, VcpuRole } from "./shared.ts";
+import type { Message, ThreadData, TraceOrder, VcpuRole } from "./shared.ts";
 import { TraceWriter } from "./trace-ring.ts";
 import { runTracedVcpu } from "./traced-loop.ts";
 import { DEBUG, runVcpu } from "./vcpu-loop.ts";
@@ -23,7 +23,7 @@ export function runVcpuThread(
   data: ThreadData,
   role: VcpuRole,
   post: (message: Message) => void,
-  take: () => Order | undefined,
+  take: () => TraceOrder | undefined,
 ): void {
   const { spec } = data;
   const vcpu = Vcpu.attach(role.vcpu);

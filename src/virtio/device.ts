@@ -37,6 +37,12 @@ export interface DeviceQueue {
   push(head: number, written: number): void;
 }
 
+/** A number that the owner of the machine can read, and set where it may. */
+export interface Property {
+  get(): number;
+  set?(value: number): void;
+}
+
 export interface VirtioDevice {
   /** VIRTIO 1.2, section 5. */
   readonly deviceId: number;
@@ -84,6 +90,11 @@ export interface VirtioDevice {
   resume?(): void;
   /** The driver took queue `index` away: the device forgets its deferred requests. */
   forget?(index: number): void;
+
+  // Only of devices that the owner of the machine can ask or change:
+
+  /** By name. @param changed shows the driver another configuration. Wants the device's lock, as each property does. */
+  properties?(changed: () => void): Readonly<Record<string, Property>>;
 
   // Only of devices that store something:
 

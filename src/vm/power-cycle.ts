@@ -6,9 +6,9 @@
  * A reset makes a new one. That costs some milliseconds more than winding back
  * every register of every object, and leaves nothing behind.
  */
-import type { ByteRing } from "../base/ring.ts";
 import { MAX_WINDOWS } from "../bus/address-space.ts";
 import type { DeviceHandlers, UnclaimedAccess } from "../config/machine.ts";
+import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
 import { sourceFacts } from "../disk/disk-source.ts";
 import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
 import { addressMap } from "../machine/address-map.ts";
@@ -20,14 +20,15 @@ import { unplugged } from "../machine/unplugged.ts";
 import { type Blocks, blocksBytes } from "../threads/blocks.ts";
 import { PARK } from "../threads/control.ts";
 import { Plugged } from "../threads/plugged.ts";
-import type { DebugStop, DriveAnswer, DriveTask, Ending, Message, ThreadData } from "../threads/shared.ts";
+import type { DebugStop, Ending, Message, PartReply, ThreadData } from "../threads/shared.ts";
 import { type Member, ThreadGroup } from "../threads/thread-group.ts";
 import type { MapRange } from "../trace/format.ts";
 import { DirtyLog } from "./dirty-log.ts";
 import type { Drives } from "./drives.ts";
 import { Hardware } from "./hardware.ts";
+import type { PartHandle } from "./outlets/outlet.ts";
+import { partHandle } from "./part-handle.ts";
 import { ProgramDiskPort } from "./program-disks.ts";
-import type { Receive } from "./serial-port.ts";
 import { type CycleStats, countStats } from "./stats.ts";
 import { type CycleCounters, TraceTap } from "./trace-tap.ts";
 import type { CheckedOptions } from "./validate.ts";
@@ -36,11 +37,6 @@ import type { MemoryParts } from "./vm-memory.ts";
 
 /** api.rst 8.39. By number: headers before Linux 5.13 do not know it. */
 const KVM_CAP_SET_GUEST_DEBUG2 = 195;
-
-/** How long a UART that is busy is waited for: a vCPU that says there is room still holds it while we wake up. */
-const LOCK_MS = 0.5;
-/** When it is asked again after that. */
-const RETRY_MS = 1;
 
 /** What makes the machine's memory and CPUs what they are before the first instruction. */
 export interface Origin {
@@ -80,7 +76,7 @@ export class PowerCycle {
   /** By part: the program's own disks. */
   #disks: ReadonlyMap<string, ProgramDiskPort> = new Map();
   /** Those that the io thread has not answered, by their ids. */
-  readonly #orders = new Map<number, (answer: DriveAnswer) => void>();
+  readonly #orders = new Map<number, (reply: PartReply) => void>();
   #lastOrder = 0;
   #ended = false;
   /** The threads are gone, and so are the handles by which they would be kicked. */
@@ -123,15 +119,20 @@ export class PowerCycle {
     }
   }
 
-  /** Console output, by part. */
-  get rings(): ReadonlyMap<string, ByteRing> {
-    return this.#blocks.parts.rings;
+  /** Names of the parts that take bytes from outside: serial ports, COM1 first. */
+  get serialParts(): readonly string[] {
+    const takesBytes = ({ made }: PartOf) => made.receive !== undefined;
+    return [...this.#machine.parts.values()].filter(takesBytes).map(({ name }) => name);
   }
 
-  /** Parts that take bytes from outside: serial ports, COM1 first. */
-  get receivers(): ReadonlyMap<string, Receive> {
-    const receivers = [...this.#machine.parts.values()].filter(({ made }) => made.receive !== undefined);
-    return new Map(receivers.map((part) => [part.name, (byte) => this.#receive(part, byte)]));
+  /** @throws {RangeError} if the machine has no such part */
+  part(name: string): PartHandle {
+    return partHandle({
+      part: this.#machine.part(name),
+      ring: this.#blocks.parts.rings.get(name),
+      notify: () => this.#hardware.ioWake.signal(),
+      ready: () => this.#listener.ready(name, this),
+    });
   }
 
   get map(): readonly MapRange[] {
@@ -170,14 +171,14 @@ export class PowerCycle {
   }
 
   /** Asks the io thread something about a drive. @throws {DriveError} */
-  async order(part: string, task: DriveTask): Promise<Extract<DriveAnswer, { size: number }>> {
+  async order(part: string, order: DiskOrder): Promise<DiskReply> {
     const id = this.#lastOrder++;
-    const answer = await new Promise<DriveAnswer>((resolve) => {
+    const reply = await new Promise<PartReply>((resolve) => {
       this.#orders.set(id, resolve);
-      this.#threads.order({ id, part, task });
+      this.#threads.order({ id, part, order });
     });
-    if (answer.failure !== undefined) throw new DriveError(answer.failure.code, answer.failure.message);
-    return answer;
+    if (reply.failure !== undefined) throw new DriveError(reply.failure.code, reply.failure.message);
+    return reply.reply;
   }
 
   /** Tells the threads to end, whatever they wait for. To be followed by `end`. */
@@ -196,7 +197,7 @@ export class PowerCycle {
     await this.#threads.end(meanwhile);
     this.#isGone = true;
     for (const disk of this.#disks.values()) disk.close();
-    for (const [id, answer] of this.#orders) answer({ id, failure: ENDED });
+    for (const [id, resolve] of this.#orders) resolve({ id, failure: ENDED });
     this.#orders.clear();
     this.#kernel = this.#hardware.counters();
     this.#listener.closing(this);
@@ -257,20 +258,6 @@ export class PowerCycle {
     const plugged = this.#plugged;
     const log = (on: boolean) => plugged.logDirtyPages(this.#machine, on);
     return new DirtyLog({ vm, slots: () => plugged.slots, ram: this.spec.ram, devices: dirtyMap, log });
-  }
-
-  /** Gives a byte to a part. False if it cannot take it now; the listener hears when it can. */
-  #receive({ name, made }: PartOf, byte: number): boolean {
-    // A vCPU may hold this lock until the program has read what its guest printed: never wait for long here.
-    if (!made.lock.tryAcquire(LOCK_MS)) {
-      setTimeout(() => this.#listener.ready(name, this), RETRY_MS);
-      return false;
-    }
-    try {
-      return made.receive?.(byte) === true;
-    } finally {
-      made.lock.release();
-    }
   }
 
   #sharedData(options: CheckedOptions): SharedData {
@@ -340,7 +327,7 @@ export class PowerCycle {
       case "disk":
         this.#disks.get(message.part)?.ask(message.tag, message.request);
         return;
-      case "answer":
+      case "reply":
         this.#orders.get(message.id)?.(message);
         this.#orders.delete(message.id);
         return;

@@ -14,6 +14,8 @@ import { BootOrigin } from "./boot-origin.ts";
 import { Drives, driveName } from "./drives.ts";
 import { GuestCpu } from "./guest-cpu.ts";
 import { machineSpec } from "./machine-spec.ts";
+import type { Outlet } from "./outlets/outlet.ts";
+import { serialOutlet } from "./outlets/serial.ts";
 import { PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
 import { SerialPort } from "./serial-port.ts";
 import { addStats, type CycleStats, type VmStats, vmStats } from "./stats.ts";
@@ -71,7 +73,7 @@ interface VmEvents {
   note: [string];
 }
 
-/** The part whose bytes `debugConsole` has. */
+/** The part behind `debugConsole`. */
 const DEBUG_CONSOLE = "debug-console";
 
 /** How Linux announces a panic on its console. */
@@ -115,8 +117,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   readonly #board: Board;
   readonly #options: CheckedOptions;
-  /** By part: the streams, which outlive power cycles. */
-  readonly #consoles: ReadonlyMap<string, SerialPort>;
+  /** By part. */
+  readonly #outlets: ReadonlyMap<string, Outlet>;
   readonly #tracer: Tracer;
   readonly #images: Drives;
   #cycle: PowerCycle;
@@ -145,12 +147,13 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     });
     this.#images = drives;
     this.#cycle = this.#powerOn();
-    const serials = [...this.#cycle.receivers.keys()].map((part, n) => {
-      return [part, new SerialPort(`${this.name} serial${n}`)] as const;
-    });
-    this.serials = serials.map(([, serial]) => serial);
+    const { serialParts } = this.#cycle;
+    this.serials = serialParts.map((_, n) => new SerialPort(`${this.name} serial${n}`));
     this.debugConsole = new SerialPort(`${this.name} debug console`);
-    this.#consoles = new Map([...serials, [DEBUG_CONSOLE, this.debugConsole]]);
+    this.#outlets = new Map<string, Outlet>([
+      ...serialParts.map((part, n) => [part, serialOutlet(this.serials[n])] as const),
+      [DEBUG_CONSOLE, serialOutlet(this.debugConsole)],
+    ]);
     this.vcpus = Array.from({ length: options.cpus }, (_, n) => {
       return new GuestCpu(n, (doing) => this.#standing(doing).vcpus[n]);
     });
@@ -162,7 +165,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
         new VmDrive(id, driveName(n), async (part, task) => this.#existing(task.kind).order(part, task)),
     );
     for (const serial of this.serials) serial.onText = (text) => this.#watchForPanic(text);
-    this.#plugConsoles();
+    this.#plugOutlets();
   }
 
   /** COM1: a stream, and `waitFor` for text on the console. */
@@ -328,10 +331,10 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
         });
       },
       output: (part, cycle) => {
-        if (cycle === this.#cycle) this.#consoles.get(part)?.wake();
+        if (cycle === this.#cycle) this.#outlets.get(part)?.output?.();
       },
       ready: (part, cycle) => {
-        if (cycle === this.#cycle) this.#consoles.get(part)?.receiverReady();
+        if (cycle === this.#cycle) this.#outlets.get(part)?.ready?.();
       },
       report: (device, code, message, cycle) => {
         if (code === "NOTE") this.emit("note", `${device}: ${message}`);
@@ -362,7 +365,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   /** Pauses the machine if it is still that one, and runs. */
   async #pauseFor(cycle: PowerCycle): Promise<void> {
     if (cycle !== this.#cycle || this.#state !== "running") return;
-    await cycle.park(() => this.#drainConsoles());
+    await cycle.park(() => this.#drainOutlets());
     if (cycle.isCut) return; // stop() was called meanwhile
     this.#tracer.drain();
     this.#state = "paused";
@@ -388,7 +391,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
       this.#report(new VmError("ECRASH", "vm", message));
       return this.#settle({ reason: "crash", message: `the reset failed: ${message}` });
     }
-    this.#plugConsoles();
+    this.#plugOutlets();
     if (!paused) this.#cycle.run();
     this.#state = paused ? "paused" : "running";
     this.emit("reset");
@@ -400,7 +403,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   }
 
   async #endCycle(): Promise<void> {
-    const drain = () => this.#drainConsoles();
+    const drain = () => this.#drainOutlets();
     await this.#cycle.end(drain);
     drain();
   }
@@ -409,21 +412,17 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#state = "exited";
     this.#images.close();
     this.#tracer.finish();
-    for (const console of this.#consoles.values()) console.finish();
+    for (const outlet of this.#outlets.values()) outlet.finish?.();
     this.#resolveExited(ending);
     this.emit("exited", ending);
   }
 
-  #plugConsoles(): void {
-    const { rings, receivers } = this.#cycle;
-    for (const [part, console] of this.#consoles) {
-      const ring = rings.get(part);
-      if (ring !== undefined) console.plug(ring, receivers.get(part));
-    }
+  #plugOutlets(): void {
+    for (const [part, outlet] of this.#outlets) outlet.plug(this.#cycle.part(part));
   }
 
-  #drainConsoles(): void {
-    for (const console of this.#consoles.values()) console.drainAll();
+  #drainOutlets(): void {
+    for (const outlet of this.#outlets.values()) outlet.drain?.();
   }
 
   #report(error: VmError): void {

@@ -1,9 +1,10 @@
 /** A drive of a machine, to be changed while the guest uses it. */
+
+import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
 import type { Snapshot } from "../disk/image.ts";
-import type { DriveAnswer, DriveTask } from "../threads/shared.ts";
 
 /** Sends an order to the machine's io thread. */
-export type SendTask = (part: string, task: DriveTask) => Promise<Extract<DriveAnswer, { size: number }>>;
+export type SendOrder = (part: string, order: DiskOrder) => Promise<DiskReply>;
 
 /** A drive could not be changed. */
 export class DriveError extends Error {
@@ -21,10 +22,10 @@ export class VmDrive {
   /** As its options name it: `vm.drives.find(({ id }) => id === "root")`. */
   readonly id: string | undefined;
   readonly #part: string;
-  readonly #send: SendTask;
+  readonly #send: SendOrder;
 
   /** @param part the name of the part that it is */
-  constructor(id: string | undefined, part: string, send: SendTask) {
+  constructor(id: string | undefined, part: string, send: SendOrder) {
     this.id = id;
     this.#part = part;
     this.#send = send;

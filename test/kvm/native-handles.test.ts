@@ -79,12 +79,12 @@ test("a view cannot be transferred away from its memory", () => {
   expect(new Uint8Array(ram.map(0, 16))[0]).toBe(7);
 });
 
-test.each(["memfd", "anonymous"] as const)("%s memory is zero again after zero()", (backing) => {
+test.each(["memfd", "anonymous"] as const)("%s memory is zero again after discard()", (backing) => {
   using ram = GuestRam.create(4 * 2 ** 20, { backing });
   const bytes = new Uint8Array(ram.map(0, ram.size));
   expect(bytes.every((byte) => byte === 0)).toBe(true);
   bytes.fill(0xaa);
-  ram.zero();
+  ram.discard();
   expect(bytes.every((byte) => byte === 0)).toBe(true);
   bytes[0] = 1;
   expect(bytes[0]).toBe(1);

@@ -8,6 +8,8 @@ import type { VirtioDevice } from "../../virtio/device.ts";
 import { QueueRunnerState } from "../../virtio/queue/queue-runner.ts";
 import { QueueConfigState, QueueCursorState } from "../../virtio/queue/split-queue.ts";
 import { VirtioMmio, VirtioMmioState } from "../../virtio/transport/mmio.ts";
+import { virtioTask } from "../../virtio/virtio-task.ts";
+import type { BackEnd } from "../back-ends.ts";
 import type { DoorbellWish } from "../kernel-wishes.ts";
 import type { Part, Slot } from "../part.ts";
 
@@ -15,7 +17,13 @@ import type { Part, Slot } from "../part.ts";
 export interface VirtioPart<C> {
   /** As in a spec. */
   readonly kind: string;
-  device(slot: Slot, config: C): VirtioDevice;
+  unit(slot: Slot, config: C): VirtioUnit;
+}
+
+/** A device with what is behind it, on the io thread. */
+export interface VirtioUnit {
+  readonly device: VirtioDevice;
+  readonly backEnd?: BackEnd | undefined;
 }
 
 export function virtioMmio<C>(type: VirtioPart<C>): Part<C> {
@@ -23,19 +31,20 @@ export function virtioMmio<C>(type: VirtioPart<C>): Part<C> {
     kind: type.kind,
     assemble(slot, config) {
       const { ports, place, name } = slot;
+      const { io } = ports;
       const [{ address, length }] = place.windows;
-      const device = type.device(slot, config);
+      const { device, backEnd } = type.unit(slot, config);
       const regs = slot.take(VirtioMmioState);
       const configs = device.queueSizes.map(() => slot.take(QueueConfigState));
       const cursors = device.queueSizes.map(() => slot.take(QueueCursorState));
-      const runner = slot.take(QueueRunnerState);
+      const state = slot.take(QueueRunnerState);
       const queueBells = slot.bells(configs.length);
       const ackBell = slot.bells(1);
       const page = ports.shadow(address, length);
       const transport: VirtioMmio = new VirtioMmio(device, regs, configs, {
         interrupt: ports.pulse(place.gsi ?? 0),
         notify: ports.notify(name),
-        queuesReset: ports.settle(() => transport.epoch === runner.epoch),
+        queuesReset: ports.settle(() => transport.epoch === state.epoch),
         page,
         acknowledged: page && ports.latch(ackBell),
       });
@@ -50,17 +59,15 @@ export function virtioMmio<C>(type: VirtioPart<C>): Part<C> {
       return {
         lock,
         kernel: () => ({ doorbells }),
-        virtio: {
-          name,
-          device,
-          transport,
-          late: page && transport,
-          lock,
-          configs,
-          cursors,
-          runner,
-          queueBells,
-        },
+        properties: device.properties?.(() => transport.configChanged()) ?? {},
+        task:
+          io &&
+          virtioTask({
+            ...{ name, device, transport, lock, configs, cursors, state, ...backEnd },
+            ...{ memory: io.memory, dirty: io.dirty, report: io.report },
+            doorbells: configs.map((_, queue) => io.bell(queueBells + queue)),
+            acknowledgement: page && transport,
+          }),
       };
     },
     describe: ({ windows: [{ address, length }], gsi = 0 }) => ({

@@ -4,8 +4,7 @@ import type { VirtioPart } from "./virtio-mmio.ts";
 
 export const virtioRng: VirtioPart<object> = {
   kind: "virtio-rng",
-  device({ ports: { io } }) {
-    if (io === undefined) return new VirtioRng();
-    return new VirtioRng({ memory: io.memory, source: { fill: (bytes) => io.random(bytes) } });
+  unit({ ports: { io } }) {
+    return { device: new VirtioRng(io && { memory: io.memory, source: { fill: io.random } }) };
   },
 };

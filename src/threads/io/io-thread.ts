@@ -5,6 +5,7 @@
 import { randomFillSync } from "node:crypto";
 import { MAX_WINDOWS } from "../../bus/address-space.ts";
 import type { BlockBackend } from "../../disk/backend.ts";
+import { carryOut } from "../../disk/disk-order.ts";
 import { openDrive } from "../../images/drive.ts";
 import type { Board } from "../../machine/board.ts";
 import type { IoSide } from "../../machine/io-side.ts";
@@ -15,10 +16,8 @@ import { GuestMemory } from "../../memory/guest-memory.ts";
 import { EventFd } from "../../sys/event.ts";
 import { GuestRam } from "../../sys/guest-ram.ts";
 import type { DeviceReport } from "../../virtio/device.ts";
-import { virtioTask } from "../../virtio/virtio-task.ts";
-import { carryOut } from "../drive-orders.ts";
 import { attach, Plugged } from "../plugged.ts";
-import type { DriveOrder, IoRole, Message, ThreadData } from "../shared.ts";
+import type { IoRole, Message, PartOrder, ThreadData } from "../shared.ts";
 import { EpollPoller } from "./epoll-poller.ts";
 import { ProgramDisk, type ProgramRequest } from "./program-disk.ts";
 import { Reactor } from "./reactor.ts";
@@ -29,7 +28,7 @@ export function runIoThread(
   data: ThreadData,
   role: IoRole,
   post: (message: Message) => void,
-  take: () => DriveOrder | undefined,
+  take: () => PartOrder | undefined,
 ): void {
   const handles = attach(data);
   const { vm, bell } = handles;
@@ -38,7 +37,6 @@ export function runIoThread(
   const ram = GuestRam.attach(data.ram);
   const memory = new GuestMemory(ram, data.spec.ram);
   const report = (what: DeviceReport) => post({ kind: "report", ...what });
-  const disks = new Map<string, BlockBackend>();
 
   const open = (part: string, tags: number): BlockBackend => {
     const storage = role.storage.get(part);
@@ -52,12 +50,19 @@ export function runIoThread(
   };
   const io: IoSide = {
     memory,
+    dirty: new DirtyMap(data.dirty),
     report,
-    disk: (part, tags) => {
-      const backend = open(part, tags);
-      disks.set(part, backend);
-      return backend;
+    bell,
+    disk(part, tags) {
+      const disk = open(part, tags);
+      return {
+        disk,
+        events: [{ bell: disk.event }],
+        order: (order, queues) => carryOut(order, disk, (size) => queues.resize(size)),
+        close: () => disk.close(),
+      };
     },
+    discard: (offset, length) => ram.discard(offset, length),
     random: (bytes) => randomFillSync(bytes),
   };
   const ports: Ports = {
@@ -69,6 +74,7 @@ export function runIoThread(
       return { take: () => event.take() > 0 };
     },
     counters: (part, fields) => plugged.blocks.parts.addCounters(part, fields),
+    ready: (part) => ({ raise: () => post({ kind: "ready", part }) }),
     sink: (part) => {
       plugged.blocks.parts.addRing(part); // to stay in step with the other threads
       return unplugged.sink(part);
@@ -79,24 +85,17 @@ export function runIoThread(
   const unused = new Float64Array(MAX_WINDOWS + 1);
   const machine = plugged.assemble(ports, { ports: unused, memory: unused });
 
-  const dirty = new DirtyMap(data.dirty);
-  const units = [...machine.parts.values()].flatMap(({ made }) => made.virtio ?? []);
-  const tasks = units.map(({ runner, late, queueBells, ...unit }) => {
-    const { name, configs } = unit;
-    const disk = disks.get(name);
-    return virtioTask<DriveOrder, Message>({
-      ...unit,
-      state: runner,
-      memory,
-      dirty,
-      report,
-      doorbells: configs.map((_, queue) => bell(queueBells + queue)),
-      events: disk === undefined ? [] : [{ bell: disk.event }],
-      acknowledgement: late,
-      order: disk && ((order, queues) => carryOut(order, disk, queues)),
-      close: () => disk?.close(),
-    });
-  });
+  const tasks = [...machine.parts.values()].flatMap(({ made }) => made.task ?? []);
+  const replyTo = ({ id, part, order }: PartOrder): Message => {
+    try {
+      const reply = machine.part(part).made.task?.order?.(order);
+      if (reply === undefined) throw new TypeError(`${part} takes no orders`);
+      return { kind: "reply", id, reply };
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && typeof error.code === "string")) throw error;
+      return { kind: "reply", id, failure: { code: error.code, message: error.message } };
+    }
+  };
 
   const reactor = new Reactor(new EpollPoller(), () => performance.now());
   reactor.add({
@@ -104,11 +103,7 @@ export function runIoThread(
     tasks,
     wake: EventFd.attach(data.ioWake),
     drainInbox() {
-      for (let order = take(); order !== undefined; order = take()) {
-        const { part } = order;
-        const reply = tasks.find(({ name }) => name === part)?.order?.(order);
-        if (reply !== undefined) post(reply);
-      }
+      for (let next = take(); next !== undefined; next = take()) post(replyTo(next));
     },
     parked: () => post({ kind: "parked" }),
   });
