@@ -34,6 +34,7 @@ export type {
 export { type CutRecord, type ReadRecord, readTrace, TraceError } from "./trace/read.ts";
 export type { GuestCpu, Registers, RegistersChange } from "./vm/guest-cpu.ts";
 export type { MemoryNode, MemoryTree } from "./vm/memory-tree.ts";
+export { BalloonError, type BalloonStats, type VmBalloon } from "./vm/outlets/balloon.ts";
 export { type SerialPort, WaitError } from "./vm/serial-port.ts";
 export type { DriveStats, KernelStats, SerialStats, VmStats } from "./vm/stats.ts";
 export type { TraceFilter } from "./vm/trace-filter.ts";

@@ -4,6 +4,7 @@
  */
 import { many, one } from "./device-table.ts";
 import { DEBUG_EXIT } from "./devices/debug-exit.ts";
+import { VIRTIO_BALLOON } from "./devices/virtio-balloon.ts";
 import { VIRTIO_BLK } from "./devices/virtio-blk.ts";
 import { VIRTIO_RNG } from "./devices/virtio-rng.ts";
 import { table } from "./schema.ts";
@@ -13,6 +14,8 @@ export const DEVICES = table({
   drives: many(VIRTIO_BLK, { help: "disks, in the order in which the guest finds them" }),
   /** Adds a virtio entropy device. Default: `false`. */
   rng: one(VIRTIO_RNG, { help: "adds a virtio entropy device" }),
+  /** Adds a virtio memory balloon: see `vm.balloon`. Default: `false`. */
+  balloon: one(VIRTIO_BALLOON, { help: "adds a virtio memory balloon: see `vm.balloon`" }),
 });
 
 /** Devices that every machine has. A -device may name them. */

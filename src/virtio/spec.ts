@@ -15,6 +15,7 @@ export const FAILED = 128;
 // 5, Device Types.
 export const DEVICE_ID_BLOCK = 2;
 export const DEVICE_ID_ENTROPY = 4;
+export const DEVICE_ID_BALLOON = 5;
 
 // 6, Reserved Feature Bits, as masks: those below 32 in the low word, the rest in the high word.
 export const F_INDIRECT_DESC_LOW = 1 << 28;

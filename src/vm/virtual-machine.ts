@@ -14,6 +14,7 @@ import { BootOrigin } from "./boot-origin.ts";
 import { Drives, driveName } from "./drives.ts";
 import { GuestCpu } from "./guest-cpu.ts";
 import { machineSpec } from "./machine-spec.ts";
+import { VmBalloon } from "./outlets/balloon.ts";
 import type { Outlet } from "./outlets/outlet.ts";
 import { serialOutlet } from "./outlets/serial.ts";
 import { PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
@@ -73,8 +74,9 @@ interface VmEvents {
   note: [string];
 }
 
-/** The part behind `debugConsole`. */
+/** The parts behind `debugConsole` and `balloon`. */
 const DEBUG_CONSOLE = "debug-console";
+const BALLOON = "virtio-balloon";
 
 /** How Linux announces a panic on its console. */
 const PANIC = /Kernel panic - not syncing: [^\r\n]*/;
@@ -114,6 +116,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly memory: VmMemory;
   /** In the order in which they were given. */
   readonly drives: readonly VmDrive[];
+  /** If the machine has one. */
+  readonly balloon: VmBalloon | undefined;
 
   readonly #board: Board;
   readonly #options: CheckedOptions;
@@ -148,11 +152,13 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#images = drives;
     this.#cycle = this.#powerOn();
     const { serialParts } = this.#cycle;
+    this.balloon = options.balloon && new VmBalloon(options.memory);
     this.serials = serialParts.map((_, n) => new SerialPort(`${this.name} serial${n}`));
     this.debugConsole = new SerialPort(`${this.name} debug console`);
     this.#outlets = new Map<string, Outlet>([
       ...serialParts.map((part, n) => [part, serialOutlet(this.serials[n])] as const),
       [DEBUG_CONSOLE, serialOutlet(this.debugConsole)],
+      ...(this.balloon === undefined ? [] : [[BALLOON, this.balloon] as const]),
     ]);
     this.vcpus = Array.from({ length: options.cpus }, (_, n) => {
       return new GuestCpu(n, (doing) => this.#standing(doing).vcpus[n]);

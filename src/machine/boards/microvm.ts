@@ -20,6 +20,7 @@ import { i8042 } from "../parts/i8042.ts";
 import { ownDevice } from "../parts/own-device.ts";
 import { postCode } from "../parts/post-code.ts";
 import { serialPort } from "../parts/serial-port.ts";
+import { virtioBalloon } from "../parts/virtio-balloon.ts";
 import { virtioBlk } from "../parts/virtio-blk.ts";
 import { virtioMmio } from "../parts/virtio-mmio.ts";
 import { virtioRng } from "../parts/virtio-rng.ts";
@@ -29,6 +30,7 @@ import type { MachineSpec } from "../spec.ts";
 const DEVICES: Readonly<Record<string, Part<object>>> = {
   "virtio-blk": virtioMmio(virtioBlk),
   "virtio-rng": virtioMmio(virtioRng),
+  "virtio-balloon": virtioMmio(virtioBalloon),
 };
 
 /** Memory from which the guest reads the registers of its virtio devices: a page a device. */
