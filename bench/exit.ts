@@ -1,7 +1,7 @@
 /**
  * The cost of TypeScript in an exit loop: nanoseconds from one `out` instruction of
  * a guest to the next, through the loop of our vCPU threads and through a loop in
- * C++ around the same system call (native/bench_loop.cc).
+ * C++ around the same system call (bench/native/exit_loop.cc).
  *
  *   npm run bench -- exit [--json FILE]
  *
@@ -12,6 +12,7 @@
  * Then the cost of tracing: while nobody traces, compared with a loop that cannot
  * trace, and while exits are traced.
  */
+import { createRequire } from "node:module";
 import type { Vcpu } from "vmexit/kvm";
 import { Results } from "./support/results.ts";
 import { runUntraced } from "./support/untraced-loop.ts";
@@ -49,6 +50,11 @@ const [PML4, PDPT, DIRECTORY] = [0x4000, 0x5000, 0x6000];
 function inner(module: string) {
   return import(new URL(`../../../dist/${module}.js`, import.meta.url).href);
 }
+
+/** Runs the process's vCPU 0 for so many exits; returns how many they were, or -errno. */
+const exitLoop: { run(count: number): number } = createRequire(import.meta.url)(
+  "../../../bench/native/build/Release/exit_loop.node",
+);
 
 /** A device that stops the loop after so many writes. */
 class Sink {
@@ -178,7 +184,7 @@ const synced = (vm.checkExtension("SYNC_REGS") & SYNCED) === SYNCED;
 const traced = tracedLoop(vcpu, synced);
 const contestants = {
   cpp: (count: number) => {
-    const done = vcpu.benchRunLoop(count);
+    const done = exitLoop.run(count);
     if (done !== count) throw new Error(`the loop in C++ ended after ${done} of ${count} exits`);
   },
   plain: typescriptLoop(vcpu, false),

@@ -104,7 +104,6 @@ Napi::Function KvmVcpu::Define(Napi::Env env) {
       InstanceMethod<&KvmVcpu::Kick>("kick"),
       InstanceMethod<&KvmVcpu::RunPage>("runPage"),
       InstanceMethod<&KvmVcpu::Times>("times"),
-      InstanceMethod<&KvmVcpu::BenchRunLoop>("benchRunLoop"),
   };
   AddStateMethods(&methods);
   return Handle::Define(env, "KvmVcpu", std::move(methods));

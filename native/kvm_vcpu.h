@@ -79,9 +79,6 @@ class KvmVcpu : public Handle<KvmVcpu, VcpuState> {
   Napi::Value SetTscKhz(const Napi::CallbackInfo& info);
   Napi::Value ReadStats(const Napi::CallbackInfo& info);
 
-  // bench_loop.cc
-  Napi::Value BenchRunLoop(const Napi::CallbackInfo& info);
-
   std::shared_ptr<VcpuRunner> runner_;
 };
 

@@ -16,10 +16,12 @@ import { guestFolder, hostKvm, inLab, main, root, run, setUp } from "./setup.mjs
  * What each benchmark runs on: no KVM at all, a tiny guest on any, or Linux on hardware KVM. One with
  * `pieces` says with --pieces what they are, and takes --piece NAME: each has a lab of its own.
  *
- * @type {Record<string, { kvm: "none" | "any" | "hardware", pieces?: true, usage?: string }>}
+ * `native` has an addon of its own.
+ *
+ * @type {Record<string, { kvm: "none" | "any" | "hardware", native?: true, pieces?: true, usage?: string }>}
  */
 const BENCHMARKS = {
-  exit: { kvm: "any" },
+  exit: { kvm: "any", native: true },
   boot: { kvm: "hardware" },
   serial: { kvm: "hardware" },
   blk: { kvm: "hardware", pieces: true, usage: "[FILTER...]   rows whose name contains each FILTER" },
@@ -58,6 +60,20 @@ async function measureInLab(script, args, results) {
   return { status, made: existsSync(made) ? made : undefined };
 }
 
+/** Builds bench/native. By npm, whose settings say where Node's headers are when they cannot be downloaded. */
+function buildNative() {
+  const gyp = [
+    "node-gyp",
+    "configure",
+    "build",
+    "--loglevel=warn",
+    "--directory",
+    join(root, "bench/native"),
+  ];
+  const { status } = spawnSync("npm", ["exec", "--no", "--", ...gyp], { cwd: root, stdio: ["ignore", 2, 2] });
+  if (status !== 0) throw new Error("building bench/native failed");
+}
+
 function piecesOf(script, args) {
   const { status, stdout } = spawnSync(process.execPath, [script, "--pieces", ...args], {
     encoding: "utf8",
@@ -90,11 +106,12 @@ await main("bench", async ([name, ...args]) => {
     console.error(usage());
     return 2;
   }
-  const { kvm, pieces } = benchmark;
+  const { kvm, native, pieces } = benchmark;
   const { opens, hardware } = hostKvm();
   const here = kvm === "none" || (kvm === "any" ? opens : hardware);
   // The peer is QEMU or its image tool, in the lab or not.
   setUp(kvm === "none" ? ["image"] : ["guest", "lab", "image"], ".");
+  if (native) buildNative();
   if (kvm !== "none") process.env.VMEXIT_GUEST_DIR ??= guestFolder();
 
   const script = join(root, "build/tools/bench", `${name}.js`);

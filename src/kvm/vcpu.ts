@@ -371,14 +371,6 @@ export class Vcpu {
   }
 
   /**
-   * The exit loop in C++, for comparison: answers `count` port exits, or fewer
-   * if the guest does something else. Returns how many.
-   */
-  benchRunLoop(count: number): number {
-    return check(this.#native.benchRunLoop(count), "ioctl(KVM_RUN)", "running the guest in the bench's loop");
-  }
-
-  /**
    * Closes the vCPU; `exit` must not be used afterwards. The memory of its
    * VM stays mapped until every vCPU is closed. Closing twice does nothing.
    */

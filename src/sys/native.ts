@@ -156,7 +156,6 @@ export interface NativeKvmVcpu extends NativeHandle {
   kick(): number;
   runPage(): ArrayBuffer | number;
   times(): ArrayBuffer | number;
-  benchRunLoop(count: number): number;
   getRegs: StructIoctl;
   setRegs: StructIoctl;
   getSregs: StructIoctl;
