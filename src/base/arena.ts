@@ -23,7 +23,6 @@ export class Arena {
   readonly buffer: SharedArrayBuffer;
   readonly #words: Int32Array;
   readonly #blocks: Block[] = [];
-  readonly #locks: Lock[] = [];
   #end = 0;
 
   constructor(buffer: SharedArrayBuffer) {
@@ -40,9 +39,7 @@ export class Arena {
 
   /** A lock in a cache line of its own. */
   takeLock(owner: string): Lock {
-    const lock = new Lock(this.#words, this.#reserve(4, owner) / 4);
-    this.#locks.push(lock);
-    return lock;
+    return new Lock(this.#words, this.#reserve(4, owner) / 4);
   }
 
   /** `count` 64-bit counters, each written by one thread and read by any. Not part of a snapshot. */
@@ -57,10 +54,6 @@ export class Arena {
 
   get blocks(): readonly Block[] {
     return this.#blocks;
-  }
-
-  get locks(): readonly Lock[] {
-    return this.#locks;
   }
 
   #reserve(bytes: number, owner: string): number {

@@ -55,9 +55,4 @@ export class Lock {
       Atomics.notify(this.#words, this.#index, 1);
     }
   }
-
-  /** True while some thread holds the lock. */
-  get held(): boolean {
-    return Atomics.load(this.#words, this.#index) !== FREE;
-  }
 }

@@ -37,7 +37,7 @@ const RTC_REG_A = 0x0a;
 const RTC_REG_B = 0x0b;
 const RTC_REG_C = 0x0c;
 const RTC_REG_D = 0x0d;
-/** Where the FADT must say that the century is. */
+/** The century register, which the FADT names. */
 export const RTC_CENTURY = 0x32;
 
 const RTC_UIP = 0x80; // register A

@@ -19,11 +19,6 @@ export class PostCode implements IoDevice {
     this.#regs = regs;
   }
 
-  /** The last code written: the progress of a guest that hangs. */
-  get code(): number {
-    return this.#regs.code;
-  }
-
   read(_offset: number, _size: AccessSize): number {
     return this.#regs.code;
   }

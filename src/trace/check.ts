@@ -3,15 +3,7 @@
  * anywhere: an accepted record has the fields of its type, with finite numbers that
  * are not negative, and texts of bounded length.
  */
-import {
-  CPU_MODES,
-  type ExitRecord,
-  type Hex,
-  REGISTER_NAMES,
-  TRACE_VERSION,
-  type TraceHeader,
-  type TraceRecord,
-} from "./format.ts";
+import { CPU_MODES, type Hex, REGISTER_NAMES, TRACE_VERSION, type TraceRecord } from "./format.ts";
 
 /** Longer than any name of a device, a reason or a counter. */
 const MAX_TEXT = 256;
@@ -103,14 +95,6 @@ export function isTraceRecord(value: unknown): value is TraceRecord {
 /** True for a record of a kind that this version does not know. */
 export function isUnknownKind(value: unknown): boolean {
   return isObject(value) && typeof value.kind === "string" && !RECORDS.has(value.kind);
-}
-
-export function isTraceHeader(record: TraceRecord): record is TraceHeader {
-  return record.kind === "trace";
-}
-
-export function isExit(record: TraceRecord): record is ExitRecord {
-  return record.kind === "exit";
 }
 
 function isHex(value: unknown): value is Hex {

@@ -1,4 +1,4 @@
-/** What a machine has that ACPI tells a guest of: plain data, made where the machine is assembled. */
+/** What ACPI says that a machine has: plain data, made where the machine is assembled. */
 
 export interface AcpiDescription {
   /** Local APIC ids are 0 to cpus - 1. */
@@ -10,9 +10,9 @@ export interface AcpiDescription {
   /** Their interrupts are pulses: edge-triggered, not shared. */
   readonly virtioMmio: readonly { readonly address: number; readonly size: number; readonly irq: number }[];
   readonly pm: PowerManagement;
-  /** A CMOS clock at ports 0x70 and 0x71. `irq` only if it can raise one. */
-  readonly rtc?: { readonly port?: number; readonly irq?: number };
-  /** A keyboard controller at ports 0x60 and 0x64. Without it, Linux does not look for one. */
+  /** A CMOS clock at ports 0x70 and 0x71. `century`: the register that holds it; `irq` only if the clock has one. */
+  readonly rtc?: { readonly century?: number; readonly irq?: number };
+  /** A keyboard controller at ports 0x60 and 0x64. Without this, Linux does not probe for one. */
   readonly i8042?: boolean;
   /** A PIT whose output is wired to input 2 of the I/O APIC, as KVM's is. */
   readonly pit?: boolean;
@@ -24,9 +24,9 @@ export interface PowerManagement {
   readonly eventPort: number;
   /** PM1a_CNT_BLK, 2 bytes. */
   readonly controlPort: number;
-  /** PM_TMR_BLK, 4 bytes: a 32-bit counter. Linux reads it some hundred times at boot if it is told of it. */
+  /** PM_TMR_BLK, 4 bytes: a 32-bit counter. Linux reads it some hundred times at boot if the FADT has it. */
   readonly timerPort?: number;
-  /** A level-triggered, active-high wire. */
+  /** Level-triggered, active high. */
   readonly sciIrq: number;
   /** RESET_REG, 1 byte. */
   readonly resetPort: number;

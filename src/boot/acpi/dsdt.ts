@@ -45,12 +45,12 @@ function virtio({ address, size, irq }: { address: number; size: number; irq: nu
   );
 }
 
-function clock({ port = RTC_PORT, irq }: { port?: number; irq?: number }): Aml {
+function clock({ irq }: { irq?: number }): Aml {
   const interrupt = irq === undefined ? [] : [irqNoFlags(irq)];
   return device(
     "RTC",
     name("_HID", eisaId("PNP0B00")),
-    name("_CRS", resourceTemplate(io(port, RTC_PORTS), ...interrupt)),
+    name("_CRS", resourceTemplate(io(RTC_PORT, RTC_PORTS), ...interrupt)),
   );
 }
 

@@ -1,6 +1,6 @@
 /**
  * FADT: fixed hardware, and which parts of a PC there are. And the FACS that it
- * points at, which holds nothing of interest without sleep states.
+ * points at, which is empty on a machine without sleep states.
  *
  * Source: ACPI 6.4, 5.2.9 (FADT, table 5.9), 5.2.10 (FACS), 5.2.3.2 (generic
  * address structure).
@@ -26,6 +26,7 @@ const PM1_CNT_LEN = 89;
 const PM_TMR_LEN = 91;
 const P_LVL2_LAT = 96;
 const P_LVL3_LAT = 98;
+const CENTURY = 108;
 const IAPC_BOOT_ARCH = 109;
 const FLAGS = 112;
 const GAS_RESET_REG = 116;
@@ -46,12 +47,12 @@ const CMOS_RTC_NOT_PRESENT = 1 << 5;
 // FLAGS
 const WBINVD = 1 << 0;
 const PROC_C1 = 1 << 2;
-const SLP_BUTTON = 1 << 5; // not fixed hardware; and no device for it either
+const SLP_BUTTON = 1 << 5; // not fixed hardware, and there is no device for it
 const FIX_RTC = 1 << 6; // the clock's wake status is not in fixed hardware
 const TMR_VAL_EXT = 1 << 8;
 const RESET_REG_SUP = 1 << 10;
 
-/** Latencies above 100 and 1000 us say that there is no C2 and no C3. */
+/** Latencies above 100 and 1000 us mean that there is no C2 and no C3. */
 const NO_C_STATE = 0xffff;
 
 const SYSTEM_IO = 1;
@@ -73,7 +74,7 @@ export function fadt(description: AcpiDescription, facsAddress: number, dsdtAddr
     putGas(data, xOffset, port, length * 8, access);
   };
 
-  // X_FIRMWARE_CTRL stays zero: given both, Linux takes them for two tables.
+  // X_FIRMWARE_CTRL stays zero: with both, Linux assumes two tables.
   data.setUint32(FIRMWARE_CTRL, facsAddress, true);
   data.setUint32(DSDT, dsdtAddress, true);
   data.setBigUint64(X_DSDT, BigInt(dsdtAddress), true);
@@ -92,6 +93,7 @@ export function fadt(description: AcpiDescription, facsAddress: number, dsdtAddr
   data.setUint16(P_LVL2_LAT, NO_C_STATE, true);
   data.setUint16(P_LVL3_LAT, NO_C_STATE, true);
 
+  data.setUint8(CENTURY, description.rtc?.century ?? 0); // 0: the clock has no century register
   data.setUint16(IAPC_BOOT_ARCH, bootArchitecture(description), true);
   data.setUint32(FLAGS, flags, true);
   putGas(data, GAS_RESET_REG, pm.resetPort, 8, BYTE_ACCESS);

@@ -1,6 +1,6 @@
 /** The CMOS memory with its clock. */
 import { ByteWide } from "../../bus/byte-wide.ts";
-import { Cmos, CmosState } from "../../devices/cmos.ts";
+import { Cmos, CmosState, RTC_CENTURY } from "../../devices/cmos.ts";
 import type { Part } from "../part.ts";
 
 export const cmos: Part<object> = {
@@ -8,5 +8,5 @@ export const cmos: Part<object> = {
   assemble(slot) {
     return { lock: slot.add(new ByteWide(new Cmos(slot.take(CmosState), slot.ports.clock))) };
   },
-  describe: () => ({ rtc: {} }),
+  describe: () => ({ rtc: { century: RTC_CENTURY } }),
 };

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { Arena } from "../../../src/base/arena.ts";
 import { layout } from "../../../src/base/layout.ts";
+import { isHeld } from "../../support/locks.ts";
 
 const Small = layout("small", 1, { a: "u8" });
 const Large = layout("large", 2, { bytes: { bytes: 100 }, last: "u8" });
@@ -26,7 +27,7 @@ test("two threads that ask for the same blocks get the same places", () => {
   one.after.a = 5;
   one.lock.acquire();
   expect([two.small.a, two.large.last, two.counts[2], two.words[4], two.after.a]).toEqual([1, 2, 3, 4, 5]);
-  expect(two.lock.held).toBe(true);
+  expect(isHeld(two.lock)).toBe(true);
 });
 
 test("no block reaches into another", () => {
@@ -49,7 +50,6 @@ test("the list of blocks names owner, layout, version and place, for a snapshot;
     { owner: "blk0", layout: "large", version: 2, offset: 128, length: 104 },
     { owner: "com2", layout: "small", version: 1, offset: 384, length: 8 },
   ]);
-  expect(arena.locks.length).toBe(1);
 });
 
 test("a machine that outgrows its state says whose block did not fit", () => {

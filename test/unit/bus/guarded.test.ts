@@ -1,12 +1,13 @@
 import { expect, test } from "vitest";
 import { Lock } from "../../../src/base/lock.ts";
 import { Guarded } from "../../../src/bus/guarded.ts";
+import { isHeld } from "../../support/locks.ts";
 
 function guarded() {
   const lock = new Lock(new Int32Array(new SharedArrayBuffer(4)), 0);
   const held: Record<string, boolean> = {};
   const note = (what: string) => {
-    held[what] = lock.held;
+    held[what] = isHeld(lock);
   };
   const chip = new Guarded(
     {
@@ -31,7 +32,7 @@ test("the device works under its lock, and what it leaves to do is done without"
   chip.write(0, 1, 0);
   chip.reset();
   expect(held).toEqual({ read: true, write: true, settle: false, reset: true });
-  expect(lock.held).toBe(false);
+  expect(isHeld(lock)).toBe(false);
 });
 
 test("a device that throws, which is our mistake, gives its lock back", () => {
@@ -42,6 +43,6 @@ test("a device that throws, which is our mistake, gives its lock back", () => {
   const chip = new Guarded({ read: fail, write: fail, reset: fail }, lock);
   for (const use of [() => chip.read(0, 1), () => chip.write(0, 1, 0), () => chip.reset()]) {
     expect(use).toThrow("our mistake");
-    expect(lock.held).toBe(false);
+    expect(isHeld(lock)).toBe(false);
   }
 });

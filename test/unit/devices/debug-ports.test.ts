@@ -30,7 +30,7 @@ test("the last POST code can be read, by the guest and by us", () => {
   const chip = new PostCode(PostCodeState.view(new SharedArrayBuffer(PostCodeState.size), 0));
   chip.write(0, 1, 0x12);
   chip.write(0, 1, 0x34);
-  expect([chip.read(0, 1), chip.code]).toEqual([0x34, 0x34]);
+  expect(chip.read(0, 1)).toBe(0x34);
   chip.reset();
-  expect(chip.code).toBe(0);
+  expect(chip.read(0, 1)).toBe(0);
 });

@@ -4,6 +4,7 @@ import type { IoDevice } from "../../../src/bus/io.ts";
 import type { Board } from "../../../src/machine/board.ts";
 import { type Made, type Part, type Place, plug } from "../../../src/machine/part.ts";
 import { assemble } from "../../support/assemble.ts";
+import { isHeld } from "../../support/locks.ts";
 
 /** Answers with the offset it was asked for. */
 const echo = (): IoDevice => ({ read: (offset) => offset, write() {}, reset() {} });
@@ -32,11 +33,11 @@ test("a chip answers at each of its places, with its own offsets", () => {
 });
 
 test("a chip's lock is held while it answers, whichever thread asks", () => {
-  const chip = { ...echo(), read: () => (machine.part("shy").made.lock.held ? 1 : 0) };
+  const chip = { ...echo(), read: () => (isHeld(machine.part("shy").made.lock) ? 1 : 0) };
   const { machine, ports } = assemble(board(["shy", chipPart(chip), { windows: [port(0)] }]));
-  expect(machine.part("shy").made.lock.held).toBe(false);
+  expect(isHeld(machine.part("shy").made.lock)).toBe(false);
   expect(ports.read(0, 1)).toBe(1);
-  expect(machine.part("shy").made.lock.held).toBe(false);
+  expect(isHeld(machine.part("shy").made.lock)).toBe(false);
 });
 
 test("reset reaches every chip once, also one in several places", () => {
@@ -120,7 +121,7 @@ test("state and locks are what two machines over one arena share", () => {
   a.ports.write(0, 4, 0x1234_5678);
   expect(b.ports.read(0, 4)).toBe(0x1234_5678);
   a.machine.part("chip").made.lock.acquire();
-  expect(b.machine.part("chip").made.lock.held).toBe(true);
+  expect(isHeld(b.machine.part("chip").made.lock)).toBe(true);
 });
 
 test("a part that is not there is asked for in vain, with its name", () => {

@@ -17,7 +17,7 @@ const microvm: AcpiDescription = {
     { address: 0xfeb01000, size: 0x1000, irq: 17 },
   ],
   pm: { eventPort: 0x600, controlPort: 0x604, sciIrq: 9, resetPort: 0x60c, resetValue: 1, sleepTypeS5: 5 },
-  rtc: {},
+  rtc: { century: 0x32 },
 };
 
 const everything: AcpiDescription = {
@@ -168,6 +168,7 @@ test("the FADT tells of fixed hardware in ACPI mode, a fixed power button and th
     "VGA Not Present (V4) : 1",
     "8042 Present on ports 60/64 (V2) : 0",
     "CMOS RTC Not Present (V5) : 0",
+    "RTC Century Index : 32",
     "Legacy Devices Supported (V2) : 1",
   ]) {
     expect(fadt).toContain(line);
@@ -181,6 +182,7 @@ test("the FADT tells of fixed hardware in ACPI mode, a fixed power button and th
 test("what a machine lacks is not probed, what it has is described", () => {
   const bare = plain(disassemble(get(nothing, "FADT")).source);
   expect(bare).toContain("CMOS RTC Not Present (V5) : 1");
+  expect(bare).toContain("RTC Century Index : 00");
   expect(bare).toContain("Legacy Devices Supported (V2) : 0");
   const full = plain(disassemble(get(everything, "FADT")).source);
   expect(full).toContain("8042 Present on ports 60/64 (V2) : 1");

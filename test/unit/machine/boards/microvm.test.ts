@@ -8,6 +8,7 @@ import type { Ports } from "../../../../src/machine/ports.ts";
 import type { DeviceSpec, MachineSpec } from "../../../../src/machine/spec.ts";
 import { checkOptions } from "../../../../src/vm/validate.ts";
 import { assemble as assembleBoard } from "../../../support/assemble.ts";
+import { isHeld } from "../../../support/locks.ts";
 
 const disk = (n: number, queues = 1): DeviceSpec => ({
   kind: "virtio-blk",
@@ -75,9 +76,9 @@ test("two threads that assemble the same spec have the same machine", () => {
   a.memory.write(0xfeb0_0070, 4, 3); // ACKNOWLEDGE and DRIVER
   expect(b.memory.read(0xfeb0_0070, 4)).toBe(3);
   a.machine.part("virtio-blk0").made.lock.acquire();
-  expect(b.machine.part("virtio-blk0").made.lock.held).toBe(true);
-  expect(b.machine.part("virtio-rng").made.lock.held).toBe(false);
-  expect(b.arena.locks.filter((lock) => lock.held).length).toBe(1);
+  expect(isHeld(b.machine.part("virtio-blk0").made.lock)).toBe(true);
+  expect(isHeld(b.machine.part("virtio-rng").made.lock)).toBe(false);
+  expect(b.arena.locks.filter(isHeld).length).toBe(1);
 });
 
 test("every block of state has an owner and a place of its own, all of it in the arena", () => {

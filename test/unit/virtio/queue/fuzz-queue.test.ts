@@ -9,6 +9,7 @@ import { blkState, VirtioBlk } from "../../../../src/virtio/blk/blk.ts";
 import { BLK_COUNTERS } from "../../../../src/virtio/blk/blk-requests.ts";
 import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, F_EVENT_IDX_LOW } from "../../../../src/virtio/spec.ts";
 import { blkHost } from "../../../support/blk-host.ts";
+import { isHeld } from "../../../support/locks.ts";
 import { MemoryDisk } from "../../../support/memory-disk.ts";
 import { random } from "../../../support/random.ts";
 import {
@@ -165,7 +166,7 @@ function run(seed: number): { served: number; broken: number } {
     for (let i = 0; i < 10 && !plugged.needsReset; i++) {
       for (let acts = 1 + next() * 12; acts > 0; acts--) guest.act();
       plugged.runner.serve(0);
-      expect(plugged.lock.held).toBe(false);
+      expect(isHeld(plugged.lock)).toBe(false);
     }
     if (plugged.needsReset) broken++;
     expect(plugged.reports.length).toBe(broken);

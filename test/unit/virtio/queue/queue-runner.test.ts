@@ -5,6 +5,7 @@ import { BrokenQueue, Chain } from "../../../../src/virtio/queue/chain.ts";
 import * as spec from "../../../../src/virtio/spec.ts";
 import * as mmio from "../../../../src/virtio/transport/mmio-registers.ts";
 import { HOSTILE } from "../../../support/hostile-rings.ts";
+import { isHeld } from "../../../support/locks.ts";
 import { DriverQueue, Plugged, RAM, TestMemory } from "../../../support/virtio-driver.ts";
 
 const DATA = RAM + 0x8000;
@@ -211,7 +212,7 @@ test("the io thread stops in the middle of a batch when the driver resets the de
   expect(plugged.runner.settleEpoch()).toBe(true);
   expect(plugged.runner.serve(0)).toBe(NEVER);
   expect(served).toBe(2);
-  expect(plugged.lock.held).toBe(false);
+  expect(isHeld(plugged.lock)).toBe(false);
 });
 
 test("a request may be answered later, by its head", () => {
@@ -389,7 +390,7 @@ test.each(HOSTILE)("%s stops this device until it is reset, and is reported once
   expect(plugged.reports).toHaveLength(1);
   expect(plugged.reports[0]).toMatchObject({ device: "test0", code: "EQUEUE" });
   expect(plugged.reports[0].message).toMatch(complaint);
-  expect(plugged.lock.held).toBe(false);
+  expect(isHeld(plugged.lock)).toBe(false);
 
   plugged.runner.serve(0);
   expect(plugged.reports).toHaveLength(1);
@@ -427,7 +428,7 @@ test("a queue that cannot be opened where the driver put it needs a reset", () =
   plugged.runner.serve(0);
   expect(plugged.needsReset).toBe(true);
   expect(plugged.reports[0].message).toMatch(/descriptor table/);
-  expect(plugged.lock.held).toBe(false);
+  expect(isHeld(plugged.lock)).toBe(false);
 });
 
 test("a ring that breaks because the driver took it away is no failure", () => {
@@ -451,5 +452,5 @@ test("an error of our own is not taken for the driver's", () => {
   };
   queue.add(ONE_BYTE);
   expect(() => plugged.runner.serve(0)).toThrow(TypeError);
-  expect(plugged.lock.held).toBe(false);
+  expect(isHeld(plugged.lock)).toBe(false);
 });

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { NEVER } from "../../../../src/bus/io-task.ts";
 import { VirtioRng } from "../../../../src/virtio/rng.ts";
 import { AcknowledgementCollector } from "../../../../src/virtio/transport/acknowledgement-collector.ts";
+import { isHeld } from "../../../support/locks.ts";
 import { Plugged, TestMemory } from "../../../support/virtio-driver.ts";
 
 /** A device, and whether its driver has acknowledged. */
@@ -24,7 +25,7 @@ test("the io thread sleeps for ever while no interrupt waits for its acknowledge
   driver.acknowledges = true;
   collector.collectWhenIdle();
   expect(collector.beforeSleep()).toBe(NEVER);
-  expect(plugged.lock.held).toBe(false);
+  expect(isHeld(plugged.lock)).toBe(false);
 });
 
 test("the event is read ever less often for a driver that does not acknowledge, until something rings", () => {
