@@ -7,7 +7,7 @@
  * thread (remote-thread.ts) knows NBD; the rest of the library sees a raw image.
  */
 import { SHARE_ENV, Worker } from "node:worker_threads";
-import { Answer } from "../base/answer.ts";
+import { Call } from "../base/call.ts";
 import type { DiskImage, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import type { IoMemory } from "../disk/io-memory.ts";
@@ -16,18 +16,18 @@ import { IovCursor } from "../disk/iov-cursor.ts";
 /** Bytes of one read or write. */
 const CALL_BYTES = 2 ** 21;
 
-/** The shared memory of the two threads: the answer; four numbers; data. */
+/** The shared memory of the two threads: the call; four numbers; data. */
 export class CallMemory {
   readonly buffer: SharedArrayBuffer;
-  readonly answer: Answer;
+  readonly call: Call;
   /** Results that are not an errno. */
   readonly numbers: Float64Array;
   readonly data: Uint8Array;
 
   constructor(buffer = new SharedArrayBuffer(HEADER_BYTES + CALL_BYTES)) {
     this.buffer = buffer;
-    this.answer = new Answer(new Int32Array(buffer, 0, Answer.WORDS));
-    this.numbers = new Float64Array(buffer, 4 * Answer.WORDS, 3);
+    this.call = new Call(new Int32Array(buffer, 0, Call.WORDS));
+    this.numbers = new Float64Array(buffer, 4 * Call.WORDS, 3);
     this.data = new Uint8Array(buffer, HEADER_BYTES);
   }
 }
@@ -82,7 +82,7 @@ export class RemoteDisk implements DiskImage {
   static open(name: string, { readOnly = false }: { readonly readOnly?: boolean } = {}): RemoteDisk {
     const memory = new CallMemory();
     const workerData: RemoteStart = { buffer: memory.buffer, name };
-    memory.answer.expect();
+    memory.call.begin();
     const worker = new Worker(new URL("./remote-thread.js", import.meta.url), {
       name: "vmexit remote disk",
       execArgv: [],
@@ -90,7 +90,7 @@ export class RemoteDisk implements DiskImage {
       workerData,
     });
     worker.unref();
-    const result = memory.answer.wait();
+    const result = memory.call.wait();
     const refuse = (why: string): never => {
       void worker.terminate();
       throw new ImageError(name, why);
@@ -200,9 +200,9 @@ export class RemoteDisk implements DiskImage {
   #call(kind: RemoteCall["kind"], offset = 0, length = 0, mayUnmap = false): number {
     if (this.#closed) return EBADF;
     const call: RemoteCall = { kind, offset, length, mayUnmap };
-    this.#memory.answer.expect();
+    this.#memory.call.begin();
     this.#worker.postMessage(call);
-    return this.#memory.answer.wait();
+    return this.#memory.call.wait();
   }
 }
 

@@ -24,15 +24,15 @@ if (parentPort === null) throw new Error("remote-thread.js is for vmexit's own t
 const port = parentPort;
 const { buffer, name }: RemoteStart = workerData;
 const memory = new CallMemory(buffer);
-const { answer, numbers, data } = memory;
+const { numbers, data } = memory;
 /** Data that is read ahead. */
 let ahead: { offset: number; bytes: Uint8Array; done: Promise<boolean> } | undefined;
 
-process.once("exit", () => answer.end(EIO));
+process.once("exit", () => memory.call.end(EIO));
 
 void start().catch((error: unknown) => {
   putSentence(memory, error instanceof Error ? error.message : String(error));
-  answer.give(EIO);
+  memory.call.reply(EIO);
 });
 
 async function start(): Promise<void> {
@@ -47,11 +47,11 @@ async function start(): Promise<void> {
       return;
     }
     perform(disk, call).then(
-      () => answer.give(0),
-      (error: unknown) => answer.give(errnoOf(error)),
+      () => memory.call.reply(0),
+      (error: unknown) => memory.call.reply(errnoOf(error)),
     );
   });
-  answer.give(0);
+  memory.call.reply(0);
 }
 
 function prefetch(disk: NbdDisk, { offset, length }: RemoteCall): void {

@@ -1,99 +1,90 @@
 /**
- * One question at a time from a vCPU thread to the program: an access to a
- * device that the program provides. The thread sleeps until the program's
- * handler, which may be async, has answered.
+ * One call at a time from a vCPU thread to the program: an access to a device
+ * that the program provides. The thread sleeps until the program's handler,
+ * which may be async, has finished.
  */
-import { layout, type View } from "../base/layout.ts";
+import { Call } from "../base/call.ts";
+import { layout } from "../base/layout.ts";
 import type { AccessSize, IoDevice } from "../bus/io.ts";
 
-const MailboxState = layout("own-device-mailbox", 1, {
-  state: "i32",
+const Access = layout("own-device-access", 1, {
   device: "u32",
   isWrite: "u32",
   offset: "u32",
   size: "u32",
-  value: "u32",
+  value: "u32", // of a write
 });
 
-export const MAILBOX_BYTES = MailboxState.size;
+/** The access, then the call. */
+export const MAILBOX_BYTES = Access.size + 4 * Call.WORDS;
 
-const IDLE = 0;
-const ASKED = 1;
-const CLOSED = 2; // the machine is ending: nobody will answer any more
+/** A read after the machine has ended: an empty bus. */
+const ALL_ONES = -1;
 
 export class Mailbox {
-  readonly #state: Int32Array;
-  readonly #regs: View<{
-    state: "i32";
-    device: "u32";
-    isWrite: "u32";
-    offset: "u32";
-    size: "u32";
-    value: "u32";
-  }>;
+  readonly #access: ReturnType<typeof Access.view>;
+  readonly #call: Call;
 
+  /** @param buffer MAILBOX_BYTES of it from `byteOffset` on, all zero at first */
   constructor(buffer: SharedArrayBuffer, byteOffset: number) {
-    this.#state = new Int32Array(buffer, byteOffset, 1);
-    this.#regs = MailboxState.view(buffer, byteOffset);
+    this.#access = Access.view(buffer, byteOffset);
+    this.#call = new Call(new Int32Array(buffer, byteOffset + Access.size, Call.WORDS));
   }
 
-  /** vCPU's side: asks, lets `tell` inform the program, sleeps until the answer. All ones once closed. */
+  /** The vCPU's side: calls the program, which `notify` tells to take the access, and sleeps until the reply. */
   ask(
     device: number,
     isWrite: boolean,
     offset: number,
     size: AccessSize,
     value: number,
-    tell: () => void,
+    notify: () => void,
   ): number {
-    const regs = this.#regs;
-    regs.device = device;
-    regs.isWrite = isWrite ? 1 : 0;
-    regs.offset = offset;
-    regs.size = size;
-    regs.value = value;
-    if (Atomics.compareExchange(this.#state, 0, IDLE, ASKED) === CLOSED) return 0xffff_ffff;
-    tell();
-    Atomics.wait(this.#state, 0, ASKED);
-    return Atomics.load(this.#state, 0) === CLOSED ? 0xffff_ffff : regs.value;
+    const access = this.#access;
+    access.device = device;
+    access.isWrite = isWrite ? 1 : 0;
+    access.offset = offset;
+    access.size = size;
+    access.value = value;
+    if (this.#call.begin()) notify();
+    return this.#call.wait() >>> 0;
   }
 
-  /** Program's side: the question, valid between the message and `answer`. */
+  /** The program's side: the access, valid between the notification and `answer`. */
   get question(): { device: number; isWrite: boolean; offset: number; size: number; value: number } {
-    const { device, isWrite, offset, size, value } = this.#regs;
+    const { device, isWrite, offset, size, value } = this.#access;
     return { device, isWrite: isWrite === 1, offset, size, value };
   }
 
   answer(value: number): void {
-    this.#regs.value = value;
-    if (Atomics.compareExchange(this.#state, 0, ASKED, IDLE) === ASKED) Atomics.notify(this.#state, 0);
+    this.#call.reply(value);
   }
 
+  /** Every access gets all ones from now on. */
   close(): void {
-    Atomics.store(this.#state, 0, CLOSED);
-    Atomics.notify(this.#state, 0);
+    this.#call.end(ALL_ONES);
   }
 }
 
-/** A device of the program's, as a vCPU thread sees it. */
+/** A device of the program's own, as a vCPU thread sees it. */
 export class OwnDevice implements IoDevice {
   readonly #mailbox: Mailbox;
   readonly #index: number;
-  readonly #tell: () => void;
+  readonly #notify: () => void;
 
-  constructor(mailbox: Mailbox, index: number, tell: () => void) {
+  constructor(mailbox: Mailbox, index: number, notify: () => void) {
     this.#mailbox = mailbox;
     this.#index = index;
-    this.#tell = tell;
+    this.#notify = notify;
   }
 
   read(offset: number, size: AccessSize): number {
-    const value = this.#mailbox.ask(this.#index, false, offset, size, 0, this.#tell);
+    const value = this.#mailbox.ask(this.#index, false, offset, size, 0, this.#notify);
     return size === 4 ? value : value & (size === 2 ? 0xffff : 0xff);
   }
 
   write(offset: number, size: AccessSize, value: number): void {
-    this.#mailbox.ask(this.#index, true, offset, size, value, this.#tell);
+    this.#mailbox.ask(this.#index, true, offset, size, value, this.#notify);
   }
 
   reset(): void {}
