@@ -1,9 +1,9 @@
 /**
- * Moves what an image holds into an image below it. The base is on stable
- * storage before anything is taken from the image, so a stop at any moment
- * leaves a disk that reads the same.
+ * Moves the contents of an image into an image below it. The base is on stable storage
+ * before anything is removed from the image, so a stop at any moment leaves a disk with
+ * the same contents.
  *
- * Source: QEMU 7.2, qemu-img.c (img_commit): what happens to sizes is as there.
+ * Source: QEMU 7.2, qemu-img.c (img_commit), with the same rules for sizes.
  */
 
 import type { DiskImage } from "../disk/image.ts";
@@ -15,23 +15,23 @@ import { copyDisk } from "./copy.ts";
 
 export interface CommitOptions {
   /**
-   * An image of its chain, opened with `writableBacking`. Default: the one right below. Images
-   * between the two read differently afterwards, and are of no more use.
+   * An image of its chain, opened with `writableBacking`. Default: the one directly below. The
+   * contents of images between the two change, so those cannot be used afterwards.
    */
   readonly base?: DiskImage;
-  /** True: the image keeps what it holds. So it does with a base further down: it could not do without. */
+  /** True: the image is not emptied. With a base further down it never is, because it would lose its contents. */
   readonly keep?: boolean;
-  /** As `copyDisk` takes it. */
+  /** As in `copyDisk`. */
   readonly rate?: number | undefined;
-  /** Is told how many bytes of the disk are done. */
+  /** Called with the number of processed bytes of the disk. */
   readonly progress?: (done: number) => void;
 }
 
 /**
- * Writes to `base` whatever images above it hold, makes it as large as the disk
- * if it is smaller, and then empties `image`.
+ * Writes the contents of the images above `base` to it, enlarges it to the size of the
+ * disk if it is smaller, and then empties `image`.
  *
- * @throws {ImageError} if there is no such base, or it is open for reading only
+ * @throws {ImageError} if there is no such base, or it is open read-only
  * @throws {SystemError}
  */
 export function commitImage(image: Qcow2Image, options: CommitOptions = {}): void {
@@ -58,7 +58,10 @@ function isBelow(image: DiskImage, wanted: DiskImage): boolean {
 
 function lengthen(base: DiskImage, size: number): void {
   if (base.resize === undefined) {
-    throw new ImageError(base.path, `it has ${base.size} bytes and cannot be given the ${size} of the disk`);
+    throw new ImageError(
+      base.path,
+      `it has ${base.size} bytes and cannot be enlarged to the ${size} of the disk`,
+    );
   }
   base.resize(size);
 }

@@ -1,4 +1,4 @@
-/** Finds where two disks differ. What both say is zero is not read. */
+/** Finds the first difference of two disks. Ranges that are zero in both are not read. */
 
 import { type BlockStatus, blockStatus } from "../disk/block-status.ts";
 import { type DiskImage, readDisk } from "../disk/image.ts";
@@ -8,16 +8,16 @@ const SECTOR = 512;
 const CHUNK = 2 ** 20;
 
 export interface Difference {
-  /** "status": the bytes are (as far as known) the same, but not how they are stored. */
+  /** "status": the bytes are the same (as far as known), but stored differently. */
   readonly kind: "content" | "status";
   /** Bytes; for contents, of the first sector that differs. */
   readonly offset: number;
 }
 
 export interface CompareOptions {
-  /** Ends at the first place that is stored in another way, too. */
+  /** A range that is stored differently is a difference, too. */
   readonly strict?: boolean;
-  /** Is told how many bytes are done. */
+  /** Called with the number of processed bytes. */
   readonly progress?: (done: number) => void;
 }
 

@@ -1,28 +1,27 @@
 /**
- * The reading half of a copy: pieces of a disk, the next one on its way while the
- * caller writes the last.
+ * The reading half of a copy: pieces of a disk. The next piece is read while the caller
+ * writes the last one.
  *
- * What lies in a file as it is gets read ahead, in a thread of the host, also from
- * the page cache: copying from there is half of the work. A disk behind a network is told what
- * comes next. The rest (compressed clusters, formats that do not say where) is read when its turn
- * comes.
+ * Uncompressed data in a file is read ahead, in a thread of the host, also from the page cache:
+ * the copy from there is half of the work. A disk behind a network gets a hint of the next piece.
+ * The rest (compressed clusters, formats without places) is read when it is needed.
  */
 import type { Place } from "../disk/image.ts";
 import { AsyncIo } from "../sys/async-io.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
 
-/** A part of the disk, no longer than the source was made for. */
+/** A part of the disk, not longer than `most` of the source. */
 export interface Piece {
-  /** In the disk, bytes. */
+  /** The offset in the disk, in bytes. */
   readonly start: number;
   readonly length: number;
-  /** Where its bytes lie, as its BlockStatus says. */
+  /** The place of its bytes, from its BlockStatus. */
   readonly place: Place | undefined;
 }
 
-/** Where pieces are read from. */
+/** The disk that pieces are read from. */
 export interface PieceReader {
-  /** Fills bytes from a place of the disk. @throws {SystemError | ImageError} */
+  /** Fills bytes from an offset of the disk. @throws {SystemError | ImageError} */
   read(bytes: Buffer, at: number): void;
   /** As DiskImage.prefetch. */
   prefetch(at: number, length: number): void;
@@ -32,11 +31,11 @@ export class CopySource implements Disposable {
   readonly #reader: PieceReader;
   readonly #most: number;
   readonly #io: AsyncIo;
-  /** Two buffers: what the caller has, and what is being read. Private memory gets huge pages on most hosts. */
+  /** Two buffers: the caller's, and the one that is being filled. Private memory gets huge pages on most hosts. */
   readonly #ram: GuestRam;
   readonly #buffers: readonly Buffer[];
   #turn = 0;
-  /** What is being read into the buffer whose turn is next. */
+  /** The piece that is being read into the next buffer. */
   #ahead: Piece | undefined;
 
   /** @param most bytes of a piece, a multiple of 4096 */
@@ -48,7 +47,7 @@ export class CopySource implements Disposable {
     this.#buffers = [0, most].map((at) => Buffer.from(this.#ram.map(at, most)));
   }
 
-  /** Begins to read the piece that `read` is asked for next, if that can be. */
+  /** Starts reading the piece of the next `read`, if possible. */
   prepare(piece: Piece): void {
     const { place, start, length } = piece;
     if (place?.file === undefined) this.#reader.prefetch(start, length);
@@ -66,12 +65,12 @@ export class CopySource implements Disposable {
     const got = ahead === undefined ? 0 : this.#settle();
     this.#turn = 1 - this.#turn;
     const bytes = this.#buffers[this.#turn].subarray(0, piece.length);
-    // What failed, or is not all there, is for the image to judge: the end of a file, or lost data.
+    // The image handles a failed or short read: it may be the end of a file, or lost data.
     if (ahead !== piece || got < piece.length) this.#reader.read(bytes, piece.start);
     return bytes;
   }
 
-  /** Waits for what is still read. */
+  /** Waits for reads in flight. */
   [Symbol.dispose](): void {
     this.#io.close();
     this.#ram.close();

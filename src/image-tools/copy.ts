@@ -1,8 +1,8 @@
 /**
- * Copies a disk to another, leaving out what holds nothing but zeros.
+ * Copies a disk to another, without ranges of zeros.
  *
- * Extents are read and written a few clusters at a time, and the next of them read
- * while one is written; what the source says is zero is not even read. The rest is
+ * Extents are read and written a few clusters at a time, and the next piece is read
+ * while one is written. Ranges that are zero in the source are not read. The rest is
  * searched for zeros in granules.
  */
 
@@ -21,28 +21,28 @@ const ZEROS = Buffer.alloc(CHUNK);
 export interface CopyOptions {
   /** The first byte of the source that is copied. Default 0. */
   readonly start?: number;
-  /** How many bytes are copied. Default: all behind `start`. */
+  /** The number of bytes to copy. Default: all from `start` on. */
   readonly length?: number;
-  /** Where the first byte goes. Default 0. */
+  /** The offset of the first byte in the target. Default 0. */
   readonly targetOffset?: number;
-  /** Bytes of zeros that are worth leaving out, a multiple of 512; 0 writes every byte. Default 4096. */
+  /** The smallest range of zeros that is not written, a multiple of 512 bytes; 0 writes every byte. Default 4096. */
   readonly sparse?: number;
-  /** The target reads as zeros all over: nothing need be written for zeros. */
+  /** The whole target reads as zeros, so zeros need not be written. */
   readonly targetIsZero?: boolean;
-  /** Writes compressed clusters; for qcow2 targets, whose written part has to be new. */
+  /** Writes compressed clusters; for qcow2 targets without data in the written range. */
   readonly compressed?: boolean;
-  /** The target stands on a disk of this many bytes that has what is below the source's own image: that is not copied. */
+  /** The target's backing file has this many bytes, and the contents below the source's own image, which are not copied. */
   readonly sharedBytes?: number;
-  /** An image of the source's chain: only what images above it hold is copied. */
+  /** An image of the source's chain: only the contents of the images above it are copied. */
   readonly above?: DiskImage;
   /**
    * Called for each sector of the source that cannot be read: zeros are copied instead. Without it the
    * first such sector ends the copy.
    */
   readonly unreadable?: (offset: number, error: Error) => void;
-  /** Bytes of data a second that are copied at most. */
+  /** The limit of data per second, in bytes. */
   readonly rate?: number | undefined;
-  /** Is told how many bytes are done. */
+  /** Called with the number of processed bytes. */
   readonly progress?: (done: number) => void;
 }
 
@@ -60,12 +60,12 @@ class Copy {
   readonly #options: CopyOptions;
   readonly #start: number;
   readonly #end: number;
-  /** What a byte's place in the target is more than in the source. */
+  /** The difference of a byte's offsets in target and source. */
   readonly #base: number;
-  /** Bytes that are looked at together for zeros. */
+  /** The granule of the search for zeros, in bytes. */
   readonly #granule: number;
   readonly #buffer = Buffer.alloc(CHUNK);
-  /** The last that was asked for. */
+  /** The last extent that was looked up. */
   #status: BlockStatus | undefined;
   readonly #pace: Pace | undefined;
 
@@ -77,7 +77,7 @@ class Copy {
     this.#start = start;
     this.#end = start + length;
     this.#base = targetOffset - start;
-    // A part of a cluster costs as much as all of it, and more where the rest has to be cleared.
+    // A part of a cluster costs as much as a whole one, and more if the rest has to be cleared.
     const unit = target.allocationUnit ?? 512;
     this.#granule = Math.min(CHUNK, Math.max(unit, options.sparse ?? 4096));
     this.#pace = options.rate === undefined ? undefined : new Pace(options.rate);
@@ -114,7 +114,7 @@ class Copy {
     progress?.(this.#end - this.#start);
   }
 
-  /** How the source is stored from `at` on. One answer serves for all of its run: to find the next hole takes a host a while. */
+  /** How the source is stored from `at` on. The answer is reused for its whole run, because finding the next hole is slow. */
   #statusAt(at: number): BlockStatus {
     if (this.#status === undefined || this.#status.start + this.#status.length <= at) {
       const most = this.#end - at;
@@ -127,13 +127,13 @@ class Copy {
     return statusFrom(this.#status, at);
   }
 
-  /** The data from `at` on that is to be copied next. Zeros before it are cleared, and the rest passed over. */
+  /** The next data to copy from `at` on. Zeros before it are cleared, and other ranges are skipped. */
   #nextPiece(at: number): Piece | undefined {
     for (let start = at; start < this.#end; ) {
       const status = this.#statusAt(start);
       if (status.zero && this.#options.sparse !== 0) this.#zeros(start, status.length);
       else if (status.allocated || status.zero) {
-        // Ends at a granule of the target, so that runs of zeros do not fall apart.
+        // Ends at a granule of the target, so that ranges of zeros are not divided.
         const length = Math.min(status.length, CHUNK - ((this.#base + start) % this.#granule));
         return { start, length, place: status.zero ? undefined : status.place };
       }
@@ -180,14 +180,14 @@ class Copy {
   }
 
   #isZero(at: number, bytes: Buffer, from: number): boolean {
-    // Most data says in its first byte that it is no zeros.
+    // In most data the first byte shows that it is not zeros.
     return bytes[from] === 0 && isZero(bytes.subarray(from, this.#granuleEnd(at, bytes, from)));
   }
 
   #zeros(at: number, length: number): void {
     const { targetIsZero, sharedBytes } = this.#options;
     const start = this.#base + at;
-    // What is behind the end of the disk below reads as zeros anyway.
+    // Behind the end of the disk below, everything reads as zeros anyway.
     const end =
       targetIsZero && sharedBytes !== undefined ? Math.min(start + length, sharedBytes) : start + length;
     if ((targetIsZero && sharedBytes === undefined) || end <= start) return;
@@ -195,7 +195,7 @@ class Copy {
     check(result, "fallocate", `clearing ${this.#target.path} at ${start}`);
   }
 
-  /** Whole clusters, whatever extents they are made of. Returns where the next begins. */
+  /** Copies whole clusters, of any extents. Returns the start of the next one. */
   #compressChunk(at: number): number {
     const target = this.#target;
     const { clusterSize } = target;

@@ -1,4 +1,4 @@
-/** Makes images, in place of whatever the file held before; but not of one that somebody uses. */
+/** Makes images, and replaces the old contents of a file, unless it is in use. */
 import { EOPNOTSUPP } from "../disk/backend.ts";
 import { ImageError } from "../disk/image-error.ts";
 import { fileNamed } from "../images/file-name.ts";
@@ -22,15 +22,15 @@ export type CreateImageOptions =
     };
 
 /**
- * Makes an image and closes it. If that fails, no half of one is left: a file that was
- * not there is removed, one that was there is empty.
+ * Makes an image and closes it. If that fails, no partial image remains: a new file is
+ * removed, and an old one is empty.
  *
- * @throws {ImageError} for options that do not go together; if the file is an image in use
+ * @throws {ImageError} for conflicting options; if the file is an image in use
  * @throws {SystemError} if it cannot be written
  */
 export function createImage(name: string, options: CreateImageOptions): MadeImage {
   if (isNbdName(name)) {
-    throw new ImageError(name, "an NBD server makes no disks; convert -n writes into one that is there");
+    throw new ImageError(name, "an NBD server cannot make disks; convert -n writes to an existing one");
   }
   const path = fileNamed(name);
   if (options.format === "qcow2") {
@@ -56,7 +56,7 @@ export function createImage(name: string, options: CreateImageOptions): MadeImag
   }
 }
 
-/** Gives a raw file more bytes. @throws {SystemError} */
+/** Enlarges a raw file. @throws {SystemError} */
 export function lengthenRaw(file: HostFile, size: number, preallocation: Preallocation): void {
   const before = file.size;
   file.truncate(size);

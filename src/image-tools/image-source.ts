@@ -1,6 +1,6 @@
 /**
- * An image of the library's as a DiskSource. Its calls block, so that requests
- * are served one after the other, whatever asks for them.
+ * An image as a DiskSource. Its calls block, so requests are served one after the
+ * other.
  */
 
 import { EOPNOTSUPP } from "../disk/backend.ts";
@@ -45,7 +45,7 @@ export class ImageSource implements DiskSource {
 
   discard(offset: number, length: number): void {
     const result = this.#image.discard(offset, length);
-    // Nobody is harmed by a discard that does nothing.
+    // A discard without effect is harmless.
     if (result !== EOPNOTSUPP) check(result, "fallocate", `discarding in ${this.#image.path} at ${offset}`);
   }
 

@@ -1,4 +1,4 @@
-/** Holds a copy to a rate: whoever shares the disk has something of it too. */
+/** Limits the rate of a copy, so that other users of the disk are not blocked. */
 import { Epoll } from "../sys/event.ts";
 
 /** The longest sleep at a time, ms. */
@@ -11,12 +11,12 @@ export class Pace {
   readonly #since = performance.now();
   #moved = 0;
 
-  /** @param rate bytes a second, above 0 */
+  /** @param rate bytes per second, above 0 */
   constructor(rate: number) {
     this.#rate = rate;
   }
 
-  /** `bytes` more have been moved: sleeps until that many may have been. */
+  /** Counts `bytes`, and sleeps as long as the rate is exceeded. */
   moved(bytes: number): void {
     this.#moved += bytes;
     const until = this.#since + (this.#moved / this.#rate) * 1000;

@@ -1,9 +1,9 @@
 /**
- * Puts an image on another backing file, or on none.
+ * Changes or removes the backing file of an image.
  *
- * `rebaseImage` keeps the disk as it is: what the new backing file has not, or
- * has differently, is copied into the image and is on stable storage before the
- * header names the new file. `setBackingFile` changes nothing but that name.
+ * `rebaseImage` preserves the contents of the disk: ranges that differ in the new backing
+ * file are copied into the image, and are on stable storage before the header names the
+ * new file. `setBackingFile` changes only the name.
  *
  * Source: QEMU 7.2, qemu-img.c (img_rebase).
  */
@@ -25,8 +25,8 @@ export interface BackingName {
 }
 
 /**
- * Makes an image name another backing file, or none, and believes that what is
- * there is the same. An open image goes on with the files it has.
+ * Changes or removes the name of the backing file, without a comparison of the
+ * contents. An open image continues to use the old files.
  *
  * @throws {ImageError} if the name does not fit into the header; {SystemError}
  */
@@ -35,8 +35,8 @@ export function setBackingFile(image: Qcow2Image, backing: BackingName | undefin
 }
 
 /**
- * The same, but that the disk stays what it is. Close the image afterwards: it
- * still stands on the old file.
+ * The same, but preserves the contents of the disk. Close the image afterwards: it still
+ * uses the old file.
  *
  * @param disk the new backing file, open; undefined for none
  * @throws {ImageError} if the name does not fit into the header; {SystemError}
@@ -75,7 +75,7 @@ class Rebase {
     }
   }
 
-  /** Looks at a part of the disk that the image does not hold itself. Returns how many bytes that was. */
+  /** Processes a part of the disk that is not in the image itself. Returns its length in bytes. */
   #compare(at: number, most: number): number {
     const old = blockStatus(this.#image, at, most);
     const other = this.#statusBelow(at, old.length);
@@ -91,7 +91,7 @@ class Rebase {
     return blockStatus(below, at, Math.min(most, below.size - at));
   }
 
-  /** Up to where a unit of the image ends, or the disk: what is copied is a whole one, so none is left half. */
+  /** The end of a unit of the image, or of the disk: units are copied as a whole. */
   #wholeUnits(at: number, length: number): number {
     const end = at + length;
     return end === this.#image.size ? length : Math.max(0, end - (end % this.#unit) - at);
@@ -132,7 +132,7 @@ class Rebase {
     return this.#old.compare(this.#new, from, to, from, to) === 0;
   }
 
-  /** Makes the image hold what the disk has here. */
+  /** Copies this part of the disk into the image. */
   #keep(at: number, bytes: Buffer): void {
     if (isZero(bytes) && this.#image.eraser.hide(at, bytes.length)) return;
     writeDisk(this.#image, bytes, at);
@@ -141,7 +141,7 @@ class Rebase {
 
 const NOTHING = { depth: 0, allocated: false, zero: true, data: false, place: undefined };
 
-/** Bytes of one file at one offset: an image that both stand on. */
+/** True if both are the same bytes of the same file: of an image in both chains. */
 function isSamePlace(one: BlockStatus, other: BlockStatus): boolean {
   return (
     one.place !== undefined && one.place.path === other.place?.path && one.place.offset === other.place.offset

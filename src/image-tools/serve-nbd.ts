@@ -5,9 +5,9 @@ import { NbdServer, type ServeNbdOptions } from "../nbd/serve.ts";
 import { ImageSource } from "./image-source.ts";
 
 /**
- * Serves a disk to NBD clients until it is closed. The disk stays the caller's.
+ * Serves a disk to NBD clients until it is closed. The caller closes the disk.
  *
- * @throws {RangeError} for a disk or name that cannot be served; Node's error if it cannot listen there
+ * @throws {RangeError} for a disk or name that cannot be served; Node's error if the server cannot listen there
  */
 export function serveNbd(disk: DiskSource | DiskImage, options: ServeNbdOptions = {}): Promise<NbdServer> {
   return NbdServer.listen("readv" in disk ? new ImageSource(disk) : disk, options);

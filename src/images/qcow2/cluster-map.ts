@@ -1,8 +1,8 @@
 /**
- * Where the bytes of the virtual disk are: L1 and L2 tables, read and changed.
+ * The places of the virtual disk's bytes: reads and changes L1 and L2 tables.
  *
- * `lookup` and `inspect` leave their answer in fields, because the block path
- * asks for every request and must not allocate.
+ * `lookup` and `inspect` store their answer in fields, because every request calls them,
+ * and must not allocate.
  *
  * Source: QEMU docs/interop/qcow2.txt, Cluster mapping and Extended L2 Entries.
  */
@@ -10,7 +10,7 @@ import type { Geometry } from "./geometry.ts";
 import type { Metadata } from "./metadata.ts";
 import { COPIED, OFFSET_HIGH, OFFSET_LOW } from "./pointer-table.ts";
 
-// What a run of bytes is.
+// Kinds of runs.
 /** Not in this image: the backing file's bytes, or zeros. */
 export const UNALLOCATED = 0;
 export const ZERO = 1;
@@ -21,7 +21,7 @@ export const COMPRESSED = 3;
 export const ENTRY_COMPRESSED = 0x4000_0000;
 /** Bit 0 of an L2 entry of version 3: the cluster reads as zeros. */
 export const ENTRY_ZERO = 1;
-/** Above this an offset would not be exact; no file is as long. */
+/** Above this an offset would not be exact; no file is so long. */
 const HIGH_LIMIT = 2 ** 21;
 
 export class ClusterMap {
@@ -29,12 +29,12 @@ export class ClusterMap {
   kind = UNALLOCATED;
   /** Bytes. */
   length = 0;
-  /** Where its first byte is in the file (or data file); for DATA, and for ZERO what is allocated for it, or 0. */
+  /** The place of its first byte in the file (or data file): for DATA; for ZERO the allocated place, or 0. */
   host = 0;
-  /** DATA that nobody else uses: it may be written in place. */
+  /** DATA with one user: it may be written in place. */
   copied = false;
 
-  // Of the cluster that `inspect` found: the words of its L2 entry, and of its subcluster bitmap.
+  // The words of the L2 entry and the subcluster bitmap of the cluster that `inspect` found.
   high = 0;
   low = 0;
   zeroBits = 0;
@@ -42,7 +42,7 @@ export class ClusterMap {
 
   readonly #metadata: Metadata;
   readonly #geometry: Geometry;
-  /** Guest data lies in another file, each cluster at its own offset. */
+  /** Guest data is in another file, each cluster at its own offset. */
   readonly #external: boolean;
   /** Of the entry decoded last. */
   #entryHost = 0;
@@ -55,7 +55,7 @@ export class ClusterMap {
     this.#external = external;
   }
 
-  /** Finds what is at `offset`, as far as it goes on in the same way, up to `most` bytes. @throws {ImageError | SystemError} */
+  /** Finds the run of one kind at `offset`, of at most `most` bytes. @throws {ImageError | SystemError} */
   lookup(offset: number, most: number): void {
     const { clusterSize, unitSize, unitsPerCluster, l2Entries } = this.#geometry;
     let cluster = Math.floor(offset / clusterSize);
@@ -78,7 +78,7 @@ export class ClusterMap {
       this.length = Math.min(most, length);
       return;
     }
-    // Goes on while the next cluster is of the same kind, and lies behind this one.
+    // Continues while the next cluster is of the same kind, and directly behind this one.
     const lastInSlice = this.#lastInSlice(cluster);
     unit += this.#unitCount;
     while (length < most && unit === unitsPerCluster && cluster < lastInSlice) {
@@ -97,7 +97,7 @@ export class ClusterMap {
     this.length = Math.min(most, length);
   }
 
-  /** Reads the entry of a guest cluster into `high`, `low`, `zeroBits` and `allocatedBits`; zeros where there is no table. */
+  /** Reads the entry of a guest cluster into `high`, `low`, `zeroBits` and `allocatedBits`; zeros without a table. */
   inspect(cluster: number): void {
     if (this.#load(cluster)) return;
     this.high = 0;
@@ -106,7 +106,7 @@ export class ClusterMap {
     this.allocatedBits = 0;
   }
 
-  /** After `inspect`: where the cluster's data lies; 0 if nowhere, or compressed. */
+  /** After `inspect`: the place of the cluster's data; 0 if there is none, or it is compressed. */
   get entryHost(): number {
     if ((this.high & ENTRY_COMPRESSED) !== 0) return 0;
     return (this.high & OFFSET_HIGH) * 2 ** 32 + ((this.low & OFFSET_LOW) >>> 0);
@@ -152,7 +152,7 @@ export class ClusterMap {
     return 2 ** Math.min(this.#sizeShift, 53);
   }
 
-  /** The last guest cluster whose entry lies in the same slice. */
+  /** The last guest cluster whose entry is in the same slice. */
   lastInSlice(cluster: number): number {
     return this.#lastInSlice(cluster);
   }
@@ -163,11 +163,11 @@ export class ClusterMap {
   }
 
   /**
-   * Changes the entry of a cluster that `inspect` looked at. Makes the L2 table,
-   * or a copy of one that a snapshot uses too.
+   * Changes the entry of a cluster after `inspect`. Makes the L2 table, or a copy of one
+   * that a snapshot uses too.
    *
-   * @param frees ends the use of what the entry pointed to
-   * @param punch gives that back to the host
+   * @param frees ends the use of the old cluster
+   * @param punch frees its storage on the host
    * @throws {ImageError | SystemError}
    */
   set(
@@ -196,11 +196,11 @@ export class ClusterMap {
       view.setUint32(at + 12, allocatedBits);
     }
     this.#metadata.l2.touch();
-    // Only now: a commit in between would lower the count of what the file still points to.
+    // Only now: a commit before would lower the count of a cluster that the file still points to.
     if (count > 0) this.#metadata.free(first, count, punch);
   }
 
-  /** Bits of a compressed entry that hold the offset. */
+  /** Bits of the offset in a compressed entry. */
   get #sizeShift(): number {
     return 62 - (this.#geometry.clusterBits - 8);
   }
@@ -210,7 +210,7 @@ export class ClusterMap {
     return cluster - (cluster % perSlice) + perSlice - 1;
   }
 
-  /** Where the L2 table of a cluster lies; 0 if there is none. */
+  /** The place of a cluster's L2 table; 0 if there is none. */
   #table(cluster: number): number {
     const { l1 } = this.#metadata;
     const index = Math.floor(cluster / this.#geometry.l2Entries);
@@ -222,7 +222,7 @@ export class ClusterMap {
     return table;
   }
 
-  /** Where a cluster's entry is in the cache's view. Its table exists. */
+  /** The index of a cluster's entry in the cache's view. Its table must exist. */
   #at(cluster: number): number {
     const { l2Entries, l2EntryBytes, sliceBytes } = this.#geometry;
     const inTable = (cluster % l2Entries) * l2EntryBytes;
@@ -244,7 +244,7 @@ export class ClusterMap {
     return true;
   }
 
-  /** Decodes the words that `#load` left: kind and number of like units from `unit` on. */
+  /** Decodes the words of `#load`: the kind, and the number of equal units from `unit` on. */
   #decode(cluster: number, unit: number): void {
     const { clusterSize, unitsPerCluster, extendedL2 } = this.#geometry;
     const { high, low } = this;

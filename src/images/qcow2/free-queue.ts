@@ -1,6 +1,6 @@
 /**
- * Uses of clusters that ended in memory, but not yet on stable storage: their
- * refcounts are lowered after the tables without them are written.
+ * Clusters whose use has ended in memory, but not yet on stable storage: their refcounts
+ * are lowered after the tables without them are written.
  */
 const CAPACITY = 4096;
 
@@ -9,7 +9,7 @@ export class FreeQueue {
   length = 0;
   readonly #first = new Float64Array(CAPACITY);
   readonly #count = new Float64Array(CAPACITY);
-  /** 1 if the storage is to be given back to the host. */
+  /** 1 if the storage is to be freed on the host. */
   readonly #punch = new Uint8Array(CAPACITY);
 
   get isFull(): boolean {

@@ -146,7 +146,7 @@ export class Qcow2Image implements Qcow2Parts, DiskImage {
     const place = isPlaced ? { path, offset: host, file: metadata.data } : undefined;
     const extent = { length, allocated: true, zero: isZero, data: !isZero, place };
     if (kind !== DATA || !this.#isPreallocated()) return extent;
-    // Clusters that were allocated beforehand and never written are holes of the file.
+    // Preallocated clusters that were never written are holes of the file.
     const run = fileRunAt(metadata.data, host, length);
     return { ...extent, length: run.length, zero: run.hole };
   }
@@ -155,7 +155,7 @@ export class Qcow2Image implements Qcow2Parts, DiskImage {
     resizeQcow2(this, size);
   }
 
-  /** Brings everything to the file and lets go of it, and of the files below. @throws {SystemError} */
+  /** Writes back everything and closes the file, and the files below. @throws {SystemError} */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -1,6 +1,6 @@
 /**
- * Makes the disk in an image larger or smaller. Every step leaves an image that
- * is whole; the size in the header changes at the moment when the tables fit both.
+ * Makes the disk in an image larger or smaller. Every step leaves a consistent image;
+ * the size in the header changes while the tables fit both sizes.
  *
  * Source: QEMU docs/interop/qcow2.txt; the rules are those of `qemu-img resize`.
  */
@@ -14,7 +14,7 @@ import { type Preallocation, preallocate } from "./preallocate.ts";
 
 /**
  * @param size bytes, a multiple of 512
- * @param preallocation of what is new
+ * @param preallocation for the new part
  * @throws {ImageError} if the format has no room for it, or a version 2 image has snapshots
  * @throws {SystemError}
  */
@@ -51,7 +51,7 @@ export function withBitmaps({ metadata }: Qcow2Parts, change: () => void): void 
   }
 }
 
-/** Makes a disk larger; what the backing file has there shines through. @throws {ImageError | SystemError} */
+/** Makes a disk larger; the new part has the contents of the backing file. @throws {ImageError | SystemError} */
 export function grow(image: Qcow2Parts, size: number, preallocation: Preallocation): void {
   const { metadata } = image;
   const { data, file, geometry } = metadata;
@@ -78,7 +78,7 @@ export function tooLarge(path: string): ImageError {
   return new ImageError(path, "the disk would be larger than clusters of this size allow");
 }
 
-/** Takes room for an L1 table. Returns its offset. @throws {ImageError | SystemError} */
+/** Allocates an L1 table. Returns its offset. @throws {ImageError | SystemError} */
 export function allocateL1(image: Qcow2Parts, entries: number): number {
   const { refcounts, geometry } = image.metadata;
   if (entries * 8 > MAX_L1_BYTES) throw tooLarge(image.path);
@@ -87,7 +87,7 @@ export function allocateL1(image: Qcow2Parts, entries: number): number {
   );
 }
 
-/** Writes an L1 table where there is room for it, makes it the active one, of a disk of `size` bytes, and frees the old one's room. */
+/** Writes an L1 table to new clusters, makes it the active one of a disk of `size` bytes, and frees the old one. */
 export function replaceL1(image: Qcow2Parts, table: PointerTable, size = image.size): void {
   const { metadata } = image;
   const { clusterSize } = metadata.geometry;
@@ -98,10 +98,10 @@ export function replaceL1(image: Qcow2Parts, table: PointerTable, size = image.s
   if (old.size > 0) metadata.free(old.offset / clusterSize, Math.ceil(old.length / clusterSize), false);
 }
 
-/** What was never part of the disk reads as zeros, whatever a cluster or a longer backing file has there. */
+/** Makes the new part of the disk read as zeros, whatever a cluster or a longer backing file has there. */
 function clearNew(image: Qcow2Parts, before: number, size: number): void {
   const { clusterSize } = image.metadata.geometry;
-  // A disk that was larger once left something in its last cluster.
+  // If the disk was larger before, its last cluster may have old data.
   const edge = Math.min(size, Math.ceil(before / clusterSize) * clusterSize);
   clearRange(image, before, edge);
   const below = Math.min(size, image.backing?.size ?? 0);
@@ -118,8 +118,8 @@ function clearRange(image: Qcow2Parts, from: number, to: number): void {
 }
 
 /**
- * Forgets all that the image itself holds, so that what is below it shines through
- * everywhere; the file becomes as small as it can. Snapshots stay.
+ * Removes all contents of the image itself, so that the disk has the contents of the
+ * image below; the file becomes as small as possible. Snapshots stay.
  * @throws {ImageError | SystemError}
  */
 export function emptyQcow2(image: Qcow2Parts): void {
@@ -130,10 +130,10 @@ export function emptyQcow2(image: Qcow2Parts): void {
   forgetFrom(image, 0, image.size);
   moveL1Down(image);
   if (data === file) cutTail(image);
-  else data.discard(0, data.size); // what it is told about unused storage is the host's business
+  else data.discard(0, data.size); // the host may ignore it
 }
 
-/** An L1 table that was made when the file was long would keep it long. */
+/** Moves the L1 table to the front: one that was made when the file was long would keep the file long. */
 function moveL1Down(image: Qcow2Parts): void {
   const { metadata } = image;
   const { l1, refcounts, geometry } = metadata;
@@ -159,7 +159,7 @@ function shrink(image: Qcow2Parts, size: number, before: number): void {
   cutTail(image);
 }
 
-/** Forgets the clusters that lie behind byte `from` of a disk of `size` bytes, and the L2 tables that only they had. */
+/** Frees the clusters behind byte `from` of a disk of `size` bytes, and their L2 tables. */
 function forgetFrom(image: Qcow2Parts, from: number, size: number): void {
   const { metadata } = image;
   const { clusterSize, l2Entries } = metadata.geometry;
@@ -176,7 +176,7 @@ function forgetFrom(image: Qcow2Parts, from: number, size: number): void {
   metadata.flush();
 }
 
-/** Takes unused clusters off the end of the file. */
+/** Removes unused clusters from the end of the file. */
 function cutTail(image: Qcow2Parts): void {
   const { refcounts, file, geometry } = image.metadata;
   if (file.isBlockDevice) return;

@@ -1,8 +1,7 @@
 /**
- * Writes the virtual disk. Data goes straight to clusters that are allocated
- * already. Anything else gets new clusters: they are filled first, with what
- * the request leaves out copied from where it was, and the tables point to them
- * afterwards.
+ * Writes the virtual disk. Data is written directly to allocated clusters. Otherwise it
+ * gets new clusters: they are filled first, including old contents around the request,
+ * and afterwards the tables point to them.
  *
  * Source: QEMU docs/interop/qcow2.txt, Cluster mapping and Extended L2 Entries.
  */
@@ -27,7 +26,7 @@ export class Writer {
   readonly #data: HostFile;
   readonly #external: boolean;
   readonly #cursor = new IovCursor();
-  /** For what is copied: the request's own cursor must not move. */
+  /** The cursor for copies: that of the request must not move. */
   readonly #reader: Reader;
   #scratch: Uint8Array | undefined;
 
@@ -100,7 +99,7 @@ export class Writer {
     map.inspect(firstCluster);
 
     if (map.isOwn) {
-      // Allocated, but not what is read: a preallocated zero cluster, or subclusters.
+      // Allocated, but reads as zeros: a preallocated zero cluster, or subclusters.
       const length = Math.min(most, run, clusterSize - inCluster);
       const host = map.entryHost;
       const from = inCluster - (inCluster % unitSize);
@@ -158,7 +157,7 @@ export class Writer {
     if (this.#external) return { host: cluster * clusterSize, count: wanted, fresh: false };
     const { refcounts } = this.#metadata;
     const host = refcounts.allocate(wanted) * clusterSize;
-    // A place that held compressed data may hold other data soon.
+    // A place of compressed data may soon have other data.
     this.#layers.inflated.clear();
     return { host, count: refcounts.count, fresh: refcounts.fresh };
   }
@@ -169,7 +168,7 @@ export class Writer {
 
   /**
    * Fills bytes `from` to `to` at `host`, counted from the start of
-   * `firstCluster`: the request's part, and around it what the disk has there.
+   * `firstCluster`: the request's part, and the disk's contents around it.
    */
   #fill(
     memory: IoMemory,
@@ -207,7 +206,7 @@ export class Writer {
     this.#data.write(bytes, host);
   }
 
-  /** Points an entry to `host`; bytes `from` to `to` of the cluster are there now. Frees what it pointed to. */
+  /** Points an entry to `host`, which has bytes `from` to `to` of the cluster. Frees the old cluster. */
   #link(cluster: number, host: number, from: number, to: number): void {
     const map = this.#map;
     const { unitSize, unitsPerCluster, extendedL2 } = this.#metadata.geometry;
@@ -227,7 +226,7 @@ export class Writer {
     map.set(cluster, high >>> 0, host % 2 ** 32, zeroBits, allocatedBits, isNew);
   }
 
-  /** Guest data may not go where the image keeps its own. */
+  /** Throws if guest data would overwrite the image's own tables. */
   #checkPlace(host: number, length: number): void {
     if (this.#external) return;
     const metadata = this.#metadata.metadataAt(host, length);

@@ -71,7 +71,7 @@ test.each<[string, string[], RegExp]>([
   ["a server that is not there", ["info", "nbd+unix:///?socket=/nowhere"], /ENOENT/],
   ["a name that is none", ["info", "nbd:x"], /not a name such as nbd:\/\/HOST/],
   ["qcow2 behind NBD", ["info", "-f", "qcow2", sparse], /let the server open the qcow2 image/],
-  ["a new disk on a server", ["create", sparse, "1M"], /an NBD server makes no disks/],
+  ["a new disk on a server", ["create", sparse, "1M"], /an NBD server cannot make disks/],
   ["another size", ["resize", "-f", "raw", sparse, "1G"], /does not support resize/],
 ])("%s: refused with a sentence", async (_what, args, why) => {
   const { status, output } = await img(...args);
