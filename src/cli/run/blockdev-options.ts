@@ -27,11 +27,11 @@ import { type Options, table } from "../../config/schema.ts";
 import { flag, integer, refused, text, typed, words } from "../../config/value.ts";
 import { nameOfFile } from "../../images/file-name.ts";
 import { IMAGE_FORMATS, READ_ONLY_FORMATS } from "../../images/formats.ts";
-import { type Complain, splitKeyValues } from "../key-values.ts";
+import { type Complain, splitKeyValuesOrJson } from "../key-values.ts";
 import type { HelpGroup } from "./option-row.ts";
 import type { BlockNode, Draft } from "./request.ts";
 
-/** Nodes on top of each other in one -blockdev, and levels of its JSON. */
+/** Nodes on top of each other in one -blockdev. */
 const MAX_DEPTH = 4;
 
 const NODE = table({
@@ -123,7 +123,7 @@ export const BLOCKDEV_HELP: readonly HelpGroup[] = [
 ];
 
 export function addBlockdev(draft: Draft, value: string, typed: string, complain: Complain): void {
-  const pairs = value.startsWith("{") ? pairsOfJson(value, complain) : splitKeyValues(value, "driver");
+  const pairs = splitKeyValuesOrJson(value, "driver", complain);
   const node = describe(draft, pairs, typed, complain);
   if (node.options.id === undefined) throw complain("the node has no name: node-name=NODE");
 }
@@ -254,29 +254,4 @@ function withKeys(lower: BlockNode, said: Said, complain: Complain): BlockNode {
     ...(name !== undefined && { id: name }),
   };
   return { ...lower, options, direct: isDirect, noFlush: isNoFlush };
-}
-
-/** The same disk as JSON: `{"driver": "qcow2", "file": {"driver": "file", …}, …}`. */
-function pairsOfJson(text: string, complain: Complain): KeyValue[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw complain(`this is not JSON: ${error instanceof Error ? error.message : String(error)}`);
-  }
-  const pairs: KeyValue[] = [];
-  const flatten = (value: unknown, key: string, depth: number): void => {
-    if (typeof value === "string") pairs.push({ key, value });
-    else if (typeof value === "number") pairs.push({ key, value: String(value) });
-    else if (typeof value === "boolean") pairs.push({ key, value: value ? "on" : "off" });
-    else if (typeof value !== "object" || value === null || Array.isArray(value))
-      throw complain(`"${key}" can be neither null nor a list`);
-    else if (depth > MAX_DEPTH) throw complain("too many objects inside each other");
-    else {
-      const prefix = key === "" ? "" : `${key}.`;
-      for (const [name, member] of Object.entries(value)) flatten(member, `${prefix}${name}`, depth + 1);
-    }
-  };
-  flatten(value, "", 0);
-  return pairs;
 }

@@ -15,7 +15,7 @@ import { commandDefaults, keyHelp, keysOf, readKeys, together } from "../../conf
 import { table } from "../../config/schema.ts";
 import { only, typed } from "../../config/value.ts";
 import { helpLines } from "../help-lines.ts";
-import { type Complain, splitKeyValues } from "../key-values.ts";
+import { type Complain, splitKeyValues, splitKeyValuesOrJson } from "../key-values.ts";
 import type { HelpGroup } from "./option-row.ts";
 import type { Draft } from "./request.ts";
 
@@ -63,8 +63,11 @@ const KNOWN: readonly (readonly [device: DeviceTable, option?: string])[] = [
 ];
 
 export function addDevice(draft: Draft, value: string, typed: string, complain: Complain): void {
-  const [{ key, value: name }, ...pairs] = splitKeyValues(value, "driver");
-  if (key !== "driver") {
+  const all = splitKeyValuesOrJson(value, "driver", complain);
+  const first = all.findIndex(({ key }) => key === "driver");
+  const name = all[first]?.value;
+  const pairs = all.filter((_, index) => index !== first);
+  if (name === undefined) {
     throw complain("the device is missing: write its name first, as in virtio-blk-device,drive=ID");
   }
   if (name === "help" || name === "?") {

@@ -150,6 +150,22 @@ describe("drives", () => {
     expect(request(...device, ...drive).vm.drives).toEqual(attached);
   });
 
+  test("a -device may be JSON, as libvirt writes it", () => {
+    const device = {
+      driver: "virtio-blk-device",
+      drive: "d0",
+      id: "root",
+      "num-queues": 2,
+      "write-cache": "off",
+    };
+    expect(
+      request("-drive", "id=d0,file=a,if=none", "-device", JSON.stringify(device)).vm.drives,
+    ).toMatchObject([{ file: "a", id: "root", queues: 2, writeCache: false }]);
+    expect(request("-device", '{"driver":"virtio-rng-device","id":"r"}').vm.rng).toEqual({ id: "r" });
+    expect(() => request("-device", '{"drive":"d0"}')).toThrow("the device is missing");
+    expect(() => request("-device", '{"driver":')).toThrow("this is not JSON");
+  });
+
   test("a drive with if=none that no -device attaches is not in the machine", () => {
     expect(request("-drive", "id=d0,file=a,if=none").vm.drives).toBeUndefined();
   });
@@ -248,6 +264,7 @@ test.each<[string, string]>([
   ["-device virtio-rgn", 'unknown device "virtio-rgn" (did you mean "virtio-rng"?)'],
   ["-device isa-debug-exit", "write isa-debug-exit,iobase=0xf4,iosize=0x04"],
   ["-device isa-debug-exit,iobase=0x501", "on this machine it is 0xf4"],
+  ["-device virtio-rng -device virtio-rng-device", "this machine has one such device"],
   ["-m 256X", 'unknown unit "X"; use K, M, G or T'],
   ["-m 0", "give from 1M to 1T"],
   ["-m 1G,slots=2", 'unknown key "slots"'],
@@ -298,6 +315,8 @@ test("lists are printed in place of running", () => {
   expect(printed("-M", "help")).toContain("microvm");
   expect(printed("-cpu", "?")).toContain("host");
   expect(printed("-device", "help")).toContain("virtio-rng-device");
+  expect(printed("-device", "virtio-blk,help")).toContain("num-queues=N");
+  expect(printed("-device", "virtio-blk,help")).not.toContain("virtio-rng");
   expect(printed("-trace", "help")).toContain("unclaimed");
   expect(printed("-m", "256", "-help")).toBe(runHelp());
 });
