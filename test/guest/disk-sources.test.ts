@@ -1,5 +1,5 @@
 /**
- * Disks that are no file of the host's file system, or not only: of the program's
+ * Disks that are not a file of the host's file system, or not only: of the program's
  * own, behind NBD servers, on a block device past the page cache, and images that
  * must not change. A Linux guest lives on all of them, and finds its files after a
  * reset.

@@ -30,7 +30,7 @@ const LINE = 256;
 /** Line n of what `write` writes says n: a block that is lost or astray is seen. */
 const WRITES = `
 lines() { awk 'BEGIN { for (n = 1; n <= ${DATA / LINE}; n++) printf "%0${LINE - 1}d\\n", n }'; }
-# write DISK: through the guest's page cache, so that many requests are under way
+# write DISK: through the guest's page cache, so that many requests are in flight
 write() { lines | dd of=/dev/$1 bs=256k iflag=fullblock conv=fsync,notrunc 2>/dev/null && echo "$1 is written"; }
 same() { echo 3 >/proc/sys/vm/drop_caches; [ "$(dd if=/dev/$1 bs=256k count=${DATA / 262144} 2>/dev/null | md5sum)" = "$(lines | md5sum)" ] && echo "$1 is right"; }
 `;

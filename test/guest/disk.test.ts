@@ -102,7 +102,7 @@ test("several queues at once: each reader gets its own bytes, and parallel write
   expect(stats.drives[0].errors).toBe(0);
 });
 
-test("space that the guest discards is given back, and zeroed ranges read as zeros", async () => {
+test("space that the guest discards is freed on the host, and zeroed ranges read as zeros", async () => {
   using scratch = new Scratch();
   const file = scratch.path("disk.img");
   writeFileSync(file, pattern(16 * MIB));

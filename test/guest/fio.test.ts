@@ -1,6 +1,6 @@
 /**
  * fio in a guest over qcow2: what it writes at random, through several queues, is
- * there when it looks again, and after a reboot; what it discards is given back; and
+ * there when it reads again, and after a reboot; discarded storage is freed; and
  * QEMU finds the image whole.
  *
  * What happens to an image while its guest writes (snapshots, another size) belongs

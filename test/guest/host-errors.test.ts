@@ -1,4 +1,4 @@
-/** A host that takes no more: the guest is told, the program is told, and what was stored stays. */
+/** A host without space: the guest and the program get an error, and stored data stays. */
 import { spawn } from "node:child_process";
 import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

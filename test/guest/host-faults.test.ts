@@ -1,7 +1,7 @@
 /**
  * Hosts whose storage fails under a running guest: a file system that is full, a disk
- * with bad sectors, an image that gets shorter. The guest sees an I/O error, whoever
- * runs it is told, and QEMU finds the image whole.
+ * with bad sectors, an image that gets shorter. The guest sees an I/O error, the
+ * program gets a report, and QEMU finds no damage in the image.
  *
  * In the lab only: these need root, and change the host.
  */

@@ -205,13 +205,13 @@ test("on a terminal keys reach the guest unchanged, Ctrl-C too, and Ctrl-A x qui
   expect(out).toContain("restored");
 });
 
-test("the terminal is given back when the guest powers off", async () => {
+test("the terminal is restored when the guest powers off", async () => {
   const { out } = await onTerminal("hi").ended;
   expect(out).toContain("status 0");
   expect(out).toContain("restored");
 });
 
-test("the terminal is given back after a signal and after a crash of the command itself", async () => {
+test("the terminal is restored after a signal and after a crash of the command itself", async () => {
   const late = (code: string) => `data:text/javascript,setTimeout(() => { ${code} }, 1000)`;
   const killed = await onTerminal("ready", "--import", late('process.kill(process.pid, "SIGTERM")')).ended;
   expect(killed.out).toContain("ready");

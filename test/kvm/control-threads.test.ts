@@ -1,5 +1,5 @@
 /**
- * How a thread is told to run, park and end, between real threads. A Worker
+ * How a thread runs, parks and ends on request, between real threads. A Worker
  * cannot load TypeScript on Node 20, so this runs what `npm run build` made.
  */
 import { once } from "node:events";
@@ -20,7 +20,7 @@ function thread(code: string, data: unknown) {
 
 const control = () => import(`${DIST}threads/control.js`);
 
-test("a parked thread stands still, a running one goes on, an ended one is gone", async () => {
+test("a parked thread does not run, a running one continues, an ended one is gone", async () => {
   const { Control, CONTROL_WORDS, PARK, RUN, END } = await control();
   const words = new Int32Array(new SharedArrayBuffer((CONTROL_WORDS + 1) * 4));
   const owner = new Control(words.subarray(0, CONTROL_WORDS));
@@ -53,7 +53,7 @@ test("a parked thread stands still, a running one goes on, an ended one is gone"
   expect(await done).toEqual([0]);
 });
 
-test("a thread that never ran ends when it is told to", async () => {
+test("a thread that never ran ends on request", async () => {
   const { Control, CONTROL_WORDS, END } = await control();
   const words = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4));
   const { worker, done } = thread(

@@ -48,7 +48,7 @@ test("virtqueue shows one read request: built by the driver, then used by the de
   expect(lines).toContain("The guest printed what it read: This was sector 2; it came by a virtqueue.");
 });
 
-test("virtqueue names the four layers and shows that the doorbell is no exit", async () => {
+test("virtqueue names the four layers and shows that the notification is not an exit", async () => {
   const lines = await runDemo("virtqueue");
   const layers = section(lines, "The four layers").map((line) => line.trim().split(/ {2,}/));
   expect(layers.map(([layer]) => layer)).toEqual(["front-end driver", "virtio", "virtio-ring", "back-end"]);

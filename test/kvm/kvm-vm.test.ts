@@ -159,7 +159,7 @@ test("a write to read-only memory is an exit, a read is not", () => {
   expect([mmio.address, mmio.isWrite, mmio.low]).toEqual([0x20001, true, 0x77]);
 });
 
-test("a deleted slot is no memory any more", () => {
+test("a deleted slot is not memory any more", () => {
   using guest = tinyGuest([0xa0, 0x00, 0x00, HLT]); // mov al, [ds:0]
   using more = GuestRam.create(4096);
   guest.vm.setUserMemoryRegion({ slot: 1, address: 0x20000, ram: more });

@@ -77,7 +77,7 @@ test.each(["stop", "enospc"] as const)(
   },
 );
 
-test("werror=enospc and report: the guest sees other errors; ignore: it is told that all is well", async () => {
+test("werror=enospc and report: the guest sees other errors; ignore: it sees success", async () => {
   for (const [werror, status] of [
     ["enospc", "1"],
     ["report", "1"],
@@ -169,7 +169,7 @@ test("a disk of the program's own that takes its time mixes nothing up", async (
 });
 
 test.each(["raw", "qcow2"] as const)(
-  "a %s disk gets larger and smaller under a guest, which is told, and after a reset it still is",
+  "a %s disk gets larger and smaller under a guest, which is notified, also after a reset",
   async (format) => {
     const file = format === "raw" ? rawImage("size.raw", new Uint8Array(MIB)) : qcow2Image("size.qcow2", MIB);
     await using guest = await BlkGuest.start({ file, format });

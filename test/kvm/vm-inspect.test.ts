@@ -1,4 +1,4 @@
-/** Looking at a machine that stands still, and at its memory at any time. */
+/** Reading the registers of a paused machine, and its memory at any time. */
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

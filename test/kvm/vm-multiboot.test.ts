@@ -41,7 +41,7 @@ const MEMORY_OF_16_MIB = [
   "range 0000000000100000 0000000000f00000 1",
 ];
 
-test("an ELF kernel is told its command line, its memory and its module, and ends the machine with a status", async () => {
+test("an ELF kernel gets its command line, its memory map and its module, and ends the machine with a status", async () => {
   const module = join(folder, "module.txt");
   writeFileSync(module, `${"much ".repeat(2000)}text`);
   const { ending, lines } = await run(elf, { initrd: module, cmdline: "root=none quiet" });

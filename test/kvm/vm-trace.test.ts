@@ -58,7 +58,7 @@ test("a trace is a header, every exit with what was said and who answered, and a
   expect(vm.stats().exits).toEqual({ IO: 6 });
 });
 
-test("times add up: each exit begins when the time outside and the time inside since the last are over", async () => {
+test("times add up: each exit begins after the time outside and the time inside since the last one", async () => {
   await using vm = await flatMachine([...HELLO, ...HELLO, ...HELLO, ...exitWith(0)]);
   const trace = vm.trace();
   await vm.start();

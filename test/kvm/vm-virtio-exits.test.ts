@@ -75,7 +75,7 @@ test("where KVM has no read-only memory, the same driver sees the same registers
   expect(requests.stats.exits.MMIO).toBeGreaterThan(3 * 32);
 });
 
-test("the pages of the registers are no RAM: a queue that lies there breaks the device, which says so", async () => {
+test("the pages of the registers are not RAM: a queue there breaks the device, which reports it", async () => {
   const { lines, errors } = await run("astray");
   expect(lines).toEqual(["status 0000004f", "interrupt 00000002"]);
   expect(errors.map(({ code, device }) => [code, device])).toEqual([["EQUEUE", "virtio-rng"]]);

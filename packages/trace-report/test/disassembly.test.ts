@@ -53,7 +53,7 @@ test("a store to MMIO is the instruction before RIP, a load the one at RIP", () 
   expect(write).toEqual(["> mov [rbx], eax", "mov [rcx], eax"]);
 });
 
-test("bytes that are no instruction, or end in the middle of one, end the listing", () => {
+test("bytes that are not an instruction, or end in the middle of one, end the listing", () => {
   expect(texts(exit(1, 0, { mode: "long", code: "90" + "06" }))).toEqual([["nop"]]);
   expect(texts(exit(1, 0, { mode: "long", code: "9048b801" }))).toEqual([["nop"]]);
   expect(texts(exit(1, 0, { mode: "long", code: "06" }))).toEqual([[]]);

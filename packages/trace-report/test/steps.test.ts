@@ -31,7 +31,7 @@ test("the next step of a vCPU is its own, not the list's", () => {
   expect(registers.at(0)).toBeUndefined();
 });
 
-test("an access is told with its value, and as a character where it is one", () => {
+test("an access is shown with its value, and as a character where it is one", () => {
   expect(accessLine(step(1, { access: port, register: "THR" }))).toBe("out 0x3f8 ← 0x48 ‘H’");
   expect(accessLine(step(1, { access: { ...port, values: [0x0a] } }))).toBe("out 0x3f8 ← 0x0a ‘\\n’");
   expect(accessLine(step(1, { access: { ...port, direction: "in" }, register: "LSR" }))).toBe(

@@ -69,7 +69,7 @@ test.each([4, -8, 8, 48])(
   },
 );
 
-test("a field name that is no identifier is refused: names become code", () => {
+test("a field name that is not an identifier is refused: names become code", () => {
   expect(() => layout("bad", 1, { "a;b": "u8" })).toThrow('layout bad: "a;b" is not a field name');
 });
 

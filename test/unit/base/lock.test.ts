@@ -39,7 +39,7 @@ test("a release wakes the thread that waits", async () => {
   expect(isHeld(lock)).toBe(false);
 });
 
-test("whoever may not wait for long is told that a lock stays held, and gets it when it is free in time", async () => {
+test("a wait with a time limit fails while the lock stays held, and succeeds when it is free in time", async () => {
   const words = new Int32Array(new SharedArrayBuffer(4));
   const lock = new Lock(words, 0);
   lock.acquire();

@@ -12,8 +12,8 @@ test("a bzImage, a Multiboot kernel, an ELF kernel and a flat binary are each st
   expect(planBoot(flat).protocol).toBe("flat");
 });
 
-test("a file that is no kernel is refused with every format that was tried", () => {
-  const text = new TextEncoder().encode("this is no kernel\n".repeat(100));
+test("a file that is not a kernel is refused with every format that was tried", () => {
+  const text = new TextEncoder().encode("this is not a kernel\n".repeat(100));
   expect(() => planBoot(bootRequest(text))).toThrow(
     'vmlinuz: no boot image that vmexit knows. Tried: bzImage: no "HdrS" at 0x202; ' +
       "Multiboot: no header in the first 8192 bytes; PVH: no magic 7f 45 4c 46; flat binary: only with a load address",

@@ -98,7 +98,7 @@ test("the header is found on any multiple of 4 up to the end of the first 8192 b
   }
 });
 
-test("a magic number without a right checksum is no header, and does not hide the one behind it", () => {
+test("a magic number without a valid checksum is not a header, and does not hide the one behind it", () => {
   const kernel = addressedKernel({}, { offset: 0x100 });
   kernel.set(multibootHeader(0).subarray(0, 8), 0x40);
   expect(plan(kernel).protocol).toBe("Multiboot");
@@ -190,7 +190,7 @@ function mapOf(info: DataView): [address: bigint, size: bigint, type: number][] 
   return entries;
 }
 
-test("memory is told as KiB below and above 1 MiB, and as a map", () => {
+test("memory is described as KiB below and above 1 MiB, and as a map", () => {
   const info = infoOf(plan(elfKernel(), { memory: memoryOf(64) }));
   expect(info.getUint32(4, true)).toBe(639);
   expect(info.getUint32(8, true)).toBe(63 * 1024);

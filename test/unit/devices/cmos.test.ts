@@ -68,7 +68,7 @@ test("binary mode shows plain numbers", () => {
   expect(date()).toEqual([20, 24, 2, 29, 23, 59, 58]);
 });
 
-test("while SET is on the time stands still and takes what is written; afterwards it runs from there", () => {
+test("while SET is set the time does not advance and takes writes; afterwards it runs from there", () => {
   const { clock, date, get, set } = cmos();
   set(REG_B, SET | H24);
   clock.time += 5000;
@@ -121,7 +121,7 @@ test("update in progress shows only in the last millisecond of a second, and nev
   expect(get(REG_A)).toBe(0x26);
 });
 
-test("RAM keeps its bytes, apart from the clock's; the NMI bit of the index is no part of it", () => {
+test("RAM keeps its bytes, apart from the clock's; the NMI bit of the index is not part of it", () => {
   const { chip, get, set } = cmos();
   for (let index = 0x0e; index < 0x80; index++) if (index !== CENTURY) set(index, index ^ 0xff);
   for (let index = 0x0e; index < 0x80; index++) if (index !== CENTURY) expect(get(index)).toBe(index ^ 0xff);

@@ -50,7 +50,7 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
     disk.close();
   });
 
-  test("a batch of requests is under way together, and each has its own answer", () => {
+  test("a batch of requests is in flight together, and each has its own result", () => {
     const { memory, disk } = guestDisk({ file: rawDisk(), aio: engine, cache: "none" });
     for (let tag = 0; tag < TAGS; tag++) {
       expect(disk.readv(Float64Array.of(4096 * tag, 4096), 0, 1, 4096 * tag, tag)).toBe(EINPROGRESS);
@@ -135,7 +135,7 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
   });
 
   // Each request's data is what it was when the request was offered, whatever was
-  // under way beside it: allocations, snapshots, discards, tables that are evicted.
+  // in flight beside it: allocations, snapshots, discards, tables that are evicted.
   test.each([
     [1, false],
     [2, true],
@@ -152,7 +152,7 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
     });
     const model = new Uint8Array(16 * MIB);
     const BLOCK = 4096;
-    /** Blocks that a request under way touches, as a guest's file system would keep apart. */
+    /** Blocks of requests in flight; like a guest's file system, the test keeps them disjoint. */
     const busy = new Map<number, number>();
     const reads = new Map<number, number>();
     const take = () => {

@@ -38,7 +38,7 @@ test("the fifth is refused, and takes nothing away from the four", () => {
   expect(points.hardware).toEqual(before);
 });
 
-test("a watchpoint that is long or lies askew takes several registers, and is told as one", () => {
+test("a long or unaligned watchpoint takes several registers, and is reported as one", () => {
   const points = new HardwareBreakpoints();
   const watched = point(0x1001, "write", 7); // 1 at 1001, 2 at 1002, 4 at 1004
   expect(points.insert(watched)).toBe(true);
@@ -53,7 +53,7 @@ test.each([0, 33, 1e9, 2 ** 52])("a watchpoint of %d bytes is refused at once", 
   expect(new HardwareBreakpoints().insert(point(0, "write", length))).toBe(false);
 });
 
-test("of a breakpoint and a watchpoint at once, the watchpoint is told: it will not come again", () => {
+test("of a breakpoint and a watchpoint at once, the watchpoint is reported: it will not be hit again", () => {
   const points = new HardwareBreakpoints();
   points.insert(point(0x1000));
   points.insert(point(0x2000, "write", 4));

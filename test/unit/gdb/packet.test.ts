@@ -17,7 +17,7 @@ test("characters of the framing are escaped, and so arrive", () => {
   expect(read(text(frame(every)))).toEqual([{ kind: "packet", body: every }]);
 });
 
-test("acknowledgements, Ctrl-C and packets are told apart, whatever comes between", () => {
+test("acknowledgements, Ctrl-C and packets are distinguished, whatever comes between", () => {
   expect(read("+-\x03noise$g#67")).toEqual([
     { kind: "ack" },
     { kind: "nack" },
@@ -37,7 +37,7 @@ test("a packet may come in pieces of any size", () => {
   expect(pieces).toEqual([{ kind: "packet", body: "m1000,4" }]);
 });
 
-test.each(["$g#68", "$g#6", "$g#zz", "$g#+7"])("%s is no whole packet", (data) => {
+test.each(["$g#68", "$g#6", "$g#zz", "$g#+7"])("%s is not a complete packet", (data) => {
   const seen = read(`${data}x`);
   expect(seen.filter(({ kind }) => kind === "packet")).toEqual([]);
 });

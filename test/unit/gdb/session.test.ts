@@ -32,7 +32,7 @@ const db = (dr6: bigint, vcpu = 0) => ({ vcpu, exception: 1, pc: KERNEL, dr6 });
 const bp = (offset: number, vcpu = 0) => ({ vcpu, exception: 3, pc: KERNEL + BigInt(offset), dr6: 0n });
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-test("gdb is told what is known, and nothing of the rest", async () => {
+test("gdb gets answers to known packets, and empty ones to the rest", async () => {
   const { ask, state } = connected();
   expect(await ask("qSupported:multiprocess+;swbreak+")).toMatch(/^PacketSize=4000;.*qXfer:features:read\+/);
   expect(await ask("vMustReplyEmpty")).toBe("");
@@ -94,7 +94,7 @@ test("memory is read and written through the page tables, across pages", async (
   expect(await ask(`X${at(0)},0:`)).toBe("OK");
 });
 
-test("memory that is not mapped, or is no RAM, is an error; what lies before it is read", async () => {
+test("memory that is not mapped, or is not RAM, is an error; the part before it is read", async () => {
   const { ask, target } = connected();
   expect(await ask("m0,4")).toBe("E0e");
   expect(await ask(`m${at(RAM_BYTES - 2)},10`)).toBe("0000");
@@ -170,7 +170,7 @@ test("a software breakpoint is an INT3 that gdb does not see, and the guest's ow
   expect(await ask("Z0,0,1")).toBe("E0e");
 });
 
-test("where KVM does not stop at INT3, a debug register serves; where it does neither, gdb is told", async () => {
+test("where KVM does not stop at INT3, a debug register serves; where it does neither, gdb gets an error", async () => {
   const { ask, target, sent } = connected();
   target.abilities = { int3: false, breakpoints: true, watchpoints: false };
   expect(await ask(`Z0,${at(0x100)},1`)).toBe("OK");
@@ -289,7 +289,7 @@ test("a connection that is lost while the guest stands leaves it standing", asyn
   expect(target.runs).toEqual([]);
 });
 
-test("the guest's end is told to whom waits for it: a status, or why it crashed", async () => {
+test("the guest's end is reported to a waiting gdb: a status, or why it crashed", async () => {
   const off = connected();
   await off.ask("vCont;c");
   off.target.listener?.ended({ reason: "exit", status: 33 });

@@ -225,7 +225,7 @@ test("a new image takes no more than was measured", () => {
   expect(() => measureImage(2 ** 52, { format: "qcow2", clusterSize: 512 })).toThrow(/too large/);
 });
 
-test("a copy of a damaged disk goes on where it is told to, and names every sector", () => {
+test("a copy of a damaged disk continues on request, and names every sector", () => {
   const { base } = chain();
   const packed = join(folder, "packed.qcow2");
   createImage(packed, { format: "qcow2", size: 2 ** 20 });

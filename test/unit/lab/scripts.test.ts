@@ -71,7 +71,7 @@ test("set-up installs every package that a script of the lab asks for", () => {
 
 test("the kernel inside a bzImage comes out as it went in", () => {
   const kernel = Buffer.from("\x7fELF and all the rest");
-  // A compressed kernel is followed by its size, which is no part of it.
+  // A compressed kernel is followed by its size, which is not part of it.
   const payload = Buffer.concat([gzipSync(kernel), Buffer.from([kernel.length, 0, 0, 0])]);
   expect(shell(`unpack_kernel ${bzImage(payload)}`).stdout.toString("latin1")).toBe(
     kernel.toString("latin1"),
@@ -184,7 +184,7 @@ test("a missing command is named with the package to install", () => {
   expect(stderr).toContain("apt-get install -y no-such-package");
 });
 
-test("what was built is told apart by what it was built from", () => {
+test("builds are distinguished by their sources", () => {
   const path = join(folder(), "recipe");
   writeFileSync(path, "one");
   const first = shell(`key_of 6.1 ${path}`).stdout.toString();

@@ -23,7 +23,7 @@ test("pages are counted in the large page that they lie in", () => {
   ]);
 });
 
-test("a slot that is no whole number of granules, or of 64 pages, is counted to its end", () => {
+test("a slot that is not a whole number of granules, or of 64 pages, is counted to its end", () => {
   const bitmap = new Uint8Array(dirtyBitmapBytes(3 * 2 ** 20 + 4096));
   expect(bitmap.length).toBe(13 * 8);
   bitmap[96] = 1; // page 768

@@ -105,7 +105,7 @@ test.each(["ENOSPC", "EPERM", "ENOMEM", "EIO"])("a server's %s is the device's",
   await disk.close();
 });
 
-test("requests are under way together: eight that take 0.3 s each take less than 1 s", async () => {
+test("requests are in flight together: eight that take 0.3 s each take less than 1 s", async () => {
   const disk = await connectNbd({
     path: await peers.nbdkit("--filter=delay", "memory", "1M", "rdelay=300ms"),
   });
@@ -115,7 +115,7 @@ test("requests are under way together: eight that take 0.3 s each take less than
   await disk.close();
 });
 
-test("a server that dies fails what is under way, and everything later, with EIO", async () => {
+test("a server that dies fails requests in flight, and all later ones, with EIO", async () => {
   const disk = await connectNbd({
     path: await peers.nbdkit("--filter=delay", "memory", "1M", "delay-read=60"),
   });

@@ -180,7 +180,7 @@ const opened = Buffer.concat([
   optionReply(GO, ACK),
 ]);
 
-/** A server that says this, whatever it is told, and more when a request comes. */
+/** A server that sends this, whatever it receives, and more after a request. */
 async function server(says: Buffer, replies: readonly ((cookie: Buffer) => Buffer)[] = []): Promise<string> {
   const path = peers.socket();
   const listener = createServer((socket: Socket) => {
@@ -305,7 +305,7 @@ test.each<[string, ((cookie: Buffer) => Buffer)[], RegExp]>([
     /a simple reply/,
   ],
   ["of a kind that is none", [(c) => chunk(c, 77, Buffer.alloc(0))], /type 77/],
-  ["that is no reply", [() => Buffer.alloc(64, 0x20)], /magic number/],
+  ["that is not a reply", [() => Buffer.alloc(64, 0x20)], /magic number/],
 ])("a reply to a read %s ends the connection", async (what, replies, why) => {
   const disk = await connectNbd({ path: await server(opened, replies) });
   const bytes = Buffer.alloc(1024);

@@ -1,4 +1,4 @@
-/** Transfers that do not block: whoever sleeps until one is over is woken, however it ended. */
+/** Transfers that do not block: a sleeping waiter is woken when one completes, however it ended. */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -56,7 +56,7 @@ class Requests implements Disposable {
 
 const pair = (length: number) => Float64Array.of(0, length);
 
-test.each(ASYNC_ENGINES)("%s: a read that the end of the file cuts short is over at once", (engine) => {
+test.each(ASYNC_ENGINES)("%s: a read that the end of the file shortens completes at once", (engine) => {
   using requests = new Requests(engine);
   using file = HostFile.open(path, { readOnly: true });
   for (let round = 0; round < 20; round++) {
@@ -87,7 +87,7 @@ test.each(ASYNC_ENGINES)("%s: requests past the page cache ring when they end", 
   }
 });
 
-test.each(ASYNC_ENGINES)("%s: a write that the host refuses half way is over, with the refusal", (engine) => {
+test.each(ASYNC_ENGINES)("%s: a write that the host refuses half way completes, with the error", (engine) => {
   using requests = new Requests(engine);
   const limited = join(folder, `limited-${engine}`);
   writeFileSync(limited, "");

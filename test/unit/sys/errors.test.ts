@@ -12,7 +12,7 @@ function thrown(work: () => unknown): unknown {
   return undefined;
 }
 
-test("a result that is no error passes", () => {
+test("a result that is not an error passes", () => {
   expect(check(0, "open", "opening x")).toBe(0);
   expect(checkKvm(5, "ioctl(KVM_RUN)", "running")).toBe(5);
 });

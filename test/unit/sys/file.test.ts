@@ -146,7 +146,7 @@ test.each([
   ["a folder", "/", "EISDIR"],
   ["a character device", "/dev/null", "EINVAL"],
   ["nothing", "/no/such/file", "ENOENT"],
-])("%s is no file: the error says so at once", (_what, path, code) => {
+])("%s is not a file: the error says so at once", (_what, path, code) => {
   expect(() => HostFile.open(path, { readOnly: true })).toThrow(expect.objectContaining({ code }));
 });
 

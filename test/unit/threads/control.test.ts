@@ -7,7 +7,7 @@ function control() {
   return { owner: new Control(words), thread: new Control(words) };
 }
 
-test("a new thread is parked until it is told to run", () => {
+test("a new thread is parked until a request to run", () => {
   const { owner, thread } = control();
   expect(owner.parked).toBe(true);
   expect(thread.running).toBe(false);

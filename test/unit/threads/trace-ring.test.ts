@@ -65,7 +65,7 @@ test("what the vCPU records is what the reader finds, oldest first", () => {
   expect(reader.next()).toBe(false);
 });
 
-test("an exit that is no access shows nothing of the access whose place it took", () => {
+test("an exit without an access shows nothing of the access whose place it took", () => {
   const { writer, reader } = ring();
   const { registers } = synced();
   for (let n = 0; n <= RING_RECORDS; n++) {

@@ -60,7 +60,7 @@ function rig(without = { low: 0, high: 0 }, queues = 4) {
   };
 }
 
-test("pages that the guest sends are given back to the host, runs of them in one piece", () => {
+test("pages that the guest sends are returned to the host, runs of them in one piece", () => {
   const { send, discarded, driver } = rig();
   send(INFLATE, [20, 21, 22, 40, 39, 38, 60]);
   expect(discarded).toEqual([
@@ -83,7 +83,7 @@ test("a page that is not RAM breaks the queue", () => {
   }
 });
 
-test("memory that the driver reports as unused is given back, in whole pages", () => {
+test("memory that the driver reports as unused is returned to the host, in whole pages", () => {
   const { driver, plugged, discarded } = rig();
   driver[REPORTING].add([
     { address: RAM + 30 * PAGE, length: 4 * PAGE, writable: true },

@@ -49,7 +49,7 @@ test("writes are called back in order, each when the guest has its last byte", a
   expect(order).toEqual(["first at 3", "empty at 3", "second at 5"]);
 });
 
-test("a program that writes faster than the guest reads is told to wait", async () => {
+test("a program that writes faster than the guest reads has to wait", async () => {
   const { serial, guest } = machine(0);
   const piece = new Uint8Array(4096);
   let accepted = 0;

@@ -195,7 +195,7 @@ test("nothing that happens after the end disturbs a closed stream", async () => 
   expect(errors).toEqual([]);
 });
 
-test("draining for the machine's end takes everything, also past a reader that stands still", async () => {
+test("draining for the machine's end takes everything, also past a reader that does not read", async () => {
   const { serial, guest } = machine({ capacity: 1 << 16 });
   serial.once("readable", () => {}); // attached, and never reads
   await sleep(5);

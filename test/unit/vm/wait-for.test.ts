@@ -131,7 +131,7 @@ test("finds characters whose bytes came apart", async () => {
   expect((await found)[1]).toBe("🙂");
 });
 
-test("bytes that are no text are no obstacle", async () => {
+test("bytes that are not text are not an obstacle", async () => {
   const { serial, guest } = machine();
   guest.send(Uint8Array.of(0xff, 0xc3, 0x28, 0, 0xf0, 0x9f));
   guest.send("login: ");

@@ -73,7 +73,7 @@ test("strings, packages and EISA ids read back", () => {
   expect(read(device("DEV", name("_HID", eisaId("PNP0501"))))).toContain('EisaId ("PNP0501")');
 });
 
-test("what is no ACPI name or EISA id is refused", () => {
+test("an invalid ACPI name or EISA id is refused", () => {
   for (const path of ["", "TOOLONG", "low", "1ST", "A..B"])
     expect(() => name(path, integer(0))).toThrow("not an ACPI name");
   expect(() => eisaId("PNP05")).toThrow("not an EISA id");

@@ -71,7 +71,7 @@ test.each([
 });
 
 test.each(["", "k", "-1", "1X", "1MM", "1.5", "9E", "1e3", "0x", "0x10k", " 1", "NaN", "Infinity"])(
-  "%j is no size",
+  "%j is not a size",
   (text) => {
     expect(sizeOf(text)).toBeUndefined();
   },

@@ -84,14 +84,14 @@ test("a module that is not loaded is named with the command that loads it", () =
   expect(commands(amd)).toEqual(["sudo modprobe kvm_amd"]);
 });
 
-test("a container without the device is told how to get it", () => {
+test("a container without the device gets advice how to add it", () => {
   const report = probe(host(INTEL_FILES, refused("ENOENT")));
   expect(report.remedies[0].command).toContain("sudo mknod /dev/kvm c 10 232");
   expect(report.remedies[0].advice).toContain("--device /dev/kvm");
   expect(probe(host(INTEL_FILES, refused("EPERM"))).remedies[0].advice).toContain("--device /dev/kvm");
 });
 
-test("a processor without virtualization is told where to turn it on", () => {
+test("a processor without virtualization gets advice where to turn it on", () => {
   const report = probe(host({ "/proc/cpuinfo": CLOUD }, refused("ENOENT")));
   expect(report).toMatchObject({ ready: false, kvm: "none", cpu: { extension: null, insideVm: true } });
   expect(report.remedies[0].advice).toContain("nested virtualization");
@@ -102,7 +102,7 @@ test("a user outside the group gets the command that joins it", () => {
   expect(commands(report)).toEqual(["sudo usermod -aG kvm ada"]);
 });
 
-test("a user who joined the group after logging in is told so", () => {
+test("a user who joined the group after logging in gets that as the reason", () => {
   const report = probe(host({ ...INTEL_FILES, "/etc/group": "kvm:x:104:bob,ada\n" }, refused("EACCES")));
   expect(commands(report)).toEqual(["newgrp kvm"]);
 });
@@ -137,7 +137,7 @@ test("a capability that is only used where it is may be missing", () => {
   expect(probe(host(INTEL_FILES, { opened: true, apiVersion: 12, extension })).ready).toBe(true);
 });
 
-test("huge pages that are off come with the command that turns them on, and are no obstacle", () => {
+test("huge pages that are off come with the command that turns them on, and are not an obstacle", () => {
   const files = { ...INTEL_FILES, [SHMEM]: "always within_size advise [never] deny force\n" };
   const report = probe(host(files, working));
   expect(report).toMatchObject({ ready: true, hugePages: { setting: "never", enough: false } });

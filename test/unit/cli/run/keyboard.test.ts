@@ -111,7 +111,7 @@ test("Ctrl-A x works though the guest reads nothing, and what is typed ahead has
   keyboard.close();
 });
 
-test("the terminal is given back once, at the end", () => {
+test("the terminal is restored once, at the end", () => {
   const { input, keyboard, port } = connected(true);
   const listeners = process.listenerCount("exit");
   keyboard.close();
@@ -122,7 +122,7 @@ test("the terminal is given back once, at the end", () => {
   expect(port.received).toBe("");
 });
 
-test("the terminal is given back by a process that ends without closing the keyboard", () => {
+test("the terminal is restored by a process that ends without closing the keyboard", () => {
   const before = new Set(process.listeners("exit"));
   const { input, keyboard } = connected(true);
   for (const listener of process.listeners("exit")) if (!before.has(listener)) listener.call(process, 1);

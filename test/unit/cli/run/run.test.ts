@@ -15,7 +15,7 @@ import type { GdbPlace } from "../../../../src/gdb/server.ts";
 import { SystemError } from "../../../../src/sys/errors.ts";
 import type { Ending } from "../../../../src/threads/shared.ts";
 
-/** A serial port of a guest that says what it is told to and echoes nothing. */
+/** A serial port of a guest that prints a test's text and echoes nothing. */
 class FakePort extends Duplex {
   received = "";
   override _read(): void {}
@@ -293,7 +293,7 @@ test("a guest cannot flood the log with reports", async () => {
   expect(seen.stderr.text).toContain("further reports are not shown");
 });
 
-test("a debugger is told where to connect, and with -S the guest is left to it", async () => {
+test("the place for a debugger is printed, and with -S the guest waits for it", async () => {
   const { seen, world } = host(() => {});
   const outcome = run(["-kernel", "K", "-s", "-S"], world);
   await vi.waitFor(() => expect(seen.stderr.text).not.toBe(""));

@@ -1,6 +1,6 @@
 /**
  * A host that fails: its file system is full, its disk returns errors, writes stop
- * half way. Whoever asked is told, what else is stored stays, and QEMU finds the
+ * half way. The caller gets an error, other data stays, and QEMU finds the
  * image whole. A failure names its seed.
  */
 import { execFileSync } from "node:child_process";

@@ -35,7 +35,7 @@ class LateMemory implements IoMemory {
     return this.#late.length;
   }
 
-  /** Puts a block of `value` where nothing is under way. Returns its offset. */
+  /** Writes a block of `value` where nothing is in flight. Returns its offset. */
   put(value: number): number {
     if (this.underWay === SLOTS) this.settle();
     const offset = this.underWay * BLOCK;
@@ -134,7 +134,7 @@ test("a table that is written because others need its place in the cache waits f
 });
 
 test.each([1, 2, 3, 4])(
-  "nothing that is under way lands where something else lies by then (seed %i)",
+  "nothing that is in flight lands where something else is by then (seed %i)",
   (seed) => {
     const draw = random(seed);
     const below = (n: number) => Math.floor(draw() * n);

@@ -203,7 +203,7 @@ test.each(CASES)("%s is mended, and the image is what it was: %s", (_, kind, dam
 });
 
 test.each(CASES.filter(([, , { qemu }]) => qemu === undefined))(
-  "%s is told and mended in qemu-img's words: %s",
+  "%s is reported and repaired in qemu-img's words: %s",
   (_, kind, damage) => {
     damaged(kind, damage);
     copyFileSync(path, join(folder, "theirs.qcow2"));

@@ -92,7 +92,7 @@ describe.each(SEEDS)("seed %i", (seed) => {
     const raw = makeDisk(seed);
     const image = makeForeign(raw, kind);
     for (const line of [...LINES, ...(kind.format === "vhdx" ? [] : MAP_LINES)]) {
-      // A fixed VHD disk begins as its guest's disk does: nobody can tell without being told.
+      // A fixed VHD disk begins like its guest's disk: only a format option can identify it.
       const args = line.replace("FORMAT", kind.name === "fixed" ? `-f ${kind.format}` : "").split(/\s+/);
       const words = args.map((word) => (word === "IMAGE" ? image : word === "RAW" ? raw : word));
       if (kind.format === "vhdx" && line.includes("-s IMAGE")) continue;

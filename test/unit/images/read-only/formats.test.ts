@@ -244,7 +244,7 @@ describe("VHD", () => {
     );
   });
 
-  test("a fixed disk has its footer behind it, and is no VHD image without", () => {
+  test("a fixed disk has its footer behind it, and is not a VHD image without it", () => {
     const fixed = make("vpc", "subformat=fixed,force_size=on");
     expect(probeFormat(fixed)).toBe("raw");
     using image = openImage(fixed, { readOnly: true, format: "vpc" });

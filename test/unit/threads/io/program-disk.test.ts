@@ -21,7 +21,7 @@ function rig(source: DiskSource, { discards = true } = {}) {
   const failures: string[] = [];
   const port = new ProgramDiskPort(source, sourceFacts(source), memory, 16, (why) => void failures.push(why));
   const disk = new ProgramDisk(port.data, discards, control, (tag, request) => port.ask(tag, request));
-  /** Waits until the source has nothing to do, and takes what is over. */
+  /** Waits until the source is idle, and takes completed requests. */
   const over = async () => {
     await port.idle();
     const results: [tag: number, result: number][] = [];
@@ -88,7 +88,7 @@ test("a transfer larger than one view of guest memory is whole", async () => {
   expect(source.bytes[5 * MIB - 1]).toBe(9);
 });
 
-test("a stable write is flushed before it is over; what a source cannot is done for it", async () => {
+test("a stable write is flushed before it completes; methods that a source lacks are replaced", async () => {
   const source = bufferDisk();
   source.bytes.fill(1);
   const { disk, over } = rig(source);
@@ -120,7 +120,7 @@ test("with discard=ignore the program hears of no discards, and gives no storage
   expect(heard).toEqual(["zeroes false"]);
 });
 
-test("what a source throws is an error of that kind for the guest, and is told to the program", async () => {
+test("an error of a source is an error of that kind for the guest, and is reported to the program", async () => {
   const source: DiskSource = {
     size: 4096,
     read: () => {

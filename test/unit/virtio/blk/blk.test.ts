@@ -267,7 +267,7 @@ describe("discard and write zeroes", () => {
     expect(backend.calls).toEqual(["discard 4096 4096", "discard 32768 8192"]);
   });
 
-  test("zeroes are written, and storage given back only where the driver allows it", () => {
+  test("zeroes are written, and storage is freed only where the driver allows it", () => {
     const { backend, request, segments } = rig();
     backend.bytes.fill(0xff);
     expect(request(WRITE_ZEROES, 0, segments([1, 2, 0])).status).toBe(OK);
@@ -465,7 +465,7 @@ describe("a back end that takes its time", () => {
     expect(plugged.reports[0].message).toContain("offered again while it is in flight");
   });
 
-  test("a discard on a disk without a write cache is over when it is stable", () => {
+  test("a discard on a disk without a write cache completes when it is stable", () => {
     const { backend, request, segments } = rig({ writeCache: false });
     backend.later = true;
     expect(request(DISCARD, 0, segments([0, 8, 0], [16, 8, 0])).status).toBe(OK);

@@ -81,7 +81,7 @@ test("a doorbell for a queue that was not set up is ignored", () => {
   expect(plugged.needsReset).toBe(false);
 });
 
-test("the device is told once that the driver is ready", () => {
+test("the device is activated once, when the driver is ready", () => {
   const { plugged, bringUp, device } = rig();
   const queue = bringUp(8);
   for (let i = 0; i < 3; i++) {
@@ -431,7 +431,7 @@ test("a queue that cannot be opened where the driver put it needs a reset", () =
   expect(isHeld(plugged.lock)).toBe(false);
 });
 
-test("a ring that breaks because the driver took it away is no failure", () => {
+test("a ring that breaks because the driver took it away is not a failure", () => {
   const { plugged, bringUp, device } = rig();
   const queue = bringUp(8);
   device.onServe = () => {

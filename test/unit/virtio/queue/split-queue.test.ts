@@ -157,7 +157,7 @@ test("by flags: one interrupt for a batch, none if the driver does not want any"
   expect(queue.wantsInterrupt()).toBe(false);
 });
 
-test("by flags: the driver is told not to ring while the device looks", () => {
+test("by flags: notifications are off while the device polls", () => {
   const { driver, queue } = rig();
   queue.disableNotifications();
   expect(driver.noNotify).toBe(true);
@@ -251,7 +251,7 @@ test("a driver that offers one descriptor again and again cannot have more in fl
 
 test.each([
   ["no descriptors", { size: 0 }, /a queue of 0/],
-  ["a size that is no power of two", { size: 12 }, /a queue of 12/],
+  ["a size that is not a power of two", { size: 12 }, /a queue of 12/],
   ["more descriptors than offered", { size: 32 }, /a queue of 32/],
   ["a size of 4 billion", { size: 0x8000_0000 }, /a queue of 2147483648/],
   ["a misaligned table", { descLow: RAM + 8 }, /descriptor table .* not aligned to 16/],

@@ -1,4 +1,4 @@
-/** Reads and acknowledgements that are no exits: the page of the registers, and InterruptStatus without a lost bit. */
+/** Reads and acknowledgements that are not exits: the page of the registers, and InterruptStatus without a lost bit. */
 import { expect, test } from "vitest";
 import type { AccessSize } from "../../../../src/bus/io.ts";
 import { blkState, VirtioBlk } from "../../../../src/virtio/blk/blk.ts";
@@ -92,7 +92,7 @@ test("a page shows what was changed before the interrupt that tells of it", () =
 });
 
 /**
- * A device whose acknowledgements are no exits, with a driver on another CPU
+ * A device whose acknowledgements are not exits, with a driver on another CPU
  * that takes a step whenever the device lets it, also in the middle of what the
  * device does.
  */
@@ -218,7 +218,7 @@ test.each([
   },
 );
 
-test("an acknowledgement that is no exit, of one of two causes, pulses for the other once it is collected", () => {
+test("an acknowledgement that is not an exit, of one of two causes, pulses for the other once it is collected", () => {
   let rung = false;
   const take = () => {
     const was = rung;

@@ -273,7 +273,7 @@ describe("taking queues away", () => {
     }
   });
 
-  test("one queue can be taken away and given back while the other goes on", () => {
+  test("one queue can be taken away and set up again while the other continues", () => {
     const { plugged, memory, device } = rig();
     plugged.negotiate();
     const [first, second] = [new DriverQueue(memory, 8), new DriverQueue(memory, 16, 0x10_4000)];
