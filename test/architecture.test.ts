@@ -124,6 +124,77 @@ function offenders(breaks: (source: Source) => string | false | undefined, among
   });
 }
 
+/** Files whose exports are for programs; and what scripts/kvm-abi.mjs writes. */
+const PUBLIC = new Set(["index.ts", "block.ts", "trace.ts", "kvm/kvm.ts", "kvm/abi.ts"]);
+
+/** Exported for unit tests and scripts/option-docs.mjs: what only its own file uses. */
+const FOR_TESTS = new Set([
+  "base/errors.ts nearest",
+  "base/hex.ts hexRange",
+  "base/units.ts TIB",
+  "boot/acpi/aml.ts method",
+  "boot/acpi/aml.ts returns",
+  "cli/commands.ts dispatch",
+  "cli/exit-status.ts EXIT_STATUSES",
+  "cli/internal-error.ts internalErrorText",
+  "cli/run/command-line.ts runHelp",
+  "cli/run/drive-options.ts deviceHelp",
+  "config/machine.ts MAX_CPUS",
+  "images/qcow2/open.ts readQcow2Header",
+  "images/zstd.ts wasmZstd",
+  "sys/async-io.ts ASYNC_ENGINES",
+  "threads/blocks.ts EXIT_REASONS",
+  "threads/trace-ring.ts DATA_BYTES",
+  "trace/read.ts MAX_LINE_BYTES",
+  "trace/symbols.ts parseSystemMap",
+  "virtio/balloon.ts BALLOON_STATS",
+  "virtio/blk/blk-requests.ts BLK_BYTES_READ",
+  "virtio/blk/blk-requests.ts BLK_BYTES_WRITTEN",
+  "virtio/blk/blk-requests.ts BLK_COUNTERS",
+  "virtio/blk/blk-requests.ts BLK_ERRORS",
+  "virtio/blk/blk-requests.ts BLK_FLUSHES",
+  "virtio/blk/blk-requests.ts BLK_REQUESTS",
+  "virtio/blk/blk.ts VirtioBlkState",
+  "virtio/queue/split-queue.ts crossed",
+  "virtio/transport/mmio-registers.ts MMIO_BYTES",
+  "virtio/transport/mmio-registers.ts SHM_SEL",
+]);
+
+/** Types are left out: a signature may need one that no other file names. */
+function exportedValues(code: string): string[] {
+  const found = code.matchAll(/^export (?:async )?(?:abstract )?(?:const|function\*?|class|let) (\w+)/gm);
+  return Array.from(found, ([, name]) => name);
+}
+
+/** What a file imports or exports again, as "path name". */
+function importedNames(path: string, code: string): string[] {
+  const named = (list: string, module: string) =>
+    list
+      .split(",")
+      .map(
+        (each) =>
+          each
+            .trim()
+            .replace(/^type /, "")
+            .split(/ as |:/)[0],
+      )
+      .map((name) => `${posix.join(posix.dirname(path), module)} ${name}`);
+  const found = (pattern: RegExp) => [...code.matchAll(pattern)];
+  return [
+    ...found(/\b(?:import|export)(?: type)? \{([^}]*)\} from "([^"]+)"/g),
+    ...found(/\{([^{}]*)\}[^=;{}]*= await import\(\s*"([^"]+)"/g),
+  ]
+    .flatMap(([, list, module]) => named(list, module))
+    .concat(
+      found(/\bimport\("([^"]+)"\)\)?\.(?:then\(\(\{ )?(\w+)/g).flatMap(([, module, name]) =>
+        named(name, module),
+      ),
+      found(/\bimport \* as (\w+) from "([^"]+)"/g).flatMap(([, space, module]) =>
+        found(new RegExp(`\\b${space}\\.(\\w+)`, "g")).flatMap(([, name]) => named(name, module)),
+      ),
+    );
+}
+
 /** One cycle for each file that a search in depth reaches again while it is still inside it. */
 function importCycles(among: readonly Source[]): string[] {
   const importsOf = new Map(among.map(({ path, imports }) => [path, imports]));
@@ -171,6 +242,16 @@ test("every folder has a place in the order, and imports only those before it", 
 test("no import cycles: what two files need of each other is in a third, types included", () => {
   expect(importCycles(sources)).toEqual([]);
   expect(importCycles(packageSources)).toEqual([]);
+});
+
+test("what a file exports, another file uses", () => {
+  const used = new Set(sources.flatMap(({ path, code }) => importedNames(path, code)));
+  const exported = sources.flatMap(({ path, code }) =>
+    PUBLIC.has(path) ? [] : exportedValues(code).map((name) => `${path} ${name}`),
+  );
+  const unused = exported.filter((each) => !used.has(each));
+  expect(unused.filter((each) => !FOR_TESTS.has(each))).toEqual([]);
+  expect([...FOR_TESTS].filter((each) => !unused.includes(each))).toEqual([]);
 });
 
 test.each(Object.entries(WALLS))("%s keeps to its side of the wall", (folder, { not, because }) => {

@@ -10,7 +10,6 @@ export const EIO = -5;
 export const ENXIO = -6;
 export const EBADF = -9;
 export const EAGAIN = -11;
-export const ENOMEM = -12;
 export const EACCES = -13;
 export const EINVAL = -22;
 export const ENOSPC = -28;

@@ -9,7 +9,7 @@ import { baseMemory } from "./bios-data.ts";
 import { EBDA, ONE_MIB, PC_HOLE } from "./low-memory.ts";
 import { BootError, type MemoryRange } from "./plan.ts";
 
-export const E820_MAX_ENTRIES = 128;
+const E820_MAX_ENTRIES = 128;
 
 /** Address range types. */
 const E820_TYPE = { ram: 1, reserved: 2, acpi: 3 } as const;

@@ -21,7 +21,7 @@ export interface ExitStatusRow {
 export const OK = 0;
 export const FAILED = 1;
 export const USAGE = 2;
-export const CRASHED = 4;
+const CRASHED = 4;
 export const STOPPED = 6;
 /** As if SIGPIPE had ended the process: Node ignores that signal, and a write fails with EPIPE. */
 export const OUTPUT_CLOSED = 128 + 13;

@@ -27,7 +27,7 @@ export function quoted(value: unknown): string {
 }
 
 /** "raw, qcow2 or vdi" */
-export function oneOf(words: readonly string[]): string {
+function oneOf(words: readonly string[]): string {
   return words.join(", ").replace(/, ([^,]*)$/, " or $1");
 }
 

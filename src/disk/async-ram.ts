@@ -10,14 +10,13 @@
  * because an image treats their short result as zeros; and those that O_DIRECT cannot
  * transfer, which use the page cache, while nothing else is in flight.
  */
+import { EAGAIN, EINPROGRESS, EIO } from "../base/errno.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { AsyncIo } from "../sys/async-io.ts";
 import type { HostFile } from "../sys/file.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
-import { EINPROGRESS, EIO } from "./backend.ts";
 import { bytesOf, type IoMemory } from "./io-memory.ts";
 
-const EAGAIN = -11;
 const NONE = -1;
 
 export class AsyncRam implements IoMemory {

@@ -10,6 +10,7 @@
  *
  * All of it happens on the io thread.
  */
+import { EBADF, EIO, ENOSPC, ENXIO, EROFS } from "../base/errno.ts";
 import type { EventFd } from "../sys/event.ts";
 
 export interface BlockBackend {
@@ -57,18 +58,10 @@ export interface BlockBackend {
   close(): void;
 }
 
-// -errno values with a meaning in this layer; numbers of <asm-generic/errno.h>.
-export const EIO = -5;
-export const ENOSPC = -28;
-export const EROFS = -30;
-export const EOPNOTSUPP = -95;
-/** The request continues, and completes later. */
-export const EINPROGRESS = -115;
-
 const NAMES: Readonly<Record<number, string>> = {
   [EIO]: "EIO (the host's storage failed)",
-  [-6]: "ENXIO (the host's device is gone)",
-  [-9]: "EBADF (the image is closed)",
+  [ENXIO]: "ENXIO (the host's device is gone)",
+  [EBADF]: "EBADF (the image is closed)",
   [-19]: "ENODEV (the host's device is gone)",
   [-27]: "EFBIG (a limit on file sizes)",
   [ENOSPC]: "ENOSPC (the host's file system is full)",

@@ -4,8 +4,10 @@
  *
  * Unlike an image it may be asynchronous: every method may return a promise.
  */
+
 import { constants } from "node:os";
-import { EIO } from "./backend.ts";
+import { EIO } from "../base/errno.ts";
+import { SECTOR } from "../base/units.ts";
 
 /**
  * The interface that a program implements. Offsets and lengths are bytes, multiples of
@@ -58,7 +60,6 @@ export interface SourceExtent {
   readonly hole: boolean;
 }
 
-const SECTOR = 512;
 const MAX_BLOCK = 65536;
 
 /** The properties of a source, checked and with defaults. */

@@ -2,20 +2,20 @@
  * A disk image as a guest's disk: applies the drive's options, and makes transfers
  * asynchronous by AsyncIo.
  */
+
+import { EIO } from "../base/errno.ts";
 import type { AsyncIo } from "../sys/async-io.ts";
 import { SystemError } from "../sys/errors.ts";
 import type { EventFd } from "../sys/event.ts";
 import type { AsyncRam } from "./async-ram.ts";
-import { type BlockBackend, EIO } from "./backend.ts";
+import type { BlockBackend } from "./backend.ts";
 import type { DiskImage } from "./image.ts";
 import { ImageError } from "./image-error.ts";
 import { bytesOf, WINDOW } from "./io-memory.ts";
+import { isZero } from "./zeros.ts";
 
-const ZEROS = Buffer.alloc(WINDOW);
-
-export const DETECT_ZEROES = ["off", "on", "unmap"] as const;
-/** For writes of zeros only: "on" makes the range read as zeros without data, "unmap" also frees its storage. */
-export type DetectZeroes = (typeof DETECT_ZEROES)[number];
+/** A write of nothing but zeros: "on" makes zero clusters or a hole of it, "unmap" also frees its storage. */
+export type DetectZeroes = "off" | "on" | "unmap";
 
 export interface GuestDiskOptions {
   /** True: discards free storage. False: they have no effect. */
@@ -145,8 +145,7 @@ export class GuestDisk implements BlockBackend {
     for (let i = first; i < first + count; i++) {
       for (let done = 0; done < iov[2 * i + 1]; done += WINDOW) {
         const length = Math.min(WINDOW, iov[2 * i + 1] - done);
-        if (ZEROS.compare(this.#ram.window(iov[2 * i] + done, length), 0, length, 0, length) !== 0)
-          return false;
+        if (!isZero(this.#ram.window(iov[2 * i] + done, length))) return false;
       }
     }
     return true;

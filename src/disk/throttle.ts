@@ -7,16 +7,15 @@
  * Source: QEMU docs/throttle.txt, with the same limits and burst.
  */
 
-export const THROTTLE_LIMITS = [
-  "iopsTotal",
-  "iopsRead",
-  "iopsWrite",
-  "bpsTotal",
-  "bpsRead",
-  "bpsWrite",
-] as const;
 /** Requests (iops) or bytes (bps) per second. 0 or undefined: no limit. */
-export type ThrottleLimits = { readonly [K in (typeof THROTTLE_LIMITS)[number]]?: number };
+export interface ThrottleLimits {
+  readonly iopsTotal?: number;
+  readonly iopsRead?: number;
+  readonly iopsWrite?: number;
+  readonly bpsTotal?: number;
+  readonly bpsRead?: number;
+  readonly bpsWrite?: number;
+}
 
 /** The capacity of a bucket, in seconds at the permitted rate. */
 const BURST = 0.1;

@@ -12,7 +12,7 @@ export interface Run {
 }
 
 /** The mapped beginning of `length` bytes at linear `address`, in runs within a page. */
-export function runsOf(target: DebugTarget, cpu: number, address: bigint, length: number): Run[] {
+function runsOf(target: DebugTarget, cpu: number, address: bigint, length: number): Run[] {
   const runs: Run[] = [];
   for (let done = 0; done < length; ) {
     const linear = BigInt.asUintN(64, address + BigInt(done));

@@ -39,7 +39,7 @@ const EFER_LMA = 1n << 10n;
 const SEGMENTS: readonly SegmentName[] = ["cs", "ss", "ds", "es", "fs", "gs"];
 
 /** Features of a 64-bit description. */
-export const FEATURES_64: readonly Feature[] = [
+const FEATURES_64: readonly Feature[] = [
   {
     name: "org.gnu.gdb.i386.core",
     registers: [
@@ -75,7 +75,7 @@ export const FEATURES_64: readonly Feature[] = [
 ];
 
 /** Features of a 32-bit description. */
-export const FEATURES_32: readonly Feature[] = [
+const FEATURES_32: readonly Feature[] = [
   {
     name: "org.gnu.gdb.i386.core",
     registers: [

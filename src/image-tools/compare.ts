@@ -1,10 +1,10 @@
 /** Finds the first difference of two disks. Ranges that are zero in both are not read. */
 
+import { SECTOR } from "../base/units.ts";
 import { type BlockStatus, blockStatus } from "../disk/block-status.ts";
 import { type DiskImage, readDisk } from "../disk/image.ts";
-import { isZero } from "./copy.ts";
+import { isZero } from "../disk/zeros.ts";
 
-const SECTOR = 512;
 const CHUNK = 2 ** 20;
 
 export interface Difference {

@@ -6,17 +6,17 @@
  * searched for zeros in granules.
  */
 
+import { SECTOR } from "../base/units.ts";
 import { type BlockStatus, blockStatus, layerStatus, statusFrom } from "../disk/block-status.ts";
 import { type DiskImage, readDisk, writeDisk } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
+import { isZero } from "../disk/zeros.ts";
 import { check, SystemError } from "../sys/errors.ts";
 import { CopySource, type Piece } from "./copy-source.ts";
 import { Pace } from "./pace.ts";
 
 /** Bytes moved at once; no cluster is larger. */
 const CHUNK = 2 ** 21;
-const SECTOR = 512;
-const ZEROS = Buffer.alloc(CHUNK);
 
 export interface CopyOptions {
   /** The first byte of the source that is copied. Default 0. */
@@ -224,9 +224,4 @@ class Copy {
 
 function isOfSource(error: unknown): error is Error {
   return error instanceof SystemError || error instanceof ImageError;
-}
-
-/** At most CHUNK bytes. */
-export function isZero(bytes: Uint8Array): boolean {
-  return ZEROS.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
 }

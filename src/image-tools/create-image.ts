@@ -1,6 +1,9 @@
 /** Makes images, and replaces the old contents of a file, unless it is in use. */
-import { EOPNOTSUPP } from "../disk/backend.ts";
+
+import { EOPNOTSUPP } from "../base/errno.ts";
+import { SECTOR } from "../base/units.ts";
 import { ImageError } from "../disk/image-error.ts";
+import { ZEROS } from "../disk/zeros.ts";
 import { fileNamed } from "../images/file-name.ts";
 import { makeFile } from "../images/made-file.ts";
 import { type CreateOptions, createQcow2, type MadeImage } from "../images/qcow2/create.ts";
@@ -8,9 +11,6 @@ import type { Preallocation } from "../images/qcow2/preallocate.ts";
 import { isNbdName } from "../nbd/address.ts";
 import { check } from "../sys/errors.ts";
 import type { HostFile } from "../sys/file.ts";
-
-const SECTOR = 512;
-const ZEROS = new Uint8Array(2 ** 20);
 
 export type CreateImageOptions =
   | ({ readonly format: "qcow2" } & Omit<CreateOptions, "overwrite">)

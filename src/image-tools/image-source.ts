@@ -3,7 +3,7 @@
  * other.
  */
 
-import { EOPNOTSUPP } from "../disk/backend.ts";
+import { EOPNOTSUPP } from "../base/errno.ts";
 import { blockStatus } from "../disk/block-status.ts";
 import type { DiskSource, SourceExtent } from "../disk/disk-source.ts";
 import { type DiskImage, readDisk, writeDisk } from "../disk/image.ts";

@@ -10,9 +10,9 @@
 
 import { type BlockStatus, blockStatus, layerStatus } from "../disk/block-status.ts";
 import { type DiskImage, readDisk, writeDisk } from "../disk/image.ts";
+import { isZero } from "../disk/zeros.ts";
 import type { ImageFormat } from "../images/formats.ts";
 import type { Qcow2Image } from "../images/qcow2/image.ts";
-import { isZero } from "./copy.ts";
 
 /** Bytes compared at once; no cluster is larger. */
 const CHUNK = 2 ** 21;

@@ -1,7 +1,7 @@
 /** The formats of image files, by the names that qemu-img gives them. */
 
 /** Formats that are written. */
-export const WRITABLE_FORMATS = ["raw", "qcow2"] as const;
+const WRITABLE_FORMATS = ["raw", "qcow2"] as const;
 /** Formats of other programs, which are only read. "vpc" is VHD, named after its first program. */
 export const READ_ONLY_FORMATS = ["vmdk", "vpc", "vhdx", "vdi"] as const;
 export const IMAGE_FORMATS = [...WRITABLE_FORMATS, ...READ_ONLY_FORMATS] as const;

@@ -6,18 +6,15 @@
  * while it is open, data is lost, and reads there fail.
  */
 
-import { EIO, EOPNOTSUPP } from "../disk/backend.ts";
+import { EINVAL, EIO, EOPNOTSUPP } from "../base/errno.ts";
+import { SECTOR } from "../base/units.ts";
 import type { DiskImage, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import { BufferMemory, bytesOf, clear, type IoMemory } from "../disk/io-memory.ts";
 import { IovCursor } from "../disk/iov-cursor.ts";
+import { ZEROS } from "../disk/zeros.ts";
 import { HostFile } from "../sys/file.ts";
 import { fileRunAt } from "./file-holes.ts";
-
-const SECTOR = 512;
-const EINVAL = -22;
-/** Zeros for hosts that cannot zero a range by themselves. */
-const ZEROS = new Uint8Array(65536);
 
 export interface RawDiskOptions {
   readonly readOnly?: boolean | undefined;

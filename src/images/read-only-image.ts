@@ -7,6 +7,7 @@
  * never reads as zeros.
  */
 
+import { EROFS } from "../base/errno.ts";
 import type { DiskImage, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import { clear, fill, type IoMemory } from "../disk/io-memory.ts";
@@ -17,7 +18,6 @@ import { InflatedClusters } from "./compressed.ts";
 import { fileRunAt } from "./file-holes.ts";
 import type { ReadOnlyFormat } from "./formats.ts";
 
-const EROFS = -30;
 /** The largest block that `unpack` may return, in bytes. */
 export const MAX_PACKED_BLOCK = 2 ** 21;
 

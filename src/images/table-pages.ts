@@ -4,10 +4,9 @@
  *
  * Tables begin at multiples of their entries' size, so no entry crosses a page.
  */
+import { PAGE } from "../base/units.ts";
 import type { HostFile } from "../sys/file.ts";
 import { TableCache } from "./table-cache.ts";
-
-const PAGE = 4096;
 
 export class TablePages {
   readonly #cache: TableCache;

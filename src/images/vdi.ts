@@ -8,13 +8,13 @@
  * differencing images, which need an image that is known only by its UUID.
  */
 
+import { SECTOR } from "../base/units.ts";
 import { ImageError } from "../disk/image-error.ts";
 import type { HostFile } from "../sys/file.ts";
 import { type BlockTable, ZERO } from "./block-map.ts";
 import type { ReadOnlyParts, TableCheck } from "./read-only-image.ts";
 import { TablePages } from "./table-pages.ts";
 
-const SECTOR = 512;
 const VDI_IMAGE_SIGNATURE = 0xbeda107f;
 const VDI_IMAGE_VERSION = 0x0001_0001;
 

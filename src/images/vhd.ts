@@ -12,13 +12,12 @@
  * Not supported: differencing disks, which need another file.
  */
 
+import { SECTOR } from "../base/units.ts";
 import { ImageError } from "../disk/image-error.ts";
 import type { HostFile } from "../sys/file.ts";
 import { type BlockTable, ZERO } from "./block-map.ts";
 import type { ReadOnlyParts } from "./read-only-image.ts";
 import { TablePages } from "./table-pages.ts";
-
-const SECTOR = 512;
 
 const FOOTER_BYTES = 512;
 const FOOTER_COOKIE = "conectix";

@@ -15,11 +15,11 @@ import * as abi from "./abi.ts";
 import { kvm_regs, kvm_run, kvm_segment, kvm_sregs, kvm_sync_regs } from "./abi.ts";
 import { check } from "./errors.ts";
 
-export const MODE_REAL = 0;
-export const MODE_PROTECTED = 1;
-export const MODE_VIRTUAL_8086 = 2;
-export const MODE_COMPATIBILITY = 3;
-export const MODE_LONG = 4;
+const MODE_REAL = 0;
+const MODE_PROTECTED = 1;
+const MODE_VIRTUAL_8086 = 2;
+const MODE_COMPATIBILITY = 3;
+const MODE_LONG = 4;
 
 const WITH_SREGS = abi.KVM_SYNC_X86_REGS | abi.KVM_SYNC_X86_SREGS;
 

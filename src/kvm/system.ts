@@ -10,7 +10,7 @@ import { check } from "./errors.ts";
 import { type MsrEntry, readMsrs, writeMsrs } from "./msr.ts";
 import { Vm } from "./vm.ts";
 
-export const DEVICE = "/dev/kvm";
+const DEVICE = "/dev/kvm";
 
 export class Kvm {
   readonly #native: NativeKvmSystem;

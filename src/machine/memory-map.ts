@@ -5,13 +5,8 @@
  * RAM starts at 0 and leaves a hole for devices below 4 GiB; what does not fit
  * under the hole continues at 4 GiB, as on a PC.
  */
+import { GIB } from "../base/units.ts";
 import type { RamRegion } from "../memory/guest-memory.ts";
-
-const KIB = 1024;
-const MIB = 1024 * KIB;
-const GIB = 1024 * MIB;
-
-export const PAGE = 4 * KIB;
 
 /** First address of the hole under 4 GiB, and of the RAM above it. */
 export const HOLE = 3 * GIB;

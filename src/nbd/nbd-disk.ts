@@ -6,8 +6,11 @@
  * the extra bytes; writes are completed with the old bytes, one write after the other.
  * If the export ends within a sector, the rest of the sector reads as zeros.
  */
+
 import { constants } from "node:os";
+import { SECTOR } from "../base/units.ts";
 import type { DiskSource, SourceExtent } from "../disk/disk-source.ts";
+import { ZEROS } from "../disk/zeros.ts";
 import { pieces } from "./connection.ts";
 import type { NbdLink } from "./link.ts";
 import { NbdError } from "./nbd-error.ts";
@@ -26,11 +29,9 @@ import {
   FLAG_SEND_WRITE_ZEROES,
 } from "./protocol.ts";
 
-const SECTOR = 512;
 const MAX_BLOCK = 65536;
 /** Bytes of one TRIM, WRITE_ZEROES or BLOCK_STATUS: their length has 32 bits. */
 const MAX_RANGE = 2 ** 30;
-const ZEROS = new Uint8Array(2 ** 20);
 
 export class NbdDisk implements DiskSource {
   /** Bytes, a multiple of 512. */

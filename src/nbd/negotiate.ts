@@ -5,7 +5,9 @@
  * types", "Option reply types". Options in this order: STARTTLS,
  * STRUCTURED_REPLY, SET_META_CONTEXT, GO; EXPORT_NAME where a server has no GO.
  */
+
 import type { Duplex } from "node:stream";
+import { SECTOR } from "../base/units.ts";
 import type { ByteChannel } from "./byte-channel.ts";
 import { NbdError, quoted, violation } from "./nbd-error.ts";
 import {
@@ -66,7 +68,6 @@ export interface Negotiation {
 const MAX_REPLY = 2 * MAX_STRING + 64;
 /** The limit of information replies to one option. */
 const MAX_REPLIES = 64;
-const SECTOR = 512;
 const MAX_MINIMUM_BLOCK = 65536;
 
 interface OptionReply {

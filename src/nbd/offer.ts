@@ -6,7 +6,9 @@
  * types". A client may send at most MAX_OPTIONS options, of MAX_OPTION bytes
  * each; the caller limits the time.
  */
+
 import type { Duplex } from "node:stream";
+import { SECTOR } from "../base/units.ts";
 import type { SourceFacts } from "../disk/disk-source.ts";
 import type { ByteChannel } from "./byte-channel.ts";
 import { NbdError, violation } from "./nbd-error.ts";
@@ -52,7 +54,6 @@ import {
   REP_SERVER,
 } from "./protocol.ts";
 
-const SECTOR = 512;
 const MAX_OPTIONS = 64;
 /** Two strings and some numbers. */
 const MAX_OPTION = 2 * MAX_STRING + 64;

@@ -6,8 +6,10 @@
  * that both threads share; in addition there may be a read-ahead of `prefetch`. The
  * thread (remote-thread.ts) knows NBD; the rest of the library sees a raw image.
  */
+
 import { SHARE_ENV, Worker } from "node:worker_threads";
 import { Call } from "../base/call.ts";
+import { EBADF } from "../base/errno.ts";
 import type { DiskImage, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import type { IoMemory } from "../disk/io-memory.ts";
@@ -205,8 +207,6 @@ export class RemoteDisk implements DiskImage {
     return this.#memory.call.wait();
   }
 }
-
-const EBADF = -9;
 
 /** Writes a sentence for the other thread. */
 export function putSentence({ data }: CallMemory, sentence: string): void {

@@ -2,8 +2,9 @@
  * The thread of a RemoteDisk: it owns the connection, and executes requests.
  * Whatever happens here, there is an answer: the other thread sleeps until then.
  */
+
 import { parentPort, workerData } from "node:worker_threads";
-import { EIO } from "../disk/backend.ts";
+import { EIO } from "../base/errno.ts";
 import { errnoOf, sourceFacts } from "../disk/disk-source.ts";
 import { connectNbd } from "./connect.ts";
 import type { NbdDisk } from "./nbd-disk.ts";

@@ -8,8 +8,11 @@
  *
  * Source: "The NBD protocol", sections "Request types", "Structured reply types".
  */
+
 import { constants } from "node:os";
+import { SECTOR } from "../base/units.ts";
 import { type DiskSource, errnoOf, type SourceFacts } from "../disk/disk-source.ts";
+import { ZEROS } from "../disk/zeros.ts";
 import type { ByteChannel } from "./byte-channel.ts";
 import { violation } from "./nbd-error.ts";
 import { ALLOCATION_ID, type Terms } from "./offer.ts";
@@ -46,9 +49,7 @@ const MAX_REQUESTS = 64;
 /** One request of the largest size, or many smaller ones. */
 const MAX_BYTES = MAX_PAYLOAD;
 const MAX_EXTENTS = 512;
-const SECTOR = 512;
 const { EINVAL, EPERM, ENOSPC } = constants.errno;
-const ZEROS = new Uint8Array(2 ** 20);
 
 interface Request {
   readonly command: number;

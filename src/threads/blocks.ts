@@ -50,7 +50,7 @@ export interface PartCounters {
 }
 
 /** Blocks that parts ask for while they are assembled: in every thread the same ones in the same order. */
-export class PartBlocks {
+class PartBlocks {
   /** By part: its bytes for the world outside. */
   readonly rings = new Map<string, ByteRing>();
   /** By part. */

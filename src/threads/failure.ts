@@ -60,7 +60,7 @@ function atReset(regs: Regs, sregs: Sregs): boolean {
 }
 
 /** Where a CPU is and what is in its registers, in one line. */
-export function describeRegisters(regs: Regs, sregs: Sregs): string {
+function describeRegisters(regs: Regs, sregs: Sregs): string {
   const word = (value: bigint) => `0x${value.toString(16)}`;
   const general = (["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "rflags"] as const)
     .map((name) => `${name}=${word(regs[name])}`)

@@ -57,7 +57,7 @@ const DATA_BLOCKS = RECORDS + RING_RECORDS * RECORD_BYTES;
 const STATE_BLOCKS = DATA_BLOCKS + RING_RECORDS * DATA_BYTES;
 
 export const NO_DIRECTION = 0;
-export const FROM_DEVICE = 1; // IN, a load
+const FROM_DEVICE = 1; // IN, a load
 export const TO_DEVICE = 2; // OUT, a store
 
 /** Bytes of the buffer behind a ring. */

@@ -4,7 +4,7 @@ import type { KernelCounters } from "./format.ts";
 import type { Summary } from "./summary.ts";
 
 /** The explanation that belongs to every count of exits. */
-export const WHAT_IS_COUNTED = `Counted are returns of KVM_RUN. Most exits of the hardware (page faults of the second level, CPUID,
+const WHAT_IS_COUNTED = `Counted are returns of KVM_RUN. Most exits of the hardware (page faults of the second level, CPUID,
 MSRs, HLT, hypercalls) are served by the host's kernel and never get here: its own counters tell of them.`;
 
 /** KVM's counters that are shown first, if they are not 0. */

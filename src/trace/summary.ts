@@ -60,7 +60,7 @@ export interface Summary {
 }
 
 /** The number of places and RIPs in a summary. */
-export const TOP = 10;
+const TOP = 10;
 
 /** Different reasons and devices, ports, RIPs that are distinguished; no machine has so many. */
 const MAX_ROWS = 1024;

@@ -1,7 +1,8 @@
 /** A drive over RAM of its own, used like by a guest; each request is waited for. */
+
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { EINPROGRESS } from "../../src/disk/backend.ts";
+import { EINPROGRESS } from "../../src/base/errno.ts";
 import { type DriveImage, openDrive } from "../../src/images/drive.ts";
 import { GuestMemory } from "../../src/memory/guest-memory.ts";
 import { GuestRam } from "../../src/sys/guest-ram.ts";

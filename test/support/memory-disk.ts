@@ -1,5 +1,6 @@
 /** A disk in memory behind virtio-blk: it records calls, and fails or delays them on demand. */
-import { type BlockBackend, EINPROGRESS } from "../../src/disk/backend.ts";
+import { EINPROGRESS } from "../../src/base/errno.ts";
+import type { BlockBackend } from "../../src/disk/backend.ts";
 import { EventFd } from "../../src/sys/event.ts";
 import type { TestMemory } from "./virtio-driver.ts";
 

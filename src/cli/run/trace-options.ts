@@ -52,7 +52,7 @@ export const TRACE_KEYS: readonly (readonly [string, string])[] = [
   ...keyHelp(keysOf(FILE)),
 ];
 
-export const TRACE_HELP = `Traces:
+const TRACE_HELP = `Traces:
 ${helpLines(TRACE_KEYS, 2, 23).join("\n")}
 
 vmexit trace summary FILE counts what a file of exits contains. Most exits of the hardware are

@@ -26,7 +26,7 @@ const GRANULARITY_BITS = 17;
 const NAME_SIZE = 18;
 const EXTRA_SIZE = 20;
 
-export const FLAG_IN_USE = 1;
+const FLAG_IN_USE = 1;
 const FLAG_AUTO = 2;
 const TYPE_DIRTY_TRACKING = 1;
 

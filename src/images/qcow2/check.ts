@@ -12,6 +12,7 @@
  * Not mended: entries that point outside the file or to no cluster boundary, and
  * a snapshot table that cannot be read.
  */
+import { hex } from "../../base/hex.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import { bitmapRuns } from "./bitmap-directory.ts";
 import type { Qcow2Image } from "./image.ts";
@@ -341,10 +342,6 @@ class Check {
     this.#report(message);
     this.result.corruptions++;
   }
-}
-
-function hex(value: number): string {
-  return `0x${value.toString(16)}`;
 }
 
 function entryText(table: PointerTable, index: number): string {

@@ -13,7 +13,7 @@ import { COPIED, OFFSET_HIGH, OFFSET_LOW } from "./pointer-table.ts";
 // Kinds of runs.
 /** Not in this image: the backing file's bytes, or zeros. */
 export const UNALLOCATED = 0;
-export const ZERO = 1;
+const ZERO = 1;
 export const DATA = 2;
 export const COMPRESSED = 3;
 

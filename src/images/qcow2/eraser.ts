@@ -8,7 +8,7 @@
  *
  * Source: QEMU docs/interop/qcow2.txt, Cluster mapping and Extended L2 Entries.
  */
-import { EOPNOTSUPP } from "../../disk/backend.ts";
+import { EOPNOTSUPP } from "../../base/errno.ts";
 import type { DiskImage } from "../../disk/image.ts";
 import { type ClusterMap, ENTRY_ZERO } from "./cluster-map.ts";
 import { AUTOCLEAR_DATA_FILE_RAW } from "./features.ts";

@@ -10,7 +10,7 @@ export const MIN_CLUSTER_BITS = 9;
 export const MAX_CLUSTER_BITS = 21;
 /** Extended L2 entries need clusters of 16 KiB. */
 export const MIN_EXTENDED_CLUSTER_BITS = 14;
-export const SUBCLUSTERS = 32;
+const SUBCLUSTERS = 32;
 
 /** Tables are cached by the slice: one sixteenth of a table of 64 KiB clusters. */
 const SLICE_BYTES = 4096;

@@ -8,6 +8,7 @@
  * Not supported: encrypted images (crypt_method other than 0).
  */
 import { bytesOfText, textOfBytes } from "../../base/byte-text.ts";
+import { hex } from "../../base/hex.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { CompressionType } from "../compressed.ts";
 import {
@@ -28,7 +29,7 @@ export const L1_SIZE_AT = 36; // and l1_table_offset behind it
 export const REFCOUNT_TABLE_OFFSET_AT = 48; // and refcount_table_clusters behind it
 export const NB_SNAPSHOTS_AT = 60; // and snapshots_offset behind it
 export const INCOMPATIBLE_AT = 72;
-export const COMPATIBLE_AT = 80;
+const COMPATIBLE_AT = 80;
 export const AUTOCLEAR_AT = 88;
 
 const V2_BYTES = 72;
@@ -45,8 +46,8 @@ const EXT_DATA_FILE = 0x44415441;
 
 export const MAX_L1_BYTES = 32 * 2 ** 20;
 export const MAX_REFCOUNT_TABLE_BYTES = 8 * 2 ** 20;
-export const MAX_SNAPSHOTS = 65536;
-export const MAX_BACKING_NAME = 1023;
+const MAX_SNAPSHOTS = 65536;
+const MAX_BACKING_NAME = 1023;
 /** Offsets and sizes stay exact in a number below this. */
 const MAX_OFFSET = 2 ** 53;
 
@@ -304,8 +305,8 @@ function parseExtensions(
     const type = view.getUint32(at);
     const length = view.getUint32(at + 4);
     if (type === EXT_END) break;
-    if (length > end - at - 8) refuse(`header extension 0x${type.toString(16)} is longer than the header`);
-    if (found.has(type)) refuse(`header extension 0x${type.toString(16)} is there twice`);
+    if (length > end - at - 8) refuse(`header extension ${hex(type)} is longer than the header`);
+    if (found.has(type)) refuse(`header extension ${hex(type)} is there twice`);
     found.set(type, new Uint8Array(view.buffer, view.byteOffset + at + 8, length).slice());
     at += 8 + Math.ceil(length / 8) * 8;
   }

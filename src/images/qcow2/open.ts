@@ -7,7 +7,9 @@
  * any format, but a qcow2 image must not name a further file. (A guest that once wrote its
  * raw disk could otherwise make an image of it that names any file of the host.)
  */
+
 import { statSync } from "node:fs";
+import { MIB } from "../../base/units.ts";
 import type { DiskImage } from "../../disk/image.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import { HostFile } from "../../sys/file.ts";
@@ -26,7 +28,6 @@ import { Qcow2Image } from "./image.ts";
 import { Metadata } from "./metadata.ts";
 import { findSnapshot, readSnapshotTable } from "./snapshot-table.ts";
 
-const MIB = 2 ** 20;
 /** Maps 256 GiB of a disk with clusters of 64 KiB. */
 const DEFAULT_CACHE = 32 * MIB;
 const MIN_CACHE = 64 * 1024;

@@ -4,8 +4,10 @@
  * "metadata": tables are complete, data clusters are holes of the file. "falloc":
  * the host reserves storage for all of it. "full": zeros are written everywhere.
  */
+
 import { statSync } from "node:fs";
-import { EOPNOTSUPP } from "../../disk/backend.ts";
+import { EOPNOTSUPP } from "../../base/errno.ts";
+import { ZEROS } from "../../disk/zeros.ts";
 import { check } from "../../sys/errors.ts";
 import { hostPath } from "../../sys/host-path.ts";
 import type { ClusterMap } from "./cluster-map.ts";
@@ -21,7 +23,6 @@ interface PreallocatedImage {
 }
 
 const ALL_UNITS = 0xffff_ffff;
-const ZEROS = new Uint8Array(2 ** 20);
 
 /**
  * Preallocates bytes `start` to `end` of the disk, where nothing is allocated yet.

@@ -3,7 +3,7 @@
  * the data file, from nowhere, from compressed data or from the backing file.
  */
 
-import { EIO } from "../../disk/backend.ts";
+import { EIO } from "../../base/errno.ts";
 import type { DiskImage } from "../../disk/image.ts";
 import { clear, fill, type IoMemory } from "../../disk/io-memory.ts";
 import { IovCursor } from "../../disk/iov-cursor.ts";

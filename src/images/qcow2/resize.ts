@@ -65,7 +65,7 @@ export function grow(image: Qcow2Parts, size: number, preallocation: Preallocati
 }
 
 /** Gives the active L1 table at least `entries` entries. @throws {ImageError | SystemError} */
-export function ensureL1(image: Qcow2Parts, entries: number): void {
+function ensureL1(image: Qcow2Parts, entries: number): void {
   const { metadata } = image;
   const old = metadata.l1;
   if (entries <= old.size) return;

@@ -8,10 +8,10 @@
  *
  * Source: QEMU docs/interop/qcow2.txt, Header.
  */
+import { SECTOR } from "../../base/units.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { encodeHeader, getUint64, type Header } from "./header.ts";
 
-const SECTOR = 512;
 const BACKING_FILE_AT = 8; // and backing_file_size behind it
 
 export type HeaderFile = Pick<HostFile, "path" | "read" | "write">;

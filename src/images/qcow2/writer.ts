@@ -6,9 +6,10 @@
  * Source: QEMU docs/interop/qcow2.txt, Cluster mapping and Extended L2 Entries.
  */
 
-import { EIO } from "../../disk/backend.ts";
+import { EIO } from "../../base/errno.ts";
 import { BufferMemory, type IoMemory } from "../../disk/io-memory.ts";
 import { IovCursor } from "../../disk/iov-cursor.ts";
+import { ZEROS } from "../../disk/zeros.ts";
 import { check } from "../../sys/errors.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { type ClusterMap, DATA } from "./cluster-map.ts";
@@ -17,7 +18,6 @@ import { COPIED } from "./pointer-table.ts";
 import { type Layers, Reader } from "./reader.ts";
 
 const ALL_UNITS = 0xffff_ffff;
-const ZEROS = new Uint8Array(65536);
 
 export class Writer {
   readonly #layers: Layers;

@@ -8,12 +8,11 @@
  * Not supported: an image whose log has to be replayed.
  */
 
+import { hexDigits } from "../../base/hex.ts";
+import { KIB, MIB } from "../../base/units.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { crc32c } from "./crc32c.ts";
-
-const KIB = 1024;
-export const MIB = 2 ** 20;
 
 const FILE_TYPE_IDENTIFIER = "vhdxfile";
 
@@ -68,14 +67,13 @@ export function readHeaderSection(file: HostFile): Regions {
 
 /** A GUID in its usual form: its first three parts are little endian in the file. */
 export function guidAt(view: DataView, at: number): string {
-  const hex = (value: number, digits: number) => value.toString(16).padStart(digits, "0");
-  const last = hex(view.getUint16(at + 10), 4) + hex(view.getUint32(at + 12), 8);
+  const last = hexDigits(view.getUint16(at + 10), 4) + hexDigits(view.getUint32(at + 12), 8);
   const [one, two, three] = [
     view.getUint32(at, true),
     view.getUint16(at + 4, true),
     view.getUint16(at + 6, true),
   ];
-  return `${hex(one, 8)}-${hex(two, 4)}-${hex(three, 4)}-${hex(view.getUint16(at + 8), 4)}-${last}`;
+  return `${hexDigits(one, 8)}-${hexDigits(two, 4)}-${hexDigits(three, 4)}-${hexDigits(view.getUint16(at + 8), 4)}-${last}`;
 }
 
 /** A 64-bit field; not exact from 2^53 on, and then larger than any valid value. */

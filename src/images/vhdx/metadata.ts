@@ -4,9 +4,10 @@
  * Source: MS-VHDX, 2.6 Metadata Region, whose names are used.
  */
 
+import { MIB } from "../../base/units.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { HostFile } from "../../sys/file.ts";
-import { ascii, getUint64, guidAt, MIB, type Region } from "./header.ts";
+import { ascii, getUint64, guidAt, type Region } from "./header.ts";
 
 const TABLE_BYTES = 64 * 1024;
 const TABLE_SIGNATURE = "metadata";

@@ -8,12 +8,13 @@
  * Regions and blocks that overlap are read as they are: nothing is written.
  */
 
+import { MIB } from "../../base/units.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { type BlockTable, ZERO } from "../block-map.ts";
 import type { ReadOnlyParts, TableCheck } from "../read-only-image.ts";
 import { TablePages } from "../table-pages.ts";
-import { MIB, type Region, readHeaderSection } from "./header.ts";
+import { type Region, readHeaderSection } from "./header.ts";
 import { type Metadata, readMetadata } from "./metadata.ts";
 
 const BAT_ENTRY_BYTES = 8;

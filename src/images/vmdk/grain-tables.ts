@@ -6,11 +6,12 @@
  * The redundant second directory is ignored.
  */
 
+import { SECTOR } from "../../base/units.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { type BlockTable, UNALLOCATED, ZERO } from "../block-map.ts";
 import { TablePages } from "../table-pages.ts";
-import { SECTOR, type SparseHeader } from "./header.ts";
+import type { SparseHeader } from "./header.ts";
 
 const GTE_ZERO_GRAIN = 1;
 

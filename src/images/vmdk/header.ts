@@ -8,13 +8,12 @@
  * are little endian; offsets and sizes are sectors of 512 bytes.
  */
 
+import { SECTOR } from "../../base/units.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { MAX_PACKED_BLOCK } from "../read-only-image.ts";
 
-export const SECTOR = 512;
-
-export const SPARSE_MAGICNUMBER = 0x564d444b; // "KDMV"
+const SPARSE_MAGICNUMBER = 0x564d444b; // "KDMV"
 const COWD_MAGICNUMBER = 0x44574f43; // "COWD"
 
 // Offsets of fields.

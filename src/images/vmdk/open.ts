@@ -8,14 +8,16 @@
  * seSparse, raw devices), and those with a parent. The files that a descriptor
  * names are never opened, because they are not trusted.
  */
+
 import { inflateSync } from "node:zlib";
+import { SECTOR } from "../../base/units.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { UNALLOCATED } from "../block-map.ts";
 import type { ReadOnlyParts, TableCheck } from "../read-only-image.ts";
 import { looksLikeDescriptor, parseDescriptor, whyNotAlone } from "./descriptor.ts";
 import { GrainTables } from "./grain-tables.ts";
-import { readExtent, SECTOR, type SparseHeader } from "./header.ts";
+import { readExtent, type SparseHeader } from "./header.ts";
 
 const MAGICS = ["KDMV", "COWD"];
 /** Bytes of a descriptor file that are read, at most. */

@@ -4,7 +4,8 @@
  * memory, because the io thread takes no messages while it works. Data is not
  * sent at all: both see the guest's RAM.
  */
-import { type BlockBackend, EINPROGRESS } from "../../disk/backend.ts";
+import { EINPROGRESS } from "../../base/errno.ts";
+import type { BlockBackend } from "../../disk/backend.ts";
 import { EventFd } from "../../sys/event.ts";
 import type { Control } from "../control.ts";
 

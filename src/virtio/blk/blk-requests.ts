@@ -14,9 +14,12 @@
  *
  * Source: VIRTIO 1.2, 5.2.6 (Device Operation).
  */
+
+import { EINPROGRESS, ENOSPC, EOPNOTSUPP } from "../../base/errno.ts";
 import { isPowerOfTwo } from "../../base/power-of-two.ts";
+import { SECTOR } from "../../base/units.ts";
 import { NEVER } from "../../bus/io-task.ts";
-import { type BlockBackend, EINPROGRESS, ENOSPC, EOPNOTSUPP, hostError } from "../../disk/backend.ts";
+import { type BlockBackend, hostError } from "../../disk/backend.ts";
 import type { Throttle } from "../../disk/throttle.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import type { DeviceQueue, ReportDevice } from "../device.ts";
@@ -35,7 +38,6 @@ const BLK_S_OK = 0;
 const BLK_S_IOERR = 1;
 const BLK_S_UNSUPP = 2;
 
-const SECTOR = 512;
 const HEADER_BYTES = 16;
 const SEGMENT_BYTES = 16; // struct virtio_blk_discard_write_zeroes
 const SEGMENT_F_UNMAP = 1;
@@ -48,7 +50,7 @@ export const WRITE_ZEROES_SECTORS_MAX = 2 ** 24 / SECTOR;
 const REQUEST_MAX = 2 ** 30;
 
 /** What happens to a request that the host could not carry out, as QEMU's rerror and werror. */
-export const ERROR_POLICIES = ["report", "ignore", "stop", "enospc"] as const;
+const ERROR_POLICIES = ["report", "ignore", "stop", "enospc"] as const;
 /**
  * report: the guest sees an I/O error. ignore: it sees success.
  * stop: the machine pauses, and tries again when it is resumed. enospc: stop if

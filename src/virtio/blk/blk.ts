@@ -9,7 +9,9 @@
  * BARRIER features; also F_ACCESS_PLATFORM, as addresses here are always
  * guest-physical.
  */
+
 import { type Fields, type Layout, layout, type View } from "../../base/layout.ts";
+import { SECTOR } from "../../base/units.ts";
 import type { AccessSize } from "../../bus/io.ts";
 import type { DeviceQueue, VirtioDevice } from "../device.ts";
 import { DeferredHeads, DeferredHeadsState } from "../queue/deferred-heads.ts";
@@ -35,7 +37,6 @@ const BLK_F_MQ = 1 << 12;
 const BLK_F_DISCARD = 1 << 13;
 const BLK_F_WRITE_ZEROES = 1 << 14;
 
-const SECTOR = 512;
 const ID_BYTES = 20;
 
 export const QUEUE_SIZE = DeferredHeads.CAPACITY;

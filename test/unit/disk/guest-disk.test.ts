@@ -1,9 +1,10 @@
 /** A guest's disk as virtio-blk sees it, over files of this host. */
+
 import { execFileSync } from "node:child_process";
 import { closeSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { EINPROGRESS } from "../../../src/disk/backend.ts";
+import { EINPROGRESS } from "../../../src/base/errno.ts";
 import { describeDrive } from "../../../src/images/drive.ts";
 import { createQcow2 } from "../../../src/images/qcow2/create.ts";
 import { Qcow2Image } from "../../../src/images/qcow2/image.ts";

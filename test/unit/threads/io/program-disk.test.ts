@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { EINPROGRESS } from "../../../../src/disk/backend.ts";
+import { EINPROGRESS } from "../../../../src/base/errno.ts";
 import { type DiskSource, sourceFacts } from "../../../../src/disk/disk-source.ts";
 import { GuestMemory } from "../../../../src/memory/guest-memory.ts";
 import { CONTROL_WORDS, Control, END } from "../../../../src/threads/control.ts";
