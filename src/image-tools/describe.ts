@@ -27,6 +27,10 @@ export interface ImageDescription {
   readonly clusterSize: number | undefined;
   /** Bytes that the host has stored for the file; an external data file is not counted. Of a remote disk nobody knows. */
   readonly storedBytes: number | undefined;
+  /** How the image is reached: "file", "host_device" (a block device) or "nbd". */
+  readonly protocol: "file" | "host_device" | "nbd";
+  /** Bytes of the file, rounded up to sectors of 512; of an NBD disk its size. */
+  readonly fileSize: number;
   /** Of qcow2 images. */
   readonly qcow2: Qcow2Description | undefined;
   /** Of VMDK images. */
@@ -60,6 +64,7 @@ export function describeImage(image: OpenedImage): ImageDescription {
     format,
     size,
     storedBytes: image instanceof RemoteDisk ? undefined : stored(path),
+    ...storageOf(image),
     clusterSize,
     qcow2: undefined,
     vmdk: image instanceof ReadOnlyImage ? image.parts.vmdk : undefined,
@@ -88,4 +93,10 @@ export function describeImage(image: OpenedImage): ImageDescription {
 
 function stored(path: string): number {
   return statSync(hostPath(path)).blocks * 512;
+}
+
+function storageOf(image: OpenedImage): Pick<ImageDescription, "protocol" | "fileSize"> {
+  if (image instanceof RemoteDisk) return { protocol: "nbd", fileSize: image.size };
+  const { isBlockDevice, size } = image.file;
+  return { protocol: isBlockDevice ? "host_device" : "file", fileSize: Math.ceil(size / 512) * 512 };
 }

@@ -7,9 +7,9 @@ import { fileNamed, fileNamedIn, nameOfFile } from "../../images/file-name.ts";
 import { IMAGE_FORMATS } from "../../images/formats.ts";
 import { openImage, probeFormat } from "../../images/open-image.ts";
 import { isNbdName } from "../../nbd/address.ts";
-import { ImgError } from "./command.ts";
 import type { Creation } from "./creation.ts";
 import { type FileOptions, whyNotOpened } from "./files.ts";
+import { ImgError } from "./img-error.ts";
 
 /**
  * Checks that a new image can stand on its backing file. Returns that disk's size.
@@ -22,7 +22,7 @@ import { type FileOptions, whyNotOpened } from "./files.ts";
 export function backingSize(
   image: string,
   creation: Creation,
-  { otherFiles }: Pick<FileOptions, "otherFiles">,
+  { otherFiles = "folder" }: Pick<FileOptions, "otherFiles">,
   fail: (sentence: string) => ImgError,
 ): number {
   const name = creation.get("backing_file") ?? "";

@@ -1,23 +1,15 @@
 /** `vmexit img check`: is an image whole? Source: QEMU 7.2, qemu-img.c (img_check); exit statuses are its. */
+
+import { typed } from "../../config/value.ts";
 import type { OpenedImage } from "../../images/open-image.ts";
 import { type CheckResult, checkQcow2 } from "../../images/qcow2/check.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
 import { ReadOnlyImage } from "../../images/read-only-image.ts";
-import { type ImgCommand, ImgError, oneFile, usageError } from "./command.ts";
-import {
-  cacheOption,
-  type FileOptions,
-  FORMAT,
-  fileOptions,
-  OUTPUT,
-  open,
-  QUIET,
-  REFUSED,
-  SHARED,
-  whyNotOpened,
-} from "./files.ts";
+import { type ImgCommand, oneFile } from "./command.ts";
+import { cacheRow, FORMAT, OUTPUT, open, QUIET, REFUSED, SHARED, whyNotOpened } from "./files.ts";
+import { ImgError, UsageError } from "./img-error.ts";
 import { jsonText } from "./json.ts";
-import { type Option, parseOptions } from "./options.ts";
+import { type Read, readCommandLine } from "./options.ts";
 import { fixed } from "./sizes.ts";
 
 const NOT_CHECKED = 1;
@@ -27,39 +19,33 @@ const CANNOT_CHECK = 63;
 
 const NOTHING_FIXED = { corruptions: 0, leaks: 0 };
 
-interface CheckDraft extends FileOptions {
-  json: boolean;
-  repair: "leaks" | "all" | undefined;
-}
-
-const OPTIONS: readonly Option<CheckDraft>[] = [
-  FORMAT,
-  {
+const OPTIONS = {
+  ...FORMAT,
+  repair: {
     names: ["r", "repair"],
-    argument: "leaks|all",
-    help: "mends clusters that are counted too often, or all that can be mended",
-    set: (draft, value) => {
-      if (value !== "leaks" && value !== "all") {
-        throw usageError(`Unknown option value for -r (expecting 'leaks' or 'all'): ${value}`);
-      }
-      draft.repair = value;
-    },
+    type: typed("leaks|all", (value): "leaks" | "all" => {
+      if (value === "leaks" || value === "all") return value;
+      throw new UsageError(`--repair (-r) expects 'leaks' or 'all', not '${value}'`);
+    }),
+    help: "repair clusters that are counted too often, or all that can be repaired",
   },
-  OUTPUT,
-  QUIET,
-  SHARED,
-  cacheOption("T", "reading"),
+  ...OUTPUT,
+  ...QUIET,
+  ...SHARED,
+  cache: cacheRow(["T", "cache"]),
   ...REFUSED,
-];
+} as const;
+
+type CheckDraft = Read<typeof OPTIONS>;
 
 export const check: ImgCommand = {
   name: "check",
-  operands: "filename",
-  help: "finds mistakes in an image's tables, and mends those of qcow2 with -r",
+  operands: "FILE",
+  help: "checks the tables of an image, and repairs those of qcow2 with -r",
   options: OPTIONS,
   run: (argv, { stdout, stderr }) => {
-    const draft: CheckDraft = { ...fileOptions(), json: false, repair: undefined };
-    const path = oneFile(parseOptions(argv, OPTIONS, draft));
+    const { operands, options: draft } = readCommandLine(argv, OPTIONS);
+    const path = oneFile(operands);
     const { repair, json, quiet } = draft;
     const report = (line: string) => void stderr.write(`${line}\n`);
     using image = openFor(path, draft);

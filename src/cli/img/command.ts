@@ -1,4 +1,6 @@
-/** What a sub-command of `vmexit img` is, and how it says that something is wrong. */
+/** What a sub-command of `vmexit img` is. */
+import { UsageError } from "./img-error.ts";
+import type { OptionTable } from "./options.ts";
 
 /** A stream that takes text, also of names that are not UTF-8. */
 export interface TextOutput {
@@ -13,44 +15,19 @@ export interface ImgOutput {
   readonly onSignal?: (listener: () => void) => void;
 }
 
-/** What help shows of an option. */
-export interface OptionHelp {
-  /** Without dashes: a letter, a word, or both. */
-  readonly names: readonly string[];
-  /** The value's name; an option without one takes no value. */
-  readonly argument?: string;
-  readonly help: string;
-}
-
 export interface ImgCommand {
   readonly name: string;
-  /** Its operands, as in "filename [size]". */
+  /** Its operands, as in "FILE [SIZE]". */
   readonly operands: string;
+  /** A sentence without subject and period: "creates an image". */
   readonly help: string;
-  /** Rows for `--help`. */
-  readonly options: readonly OptionHelp[];
-  /** Returns the exit status; a promise of it where there is somebody to wait for. @throws {ImgError} */
+  readonly options: OptionTable;
+  /** Returns the exit status; a promise of it where the command waits. @throws {ImgError} */
   run(argv: readonly string[], output: ImgOutput): number | Promise<number>;
 }
 
-/** Printed as "vmexit img: MESSAGE"; the process ends with `status`. */
-export class ImgError extends Error {
-  override readonly name = "ImgError";
-  readonly status: number;
-
-  constructor(message: string, status = 1) {
-    super(message);
-    this.status = status;
-  }
-}
-
-/** A command line that cannot be understood: the message ends with where to look. */
-export function usageError(message: string): ImgError {
-  return new ImgError(`${message}\nTry 'vmexit img --help' for more information`);
-}
-
-/** @throws {ImgError} unless there is exactly one operand. */
+/** @throws {UsageError} unless there is exactly one operand. */
 export function oneFile(operands: readonly string[]): string {
-  if (operands.length !== 1) throw usageError("Expecting one image file name");
+  if (operands.length !== 1) throw new UsageError("Expecting one image file name");
   return operands[0];
 }

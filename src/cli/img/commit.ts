@@ -1,15 +1,16 @@
 /** `vmexit img commit`: moves what an image holds into one below it. Source: QEMU 7.2, qemu-img.c (img_commit). */
+
+import { text } from "../../config/value.ts";
 import type { DiskImage } from "../../disk/image.ts";
 import { commitImage } from "../../image-tools/commit.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
 import { realPath } from "../../sys/host-path.ts";
 import { backingPath } from "./backing.ts";
-import { type ImgCommand, ImgError, type ImgOutput, oneFile } from "./command.ts";
+import { type ImgCommand, type ImgOutput, oneFile } from "./command.ts";
 import {
-  cacheOption,
+  cacheRow,
   type FileOptions,
   FORMAT,
-  fileOptions,
   OTHER_FILES,
   open,
   probedRawWarning,
@@ -18,56 +19,36 @@ import {
   REFUSED,
   whyNotOpened,
 } from "./files.ts";
-import { type Option, parseOptions } from "./options.ts";
+import { ImgError } from "./img-error.ts";
+import { flag, type Read, readCommandLine } from "./options.ts";
 import { PROGRESS, Progress } from "./progress.ts";
 
-interface CommitDraft extends FileOptions {
-  base: string | undefined;
-  keep: boolean;
-  rate: number | undefined;
-  progress: boolean;
-}
-
-const OPTIONS: readonly Option<CommitDraft>[] = [
-  FORMAT,
-  {
-    names: ["b"],
-    argument: "FILE",
-    help: "the image of the chain that is written to, if not the one right below; implies -d",
-    set: (draft, value) => {
-      draft.base = value;
-      draft.keep = true;
-    },
+const OPTIONS = {
+  ...FORMAT,
+  base: {
+    names: ["b", "base"],
+    type: text("BASE_IMG"),
+    help: "the image of the chain to commit to (default: the backing file); implies --drop",
   },
-  {
-    names: ["d"],
-    help: "does not empty the image afterwards",
-    set: (draft) => {
-      draft.keep = true;
-    },
-  },
-  PROGRESS,
-  QUIET,
-  cacheOption("t", "writing"),
-  RATE_LIMIT,
-  OTHER_FILES,
+  drop: flag(["d", "drop"], "do not empty FILE afterwards"),
+  ...PROGRESS,
+  ...QUIET,
+  cache: cacheRow(["t", "cache"]),
+  ...RATE_LIMIT,
+  ...OTHER_FILES,
   ...REFUSED,
-];
+} as const;
+
+type CommitDraft = Read<typeof OPTIONS>;
 
 export const commit: ImgCommand = {
   name: "commit",
-  operands: "filename",
-  help: "writes what an image holds to its backing file, and empties the image",
+  operands: "FILE",
+  help: "writes the contents of an image to its backing file, and empties the image",
   options: OPTIONS,
   run: (argv, output) => {
-    const draft: CommitDraft = {
-      ...fileOptions(),
-      base: undefined,
-      keep: false,
-      rate: undefined,
-      progress: false,
-    };
-    commitFile(oneFile(parseOptions(argv, OPTIONS, draft)), draft, output);
+    const { operands, options } = readCommandLine(argv, OPTIONS);
+    commitFile(oneFile(operands), options, output);
     return 0;
   },
 };
@@ -88,7 +69,7 @@ function commitFile(path: string, draft: CommitDraft, { stdout, stderr }: ImgOut
   try {
     commitImage(image, {
       base,
-      keep: draft.keep,
+      keep: draft.drop || draft.base !== undefined,
       rate: draft.rate,
       progress: (done) => progress.show(done / image.size),
     });

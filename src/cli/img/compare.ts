@@ -1,64 +1,38 @@
 /** `vmexit img compare`: have two images the same disk in them? Source: QEMU 7.2, qemu-img.c (img_compare). */
+
+import { text } from "../../config/value.ts";
 import { compareDisks } from "../../image-tools/compare.ts";
-import { type ImgCommand, ImgError, type ImgOutput, usageError } from "./command.ts";
-import {
-  cacheOption,
-  type FileOptions,
-  FORMAT,
-  fileOptions,
-  OTHER_FILES,
-  open,
-  QUIET,
-  REFUSED,
-  SHARED,
-  whyNotOpened,
-} from "./files.ts";
-import { type Option, parseOptions } from "./options.ts";
+import type { ImgCommand, ImgOutput } from "./command.ts";
+import { cacheRow, formatRow, OTHER_FILES, open, QUIET, REFUSED, SHARED, whyNotOpened } from "./files.ts";
+import { ImgError, UsageError } from "./img-error.ts";
+import { flag, type Read, readCommandLine } from "./options.ts";
 import { PROGRESS, Progress } from "./progress.ts";
 
 const DIFFER = 1;
 const FAILED = 2;
 
-interface CompareDraft extends FileOptions {
-  otherFormat: string | undefined;
-  progress: boolean;
-  strict: boolean;
-}
-
-const OPTIONS: readonly Option<CompareDraft>[] = [
-  FORMAT,
-  {
-    names: ["F"],
-    argument: "FORMAT",
-    help: "of the second image",
-    set: (draft, value) => {
-      draft.otherFormat = value;
-    },
-  },
-  cacheOption("T", "reading", FAILED),
-  PROGRESS,
-  QUIET,
-  {
-    names: ["s"],
-    help: "sizes, and what is allocated, must be the same too",
-    set: (draft) => {
-      draft.strict = true;
-    },
-  },
-  SHARED,
-  OTHER_FILES,
+const OPTIONS = {
+  format: formatRow(["f", "a-format"]),
+  otherFormat: { names: ["F", "b-format"], type: text("FMT"), help: "the format of FILE2" },
+  strict: flag(["s", "strict"], "sizes, and what is allocated, must be the same too"),
+  cache: cacheRow(["T", "cache"], FAILED),
+  ...SHARED,
+  ...PROGRESS,
+  ...QUIET,
+  ...OTHER_FILES,
   ...REFUSED,
-];
+} as const;
+
+type CompareDraft = Read<typeof OPTIONS>;
 
 export const compare: ImgCommand = {
   name: "compare",
-  operands: "filename1 filename2",
-  help: "finds where two disks differ",
+  operands: "FILE1 FILE2",
+  help: "compares the contents of two disks",
   options: OPTIONS,
   run: (argv, output) => {
-    const draft: CompareDraft = { ...fileOptions(), otherFormat: undefined, progress: false, strict: false };
-    const operands = parseOptions(argv, OPTIONS, draft);
-    if (operands.length !== 2) throw usageError("Expecting two image file names");
+    const { operands, options: draft } = readCommandLine(argv, OPTIONS);
+    if (operands.length !== 2) throw new UsageError("Expecting two image file names");
     return run(operands[0], operands[1], draft, output);
   },
 };

@@ -5,25 +5,33 @@
  * -W, -C, -t, -T) are accepted and have no effect: pieces of 2 MiB are moved
  * through the host's page cache, the next one read while one is written.
  */
+
+import { text, typed } from "../../config/value.ts";
 import { JoinedDisk } from "../../disk/joined-disk.ts";
 import { copyDisk } from "../../image-tools/copy.ts";
 import { createImage } from "../../image-tools/create-image.ts";
 import { nameOfFile } from "../../images/file-name.ts";
 import type { WritableFormat } from "../../images/formats.ts";
 import type { OpenedImage } from "../../images/open-image.ts";
-import { listBitmaps } from "../../images/qcow2/bitmap-directory.ts";
+import { bitmapsOf, copyBitmaps } from "../../images/qcow2/change-bitmaps.ts";
 import type { MadeImage } from "../../images/qcow2/create.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
 import { RemoteDisk } from "../../nbd/remote-disk.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { backingPath, backingSize, checkBackingName } from "./backing.ts";
-import { type ImgCommand, ImgError, type ImgOutput } from "./command.ts";
-import { asksForHelp, type Creation, createOptions, creationHelp, parseCreation } from "./creation.ts";
+import type { ImgCommand, ImgOutput, TextOutput } from "./command.ts";
 import {
-  cacheOption,
-  type FileOptions,
-  FORMAT,
-  fileOptions,
+  asksForHelp,
+  type Creation,
+  createOptions,
+  creationHelp,
+  parseCreation,
+  snapshotRow,
+  targetRows,
+} from "./creation.ts";
+import {
+  cacheRow,
+  formatRow,
   OTHER_FILES,
   open,
   openSnapshot,
@@ -34,162 +42,67 @@ import {
   whyNotOpened,
   writableFormatNamed,
 } from "./files.ts";
-import { type Option, parseOptions } from "./options.ts";
+import { ImgError } from "./img-error.ts";
+import { flag, ignored, type Read, readCommandLine, refused } from "./options.ts";
 import { PROGRESS, Progress } from "./progress.ts";
-import { parseSize } from "./sizes.ts";
+import { parseSize, sizeRangeError } from "./sizes.ts";
 
-interface ConvertDraft extends FileOptions {
-  targetFormat: string;
-  creation: string[];
-  backing: string | undefined;
-  backingFormat: string | undefined;
-  compressed: boolean;
-  /** The target is there already. */
-  existing: boolean;
-  targetIsZero: boolean;
-  progress: boolean;
-  sparse: number;
-  /** -S was given. */
-  sparseGiven: boolean;
-  offload: boolean;
-  salvage: boolean;
-  bitmaps: boolean;
-  rate: number | undefined;
-  skipBrokenBitmaps: boolean;
-  snapshot: string | undefined;
+const DEFAULT_SPARSE = 4096;
+const MAX_SPARSE = 2 ** 24;
+const MAX_COROUTINES = 16;
+
+const OPTIONS = {
+  format: formatRow(["f", "source-format"]),
+  sourceCache: cacheRow(["T", "source-cache"]),
+  snapshot: snapshotRow(["l", "snapshot"]),
+  bitmaps: flag(["bitmaps"], "also copy the dirty bitmaps of the source"),
+  skipBrokenBitmaps: flag(["skip-broken-bitmaps"], "skip dirty bitmaps that are inconsistent"),
+  salvage: flag(["salvage"], "replace what cannot be read by zeros, and report it"),
+  ...targetRows("O", "target-format", ["target-format-options"]),
+  targetCache: cacheRow(["t", "target-cache"]),
+  backing: {
+    names: ["b", "B", "backing"],
+    type: text("BACKING_FILE"),
+    help: "create an image over BACKING_FILE, which has the contents of the source's backing file",
+  },
+  backingFormat: {
+    names: ["F", "backing-format"],
+    type: text("FMT"),
+    help: "the format of BACKING_FILE; required",
+  },
+  sparse: {
+    names: ["S", "sparse-size"],
+    type: typed("SIZE", sparseSize),
+    help: "leave out zeros of this length (default: 4k); 0 writes every byte",
+  },
+  existing: flag(["n", "no-create"], "write to an image that exists"),
+  targetIsZero: flag(["target-is-zero"], "with -n: the target reads as zeros everywhere"),
+  compressed: flag(["c", "compress"], "compress the new image (qcow2)"),
+  ...SHARED,
+  ...RATE_LIMIT,
+  parallel: ignored(["m", "parallel"], "number of coroutines", typed("NUM", coroutines)),
+  offload: flag(["C", "copy-range-offloading"], "copy offloading: accepted, without effect"),
+  outOfOrder: ignored(["W", "oob-writes"], "out-of-order writes"),
+  ...PROGRESS,
+  ...QUIET,
+  ...OTHER_FILES,
+  targetImageOpts: refused(["target-image-opts"], "", "name the target, and its format with -O"),
+  ...REFUSED,
+} as const;
+
+type ConvertOptions = Read<typeof OPTIONS>;
+
+interface ConvertDraft extends ConvertOptions {
+  /** The bitmaps that are copied. */
+  readonly bitmapNames?: readonly string[];
 }
 
-const MAX_SPARSE = 2 ** 24;
-
-const OPTIONS: readonly Option<ConvertDraft>[] = [
-  FORMAT,
-  {
-    names: ["O"],
-    argument: "FORMAT",
-    help: "of the new image: raw (default) or qcow2",
-    set: (draft, value) => {
-      draft.targetFormat = value;
-    },
-  },
-  {
-    names: ["o"],
-    argument: "KEY=VALUE,…",
-    help: "how the new image is made; -o help lists the keys",
-    set: (draft, value) => {
-      draft.creation.push(value);
-    },
-  },
-  {
-    names: ["c"],
-    help: "compresses the new image (qcow2)",
-    set: (draft) => {
-      draft.compressed = true;
-    },
-  },
-  {
-    names: ["B"],
-    argument: "FILE",
-    help: "the new image stands on FILE, which has what is below the first image already",
-    set: (draft, value) => {
-      draft.backing = value;
-    },
-  },
-  {
-    names: ["F"],
-    argument: "FORMAT",
-    help: "the backing file's format; required with -B",
-    set: (draft, value) => {
-      draft.backingFormat = value;
-    },
-  },
-  {
-    names: ["n"],
-    help: "writes into an image that is there already",
-    set: (draft) => {
-      draft.existing = true;
-    },
-  },
-  {
-    names: ["target-is-zero"],
-    help: "with -n: that image reads as zeros all over",
-    set: (draft) => {
-      draft.targetIsZero = true;
-    },
-  },
-  {
-    names: ["S"],
-    argument: "SIZE",
-    help: "zeros of this length are left out (default 4k); 0 writes every byte",
-    set: (draft, value) => {
-      draft.sparse = sparseSize(value);
-      draft.sparseGiven = true;
-    },
-  },
-  {
-    names: ["l"],
-    argument: "SNAPSHOT",
-    help: "copies what the disk was then: an id or name, or snapshot.id=ID,snapshot.name=NAME",
-    set: (draft, value) => {
-      draft.snapshot = value;
-    },
-  },
-  PROGRESS,
-  QUIET,
-  SHARED,
-  OTHER_FILES,
-  cacheOption("t", "writing"),
-  cacheOption("T", "reading"),
-  {
-    names: ["m"],
-    argument: "N",
-    help: "accepted, 1 to 16, and of no effect",
-    set: (_draft, value) => {
-      if (!/^\d+$/.test(value) || Number(value) < 1 || Number(value) > 16) {
-        throw new ImgError("Invalid number of coroutines. Allowed number of coroutines is between 1 and 16");
-      }
-    },
-  },
-  { names: ["W"], help: "accepted and of no effect", set: () => {} },
-  {
-    names: ["C"],
-    help: "accepted and of no effect",
-    set: (draft) => {
-      draft.offload = true;
-    },
-  },
-  RATE_LIMIT,
-  {
-    names: ["salvage"],
-    help: "what cannot be read becomes zeros, and is named",
-    set: (draft) => {
-      draft.salvage = true;
-    },
-  },
-  {
-    names: ["bitmaps"],
-    help: "copies dirty bitmaps: refused if there are any",
-    set: (draft) => {
-      draft.bitmaps = true;
-    },
-  },
-  {
-    names: ["skip-broken-bitmaps"],
-    help: "with --bitmaps: does without those that were not stored properly",
-    set: (draft) => {
-      draft.skipBrokenBitmaps = true;
-    },
-  },
-  {
-    names: ["target-image-opts"],
-    help: "is not there: name the target, and its format with -O",
-    set: () => {
-      throw new ImgError(
-        "--target-image-opts is not there in this version; name the target, and its format with -O",
-      );
-    },
-  },
-  ...REFUSED,
-];
+function coroutines(value: string): number {
+  const count = /^\d+$/.test(value) ? Number(value) : undefined;
+  if (count === undefined) throw new ImgError(`Invalid number of coroutines specified: '${value}'`);
+  if (count < 1 || count > MAX_COROUTINES) throw sizeRangeError("number of coroutines", 1, MAX_COROUTINES);
+  return count;
+}
 
 function sparseSize(value: string): number {
   const bytes = parseSize(value, "buffer size for sparse output");
@@ -201,30 +114,11 @@ function sparseSize(value: string): number {
 
 export const convert: ImgCommand = {
   name: "convert",
-  operands: "filename [filename2 …] output_filename",
-  help: "copies a disk, or several behind one another, into a new image",
+  operands: "SRC_FILE… TGT_FILE",
+  help: "copies one or more disks into a new image",
   options: OPTIONS,
   run: (argv, output) => {
-    const draft: ConvertDraft = {
-      ...fileOptions(),
-      targetFormat: "raw",
-      creation: [],
-      backing: undefined,
-      backingFormat: undefined,
-      compressed: false,
-      existing: false,
-      targetIsZero: false,
-      progress: false,
-      sparse: 4096,
-      sparseGiven: false,
-      offload: false,
-      salvage: false,
-      bitmaps: false,
-      rate: undefined,
-      skipBrokenBitmaps: false,
-      snapshot: undefined,
-    };
-    const operands = parseOptions(argv, OPTIONS, draft);
+    const { operands, options: draft } = readCommandLine(argv, OPTIONS);
     const { targetFormat: typed } = draft;
     const format = writableFormatNamed(
       typed,
@@ -239,8 +133,8 @@ export const convert: ImgCommand = {
     const sources: OpenedImage[] = [];
     try {
       for (const path of operands.slice(0, -1)) sources.push(openSource(path, draft));
-      if (draft.bitmaps) sources.forEach(checkBitmaps);
-      convertTo(operands[operands.length - 1], format, sources, draft, output);
+      const bitmaps = bitmapsToCopy(sources[0], draft, output.stderr);
+      convertTo(operands[operands.length - 1], format, sources, { ...draft, bitmapNames: bitmaps }, output);
     } finally {
       for (const source of sources) source.close();
     }
@@ -250,7 +144,8 @@ export const convert: ImgCommand = {
 
 /** What can be said before any file is opened. */
 function checkTogether(draft: ConvertDraft, format: WritableFormat, operands: readonly string[]): void {
-  if (draft.offload && draft.sparseGiven) throw new ImgError("Cannot enable copy offloading when -S is used");
+  if (draft.offload && draft.sparse !== undefined)
+    throw new ImgError("Cannot enable copy offloading when -S is used");
   if (draft.offload && draft.compressed) throw new ImgError("Cannot enable copy offloading when -c is used");
   if (draft.skipBrokenBitmaps && !draft.bitmaps) {
     throw new ImgError("Use of --skip-broken-bitmaps requires --bitmaps");
@@ -276,17 +171,33 @@ function checkTogether(draft: ConvertDraft, format: WritableFormat, operands: re
   if (draft.backingFormat !== undefined && format === "raw") {
     throw new ImgError("Backing file format not supported for file format 'raw'");
   }
-  if (draft.bitmaps && format === "raw") throw new ImgError("Format driver 'raw' does not support bitmaps");
+  if (draft.bitmaps && operands.length > 2)
+    throw new ImgError("Copying bitmaps only possible with single source");
+  const isOld = parseCreation(draft.creation, format, (sentence) => new ImgError(sentence)).get("compat");
+  if (draft.bitmaps && (format === "raw" || isOld === "0.10" || isOld === "v2")) {
+    throw new ImgError(`Format driver '${format}' does not support bitmaps`);
+  }
 }
 
-/** Copying bitmaps is not there; that there are none to copy is fine. */
-function checkBitmaps(source: OpenedImage): void {
-  if (!(source instanceof Qcow2Image))
-    throw new ImgError("This will only work for sources that have bitmaps");
-  if (listBitmaps(source.file, source.header).length === 0) return;
-  throw new ImgError(
-    `${source.path} has dirty bitmaps, which this version cannot copy; without --bitmaps the disk alone is converted`,
-  );
+/** The names of the bitmaps that will be copied. @throws {ImgError} if one is inconsistent */
+function bitmapsToCopy(source: OpenedImage, draft: ConvertDraft, stderr: TextOutput): readonly string[] {
+  if (!draft.bitmaps) return [];
+  if (!(source instanceof Qcow2Image)) throw new ImgError("Source lacks bitmap support");
+  return bitmapsOf(source).flatMap(({ name, inUse }) => {
+    if (!inUse) return [name];
+    if (!draft.skipBrokenBitmaps) {
+      throw new ImgError(
+        `Cannot copy inconsistent bitmap '${name}'\nTry --skip-broken-bitmaps, or use 'vmexit img bitmap --remove' to delete it`,
+      );
+    }
+    stderr.write(`vmexit img: warning: Skipping inconsistent bitmap '${name}'\n`);
+    return [];
+  });
+}
+
+function copyBitmapsTo(target: OpenedImage, source: OpenedImage, names: readonly string[]): void {
+  if (names.length === 0 || !(target instanceof Qcow2Image) || !(source instanceof Qcow2Image)) return;
+  copyBitmaps(source, target, names);
 }
 
 function openSource(path: string, draft: ConvertDraft): OpenedImage {
@@ -320,7 +231,7 @@ function fillTarget(
   { stdout, stderr }: ImgOutput,
   creation: Creation | undefined,
 ): void {
-  const { existing, compressed, sparse, quiet } = draft;
+  const { existing, compressed, sparse = DEFAULT_SPARSE, quiet } = draft;
   const total = totalSize(sources);
   const backing = existing ? draft.backing : creation?.get("backing_file");
   using target = openTarget(path, format, draft, !existing);
@@ -344,6 +255,7 @@ function fillTarget(
       rate: draft.rate,
       progress: (done) => progress.show(done / total),
     });
+    copyBitmapsTo(target, sources[0], draft.bitmapNames ?? []);
     target.flush();
   } catch (error) {
     throw new ImgError(`error while converting to '${path}': ${whyNotOpened(path, error)}`);
@@ -398,7 +310,7 @@ function makeTarget(path: string, format: WritableFormat, total: number, draft: 
 function openTarget(path: string, format: WritableFormat, draft: ConvertDraft, isNew: boolean): OpenedImage {
   // What a new image stands on was named on the command line, or by it.
   const otherFiles = isNew ? "anywhere" : draft.otherFiles;
-  return open(path, { ...fileOptions(), format, otherFiles }, { readOnly: false, durable: !isNew });
+  return open(path, { format, otherFiles }, { readOnly: false, durable: !isNew });
 }
 
 /** What was there on a device, or on a server, is still there. */

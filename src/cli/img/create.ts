@@ -1,94 +1,46 @@
 /** `vmexit img create`: a new, empty image. Source: QEMU 7.2, qemu-img.c (img_create), block.c (bdrv_img_create). */
 import { createImage } from "../../image-tools/create-image.ts";
 import { backingSize, checkBackingName } from "./backing.ts";
-import { type ImgCommand, ImgError, type ImgOutput, usageError } from "./command.ts";
-import { asksForHelp, createOptions, creationHelp, creationText, parseCreation } from "./creation.ts";
+import type { ImgCommand, ImgOutput } from "./command.ts";
 import {
-  type FileOptions,
-  fileOptions,
-  OTHER_FILES,
-  QUIET,
-  REFUSED,
-  whyNotOpened,
-  writableFormatNamed,
-} from "./files.ts";
-import { type Option, parseOptions } from "./options.ts";
+  asksForHelp,
+  backingRows,
+  createOptions,
+  creationHelp,
+  creationText,
+  parseCreation,
+  targetRows,
+} from "./creation.ts";
+import { OTHER_FILES, QUIET, REFUSED, whyNotOpened, writableFormatNamed } from "./files.ts";
+import { ImgError, UsageError } from "./img-error.ts";
+import { flag, type Read, readCommandLine } from "./options.ts";
 import { parseSize } from "./sizes.ts";
 
-interface CreateDraft extends FileOptions {
-  /** The words of each `-o`. */
-  creation: string[];
-  backing: string | undefined;
-  backingFormat: string | undefined;
-  /** The backing file need not be there. */
-  unchecked: boolean;
-}
-
-const OPTIONS: readonly Option<CreateDraft>[] = [
-  {
-    names: ["f"],
-    argument: "FORMAT",
-    help: "raw (default) or qcow2",
-    set: (draft, value) => {
-      draft.format = value;
-    },
-  },
-  {
-    names: ["o"],
-    argument: "KEY=VALUE,…",
-    help: "how the image is made; -o help lists the keys",
-    set: (draft, value) => {
-      draft.creation.push(value);
-    },
-  },
-  {
-    names: ["b"],
-    argument: "FILE",
-    help: "the backing file, named relative to the new image's folder",
-    set: (draft, value) => {
-      draft.backing = value;
-    },
-  },
-  {
-    names: ["F"],
-    argument: "FORMAT",
-    help: "the backing file's format; required with -b",
-    set: (draft, value) => {
-      draft.backingFormat = value;
-    },
-  },
-  {
-    names: ["u"],
-    help: "does not look at the backing file; needs a size",
-    set: (draft) => {
-      draft.unchecked = true;
-    },
-  },
-  QUIET,
-  OTHER_FILES,
+const OPTIONS = {
+  ...targetRows("f", "format", ["options"]),
+  ...backingRows("B", "F"),
+  unchecked: flag(["u", "backing-unsafe"], "do not open the backing file; SIZE is required then"),
+  ...QUIET,
+  ...OTHER_FILES,
   ...REFUSED,
-];
+} as const;
+
+type CreateDraft = Read<typeof OPTIONS>;
 
 export const create: ImgCommand = {
   name: "create",
-  operands: "filename [size]",
-  help: "makes an image",
+  operands: "FILE [SIZE]",
+  help: "creates an image",
   options: OPTIONS,
   run: (argv, output) => {
-    const draft: CreateDraft = {
-      ...fileOptions(),
-      creation: [],
-      backing: undefined,
-      backingFormat: undefined,
-      unchecked: false,
-    };
-    return run(draft, parseOptions(argv, OPTIONS, draft), output);
+    const { operands, options } = readCommandLine(argv, OPTIONS);
+    return run(options, operands, output);
   },
 };
 
 function run(draft: CreateDraft, operands: readonly string[], { stdout }: ImgOutput): number {
   const [path, size, surplus] = operands;
-  const typed = draft.format ?? "raw";
+  const typed = draft.targetFormat;
   if (asksForHelp(draft.creation)) {
     stdout.write(
       creationHelp(
@@ -102,8 +54,8 @@ function run(draft: CreateDraft, operands: readonly string[], { stdout }: ImgOut
     );
     return 0;
   }
-  if (path === undefined) throw usageError("Expecting image file name");
-  if (surplus !== undefined) throw usageError(`Unexpected argument: ${surplus}`);
+  if (path === undefined) throw new UsageError("Expecting image file name");
+  if (surplus !== undefined) throw new UsageError(`Unexpected argument: ${surplus}`);
   const bytes = size === undefined ? undefined : parseSize(size, "image size");
   const fail = (sentence: string) => new ImgError(`${path}: ${sentence}`);
   const format = writableFormatNamed(typed, (meant) => fail(`Unknown file format '${typed}'${meant}`), fail);

@@ -6,11 +6,12 @@
  * `qemu-img create -o help`. Not known: encryption.
  */
 import { didYouMean } from "../../base/errors.ts";
+import { each, text } from "../../config/value.ts";
 import type { CreateImageOptions } from "../../image-tools/create-image.ts";
 import { IMAGE_FORMATS, type WritableFormat } from "../../images/formats.ts";
 import type { Preallocation } from "../../images/qcow2/preallocate.ts";
 import { splitKeyValues } from "../key-values.ts";
-import type { ImgError } from "./command.ts";
+import type { ImgError } from "./img-error.ts";
 import { sizeOf } from "./sizes.ts";
 
 /** Values as the line shows them, by key. */
@@ -95,6 +96,55 @@ function keysOf(format: WritableFormat): readonly CreationKey[] {
   return format === "qcow2" ? KEYS : RAW_KEYS;
 }
 
+/** An option for the format of a new image. */
+export function targetFormatRow(names: readonly string[]) {
+  return {
+    names,
+    type: text("FMT"),
+    default: "raw",
+    help: "the format of the new image: raw (default) or qcow2",
+  } as const;
+}
+
+/**
+ * The options that say how an image is made.
+ * @param letter with `word` the name of the option for its format
+ * @param long of `-o`
+ */
+export function targetRows(letter: string, word: string, long: readonly string[]) {
+  return {
+    targetFormat: targetFormatRow([letter, word]),
+    creation: {
+      names: ["o", ...long],
+      type: each(text("FMT_OPTS")),
+      default: [],
+      help: "options of the format, KEY=VALUE,…; 'help' lists them",
+    },
+  } as const;
+}
+
+/** The options that name a backing file. @param letters of its format */
+export function backingRows(...letters: readonly string[]) {
+  return {
+    backing: {
+      names: ["b", "backing"],
+      type: text("BACKING_FILE"),
+      help: "the backing file, relative to the image's folder; '' for none",
+    },
+    backingFormat: {
+      names: [...letters, "backing-format"],
+      type: text("BACKING_FMT"),
+      help: "the format of BACKING_FILE; required",
+    },
+  } as const;
+}
+
+/** An option that names a snapshot to read. */
+export function snapshotRow(names: readonly string[]) {
+  const help = "the disk as it was then: an id or a name, or snapshot.id=ID,snapshot.name=NAME";
+  return { names, type: text("SNAPSHOT"), help } as const;
+}
+
 /** Reads the words of all `-o`. @param fail makes the error of a sentence */
 export function parseCreation(
   texts: readonly string[],
@@ -169,7 +219,7 @@ const VERSIONS: ReadonlyMap<string, 2 | 3> = new Map([
   ["1.1", 3],
   ["v3", 3],
 ]);
-const PREALLOCATIONS: readonly Preallocation[] = ["off", "metadata", "falloc", "full"];
+export const PREALLOCATIONS: readonly Preallocation[] = ["off", "metadata", "falloc", "full"];
 
 /**
  * What the library is asked for. The size is there by now.

@@ -9,27 +9,15 @@ import { createImage } from "../../image-tools/create-image.ts";
 import type { WritableFormat } from "../../images/formats.ts";
 import type { OpenedImage } from "../../images/open-image.ts";
 import type { MadeImage } from "../../images/qcow2/create.ts";
-import { type ImgCommand, ImgError, type ImgOutput } from "./command.ts";
-import {
-  type FileOptions,
-  FORMAT,
-  fileOptions,
-  OTHER_FILES,
-  open,
-  REFUSED,
-  SHARED,
-  whyNotOpened,
-  writableFormatNamed,
-} from "./files.ts";
-import { type Option, parseOptions } from "./options.ts";
+import type { ImgCommand, ImgOutput } from "./command.ts";
+import { targetFormatRow } from "./creation.ts";
+import { FORMAT, OTHER_FILES, open, REFUSED, SHARED, whyNotOpened, writableFormatNamed } from "./files.ts";
+import { ImgError } from "./img-error.ts";
+import { readCommandLine } from "./options.ts";
 import { parseSize, sizeRangeError } from "./sizes.ts";
 
 const MAX_BLOCK = 2 ** 31 - 1;
 const SECTOR = 512;
-
-interface DdDraft extends FileOptions {
-  targetFormat: string;
-}
 
 /** What the operands say. */
 interface DdOperands {
@@ -42,20 +30,13 @@ interface DdOperands {
   skip: number;
 }
 
-const OPTIONS: readonly Option<DdDraft>[] = [
-  FORMAT,
-  {
-    names: ["O"],
-    argument: "FORMAT",
-    help: "of the new image: raw (default) or qcow2",
-    set: (draft, value) => {
-      draft.targetFormat = value;
-    },
-  },
-  SHARED,
-  OTHER_FILES,
+const OPTIONS = {
+  ...FORMAT,
+  targetFormat: targetFormatRow(["O", "output-format"]),
+  ...SHARED,
+  ...OTHER_FILES,
   ...REFUSED,
-];
+} as const;
 
 const OPERANDS: Readonly<Record<string, (operands: DdOperands, value: string) => void>> = {
   if: (operands, value) => {
@@ -82,8 +63,7 @@ export const dd: ImgCommand = {
   help: "copies a part of a disk into a new image",
   options: OPTIONS,
   run: (argv, output) => {
-    const draft: DdDraft = { ...fileOptions(), targetFormat: "raw" };
-    const words = parseOptions(argv, OPTIONS, draft);
+    const { operands: words, options: draft } = readCommandLine(argv, OPTIONS);
     const operands: DdOperands = {
       input: undefined,
       output: undefined,
@@ -134,7 +114,7 @@ function copyPart(
     throw new ImgError(`${path}: error while creating output image: ${whyNotOpened(path, error, "create")}`);
   }
   try {
-    using target = open(path, { ...fileOptions(), format }, { readOnly: false, durable: false });
+    using target = open(path, { format }, { readOnly: false, durable: false });
     copyDisk(source, target, { start, length, sparse: 0 });
   } catch (error) {
     made.undo();

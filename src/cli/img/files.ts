@@ -1,10 +1,11 @@
 /**
- * Images that are named on a command line: options that all sub-commands have,
- * and opening them with qemu-img's words for what goes wrong.
+ * Images that are named on a command line: options that most sub-commands have,
+ * and opening them, with qemu-img's messages for what goes wrong.
  *
- * Source: QEMU 7.2, qemu-img.c.
+ * Source: QEMU 11.1, qemu-img.c.
  */
 import { didYouMean } from "../../base/errors.ts";
+import { text, typed } from "../../config/value.ts";
 import { ImageError, ImageInUseError } from "../../disk/image-error.ts";
 import { fileNamed } from "../../images/file-name.ts";
 import {
@@ -21,116 +22,82 @@ import type { StoredSnapshot } from "../../images/qcow2/snapshot-table.ts";
 import { listSnapshots } from "../../images/qcow2/snapshots.ts";
 import { SystemError } from "../../sys/errors.ts";
 import { splitKeyValues } from "../key-values.ts";
-import { ImgError } from "./command.ts";
-import type { Option } from "./options.ts";
+import { ImgError, UsageError } from "./img-error.ts";
+import { flag, ignored, refused } from "./options.ts";
 import { parseSize } from "./sizes.ts";
 
-/** What the options common to most sub-commands set. */
+/** How a file is opened, as far as options of the command line say it. */
 export interface FileOptions {
-  format: string | undefined;
-  quiet: boolean;
-  shared: boolean;
-  otherFiles: OtherFiles;
+  readonly format?: string | undefined;
+  readonly shared?: boolean;
+  readonly otherFiles?: OtherFiles;
 }
 
-export function fileOptions(): FileOptions {
-  return { format: undefined, quiet: false, shared: false, otherFiles: "folder" };
+/** @param names of the option */
+export function formatRow(names: readonly string[]) {
+  const help = `the format of FILE: ${IMAGE_FORMATS.join(", ")} (default: the first bytes decide)`;
+  return { names, type: text("FMT"), help } as const;
 }
 
-export const FORMAT: Option<FileOptions> = {
-  names: ["f", "format"],
-  argument: "FORMAT",
-  help: `${IMAGE_FORMATS.join(", ")}; by default the file's first bytes decide`,
-  set: (target, value) => {
-    target.format = value;
-  },
+export const FORMAT = { format: formatRow(["f", "format"]) };
+export const QUIET = { quiet: flag(["q", "quiet"], "print only errors") };
+export const SHARED = {
+  shared: flag(["U", "force-share"], "read an image that another program has open for writing"),
 };
 
-export const QUIET: Option<FileOptions> = {
-  names: ["q"],
-  help: "prints nothing but errors",
-  set: (target) => {
-    target.quiet = true;
+export const OTHER_FILES = {
+  otherFiles: {
+    names: ["other-files"],
+    type: typed("folder|anywhere", (value): OtherFiles => {
+      if (value === "folder" || value === "anywhere") return value;
+      throw new UsageError(`--other-files expects 'folder' or 'anywhere', not '${value}'`);
+    }),
+    default: "folder",
+    help: "follow backing and data files in the image's folder (default), or any",
   },
-};
+} as const;
 
-export const SHARED: Option<FileOptions> = {
-  names: ["U", "force-share"],
-  help: "reads an image that another program has open for writing; what is read may be torn",
-  set: (target) => {
-    target.shared = true;
-  },
-};
-
-export const OTHER_FILES: Option<FileOptions> = {
-  names: ["other-files"],
-  argument: "folder|anywhere",
-  help: "which backing and data files are followed: in the image's folder (default), or any",
-  set: (target, value) => {
-    if (value !== "folder" && value !== "anywhere") {
-      throw new ImgError(`--other-files must be used with folder or anywhere as argument.`);
-    }
-    target.otherFiles = value;
-  },
-};
-
-/** Option names of QEMU's cache modes: accepted and checked; all I/O goes through the host's page cache. */
+/** QEMU's cache modes; here all I/O goes through the host's page cache. */
 const CACHE_MODES = ["none", "off", "writeback", "writethrough", "directsync", "unsafe"];
 
-/** @param status of the process after a wrong one */
-export function cacheOption(letter: string, kind: string, status = 1): Option<unknown> {
-  return {
-    names: [letter],
-    argument: "CACHE",
-    help: `accepted for ${kind} and of no effect`,
-    set: (_target, value) => {
-      if (!CACHE_MODES.includes(value)) {
-        throw new ImgError(`Invalid ${letter === "T" ? "source " : ""}cache option: ${value}`, status);
-      }
-    },
-  };
+/**
+ * An option for a cache mode.
+ * @param status of the process after a wrong one
+ */
+export function cacheRow(names: readonly string[], status = 1) {
+  const kind = typed("CACHE", (value) => {
+    if (CACHE_MODES.includes(value)) return value;
+    throw new ImgError(`Invalid ${names.includes("T") ? "source " : ""}cache option: ${value}`, status);
+  });
+  return ignored(names, "cache mode", kind);
 }
 
 /** A limit of 0 is none. */
-export const RATE_LIMIT: Option<{ rate: number | undefined }> = {
-  names: ["r"],
-  argument: "RATE",
-  help: "bytes of data a second that are copied at most, as in 20M",
-  set: (draft, value) => {
-    draft.rate = parseSize(value, "rate limit") || undefined;
+export const RATE_LIMIT = {
+  rate: {
+    names: ["r", "rate-limit"],
+    type: typed("RATE", (value) => parseSize(value, "rate limit") || undefined),
+    help: "copy at most RATE bytes of data per second, as in 20M",
   },
+} as const;
+
+/** Options of qemu-img that are refused in a sentence. */
+export const REFUSED = {
+  imageOpts: refused(["image-opts"], "", "name the file, and its format with -f"),
+  object: refused(["object"], "OBJDEF", "there are no secrets or other objects"),
 };
 
-/** Of qemu-img, and not here: said in a sentence instead of "unrecognized option". */
-export const REFUSED: readonly Option<unknown>[] = [
-  {
-    names: ["image-opts"],
-    help: "is not there: name the file, and its format with -f",
-    set: () => {
-      throw new ImgError("--image-opts is not there in this version; name the file, and its format with -f");
-    },
+export const OUTPUT = {
+  json: {
+    names: ["output"],
+    type: typed("human|json", (value) => {
+      if (value === "human" || value === "json") return value === "json";
+      throw new UsageError(`--output expects 'human' or 'json', not '${value}'`);
+    }),
+    default: false,
+    help: "how the answer is printed (default: human)",
   },
-  {
-    names: ["object"],
-    argument: "OBJECT",
-    help: "is not there: nothing here needs secrets or other objects",
-    set: () => {
-      throw new ImgError("--object is not there in this version: it has no use for secrets or other objects");
-    },
-  },
-];
-
-export const OUTPUT: Option<{ json: boolean }> = {
-  names: ["output"],
-  argument: "human|json",
-  help: "how the answer is printed",
-  set: (target, value) => {
-    if (value !== "human" && value !== "json") {
-      throw new ImgError("--output must be used with human or json as argument.");
-    }
-    target.json = value === "json";
-  },
-};
+} as const;
 
 /** The format of that name. @param complain makes the error of the sentence */
 export function formatNamed(name: string, complain: (meant: string) => Error): ImageFormat {
@@ -161,7 +128,7 @@ export function open(path: string, options: FileOptions, more: Qcow2Options = {}
             new ImgError(`Could not open '${path}': Unknown driver '${options.format}'${meant}`, status),
         );
   const readOnly = more.readOnly ?? true;
-  if (options.shared && !readOnly) {
+  if (options.shared === true && !readOnly) {
     throw new ImgError(
       `Could not open '${path}': force-share=on can only be used with read-only images`,
       status,
@@ -170,8 +137,8 @@ export function open(path: string, options: FileOptions, more: Qcow2Options = {}
   try {
     return openImage(path, {
       readOnly,
-      otherFiles: options.otherFiles,
-      lock: !options.shared,
+      otherFiles: options.otherFiles ?? "folder",
+      lock: options.shared !== true,
       ...more,
       ...(format !== undefined && { format }),
     });
@@ -243,11 +210,11 @@ export function whyNotOpened(name: string, error: unknown, doing = "open"): stri
     return error.path === path ? error.message.slice(path.length + 2) : error.message;
   }
   if (error instanceof SystemError) {
-    const text = error.syscall === "open" ? OPEN_ERRORS.get(error.code) : undefined;
+    const why = error.syscall === "open" ? OPEN_ERRORS.get(error.code) : undefined;
     if (error.code === "EISDIR" && doing === "open")
       return `'file' driver requires '${path}' to be a regular file`;
-    if (text !== undefined && error.message.startsWith(`opening ${path}:`)) {
-      return `Could not ${doing} '${path}': ${text}`;
+    if (why !== undefined && error.message.startsWith(`opening ${path}:`)) {
+      return `Could not ${doing} '${path}': ${why}`;
     }
     return error.message;
   }

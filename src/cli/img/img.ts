@@ -10,40 +10,43 @@ import { SystemError } from "../../sys/errors.ts";
 import { AddonError } from "../../sys/native.ts";
 import { exactOutput } from "../exact-arguments.ts";
 import { packageVersion } from "../package.ts";
+import { bitmap } from "./bitmap.ts";
 import { check } from "./check.ts";
-import { type ImgCommand, ImgError, type TextOutput } from "./command.ts";
+import type { ImgCommand, TextOutput } from "./command.ts";
 import { commit } from "./commit.ts";
 import { compare } from "./compare.ts";
 import { convert } from "./convert.ts";
 import { create } from "./create.ts";
 import { dd } from "./dd.ts";
+import { ImgError, OptionUsageError, UsageError } from "./img-error.ts";
 import { info } from "./info.ts";
 import { map } from "./map.ts";
 import { measure } from "./measure.ts";
-import { optionLines } from "./options.ts";
+import { HelpAsked, optionLines } from "./options.ts";
 import { rebase } from "./rebase.ts";
 import { resize } from "./resize.ts";
 import { serve } from "./serve.ts";
 import { snapshot } from "./snapshot.ts";
 
 const COMMANDS: readonly ImgCommand[] = [
-  create,
-  info,
+  bitmap,
   check,
-  convert,
-  resize,
-  snapshot,
   commit,
-  rebase,
-  map,
   compare,
+  convert,
+  create,
   dd,
+  info,
+  map,
   measure,
+  rebase,
+  resize,
   serve,
+  snapshot,
 ];
 
-/** Of qemu-img, and not here. */
-const NOT_HERE = ["amend", "bench", "bitmap"];
+/** Commands of qemu-img that are not here. */
+const NOT_HERE = ["amend", "bench"];
 
 const FAILED = 1;
 
@@ -57,31 +60,23 @@ export function imgCommand(
   const stdout = textOutput(out);
   const stderr = textOutput(err);
   const [word, ...rest] = argv;
+  const command = COMMANDS.find(({ name }) => name === word);
   const failed = (error: unknown): number => {
-    if (!isExpected(error)) throw error;
-    stderr.write(`vmexit img: ${error.message}\n`);
-    return error instanceof ImgError ? error.status : FAILED;
-  };
-  try {
-    if (word === undefined)
-      throw new ImgError("Not enough arguments\nTry 'vmexit img --help' for more information");
-    if (isTrace(word)) throw new ImgError(`${word} is not there in this version: nothing here can be traced`);
-    if (isHelp(word)) {
-      stdout.write(help());
-      return 0;
-    }
-    if (isVersion(word)) {
-      stdout.write(`vmexit img version ${packageVersion()}\n`);
-      return 0;
-    }
-    const command = COMMANDS.find(({ name }) => name === word);
-    if (command === undefined) throw unknown(word);
-    if (asksForHelp(rest)) {
+    if (error instanceof HelpAsked && command !== undefined) {
       stdout.write(commandHelp(command));
       return 0;
     }
-    const status = command.run(rest, { stdout, stderr, ...(onSignal && { onSignal }) });
-    return typeof status === "number" ? status : status.catch(failed);
+    if (!isExpected(error)) throw error;
+    stderr.write(messageOf(error, command));
+    return error instanceof ImgError ? error.status : FAILED;
+  };
+  try {
+    if (command !== undefined) {
+      const status = command.run(rest, { stdout, stderr, ...(onSignal && { onSignal }) });
+      return typeof status === "number" ? status : status.catch(failed);
+    }
+    stdout.write(answerOf(word));
+    return 0;
   } catch (error) {
     return failed(error);
   }
@@ -91,49 +86,47 @@ function textOutput(stream: Writable): TextOutput {
   return { write: (text) => void stream.write(exactOutput(text)) };
 }
 
-/** What command lines, files and hosts do; anything else is our bug and keeps its stack. */
+/** Mistakes on command lines and in files, and failures of the host; anything else is an error of the program. */
 function isExpected(error: unknown): error is Error {
   return [ImgError, ImageError, SystemError, AddonError].some((kind) => error instanceof kind);
 }
 
-/** Before the command -T is not a cache mode. */
-function isTrace(word: string): boolean {
-  return /^(-T|--?trace)/.test(word);
+function messageOf(error: Error, command: ImgCommand | undefined): string {
+  const full = command === undefined ? "vmexit img" : `vmexit img ${command.name}`;
+  const program = error instanceof OptionUsageError ? full : "vmexit img";
+  const hint = error instanceof UsageError ? `\nTry '${full} --help' for more information` : "";
+  return `${program}: ${error.message}${hint}\n`;
 }
 
-function isHelp(word: string): boolean {
-  return /^(-h|--?help)$/.test(word);
-}
-
-function isVersion(word: string): boolean {
-  return /^(-V|--?version)$/.test(word);
-}
-
-/** Not where the word is somebody's value. */
-function asksForHelp(words: readonly string[]): boolean {
-  return words.length === 1 && isHelp(words[0]);
-}
-
-function unknown(word: string): ImgError {
+/** What is printed for a word that is not a command. @throws {ImgError} */
+function answerOf(word: string | undefined): string {
+  if (word === undefined) throw new UsageError("Not enough arguments");
+  // Before the command -T is not a cache mode.
+  if (/^(-T|--?trace)/.test(word)) throw new ImgError(`${word} is not supported: there are no trace events`);
+  if (/^(-h|--?help)$/.test(word)) return help();
+  if (/^(-V|--?version)$/.test(word)) return `vmexit img version ${packageVersion()}\n`;
+  if (word.startsWith("--")) throw new UsageError(`unrecognized option '${word}'`);
+  if (word.startsWith("-")) throw new UsageError(`invalid option -- '${word.slice(1, 2)}'`);
   const names = COMMANDS.map(({ name }) => name);
-  const why = NOT_HERE.includes(word)
-    ? "; this version has not got this one of qemu-img's"
-    : didYouMean(word, names);
-  return new ImgError(`Command not found: ${word}${why}\nTry 'vmexit img --help' for more information`);
+  const why = NOT_HERE.includes(word) ? ", which qemu-img has, is not supported" : didYouMean(word, names);
+  throw new UsageError(`Command not found: ${word}${why}`);
 }
 
 function help(): string {
-  const lines = COMMANDS.map(({ name, help }) => `  ${name.padEnd(8)} ${help}\n`).join("");
-  return `Usage: vmexit img COMMAND [OPTION]… FILE…
+  const lines = COMMANDS.map(({ name, help }) => `  ${name} - ${help}\n`).join("");
+  return `vmexit img version ${packageVersion()}
+Disk images with the commands, options and output of qemu-img. Usage:
 
-Disk images with qemu-img's options and output: raw and qcow2; VMDK, VHD, VHDX and VDI to be read.
+  vmexit img [-h|--help] [-V|--version] COMMAND [--help | command options]
 
-Commands:
+Commands (vmexit img COMMAND --help lists the options of one):
+
 ${lines}
-vmexit img COMMAND --help lists a command's options.
+Image formats: raw and qcow2; vmdk, vpc, vhdx and vdi are read.
 `;
 }
 
 function commandHelp({ name, operands, help, options }: ImgCommand): string {
-  return `Usage: vmexit img ${name} [OPTION]… ${operands}\n\n${name} ${help}.\n\nOptions:\n${optionLines(options)}`;
+  const sentence = `${help[0].toUpperCase()}${help.slice(1)}.`;
+  return `Usage:\n  vmexit img ${name} [OPTION]… ${operands}\n\n${sentence}\n\nArguments:\n${optionLines(options)}`;
 }

@@ -1,4 +1,4 @@
-/** `vmexit img info`: what an image is. Source: QEMU 7.2, block/qapi.c. */
+/** `vmexit img info`: what an image is. Source: QEMU 11.1, block/qapi.c. */
 import { statSync } from "node:fs";
 import { describeImage, type ImageDescription, type Qcow2Description } from "../../image-tools/describe.ts";
 import { fileNamed, hasProtocol, nameOfFile } from "../../images/file-name.ts";
@@ -7,11 +7,11 @@ import type { BitmapDescription } from "../../images/qcow2/bitmap-directory.ts";
 import type { VmdkDescription } from "../../images/read-only-image.ts";
 import { hostPath } from "../../sys/host-path.ts";
 import { backingPath } from "./backing.ts";
-import { type ImgCommand, ImgError, oneFile } from "./command.ts";
+import { type ImgCommand, oneFile } from "./command.ts";
 import {
+  cacheRow,
   type FileOptions,
   FORMAT,
-  fileOptions,
   OTHER_FILES,
   OUTPUT,
   open,
@@ -19,41 +19,33 @@ import {
   SHARED,
   whyNotOpened,
 } from "./files.ts";
+import { ImgError } from "./img-error.ts";
 import { jsonText } from "./json.ts";
-import { type Option, parseOptions } from "./options.ts";
+import { flag, readCommandLine, refused } from "./options.ts";
 import { sizeText } from "./sizes.ts";
 import { icountOf, snapshotTable } from "./snapshot-text.ts";
 
-interface InfoDraft extends FileOptions {
-  json: boolean;
-  chain: boolean;
-}
-
 const MAX_CHAIN = 200;
 
-const OPTIONS: readonly Option<InfoDraft>[] = [
-  FORMAT,
-  OUTPUT,
-  {
-    names: ["backing-chain"],
-    help: "shows the images below, too",
-    set: (draft) => {
-      draft.chain = true;
-    },
-  },
-  SHARED,
-  OTHER_FILES,
+const OPTIONS = {
+  ...FORMAT,
+  ...OUTPUT,
+  chain: flag(["backing-chain"], "show the backing files too"),
+  ...SHARED,
+  cache: cacheRow(["t", "cache"]),
+  limits: refused(["limits"], "", "the limits are those of the host's file"),
+  ...OTHER_FILES,
   ...REFUSED,
-];
+} as const;
 
 export const info: ImgCommand = {
   name: "info",
-  operands: "filename",
-  help: "says what an image is",
+  operands: "FILE",
+  help: "prints what an image is",
   options: OPTIONS,
   run: (argv, { stdout }) => {
-    const draft: InfoDraft = { ...fileOptions(), json: false, chain: false };
-    const path = oneFile(parseOptions(argv, OPTIONS, draft));
+    const { operands, options: draft } = readCommandLine(argv, OPTIONS);
+    const path = oneFile(operands);
     const images = draft.chain ? describeChain(path, draft) : [describe(path, draft)];
     if (draft.json) stdout.write(jsonText(draft.chain ? images.map(jsonOf) : jsonOf(images[0])));
     else stdout.write(images.map(textOf).join("\n"));
@@ -86,7 +78,9 @@ function describeChain(top: string, draft: FileOptions): readonly ImageDescripti
     seen.add(`${dev}:${ino}`);
     images.push(found);
     try {
-      path = nameOfFile(resolveOtherFile(path, below, fileNamed(top), draft.otherFiles, "backing file"));
+      path = nameOfFile(
+        resolveOtherFile(path, below, fileNamed(top), draft.otherFiles ?? "folder", "backing file"),
+      );
     } catch (error) {
       throw new ImgError(`Could not open '${shownPath(path, below)}': ${whyNotOpened(path, error)}`);
     }
@@ -95,16 +89,22 @@ function describeChain(top: string, draft: FileOptions): readonly ImageDescripti
 }
 
 function textOf(image: ImageDescription): string {
-  const { path, format, size, storedBytes, clusterSize, qcow2 } = image;
+  const { path, format, size, storedBytes, clusterSize, qcow2, protocol, fileSize } = image;
   const specific = specificOf(image);
+  const stored = storedBytes === undefined ? "unavailable" : sizeText(storedBytes);
   const lines = [
     `image: ${path}`,
     `file format: ${format}`,
     `virtual size: ${sizeText(size)} (${size} bytes)`,
-    `disk size: ${storedBytes === undefined ? "unavailable" : sizeText(storedBytes)}`,
+    `disk size: ${stored}`,
     ...(clusterSize === undefined ? [] : [`cluster_size: ${clusterSize}`]),
     ...(qcow2 === undefined ? [] : qcow2Lines(path, qcow2)),
     ...(specific === undefined ? [] : ["Format specific information:", ...specificLines(specific)]),
+    "Child node '/file':",
+    `    filename: ${path}`,
+    `    protocol type: ${protocol}`,
+    `    file length: ${sizeText(fileSize)} (${fileSize} bytes)`,
+    `    disk size: ${stored}`,
   ];
   return `${lines.join("\n")}\n`;
 }
@@ -188,8 +188,9 @@ function jsonOf(image: ImageDescription): unknown {
   const backingFile = qcow2?.backingFile;
   const specific = specificOf(image);
   return {
-    ...(qcow2 !== undefined && qcow2.snapshots.length > 0 && { snapshots: snapshotsJson(qcow2) }),
+    children: [{ name: "file", info: childJson(image) }],
     ...(qcow2?.backingFormat !== undefined && { "backing-filename-format": qcow2.backingFormat }),
+    ...(qcow2 !== undefined && qcow2.snapshots.length > 0 && { snapshots: snapshotsJson(qcow2) }),
     "virtual-size": size,
     filename: path,
     ...(clusterSize !== undefined && { "cluster-size": clusterSize }),
@@ -206,6 +207,21 @@ function jsonOf(image: ImageDescription): unknown {
       "backing-filename": backingFile,
     }),
     ...(storedBytes !== undefined && { "dirty-flag": qcow2?.dirty ?? false }),
+  };
+}
+
+/** The file under the format; of a disk behind a server nobody knows what it occupies. */
+function childJson({ path, protocol, fileSize, storedBytes }: ImageDescription): unknown {
+  return {
+    children: [],
+    "virtual-size": fileSize,
+    filename: path,
+    format: protocol,
+    ...(storedBytes !== undefined && {
+      "actual-size": storedBytes,
+      "format-specific": { type: "file", data: {} },
+      "dirty-flag": false,
+    }),
   };
 }
 

@@ -1,4 +1,11 @@
-/** JSON as QEMU's tools print it. */
+/** JSON as QEMU's tools print it: what is empty takes two lines as well. */
 export function jsonText(value: unknown): string {
-  return `${JSON.stringify(value, undefined, 4)}\n`;
+  const text = JSON.stringify(value, undefined, 4);
+  return `${text.replace(
+    /^( *)(.*)(?:(\[)\]|(\{)\})(,?)$/gm,
+    (_line, indent, before, array, object, comma) =>
+      array === undefined
+        ? `${indent}${before}${object}\n${indent}}${comma}`
+        : `${indent}${before}${array}\n${indent}]${comma}`,
+  )}\n`;
 }

@@ -1,58 +1,38 @@
 /** `vmexit img map`: where the bytes of a disk lie. Source: QEMU 7.2, qemu-img.c (img_map). */
 import { type BlockStatus, blockStatus } from "../../disk/block-status.ts";
-import { type ImgCommand, ImgError, oneFile } from "./command.ts";
-import {
-  type FileOptions,
-  FORMAT,
-  fileOptions,
-  OTHER_FILES,
-  OUTPUT,
-  open,
-  REFUSED,
-  SHARED,
-  whyNotOpened,
-} from "./files.ts";
-import { type Option, parseOptions } from "./options.ts";
-import { parseSize } from "./sizes.ts";
+import { type ImgCommand, oneFile } from "./command.ts";
+import { FORMAT, OTHER_FILES, OUTPUT, open, REFUSED, SHARED, whyNotOpened } from "./files.ts";
+import { ImgError } from "./img-error.ts";
+import { readCommandLine } from "./options.ts";
+import { sizeKind } from "./sizes.ts";
 
-interface MapDraft extends FileOptions {
-  json: boolean;
-  start: number;
-  length: number | undefined;
-}
-
-const OPTIONS: readonly Option<MapDraft>[] = [
-  FORMAT,
-  OUTPUT,
-  {
+const OPTIONS = {
+  ...FORMAT,
+  start: {
     names: ["s", "start-offset"],
-    argument: "SIZE",
-    help: "where to begin",
-    set: (draft, value) => {
-      draft.start = parseSize(value, "start offset");
-    },
+    type: sizeKind("start offset", "OFFSET"),
+    default: 0,
+    help: "start at OFFSET of the disk",
   },
-  {
+  length: {
     names: ["l", "max-length"],
-    argument: "SIZE",
-    help: "how much to show",
-    set: (draft, value) => {
-      draft.length = parseSize(value, "max length");
-    },
+    type: sizeKind("max length", "LENGTH"),
+    help: "show at most LENGTH bytes",
   },
-  SHARED,
-  OTHER_FILES,
+  ...OUTPUT,
+  ...SHARED,
+  ...OTHER_FILES,
   ...REFUSED,
-];
+} as const;
 
 export const map: ImgCommand = {
   name: "map",
-  operands: "filename",
-  help: "shows where the bytes of a disk lie",
+  operands: "FILE",
+  help: "prints where the bytes of a disk are stored",
   options: OPTIONS,
   run: (argv, { stdout }) => {
-    const draft: MapDraft = { ...fileOptions(), json: false, start: 0, length: undefined };
-    const path = oneFile(parseOptions(argv, OPTIONS, draft));
+    const { operands, options: draft } = readCommandLine(argv, OPTIONS);
+    const path = oneFile(operands);
     using image = open(path, draft);
     const { start } = draft;
     const end = draft.length === undefined ? image.size : Math.min(image.size, start + draft.length);

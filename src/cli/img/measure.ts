@@ -3,12 +3,10 @@
 import { ImageError } from "../../disk/image-error.ts";
 import { type Measure, type MeasureOptions, measureImage } from "../../image-tools/measure.ts";
 import type { WritableFormat } from "../../images/formats.ts";
-import { type ImgCommand, ImgError } from "./command.ts";
-import { createOptions, parseCreation } from "./creation.ts";
+import type { ImgCommand } from "./command.ts";
+import { createOptions, parseCreation, snapshotRow, targetRows } from "./creation.ts";
 import {
-  type FileOptions,
   FORMAT,
-  fileOptions,
   OTHER_FILES,
   OUTPUT,
   open,
@@ -18,73 +16,35 @@ import {
   whyNotOpened,
   writableFormatNamed,
 } from "./files.ts";
+import { ImgError } from "./img-error.ts";
 import { jsonText } from "./json.ts";
-import { type Option, parseOptions } from "./options.ts";
-import { parseSize } from "./sizes.ts";
+import { type Read, readCommandLine } from "./options.ts";
+import { sizeKind } from "./sizes.ts";
 
-interface MeasureDraft extends FileOptions {
-  targetFormat: string;
-  creation: string[];
-  size: number | undefined;
-  snapshot: string | undefined;
-  json: boolean;
-}
-
-const OPTIONS: readonly Option<MeasureDraft>[] = [
-  FORMAT,
-  {
-    names: ["O"],
-    argument: "FORMAT",
-    help: "of the new image: raw (default) or qcow2",
-    set: (draft, value) => {
-      draft.targetFormat = value;
-    },
+const OPTIONS = {
+  ...FORMAT,
+  snapshot: snapshotRow(["l", "snapshot"]),
+  ...targetRows("O", "target-format", []),
+  ...OUTPUT,
+  ...SHARED,
+  size: {
+    names: ["s", "size"],
+    type: sizeKind("image size"),
+    help: "measure an empty disk of SIZE bytes instead of FILE",
   },
-  {
-    names: ["o"],
-    argument: "KEY=VALUE,…",
-    help: "how the new image would be made; create -o help lists the keys",
-    set: (draft, value) => {
-      draft.creation.push(value);
-    },
-  },
-  {
-    names: ["size"],
-    argument: "SIZE",
-    help: "of an empty disk, instead of a file that would be converted",
-    set: (draft, value) => {
-      draft.size = parseSize(value, "image size");
-    },
-  },
-  {
-    names: ["l"],
-    argument: "SNAPSHOT",
-    help: "what the disk was then: an id or name, or snapshot.id=ID,snapshot.name=NAME",
-    set: (draft, value) => {
-      draft.snapshot = value;
-    },
-  },
-  OUTPUT,
-  SHARED,
-  OTHER_FILES,
+  ...OTHER_FILES,
   ...REFUSED,
-];
+} as const;
+
+type MeasureDraft = Read<typeof OPTIONS>;
 
 export const measure: ImgCommand = {
   name: "measure",
-  operands: "[--size SIZE | filename]",
-  help: "says how much storage a new image needs",
+  operands: "[--size SIZE | FILE]",
+  help: "calculates how much storage a new image needs",
   options: OPTIONS,
   run: (argv, { stdout }) => {
-    const draft: MeasureDraft = {
-      ...fileOptions(),
-      targetFormat: "raw",
-      creation: [],
-      size: undefined,
-      snapshot: undefined,
-      json: false,
-    };
-    const operands = parseOptions(argv, OPTIONS, draft);
+    const { operands, options: draft } = readCommandLine(argv, OPTIONS);
     if (operands.length > 1) throw new ImgError("At most one filename argument is allowed.");
     const [path] = operands;
     if (path === undefined && (draft.format !== undefined || draft.snapshot !== undefined)) {

@@ -1,101 +1,196 @@
 /**
- * Options as getopt_long(3) reads them, which is how people know them from
- * qemu-img: `-f qcow2`, `-fqcow2`, `-pq`, `--output=json`, `--output json`,
- * `--out=json`; before, between and behind the operands, up to `--`.
+ * Tables of options, and how a command line is read by one: as getopt_long(3) does
+ * it, which is how people know options from qemu-img. `-f qcow2`, `-fqcow2`, `-pq`,
+ * `--output=json`, `--output json`, `--out=json`; before, between and behind the
+ * operands, up to `--`.
+ *
+ * A row has the shape of those in src/config: a kind of value, a default, help. The
+ * type of what is read follows from the table.
  */
 import { didYouMean } from "../../base/errors.ts";
-import { type ImgError, type OptionHelp, usageError } from "./command.ts";
+import { type Kind, typed } from "../../config/value.ts";
+import { ImgError, OptionUsageError } from "./img-error.ts";
 
-export interface Option<T> extends OptionHelp {
-  /** @throws {ImgError} for a value that makes no sense */
-  set(target: T, value: string): void;
+export interface OptionRow {
+  /** Without dashes: letters, words, or both; the first word is that of QEMU 11.1. */
+  readonly names: readonly string[];
+  /** An option that takes no value has the kind PRESENT, which is shown as nothing. */
+  readonly type: Kind<unknown>;
+  readonly default?: unknown;
+  readonly help: string;
 }
 
-/** Gives each option to its row. Returns the operands. @throws {ImgError} on an option that has none. */
-export function parseOptions<T>(
-  argv: readonly string[],
-  options: readonly Option<T>[],
-  target: T,
-): readonly string[] {
-  const operands: string[] = [];
-  for (let at = 0; at < argv.length; at++) {
-    const word = argv[at];
-    if (word === "--") return [...operands, ...argv.slice(at + 1)];
-    if (word === "-" || !word.startsWith("-")) {
-      operands.push(word);
-      continue;
-    }
-    const next = () => {
-      at++;
-      return argv[at];
-    };
-    if (word.startsWith("--")) longOption(word, options, target, next);
-    else shortOptions(word, options, target, next);
-  }
-  return operands;
+export type OptionTable = Readonly<Record<string, OptionRow>>;
+
+type Value<R> = R extends { type: Kind<infer V, infer _> }
+  ? R extends { default: infer D }
+    ? V | D
+    : V | undefined
+  : never;
+
+/** What a command line says, by the names of the table's rows. */
+export type Read<T extends OptionTable> = { readonly [K in keyof T]: Value<T[K]> };
+
+export interface CommandLine<T extends OptionTable> {
+  readonly operands: readonly string[];
+  readonly options: Read<T>;
+  /** The rows that were given, in order; one that is given twice is there twice. */
+  readonly given: readonly (keyof T & string)[];
 }
 
-function longOption<T>(
-  word: string,
-  options: readonly Option<T>[],
-  target: T,
-  next: () => string | undefined,
-): void {
-  const equals = word.indexOf("=");
-  const typed = equals < 0 ? word.slice(2) : word.slice(2, equals);
-  const longs = options.filter(({ names }) =>
-    names.some((name) => name.length > 1 && name.startsWith(typed)),
-  );
-  const exact = longs.find(({ names }) => names.includes(typed));
-  if (exact === undefined && longs.length > 1) throw usageError(`option '${word}' is ambiguous`);
-  const option = exact ?? longs[0];
-  if (typed === "" || option === undefined) throw unknown(word, `--${typed}`, options);
-  if (option.argument === undefined) {
-    if (equals >= 0) throw usageError(`option '--${typed}' takes no value`);
-    option.set(target, "");
-    return;
-  }
-  const value = equals >= 0 ? word.slice(equals + 1) : next();
-  if (value === undefined) throw missing(`--${typed}`);
-  option.set(target, value);
+/** Thrown for -h and --help, wherever they stand. */
+export class HelpAsked extends Error {}
+
+const PRESENT = typed("", () => true);
+const HELP = { names: ["h", "help"], type: PRESENT, help: "print this help and exit" } as const;
+
+/** An option without a value. */
+export function flag(names: readonly string[], help: string) {
+  return { names, type: PRESENT, default: false, help } as const;
 }
 
-function shortOptions<T>(
-  word: string,
-  options: readonly Option<T>[],
-  target: T,
-  next: () => string | undefined,
-): void {
-  for (let at = 1; at < word.length; at++) {
-    const letter = word[at];
-    const option = options.find(({ names }) => names.includes(letter));
-    if (option === undefined) throw unknown(`-${letter}`, word.length > 2 ? word : "", options);
-    if (option.argument === undefined) {
-      option.set(target, "");
-      continue;
-    }
-    const value = at + 1 < word.length ? word.slice(at + 1) : next();
-    if (value === undefined) throw missing(`-${letter}`);
-    option.set(target, value);
-    return;
-  }
+/** Accepted, checked, and without effect. */
+export function ignored(names: readonly string[], what: string, type: Kind<unknown> = PRESENT) {
+  return { names, type, help: `${what}: accepted, without effect` } as const;
 }
 
-function unknown(shown: string, typed: string, options: readonly OptionHelp[]): ImgError {
-  const longs = options.flatMap(({ names }) => names.filter((name) => name.length > 1));
-  return usageError(`unrecognized option '${shown}'${didYouMean(typed.replace(/^-+/, ""), longs, "--")}`);
-}
-
-function missing(option: string): ImgError {
-  return usageError(`missing argument for option '${option}'`);
-}
-
-/** Lines of help. */
-export function optionLines(options: readonly OptionHelp[]): string {
-  const shown = options.map(({ names, argument }) => {
-    const words = names.map((name) => (name.length === 1 ? `-${name}` : `--${name}`)).join(", ");
-    return argument === undefined ? words : `${words} ${argument}`;
+/** An option of qemu-img that is not here: refused in a sentence. */
+export function refused(names: readonly string[], shown: string, why: string) {
+  const dashed = dashedName(names[0]);
+  const type = typed(shown, (): never => {
+    throw new ImgError(`${dashed} is not supported: ${why}`);
   });
-  const width = Math.max(...shown.map((text) => text.length));
-  return options.map(({ help }, i) => `  ${shown[i].padEnd(width)}  ${help}\n`).join("");
+  return { names, type, help: `not supported: ${why}` } as const;
+}
+
+/**
+ * Reads a command line.
+ *
+ * @throws {OptionUsageError} for an option that is not in the table, or lacks its value
+ * @throws {HelpAsked}
+ */
+export function readCommandLine<T extends OptionTable>(argv: readonly string[], table: T): CommandLine<T>;
+export function readCommandLine(argv: readonly string[], table: OptionTable): CommandLine<OptionTable> {
+  const reading = new Reading(argv, table);
+  return reading.run();
+}
+
+class Reading {
+  readonly #argv: readonly string[];
+  readonly #table: OptionTable;
+  readonly #options: Record<string, unknown> = {};
+  readonly #given: string[] = [];
+  #at = 0;
+
+  constructor(argv: readonly string[], table: OptionTable) {
+    this.#argv = argv;
+    this.#table = table;
+    for (const [key, row] of Object.entries(table)) this.#options[key] = row.default;
+  }
+
+  run(): CommandLine<OptionTable> {
+    const operands: string[] = [];
+    for (; this.#at < this.#argv.length; this.#at++) {
+      const word = this.#argv[this.#at];
+      if (word === "--") {
+        operands.push(...this.#argv.slice(this.#at + 1));
+        break;
+      }
+      if (word === "-" || !word.startsWith("-")) operands.push(word);
+      else if (word.startsWith("--")) this.#long(word);
+      else this.#short(word);
+    }
+    return { operands, options: this.#options, given: this.#given };
+  }
+
+  #long(word: string): void {
+    const equals = word.indexOf("=");
+    const name = equals < 0 ? word.slice(2) : word.slice(2, equals);
+    const begun = this.#rows().flatMap(([key, row]) =>
+      row.names
+        .filter((each) => each.length > 1 && each.startsWith(name))
+        .map((each) => ({ key, row, each })),
+    );
+    const exact = begun.find(({ each }) => each === name);
+    const others = new Set(begun.map(({ row }) => row));
+    if (exact === undefined && others.size > 1) {
+      const possible = begun.map(({ each }) => `'--${each}'`).join(" ");
+      throw new OptionUsageError(`option '${word}' is ambiguous; possibilities: ${possible}`);
+    }
+    const found = exact ?? begun[0];
+    if (name === "" || found === undefined) {
+      throw new OptionUsageError(`unrecognized option '${word}'${this.#meant(name)}`);
+    }
+    const { key, row, each } = found;
+    if (!takesValue(row)) {
+      if (equals >= 0) throw new OptionUsageError(`option '--${each}' doesn't allow an argument`);
+      this.#set(key, row, "");
+      return;
+    }
+    const value = equals >= 0 ? word.slice(equals + 1) : this.#next();
+    if (value === undefined) throw new OptionUsageError(`option '--${each}' requires an argument`);
+    this.#set(key, row, value);
+  }
+
+  #short(word: string): void {
+    for (let i = 1; i < word.length; i++) {
+      const letter = word[i];
+      const found = this.#rows().find(([, { names }]) => names.includes(letter));
+      if (found === undefined) {
+        // "-output" is what somebody wrote who knows QEMU's other programs.
+        throw new OptionUsageError(
+          `invalid option -- '${letter}'${word.length > 2 ? this.#meant(word.slice(1)) : ""}`,
+        );
+      }
+      const [key, row] = found;
+      if (!takesValue(row)) {
+        this.#set(key, row, "");
+        continue;
+      }
+      const value = i + 1 < word.length ? word.slice(i + 1) : this.#next();
+      if (value === undefined) throw new OptionUsageError(`option requires an argument -- '${letter}'`);
+      this.#set(key, row, value);
+      return;
+    }
+  }
+
+  #set(key: string, row: OptionRow, text: string): void {
+    if (row === HELP) throw new HelpAsked();
+    const value = row.type.parse(text, (sentence) => new ImgError(sentence));
+    const before = this.#options[key];
+    this.#options[key] = Array.isArray(before) && Array.isArray(value) ? [...before, ...value] : value;
+    this.#given.push(key);
+  }
+
+  #rows(): [string, OptionRow][] {
+    return [...Object.entries(this.#table), ["help", HELP]];
+  }
+
+  #next(): string | undefined {
+    this.#at++;
+    return this.#argv[this.#at];
+  }
+
+  #meant(name: string): string {
+    const words = this.#rows().flatMap(([, { names }]) => names.filter((each) => each.length > 1));
+    return didYouMean(name, words, "--");
+  }
+}
+
+function takesValue({ type }: OptionRow): boolean {
+  return type.shown !== "";
+}
+
+/** Lines of help, an option in each pair. */
+export function optionLines(table: OptionTable): string {
+  return [HELP, ...Object.values(table)]
+    .map(({ names, type, help }) => {
+      const value = type.shown === "" ? "" : ` ${type.shown}`;
+      return `  ${names.map(dashedName).join(", ")}${value}\n     ${help}\n`;
+    })
+    .join("");
+}
+
+function dashedName(name: string): string {
+  return name.length === 1 ? `-${name}` : `--${name}`;
 }

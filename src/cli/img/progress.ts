@@ -1,18 +1,13 @@
 /** The line that `-p` shows: "    (42.00/100%)", over and over in place. */
+
 import type { TextOutput } from "./command.ts";
-import type { Option } from "./options.ts";
+import { flag } from "./options.ts";
 import { fixed } from "./sizes.ts";
 
 /** Per cent between two updates. */
 const STEP = 2;
 
-export const PROGRESS: Option<{ progress: boolean }> = {
-  names: ["p"],
-  help: "shows how far it is",
-  set: (target) => {
-    target.progress = true;
-  },
-};
+export const PROGRESS = { progress: flag(["p", "progress"], "print how far the command is") };
 
 export class Progress {
   readonly #stream: TextOutput | undefined;

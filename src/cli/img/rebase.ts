@@ -6,12 +6,11 @@ import type { ImageFormat } from "../../images/formats.ts";
 import { type OpenedImage, openImage } from "../../images/open-image.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
 import { backingPath } from "./backing.ts";
-import { type ImgCommand, ImgError, type ImgOutput, oneFile, usageError } from "./command.ts";
+import { type ImgCommand, type ImgOutput, oneFile } from "./command.ts";
+import { backingRows } from "./creation.ts";
 import {
-  cacheOption,
-  type FileOptions,
+  cacheRow,
   FORMAT,
-  fileOptions,
   formatNamed,
   OTHER_FILES,
   open,
@@ -21,67 +20,39 @@ import {
   SHARED,
   whyNotOpened,
 } from "./files.ts";
-import { type Option, parseOptions } from "./options.ts";
+import { ImgError, UsageError } from "./img-error.ts";
+import { flag, type Read, readCommandLine, refused } from "./options.ts";
 import { PROGRESS, Progress } from "./progress.ts";
 
-interface RebaseDraft extends FileOptions {
-  backing: string | undefined;
-  backingFormat: string | undefined;
-  /** Only the name changes. */
-  unsafe: boolean;
-  progress: boolean;
-}
-
-const OPTIONS: readonly Option<RebaseDraft>[] = [
-  FORMAT,
-  {
-    names: ["b"],
-    argument: "FILE",
-    help: "the new backing file, named relative to the image's folder; '' for none",
-    set: (draft, value) => {
-      draft.backing = value;
-    },
-  },
-  {
-    names: ["F"],
-    argument: "FORMAT",
-    help: "the new backing file's format; required with -b",
-    set: (draft, value) => {
-      draft.backingFormat = value;
-    },
-  },
-  {
-    names: ["u"],
-    help: "changes the name alone: what is there has to be the same as before",
-    set: (draft) => {
-      draft.unsafe = true;
-    },
-  },
-  PROGRESS,
-  QUIET,
-  SHARED,
-  cacheOption("t", "writing"),
-  cacheOption("T", "reading"),
-  OTHER_FILES,
+const OPTIONS = {
+  ...FORMAT,
+  ...backingRows("B", "F"),
+  unsafe: flag(
+    ["u", "backing-unsafe"],
+    "change only the name: the new backing file must have the same contents",
+  ),
+  ...PROGRESS,
+  ...QUIET,
+  ...SHARED,
+  cache: cacheRow(["t", "cache"]),
+  backingCache: cacheRow(["T", "backing-cache"]),
+  compress: refused(["c", "compress"], "", "'vmexit img convert -c' compresses an image"),
+  ...OTHER_FILES,
   ...REFUSED,
-];
+} as const;
+
+type RebaseDraft = Read<typeof OPTIONS>;
 
 export const rebase: ImgCommand = {
   name: "rebase",
-  operands: "filename",
-  help: "puts an image on another backing file, or on none",
+  operands: "FILE",
+  help: "changes the backing file of an image",
   options: OPTIONS,
   run: (argv, output) => {
-    const draft: RebaseDraft = {
-      ...fileOptions(),
-      backing: undefined,
-      backingFormat: undefined,
-      unsafe: false,
-      progress: false,
-    };
-    const path = oneFile(parseOptions(argv, OPTIONS, draft));
+    const { operands, options: draft } = readCommandLine(argv, OPTIONS);
+    const path = oneFile(operands);
     if (draft.backing === undefined && !draft.unsafe) {
-      throw usageError("Must specify backing file (-b) or use unsafe mode (-u)");
+      throw new UsageError("Must specify backing file (-b) or use unsafe mode (-u)");
     }
     rebaseFile(path, draft, output);
     return 0;

@@ -1,70 +1,51 @@
 /** `vmexit img resize`: makes a disk larger or smaller. Source: QEMU 7.2, qemu-img.c (img_resize). */
+
+import { typed } from "../../config/value.ts";
 import { lengthenRaw } from "../../image-tools/create-image.ts";
 import type { OpenedImage } from "../../images/open-image.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
 import type { Preallocation } from "../../images/qcow2/preallocate.ts";
 import { resizeQcow2 } from "../../images/qcow2/resize.ts";
 import { RemoteDisk } from "../../nbd/remote-disk.ts";
-import { type ImgCommand, ImgError, type ImgOutput, usageError } from "./command.ts";
-import { preallocationNamed } from "./creation.ts";
-import {
-  type FileOptions,
-  FORMAT,
-  fileOptions,
-  OTHER_FILES,
-  open,
-  probedRawWarning,
-  QUIET,
-  REFUSED,
-  whyNotOpened,
-} from "./files.ts";
-import { type Option, parseOptions } from "./options.ts";
+import type { ImgCommand, ImgOutput } from "./command.ts";
+import { PREALLOCATIONS, preallocationNamed } from "./creation.ts";
+import { FORMAT, OTHER_FILES, open, probedRawWarning, QUIET, REFUSED, whyNotOpened } from "./files.ts";
+import { ImgError, UsageError } from "./img-error.ts";
+import { flag, type Read, readCommandLine } from "./options.ts";
 import { sizeOf } from "./sizes.ts";
 
-interface ResizeDraft extends FileOptions {
-  preallocation: Preallocation;
-  shrink: boolean;
-}
-
-const OPTIONS: readonly Option<ResizeDraft>[] = [
-  FORMAT,
-  {
+const OPTIONS = {
+  ...FORMAT,
+  preallocation: {
     names: ["preallocation"],
-    argument: "off|metadata|falloc|full",
-    help: "of what is new",
-    set: (draft, value) => {
-      draft.preallocation = preallocationNamed(
-        value,
-        () => new ImgError(`Invalid preallocation mode '${value}'`),
-      );
-    },
+    type: typed(PREALLOCATIONS.join("|"), (value) =>
+      preallocationNamed(value, () => new ImgError(`Invalid preallocation mode '${value}'`)),
+    ),
+    default: "off",
+    help: "reserve storage for what is added",
   },
-  {
-    names: ["shrink"],
-    help: "a smaller disk is meant: what is behind its end will be lost",
-    set: (draft) => {
-      draft.shrink = true;
-    },
-  },
-  QUIET,
-  OTHER_FILES,
+  shrink: flag(["shrink"], "the disk may become smaller, and lose what is behind its new end"),
+  ...QUIET,
+  ...OTHER_FILES,
   ...REFUSED,
-];
+} as const;
+
+type ResizeDraft = Read<typeof OPTIONS>;
 
 export const resize: ImgCommand = {
   name: "resize",
-  operands: "filename [+|-]size",
-  help: "makes a disk larger or smaller",
+  operands: "FILE [+|-]SIZE",
+  help: "changes the size of a disk",
   options: OPTIONS,
   run: (argv, output) => {
-    const draft: ResizeDraft = { ...fileOptions(), preallocation: "off", shrink: false };
     // The last word is the size even where it looks like an option: -512k.
-    const wantsHelp = argv.length < 2;
-    const size = wantsHelp ? undefined : argv.at(-1);
-    const operands = parseOptions(wantsHelp ? argv : argv.slice(0, -1), OPTIONS, draft);
-    if (size === undefined || operands.length === 0) throw usageError("Not enough arguments");
-    if (operands.length !== 1) throw usageError("Expecting image file name and size");
-    resizeFile(operands[0], size, draft, output);
+    const size = argv.length < 2 || /^(-h|--help)$/.test(argv[argv.length - 1]) ? undefined : argv.at(-1);
+    const words = size === undefined ? argv : argv.slice(0, -1);
+    const { operands, options } = readCommandLine(words, OPTIONS);
+    if (size === undefined || operands.length !== 1) {
+      throw new UsageError("Expecting image file name and size");
+    }
+    resizeFile(operands[0], size, options, output);
     return 0;
   },
 };

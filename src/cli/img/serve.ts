@@ -7,150 +7,83 @@
  */
 
 import { hasEscapes } from "../../base/byte-text.ts";
+import { type Kind, text, typed } from "../../config/value.ts";
 import type { NbdServerTls } from "../../nbd/tls.ts";
 import { check } from "../../sys/errors.ts";
-import { type ImgCommand, ImgError, type ImgOutput, oneFile } from "./command.ts";
-import { type FileOptions, FORMAT, fileOptions, OTHER_FILES, open, QUIET } from "./files.ts";
-import { type Option, parseOptions } from "./options.ts";
-
-interface ServeDraft extends FileOptions {
-  readOnly: boolean;
-  socket: string | undefined;
-  bind: string | undefined;
-  port: number | undefined;
-  exportName: string;
-  description: string;
-  persistent: boolean;
-  clients: number;
-  verbose: boolean;
-  certificates: string | undefined;
-  verifyPeer: boolean;
-}
+import { type ImgCommand, type ImgOutput, oneFile } from "./command.ts";
+import { FORMAT, OTHER_FILES, open, QUIET } from "./files.ts";
+import { ImgError } from "./img-error.ts";
+import { flag, type Read, readCommandLine } from "./options.ts";
 
 /** "Unlimited", as far as anything is. */
 const MANY_CLIENTS = 1024;
 const DEFAULT_PORT = 10809;
 
-const OPTIONS: readonly Option<ServeDraft>[] = [
-  FORMAT,
-  {
-    names: ["r", "read-only"],
-    help: "clients can only read",
-    set: (draft) => {
-      draft.readOnly = true;
-    },
-  },
-  {
-    names: ["k", "socket"],
-    argument: "PATH",
-    help: "listens on a unix socket",
-    set: (draft, value) => {
-      draft.socket = value;
-    },
-  },
-  {
+const OPTIONS = {
+  ...FORMAT,
+  readOnly: flag(["r", "read-only"], "clients can only read"),
+  socket: { names: ["k", "socket"], type: text("PATH"), help: "listen on a unix socket" },
+  bind: {
     names: ["b", "bind"],
-    argument: "ADDRESS",
-    help: "the address to listen on (default localhost; 0.0.0.0 or :: for all)",
-    set: (draft, value) => {
-      draft.bind = value;
-    },
+    type: text("ADDRESS"),
+    help: "the address to listen on (default: localhost; 0.0.0.0 or :: for all)",
   },
-  {
+  port: {
     names: ["p", "port"],
-    argument: "PORT",
-    help: `the TCP port (default ${DEFAULT_PORT}; 0 for any that is free)`,
-    set: (draft, value) => {
-      draft.port = number(value, 65535, "port");
-    },
+    type: numberKind("PORT", 65535, "port"),
+    help: `the TCP port (default: ${DEFAULT_PORT}; 0 for any that is free)`,
   },
-  {
+  exportName: {
     names: ["x", "export-name"],
-    argument: "NAME",
-    help: "the export's name (default none)",
-    set: (draft, value) => {
-      draft.exportName = value;
-    },
+    type: text("NAME"),
+    default: "",
+    help: "the name of the export (default: none)",
   },
-  {
+  description: {
     names: ["D", "description"],
-    argument: "TEXT",
-    help: "what clients are told of the export",
-    set: (draft, value) => {
-      draft.description = value;
-    },
+    type: text("TEXT"),
+    default: "",
+    help: "the description that clients are given",
   },
-  {
-    names: ["t", "persistent"],
-    help: "goes on when the last client has left",
-    set: (draft) => {
-      draft.persistent = true;
-    },
-  },
-  {
+  persistent: flag(["t", "persistent"], "continue when the last client has disconnected"),
+  clients: {
     names: ["e", "shared"],
-    argument: "NUMBER",
-    help: "clients at the same time (default 1; 0 for as many as come)",
-    set: (draft, value) => {
-      draft.clients = number(value, MANY_CLIENTS, "number of clients") || MANY_CLIENTS;
-    },
+    type: numberKind("NUM", MANY_CLIENTS, "number of clients"),
+    default: 1,
+    help: "how many clients may connect at the same time (default: 1; 0 for any number)",
   },
-  {
+  certificates: {
     names: ["tls-certificates"],
-    argument: "FOLDER",
-    help: "clients must use TLS; server-cert.pem and server-key.pem are in FOLDER",
-    set: (draft, value) => {
-      draft.certificates = value;
-    },
+    type: text("FOLDER"),
+    help: "require TLS, with server-cert.pem and server-key.pem in FOLDER",
   },
-  {
-    names: ["tls-verify-peer"],
-    help: "clients must have certificates, signed by ca-cert.pem of that folder",
-    set: (draft) => {
-      draft.verifyPeer = true;
-    },
-  },
-  {
-    names: ["v", "verbose"],
-    help: "says why a client was let go",
-    set: (draft) => {
-      draft.verbose = true;
-    },
-  },
-  QUIET,
-  OTHER_FILES,
-];
+  verifyPeer: flag(["tls-verify-peer"], "require certificates of clients, signed by ca-cert.pem in FOLDER"),
+  verbose: flag(["v", "verbose"], "report why a client was disconnected"),
+  ...QUIET,
+  ...OTHER_FILES,
+} as const;
+
+type ServeDraft = Read<typeof OPTIONS>;
 
 export const serve: ImgCommand = {
   name: "serve",
-  operands: "filename",
+  operands: "FILE",
   help: "serves a disk to NBD clients, as qemu-nbd does",
   options: OPTIONS,
-  run: async (argv, output) => {
-    const draft: ServeDraft = {
-      ...fileOptions(),
-      readOnly: false,
-      socket: undefined,
-      bind: undefined,
-      port: undefined,
-      exportName: "",
-      description: "",
-      persistent: false,
-      clients: 1,
-      verbose: false,
-      certificates: undefined,
-      verifyPeer: false,
-    };
-    const path = oneFile(parseOptions(argv, OPTIONS, draft));
+  run: (argv, output) => {
+    const { operands, options: draft } = readCommandLine(argv, OPTIONS);
+    const path = oneFile(operands);
     checkTogether(draft);
     return run(path, draft, output);
   },
 };
 
-function number(text: string, most: number, what: string): number {
-  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value <= most)) throw new ImgError(`Invalid ${what} '${text}': must be from 0 to ${most}`);
-  return value;
+function numberKind(shown: string, most: number, what: string): Kind<number> {
+  return typed(shown, (text) => {
+    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(value <= most)) throw new ImgError(`Invalid ${what} '${text}': must be from 0 to ${most}`);
+    return value;
+  });
 }
 
 function checkTogether(draft: ServeDraft): void {
@@ -190,7 +123,7 @@ async function run(path: string, draft: ServeDraft, output: ImgOutput): Promise<
         : { path: socket }),
       exportName,
       description,
-      maxConnections: clients,
+      maxConnections: clients || MANY_CLIENTS,
       ...(tls !== undefined && { tls }),
       ...(!persistent && { onIdle: end }),
       ...(verbose && { onClientError: ({ message }) => stderr.write(`vmexit img: ${message}\n`) }),

@@ -1,12 +1,13 @@
 /** Sizes as qemu-img reads and prints them. Source: QEMU util/cutils.c, qemu_strtosz and size_to_str. */
-import { ImgError } from "./command.ts";
+import { type Kind, typed } from "../../config/value.ts";
+import { ImgError } from "./img-error.ts";
 
 const SUFFIXES = "bkmgtpe";
 const UNITS = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 /**
  * Bytes: "1.5G", "512k", "0x1000", "4096". Fractions of a byte are dropped.
- * Undefined for what is no size, is negative, or is 2^53 bytes or more.
+ * Undefined for what is not a size, is negative, or is 2^53 bytes or more.
  */
 export function sizeOf(text: string): number | undefined {
   const match = /^(?:(0x[0-9a-f]+)|(\d+(?:\.\d*)?)([bkmgtpe]?))$/i.exec(text);
@@ -18,16 +19,17 @@ export function sizeOf(text: string): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
-/** @param what begins the message: "image size" @throws {ImgError} */
+/** @param what as in "Invalid image size specified" @throws {ImgError} */
 export function parseSize(text: string, what: string): number {
   const bytes = sizeOf(text);
   if (bytes !== undefined) return bytes;
-  if (/^\d+[kmgtpe]?$/i.test(text)) {
-    throw sizeRangeError(what, 0, Number.MAX_SAFE_INTEGER);
-  }
-  throw new ImgError(
-    `Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for\nvmexit img: kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.`,
-  );
+  if (/^\d+[kmgtpe]?$/i.test(text)) throw sizeRangeError(what, 0, Number.MAX_SAFE_INTEGER);
+  throw new ImgError(`Invalid ${what} specified: '${text}'`);
+}
+
+/** An option's value that is a size. */
+export function sizeKind(what: string, shown = "SIZE"): Kind<number> {
+  return typed(shown, (text) => parseSize(text, what));
 }
 
 export function sizeRangeError(what: string, least: number, most: number): ImgError {

@@ -1,4 +1,4 @@
-/** The table of snapshots that info and snapshot print. Source: QEMU 7.2, block/qapi.c (bdrv_snapshot_dump). */
+/** The table of snapshots that info and snapshot print. Source: QEMU 11.1, block/qapi.c (bdrv_snapshot_dump). */
 import type { StoredSnapshot } from "../../images/qcow2/snapshot-table.ts";
 import { sizeText } from "./sizes.ts";
 
@@ -10,10 +10,10 @@ export function snapshotTable(snapshots: readonly StoredSnapshot[]): string {
       sizeText(snapshot.vmStateSize),
       dateText(snapshot.seconds),
       clockText(snapshot.vmClock),
-      String(icountOf(snapshot) ?? ""),
+      String(icountOf(snapshot) ?? "--"),
     ),
   );
-  return `Snapshot list:\n${[row("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT"), ...lines].join("\n")}\n`;
+  return `Snapshot list:\n${[row("ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT"), ...lines].join("\n")}\n`;
 }
 
 /** Instructions that the guest had executed, where somebody counted. Behind the extra data that is known. */
@@ -24,8 +24,8 @@ export function icountOf({ otherExtra }: StoredSnapshot): bigint | undefined {
 }
 
 function row(id: string, tag: string, size: string, date: string, clock: string, icount: string): string {
-  const words = `${id.padEnd(9)} ${tag.padEnd(16)} ${size.padStart(8)}`;
-  return `${words}${date.padStart(20)}${clock.padStart(13)}${icount.padStart(11)}`;
+  const words = `${id.padEnd(7)} ${tag.padEnd(16)} ${size.padStart(8)}`;
+  return `${words} ${date.padStart(19)} ${clock.padStart(15)} ${icount.padStart(10)}`;
 }
 
 /** In local time. */
@@ -37,7 +37,8 @@ function dateText(seconds: number): string {
 
 function clockText(nanoseconds: number): string {
   const seconds = Math.floor(nanoseconds / 1_000_000_000);
-  const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60].map(two).join(":");
+  const hours = String(Math.floor(seconds / 3600)).padStart(4, "0");
+  const parts = [hours, two(Math.floor(seconds / 60) % 60), two(seconds % 60)].join(":");
   return `${parts}.${String(Math.floor(nanoseconds / 1_000_000) % 1000).padStart(3, "0")}`;
 }
 

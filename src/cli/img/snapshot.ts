@@ -1,4 +1,6 @@
 /** `vmexit img snapshot`: internal snapshots. Source: QEMU 7.2, qemu-img.c (img_snapshot). */
+
+import { text } from "../../config/value.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import { Qcow2Image } from "../../images/qcow2/image.ts";
 import {
@@ -8,10 +10,9 @@ import {
   listSnapshots,
 } from "../../images/qcow2/snapshots.ts";
 import { SystemError } from "../../sys/errors.ts";
-import { type ImgCommand, ImgError, oneFile, usageError } from "./command.ts";
+import { type ImgCommand, oneFile } from "./command.ts";
 import {
-  type FileOptions,
-  fileOptions,
+  FORMAT,
   OTHER_FILES,
   open,
   probedRawWarning,
@@ -20,46 +21,30 @@ import {
   SHARED,
   whyNotOpened,
 } from "./files.ts";
-import { type Option, parseOptions } from "./options.ts";
+import { ImgError, UsageError } from "./img-error.ts";
+import { flag, readCommandLine } from "./options.ts";
 import { snapshotTable } from "./snapshot-text.ts";
 
 type Action = "list" | "apply" | "create" | "delete";
 
-interface SnapshotDraft extends FileOptions {
-  action: Action | undefined;
-  name: string;
+const OPTIONS = {
+  ...FORMAT,
+  list: flag(["l", "list"], "list the snapshots (default)"),
+  apply: action(["a", "apply"], "make the disk what it was when SNAPSHOT was created"),
+  create: action(["c", "create"], "create a snapshot"),
+  delete: action(["d", "delete"], "delete a snapshot"),
+  ...QUIET,
+  ...SHARED,
+  ...OTHER_FILES,
+  ...REFUSED,
+} as const;
+
+function action(names: readonly string[], help: string) {
+  return { names, type: text("SNAPSHOT"), help } as const;
 }
 
-const OPTIONS: readonly Option<SnapshotDraft>[] = [
-  { names: ["l"], help: "lists the snapshots (default)", set: (draft) => choose(draft, "list", "") },
-  {
-    names: ["a"],
-    argument: "SNAPSHOT",
-    help: "makes the disk what it was then",
-    set: (draft, name) => choose(draft, "apply", name),
-  },
-  {
-    names: ["c"],
-    argument: "SNAPSHOT",
-    help: "takes a snapshot",
-    set: (draft, name) => choose(draft, "create", name),
-  },
-  {
-    names: ["d"],
-    argument: "SNAPSHOT",
-    help: "deletes a snapshot",
-    set: (draft, name) => choose(draft, "delete", name),
-  },
-  QUIET,
-  SHARED,
-  OTHER_FILES,
-  ...REFUSED,
-];
-
-function choose(draft: SnapshotDraft, action: Action, name: string): void {
-  if (draft.action !== undefined) throw usageError("Cannot mix '-l', '-a', '-c', '-d'");
-  draft.action = action;
-  draft.name = name;
+function isAction(row: string): row is Action {
+  return Object.hasOwn(DOING, row);
 }
 
 /** What could not be done, in words that the reason follows. */
@@ -72,16 +57,18 @@ const DOING: Readonly<Record<Action, string>> = {
 
 export const snapshot: ImgCommand = {
   name: "snapshot",
-  operands: "filename",
-  help: "lists, takes, applies and deletes snapshots inside an image",
+  operands: "FILE",
+  help: "lists, creates, applies and deletes snapshots in an image",
   options: OPTIONS,
   run: (argv, { stdout, stderr }) => {
-    const draft: SnapshotDraft = { ...fileOptions(), action: undefined, name: "" };
-    const path = oneFile(parseOptions(argv, OPTIONS, draft));
-    const { name, action } = draft;
-    using image = open(path, draft, { readOnly: action === undefined || action === "list" });
-    if (action !== "list") stderr.write(probedRawWarning(image, draft));
-    if (action === undefined) return 0;
+    const { operands, options, given } = readCommandLine(argv, OPTIONS);
+    const path = oneFile(operands);
+    const actions = given.filter((row) => isAction(row));
+    if (actions.length > 1) throw new UsageError("Cannot mix '-l', '-a', '-c', '-d'");
+    const action = actions[0] ?? "list";
+    const name = options.apply ?? options.create ?? options.delete ?? "";
+    using image = open(path, options, { readOnly: action === "list" });
+    if (action !== "list") stderr.write(probedRawWarning(image, options));
     if (!(image instanceof Qcow2Image)) {
       if (action === "list") return 0;
       throw new ImgError(`Could not ${DOING[action]} '${name}': -95 (Operation not supported)`);

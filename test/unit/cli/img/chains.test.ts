@@ -7,6 +7,7 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ImgPair, ours, theirs } from "../../../support/img-pair.ts";
+import { sameForm } from "../../../support/old-qemu.ts";
 import { qemuIo } from "../../../support/qemu-tools.ts";
 import { random } from "../../../support/random.ts";
 
@@ -167,7 +168,7 @@ class Trial {
     const both = (...args: string[]) => {
       const [found, expected] = [ours(vmexit, args), theirs(vmexit, args)];
       expect(found.status).toBe(expected.status);
-      return [found.stdout, expected.stdout];
+      return [sameForm(args, found).stdout, sameForm(args, expected).stdout];
     };
     const [info, expected] = both("info", "--output=json", "-f", format, name);
     expect(JSON.parse(info)).toEqual(JSON.parse(expected));

@@ -4,6 +4,7 @@ import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { ImgPair, ours, theirs } from "../../../support/img-pair.ts";
+import { sameForm } from "../../../support/old-qemu.ts";
 import { qemuIo } from "../../../support/qemu-tools.ts";
 
 /** Images of many kinds; made once, by QEMU. */
@@ -174,8 +175,11 @@ const READING = [
 
 /** Lines of both tools on the same files. JSON objects have no order. */
 test.each(READING)("%s", (line) => {
-  const expected = theirs(pair.qemu, words(line));
-  const found = ours(pair.qemu, words(line));
+  const args = words(line);
+  // 7.2 prints nothing where 11.1 lists.
+  const asked = args[0] === "snapshot" && args.length === 2 ? ["snapshot", "-l", args[1]] : args;
+  const expected = sameForm(args, theirs(pair.qemu, asked));
+  const found = sameForm(args, ours(pair.qemu, args));
   if (line.startsWith("info") || line.startsWith("check")) {
     expect(parsed(found.stdout)).toEqual(parsed(expected.stdout));
   } else {
@@ -293,7 +297,8 @@ const WRITING = [
 ];
 
 test.each(WRITING)("%s (each in its own folder)", (line) => {
-  const { ours, theirs } = pair.run(words(line));
+  const answers = pair.run(words(line));
+  const [ours, theirs] = [answers.ours, answers.theirs].map((answer) => sameForm(words(line), answer));
   expect(ours.stdout).toBe(theirs.stdout);
   if (!line.includes(" -r ")) expect(ours.stderr).toBe(theirs.stderr);
   expect(ours.status).toBe(theirs.status);

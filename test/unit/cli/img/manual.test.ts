@@ -6,6 +6,7 @@ import { afterAll, expect, test } from "vitest";
 import { lockImage } from "../../../../src/images/file-lock.ts";
 import { HostFile } from "../../../../src/sys/file.ts";
 import { ImgPair, ours, theirs } from "../../../support/img-pair.ts";
+import { sameForm, withoutChildren } from "../../../support/old-qemu.ts";
 import { qemuIo } from "../../../support/qemu-tools.ts";
 
 function gallery(folder: string): void {
@@ -65,7 +66,8 @@ const SAME = [
 ];
 
 test.each(SAME)("%s", (line) => {
-  expect(ours(pair.vmexit, words(line))).toEqual(theirs(pair.vmexit, words(line)));
+  const answers = [ours, theirs].map((run) => sameForm(words(line), run(pair.vmexit, words(line))));
+  expect(answers[0]).toEqual(answers[1]);
 });
 
 const WRITING = [
@@ -83,7 +85,7 @@ const WRITING = [
 
 test.each(WRITING)("%s (each in its own folder)", (line) => {
   const both = pair.run(words(line));
-  expect(both.ours).toEqual(both.theirs);
+  expect(sameForm(words(line), both.ours)).toEqual(sameForm(words(line), both.theirs));
 });
 
 test.each(["a.qcow2", "b.qcow2", "c.qcow2", "d.qcow2", "over.qcow2", "e.raw"])(
@@ -103,7 +105,8 @@ test("what is preallocated over a backing file is used by writes, and hides noth
 
 test("bitmaps are listed in JSON, too", () => {
   const line = ["info", "--output=json", "bitmaps.qcow2"];
-  expect(JSON.parse(ours(pair.vmexit, line).stdout)).toEqual(JSON.parse(theirs(pair.vmexit, line).stdout));
+  const found = JSON.parse(withoutChildren(ours(pair.vmexit, line).stdout));
+  expect(found).toEqual(JSON.parse(theirs(pair.vmexit, line).stdout));
 });
 
 test.each([
@@ -125,20 +128,18 @@ test.each([
 });
 
 test.each([
-  ["info --image-opts driver=qcow2,file.filename=base.qcow2", /--image-opts is not there/],
-  ["check --object secret,id=a base.qcow2", /--object is not there/],
-  ["commit --image-opts x", /--image-opts is not there/],
-  ["rebase --object x y", /--object is not there/],
-  ["convert --target-image-opts -n base.qcow2 x", /--target-image-opts is not there.*-O/],
+  ["info --image-opts driver=qcow2,file.filename=base.qcow2", /--image-opts is not supported/],
+  ["check --object secret,id=a base.qcow2", /--object is not supported/],
+  ["commit --image-opts x", /--image-opts is not supported/],
+  ["rebase --object x y", /--object is not supported/],
+  ["convert --target-image-opts -n base.qcow2 x", /--target-image-opts is not supported.*-O/],
   ["convert -r fast base.qcow2 x", /rate limit/],
   ["commit -r -1 over.qcow2", /rate limit/],
-  ["convert --bitmaps -O qcow2 bitmaps.qcow2 x", /bitmaps\.qcow2 has dirty bitmaps.*without --bitmaps/],
   ["create -f qcow2 -o encryption=on x 1M", /cannot encrypt/],
   ["create -f qcow2 -o encrypt.format=luks x 1M", /cannot encrypt/],
-  ["-T foo info base.qcow2", /-T is not there/],
-  ["--trace=x info base.qcow2", /nothing here can be traced/],
-  ["amend -o compat=0.10 base.qcow2", /has not got this one/],
-  ["bitmap --add base.qcow2 x", /has not got this one/],
+  ["-T foo info base.qcow2", /-T is not supported/],
+  ["--trace=x info base.qcow2", /no trace events/],
+  ["amend -o compat=0.10 base.qcow2", /which qemu-img has, is not supported/],
 ])("%s is refused, and says so", (line, sentence) => {
   const { stderr, status } = ours(pair.vmexit, words(line));
   expect(stderr).toMatch(sentence);

@@ -1,60 +1,71 @@
 import { expect, test } from "vitest";
-import { type Option, parseOptions } from "../../../../src/cli/img/options.ts";
-import { sizeOf, sizeText } from "../../../../src/cli/img/sizes.ts";
+import { flag, HelpAsked, optionLines, readCommandLine, refused } from "../../../../src/cli/img/options.ts";
+import { parseSize, sizeOf, sizeText } from "../../../../src/cli/img/sizes.ts";
+import { text } from "../../../../src/config/value.ts";
 
-interface Seen {
-  format: string;
-  quiet: number;
-}
+const OPTIONS = {
+  format: { names: ["f", "format"], type: text("FMT"), default: "none", help: "the format" },
+  quiet: flag(["q", "quiet"], "print only errors"),
+  force: flag(["force"], "do it"),
+  gone: refused(["gone"], "", "it never came"),
+} as const;
 
-const OPTIONS: readonly Option<Seen>[] = [
-  {
-    names: ["f", "format"],
-    argument: "FORMAT",
-    help: "",
-    set: (seen, value) => {
-      seen.format = value;
-    },
-  },
-  {
-    names: ["q"],
-    help: "",
-    set: (seen) => {
-      seen.quiet++;
-    },
-  },
-  { names: ["force"], help: "", set: () => {} },
-];
-
-function parse(...argv: string[]) {
-  const seen: Seen = { format: "", quiet: 0 };
-  return { operands: parseOptions(argv, OPTIONS, seen), ...seen };
-}
+const read = (...argv: string[]) => readCommandLine(argv, OPTIONS);
 
 test("options stand before, between and behind operands, in all of getopt's spellings", () => {
-  const expected = { operands: ["a", "b"], format: "raw", quiet: 1 };
-  expect(parse("-q", "-f", "raw", "a", "b")).toEqual(expected);
-  expect(parse("a", "-qfraw", "b")).toEqual(expected);
-  expect(parse("a", "b", "--format=raw", "-q")).toEqual(expected);
-  expect(parse("a", "--form=x", "--format", "raw", "b", "-q".repeat(1))).toEqual(expected);
-  expect(parse("-qf", "raw", "--", "a", "b")).toEqual(expected);
+  for (const argv of [
+    ["-q", "-f", "raw", "a", "b"],
+    ["a", "-qfraw", "b"],
+    ["a", "b", "--format=raw", "-q"],
+    ["a", "--form=x", "--format", "raw", "b", "--quiet"],
+    ["-qf", "raw", "--", "a", "b"],
+  ]) {
+    const { operands, options } = read(...argv);
+    expect({ operands, ...options }).toEqual({
+      operands: ["a", "b"],
+      format: "raw",
+      quiet: true,
+      force: false,
+      gone: undefined,
+    });
+  }
+});
+
+test("what was given is told in its order, defaults fill the rest", () => {
+  expect(read("--force", "-q", "--force").given).toEqual(["force", "quiet", "force"]);
+  expect(read().options.format).toBe("none");
 });
 
 test("behind -- everything is an operand, and so is a dash", () => {
-  expect(parse("-", "--", "-f", "--q").operands).toEqual(["-", "-f", "--q"]);
+  expect(read("-", "--", "-f", "--q").operands).toEqual(["-", "-f", "--q"]);
 });
 
-test("an option that is not there names the nearest", () => {
-  expect(() => parse("--fromat=raw")).toThrow(
-    /unrecognized option '--fromat=raw' \(did you mean "--format"\?\)/,
+test("mistakes are told in getopt's words, with the nearest name", () => {
+  expect(() => read("--fromat=raw")).toThrow(
+    "unrecognized option '--fromat=raw' (did you mean \"--format\"?)",
   );
-  expect(() => parse("-x")).toThrow("unrecognized option '-x'");
-  expect(() => parse("a", "-f")).toThrow("missing argument for option '-f'");
-  expect(() => parse("--force=1")).toThrow("option '--force' takes no value");
+  expect(() => read("-x")).toThrow("invalid option -- 'x'");
+  expect(() => read("a", "-f")).toThrow("option requires an argument -- 'f'");
+  expect(() => read("--format")).toThrow("option '--format' requires an argument");
+  expect(() => read("--force=1")).toThrow("option '--force' doesn't allow an argument");
+  expect(() => read("--fo")).toThrow("option '--fo' is ambiguous; possibilities: '--format' '--force'");
+  expect(() => read("--gone")).toThrow("--gone is not supported: it never came");
 });
 
-test("an abbreviation that two options have is refused", () => {
-  expect(() => parse("--fo")).toThrow(/ambiguous/);
+test("-h and --help are asked anywhere, and --he is one", () => {
+  for (const word of ["-h", "--help", "--he"]) expect(() => read("a", "-q", word)).toThrow(HelpAsked);
+  expect(read("-f", "-h").options.format).toBe("-h");
+});
+
+test("help has an option and what it does in two lines", () => {
+  expect(optionLines(OPTIONS)).toBe(
+    "  -h, --help\n     print this help and exit\n  -f, --format FMT\n     the format\n  -q, --quiet\n     print only errors\n  --force\n     do it\n  --gone\n     not supported: it never came\n",
+  );
+});
+
+test("a size that is not one is named", () => {
+  expect(() => parseSize("1X", "image size")).toThrow("Invalid image size specified: '1X'");
+  expect(() => parseSize("9E", "image size")).toThrow("Must be between 0 and 9007199254740991.");
 });
 
 test.each([
