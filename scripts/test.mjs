@@ -12,7 +12,7 @@
  * is run again only if the lab itself died under it.
  *
  * The last line is `N passed, N failed`, with `, N skipped` if any were. Exit status 1 if
- * a test failed, or if a tier ran none: a test that cannot run here is no success.
+ * a test failed, or if a tier ran none: a test that cannot run here is not a success.
  */
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";

@@ -44,9 +44,7 @@ export function pcMemoryMap(ram: readonly { address: number; size: number }[]): 
 /** The map in address order. @throws {BootError} if ranges overlap or there are too many for a guest. */
 export function e820Entries(memory: readonly MemoryRange[]): E820Entry[] {
   if (memory.length > E820_MAX_ENTRIES) {
-    throw new BootError(
-      `memory map: ${memory.length} ranges, and a guest can be told of ${E820_MAX_ENTRIES} at most`,
-    );
+    throw new BootError(`memory map: ${memory.length} ranges; a guest can get at most ${E820_MAX_ENTRIES}`);
   }
   const entries = memory
     .filter((range) => range.size > 0)

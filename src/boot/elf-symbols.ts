@@ -45,11 +45,11 @@ const KINDS = [
  * Functions and labels of assembly, in the order of the file; none if the file
  * was stripped.
  *
- * @throws {BootError} if it is no ELF file for x86, or a broken one.
+ * @throws {BootError} if it is not an ELF file for x86, or a broken one.
  */
 export function readElfSymbols(file: ByteSource, name: string): ElfSymbol[] {
   const kind = KINDS.find(({ elf }) => elfRefusal(file, elf) === undefined);
-  if (kind === undefined) throw new BootError(`${name}: no ELF file for x86`);
+  if (kind === undefined) throw new BootError(`${name}: not an ELF file for x86`);
   const broken = (what: string) => new BootError(`${name}: broken ELF file: ${what}`);
   const take = (offset: number, length: number, what: string): DataView => {
     if (offset + length > file.size) throw broken(`${what} ends beyond byte ${file.size}, the file's last`);

@@ -16,7 +16,7 @@ const FORMATS = [
   { name: "PVH", refusal: pvhRefusal, plan: planPvh },
 ];
 
-/** @throws {BootError} that says what is wrong with which file; of one that is no kernel, why each format refused it. */
+/** @throws {BootError} with the file and its error; for a file that is not a kernel, with the reason of each format. */
 export function planBoot(request: BootRequest): BootPlan {
   if (request.flat !== undefined) return planFlat(request, request.flat.address);
   const refusals: string[] = [];

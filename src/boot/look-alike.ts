@@ -1,5 +1,5 @@
 /**
- * What a file that is no kernel seems to be, for the message that refuses it:
+ * Guesses what a file is that is not a kernel, for the error message:
  * what people hand over by mistake, known by its magic number.
  *
  * Source: each format's own specification; multiboot2 is Multiboot2 2.0, 3.1.

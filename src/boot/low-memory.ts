@@ -30,7 +30,7 @@ export const START_INFO: LowRange = { what: "PVH start info", address: 0x9000, s
 export const MULTIBOOT_INFO: LowRange = { ...START_INFO, what: "Multiboot information" };
 /** For Multiboot, all strings. */
 export const CMDLINE: LowRange = { what: "command line", address: 0x1_0000, size: 0x1_0000 };
-/** Where firmware keeps the RSDP; kernels that are told no address search here. Reserved in the E820 map. */
+/** Where firmware stores the RSDP; kernels without its address search here. Reserved in the E820 map. */
 export const ACPI_AREA: LowRange = { what: "ACPI tables", address: 0xe_0000, size: 0x2_0000 };
 
 /** The part of it that is RAM to the guest and that a kernel image must not overlap. */

@@ -55,7 +55,7 @@ export function findMultibootHeader(kernel: ByteSource): MultibootHeader | undef
     const checksum = data.getUint32(offset + CHECKSUM, true);
     if ((MULTIBOOT_HEADER_MAGIC + flags + checksum) % 2 ** 32 !== 0) continue;
     const hasAddresses = (flags & AOUT_KLUDGE) !== 0;
-    // The whole header has to be within the search: what is cut off is no header.
+    // The whole header has to be within the search: a truncated one is not a header.
     if (hasAddresses && offset + ADDRESS_FIELDS_END > data.byteLength) continue;
     return { offset, flags, addresses: hasAddresses ? readAddresses(data, offset) : undefined };
   }

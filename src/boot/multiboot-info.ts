@@ -1,5 +1,5 @@
 /**
- * What a Multiboot kernel is told: the Multiboot information structure, the
+ * The information for a Multiboot kernel: the Multiboot information structure, the
  * list of modules, the memory map, and the strings that they point at.
  *
  * Source: Multiboot Specification 0.6.96, 3.3 "Boot information format"; field

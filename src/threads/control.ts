@@ -1,5 +1,5 @@
 /**
- * How one thread is told to run, to park and to end: two shared words.
+ * How one thread makes another run, park and end: two shared words.
  *
  * The owner of the machine writes REQUEST and then makes the thread look: a
  * kick for a vCPU thread, the wake-up event for the io thread. The thread
@@ -123,5 +123,5 @@ export class Control {
   }
 }
 
-/** How often a thread that waits for another looks whether the machine is ending. */
+/** How often a thread that waits for another checks whether the machine is ending. */
 const SETTLE_CHECK_MS = 50;

@@ -49,7 +49,7 @@ export type DriveStorage =
   | {
       readonly kind: "program";
       readonly program: ProgramDiskData;
-      /** Discarded ranges are given back. */
+      /** Discards free storage. */
       readonly discards: boolean;
     };
 

@@ -3,7 +3,7 @@
  * parked together, ended together.
  *
  * A running vCPU thread is never terminated, because it may be inside the
- * kernel: it is told to end, kicked, and joined. When the process exits the
+ * kernel: it gets END, is kicked, and joined. When the process exits the
  * same happens without the join, so that a guest never keeps a program alive.
  */
 import type { Worker } from "node:worker_threads";

@@ -1,5 +1,5 @@
 /**
- * What every thread of a machine starts as: it waits to be told its role, plays
+ * The start of every thread of a machine: it waits for its role, plays
  * it to the end, and ends. See spare.ts for why the role comes late.
  */
 import { parentPort, receiveMessageOnPort } from "node:worker_threads";

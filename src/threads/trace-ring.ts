@@ -118,7 +118,7 @@ export class TraceWriter extends Slots {
     return Atomics.load(this.control, WANT_STATE) !== 0;
   }
 
-  /** Forgets what was dropped before, in a trace that is over. */
+  /** Forgets drops of an earlier trace. */
   restart(): void {
     this.#setLost(0);
   }

@@ -50,7 +50,7 @@ export function runVcpu(
   }
 }
 
-/** Answers one exit. Gives what runVcpu gives if the loop is over with it. */
+/** Answers one exit. If it ends the loop, returns the result of runVcpu. */
 export function serve(
   vcpu: Vcpu,
   reason: number,

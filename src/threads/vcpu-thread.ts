@@ -55,7 +55,7 @@ export function runVcpuThread(
 
   let recorder: ExitRecorder | undefined;
   const makeRecorder = () => {
-    const order = take(); // sent before this thread was told to trace
+    const order = take(); // sent before this thread got TRACE
     if (order === undefined) throw new Error("told to trace, but not where");
     const synced = abi.KVM_SYNC_X86_REGS | abi.KVM_SYNC_X86_SREGS;
     return new ExitRecorder({

@@ -3,7 +3,7 @@
  * to; the memory that it has not in use anyway, if it reports that; and statistics
  * of what it has.
  *
- * A page that is given back is taken from RAM: it costs the host nothing, reads as
+ * A page that the guest returns is removed from RAM: it costs the host nothing, reads as
  * zero, and comes back when the guest touches it. So deflating needs no work here.
  *
  * Source: VIRTIO 1.2, 5.5 (Traditional Memory Balloon Device). Queues are numbered

@@ -87,7 +87,7 @@ export class Drives {
     return { storage, ports };
   }
 
-  /** When no thread uses them any more. Disks that fail to close have nobody left to be told. */
+  /** Closes the disks, when no thread uses them any more. Errors are ignored, because nobody is left to handle them. */
   close(): void {
     for (const { overlay, source } of this.#drives) {
       overlay?.close();

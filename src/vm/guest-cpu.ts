@@ -1,5 +1,5 @@
 /**
- * A CPU of the guest, for programs that look at it while it stands still.
+ * A CPU of the guest, for programs that read it while the machine is paused.
  *
  * Its thread sleeps then and is not inside the vCPU, so any other may ask; the
  * vCPU itself refuses two threads at once (EBUSY).
@@ -89,7 +89,7 @@ export class GuestCpu {
     this.#debug = lasting;
   }
 
-  /** Tells a new power cycle what the last one was told. */
+  /** Applies the settings of the last power cycle to a new one. */
   carryDebug(vcpu: Vcpu): void {
     if (Object.keys(this.#debug).length > 0) vcpu.setGuestDebug(this.#debug);
   }

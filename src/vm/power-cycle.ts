@@ -165,7 +165,7 @@ export class PowerCycle {
     return this.#threads.park(meanwhile);
   }
 
-  /** True once the threads were told to end. */
+  /** True after END was requested of the threads. */
   get isCut(): boolean {
     return this.#isCut;
   }
@@ -189,7 +189,7 @@ export class PowerCycle {
     this.#threads.tellToEnd();
   }
 
-  /** Ends the threads and gives back every descriptor and mapping. Counters stay. */
+  /** Ends the threads and releases every descriptor and mapping. Counters stay. */
   async end(meanwhile: () => void): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;

@@ -37,7 +37,7 @@ export class StateError extends Error {
 
 /** What runs, of a machine. */
 export interface RunOptions {
-  /** Only these CPUs, by index; the others stand still until the machine was paused and resumed. */
+  /** Only these CPUs, by index; the others do not run until the machine was paused and resumed. */
   readonly vcpus?: readonly number[];
 }
 
@@ -110,7 +110,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly debugConsole: SerialPort;
   /** Settles when the machine has ended, and never rejects. */
   readonly exited: Promise<Ending>;
-  /** The CPUs, to be looked at while the machine stands still. */
+  /** The CPUs, to be read while the machine is paused. */
   readonly vcpus: readonly GuestCpu[];
   /** Guest-physical memory. */
   readonly memory: VmMemory;

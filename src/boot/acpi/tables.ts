@@ -1,8 +1,8 @@
 /**
- * All ACPI tables of a machine, laid out one behind the other.
+ * All ACPI tables of a machine, one behind the other.
  *
  * Source: ACPI 6.4, 5.2.5 (RSDP), 5.2.8 (XSDT). The RSDP comes first: kernels
- * that are not told its address look for it on every 16th byte of the BIOS area.
+ * without its address search for it on every 16th byte of the BIOS area.
  * There is no RSDT; every 64-bit system reads the XSDT.
  */
 import { hex } from "../../base/hex.ts";

@@ -5,7 +5,7 @@
  * follows it. From a file or a pipe, the bytes go through as they are, and their
  * end does not end the guest.
  *
- * The terminal is given back at the end of the process, whatever ends it, as
+ * The terminal is restored at the end of the process, whatever ends it, as
  * long as JavaScript still runs; after kill -9 the shell's `reset` does it.
  */
 import { EscapeFilter, KEYS_HELP } from "./escape-filter.ts";

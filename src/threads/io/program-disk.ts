@@ -42,7 +42,7 @@ export class ResultRing {
   #count = 0;
   #place = 0;
 
-  /** Room for as many results as there are tags, each of which is under way once at most. */
+  /** Room for a result of each tag, because each tag is in flight at most once. */
   static bytes(tags: number): number {
     return 4 * (1 + 2 * tags);
   }
@@ -88,7 +88,7 @@ export class ResultRing {
   }
 }
 
-/** How often a thread that waits for the program looks whether the machine is ending. */
+/** How often a thread that waits for the program checks whether the machine is ending. */
 const END_CHECK_MS = 50;
 
 export class ProgramDisk implements BlockBackend {

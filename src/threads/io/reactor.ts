@@ -148,7 +148,7 @@ export class Reactor {
   #park(running: RunningGroup): void {
     running.isRunning = false;
     this.#listSlots();
-    // A machine that stands still has its notifications on, although polling was cut short.
+    // A parked machine has its notifications on, although polling was interrupted.
     for (const { due, task, bell } of running.slots) if (!due) task.arm?.(bell);
     for (const task of running.group.tasks) task.quiesce();
     running.group.control.park();

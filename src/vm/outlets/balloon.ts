@@ -74,7 +74,7 @@ export class VmBalloon implements Outlet {
     this.ready();
   }
 
-  /** Bytes of RAM that the guest has left to itself: all, less what its driver gave back. */
+  /** Bytes of RAM that the guest still has: all, without the pages that its driver returned. */
   get size(): number {
     return this.#memory - this.#present().get("actual") * PAGE;
   }
