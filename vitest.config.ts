@@ -4,8 +4,8 @@ import { defineConfig } from "vitest/config";
 /** Tests of the built package load it as a program does: by Node, not by the test runner's transform. */
 const server = { deps: { external: [/\/dist\//] } };
 
-// scripts/sanitize: the processes that tests run in begin with the sanitizers' libraries. The test runner does
-// not, nor does what tests start: many a program never ends with them.
+// For scripts/sanitize: the sanitizers' libraries are loaded first in the processes that run tests, and only there.
+// Many programs that tests start would not end with them.
 const { VMEXIT_PRELOAD } = process.env;
 if (VMEXIT_PRELOAD !== undefined) process.env.LD_PRELOAD = VMEXIT_PRELOAD;
 const execArgv =
@@ -45,7 +45,7 @@ export default defineConfig({
           include: ["test/guest/**/*.test.ts"],
           testTimeout: 300_000,
           setupFiles: ["test/support/lab-limits.ts"],
-          // The lab's emulator resets about one guest in a hundred, of any monitor; the report says "retry".
+          // In the lab about one guest in a hundred is reset, of any monitor. The report then says "retry".
           retry: process.env.VMEXIT_LAB === undefined ? 0 : 2,
           fileParallelism: false,
           pool: "forks",

@@ -136,7 +136,7 @@ function assemble(name, make, results) {
     make(name, work);
     mkdirSync(made, { recursive: true });
     for (const result of results) {
-      // Renamed in place, so that a demo that starts meanwhile finds the old or the new one.
+      // Renamed, so that a demo that starts now finds either the old file or the new one.
       writeFileSync(join(made, `${result}.new`), readFileSync(join(work, result)));
       renameSync(join(made, `${result}.new`), join(made, result));
     }

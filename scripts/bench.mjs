@@ -3,7 +3,7 @@
  *
  *   npm run bench -- NAME [--json FILE] [ARGUMENT...]
  *
- * Absolute times in the lab mean nothing; each benchmark prints a ratio of two programs
+ * Absolute times in the lab mean nothing. Each benchmark prints a ratio of two programs
  * measured in one run. FILE gets [{ what, unit, ours, peer, peerName, ratio, better, goal }].
  */
 import { spawnSync } from "node:child_process";
@@ -14,7 +14,7 @@ import { guestFolder, hostKvm, inLab, main, root, run, setUp } from "./setup.mjs
 
 /**
  * What each benchmark runs on: no KVM at all, a tiny guest on any, or Linux on hardware KVM. One with
- * `pieces` says with --pieces what they are, and takes --piece NAME: each has a lab of its own.
+ * `pieces` prints their names with --pieces, and takes --piece NAME: each piece gets its own lab.
  *
  * `native` has an addon of its own.
  *

@@ -42,7 +42,7 @@ if (isStale()) {
   const style = sheets.map((sheet) => readFileSync(sheet, "utf8")).join("\n");
   writeFileSync(join(dist, "bundle/report-page.css"), style);
   writeFileSync(join(dist, "bundle/package.json"), '{ "type": "commonjs" }\n');
-  // main.js comes last: it is what the next look compares with.
+  // main.js comes last: its time decides whether the next run bundles again.
   for (const { output, ...input } of builds) {
     const build = await rolldown(input);
     await build.write(output);

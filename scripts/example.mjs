@@ -4,7 +4,7 @@
  *   npm run example -- NAME [ARGUMENT...]      e.g. 01-hello, or demos/hello
  *
  * Tiny guests run on any KVM. An example that boots Linux runs in the lab where this
- * machine has no hardware KVM, and so does every one where /dev/kvm does not open.
+ * machine has no hardware KVM, and so do all examples where /dev/kvm cannot be opened.
  */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,5 @@
 /**
- * Writes src/kvm/abi.ts from what the C++ compiler says of <linux/kvm.h>.
+ * Writes src/kvm/abi.ts from what the C++ compiler makes of <linux/kvm.h>.
  *
  *   node scripts/kvm-abi.mjs          writes the file
  *   node scripts/kvm-abi.mjs --print  prints it

@@ -3,8 +3,8 @@
  *
  *   node scripts/screenshots.mjs REPORT.html
  *
- * Needs Debian's chromium; they look as on a desktop with the fonts Inter and
- * JetBrains Mono (packages fonts-inter and fonts-jetbrains-mono).
+ * Needs Debian's chromium, and for the usual look the fonts Inter and JetBrains
+ * Mono (packages fonts-inter and fonts-jetbrains-mono).
  */
 import { mkdirSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -16,7 +16,8 @@ const STEP = "600";
 const images = fileURLToPath(new URL("../docs/images/", import.meta.url));
 
 await main("screenshots", async ([report]) => {
-  if (report === undefined) throw new Error("which report? node scripts/screenshots.mjs REPORT.html");
+  if (report === undefined)
+    throw new Error("no report given; usage: node scripts/screenshots.mjs REPORT.html");
   mkdirSync(images, { recursive: true });
   const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
   try {

@@ -2,7 +2,7 @@
  * The distribution's packages that building, running and testing vmexit need: the
  * one list of them, and their installation.
  *
- * A package counts as there when its command is, however that was installed.
+ * A package counts as installed when its command exists, wherever that came from.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -41,7 +41,7 @@ const FOLDERS = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sb
 
 function present({ name, command }) {
   const path = FOLDERS.map((folder) => join(folder, command)).find((each) => existsSync(each));
-  // A guest has no libraries: the ordinary busybox will not do. ldd fails for a static one.
+  // A guest has no libraries, so BusyBox must be static: ldd fails for it then.
   if (path !== undefined && name === "busybox-static") {
     return spawnSync("ldd", [path], { stdio: "ignore" }).status !== 0;
   }
@@ -57,7 +57,7 @@ export function missingPackages(purposes) {
 }
 
 /**
- * Installs what is missing, as root; for anyone else, throws the line that would do it.
+ * Installs what is missing, as root. For anyone else, throws the command that installs it.
  *
  * @param {ReadonlyArray<Purpose>} purposes
  */
@@ -72,10 +72,11 @@ export function ensurePackages(purposes) {
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   const apt = (args) =>
     spawnSync(args[0], ["-qq", ...args.slice(1)], { env, stdio: ["ignore", 2, 2] }).status === 0;
-  // The package lists of a new machine are missing or old.
+  // On a new machine the package lists are missing or old.
   if (!apt(["apt-get", "update"]) || !apt(install)) {
-    throw new Error(`this failed: ${install.join(" ")}`);
+    throw new Error(`the installation failed: ${install.join(" ")}`);
   }
   const still = missingPackages(purposes);
-  if (still.length > 0) throw new Error(`installed, but not found in PATH: ${still.join(", ")}`);
+  if (still.length > 0)
+    throw new Error(`these packages are installed, but their commands are not in PATH: ${still.join(", ")}`);
 }

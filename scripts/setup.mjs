@@ -1,10 +1,10 @@
 /**
  * From a fresh clone to something that runs: packages, npm's modules, the addon,
- * the TypeScript, the guest. Each step does nothing where it was done before.
+ * the TypeScript, the guest. A step that was done before does nothing.
  *
  *   node scripts/setup.mjs PURPOSE...     installs packages (see setup-packages.mjs)
  *
- * Nothing but Node's own modules is imported here: nothing else is there yet.
+ * Only Node's own modules are imported here: nothing else is installed yet.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync } from "node:fs";
@@ -20,7 +20,7 @@ const ADDON = join(root, "build/Release/vmexit.node");
 /** Runs a step whose output matters only to someone who watches; throws when it fails. */
 function step(what, command, args) {
   console.error(`setup: ${what}`);
-  // Our own standard output is for the caller's results.
+  // Standard output is for the results of the caller.
   const { status, error } = spawnSync(command, args, { cwd: root, stdio: ["ignore", 2, 2] });
   if (status !== 0) throw new Error(`${what}: ${error?.message ?? `${command} ended with status ${status}`}`);
 }
@@ -49,7 +49,7 @@ function addonIsStale() {
 /** `what` is a folder with a tsconfig.json. */
 function ensureBuild(what) {
   if (addonIsStale()) {
-    // By npm, whose settings say where Node's headers are when they cannot be downloaded.
+    // By npm, whose settings may name a folder with Node's headers, for machines that cannot download them.
     const gyp = ["npm", "exec", "--no", "--", "node-gyp", "configure", "build", "--loglevel=warn"];
     step("building the addon", "flock", [LOCK, ...gyp]);
     if (addonIsStale()) throw new Error(`node-gyp left no new ${ADDON}`);
@@ -67,12 +67,12 @@ export function guestFolder() {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
   });
-  if (status !== 0) throw new Error("the guest could not be made");
+  if (status !== 0) throw new Error("lab/guest/build failed: its errors are above");
   return stdout.trim();
 }
 
 /**
- * Does all that `purposes` need, and compiles: vmexit itself, or all that is TypeScript.
+ * Does all that `purposes` need, and compiles vmexit itself or all TypeScript.
  *
  * @param {ReadonlyArray<import("./setup-packages.mjs").Purpose>} purposes
  * @param {"src" | "."} what
@@ -90,15 +90,15 @@ export function hostKvm() {
     closeSync(openSync("/dev/kvm", "r+"));
     opens = true;
   } catch {
-    // Not there, or not for this user: `vmexit probe` says which.
+    // It does not exist, or this user may not open it: `vmexit probe` reports which.
   }
-  // With a software KVM, tiny guests run; a stock Linux kernel does not.
+  // On software KVM tiny guests run; a stock Linux kernel does not.
   const hardware = opens && /^flags\s*:.*\b(vmx|svm)\b/m.test(readFileSync("/proc/cpuinfo", "utf8"));
   return { opens, hardware };
 }
 
 /**
- * The words that run a command in the lab, in this folder.
+ * The command line that runs a command in the lab, in this folder.
  *
  * @param {readonly string[]} options lab/lab's
  * @param {readonly string[]} command
@@ -112,7 +112,7 @@ export function run([command, ...args], output = undefined) {
   return new Promise((resolve, reject) => {
     const stdio = output === undefined ? "inherit" : ["ignore", output, output];
     const child = spawn(command, args, { cwd: root, stdio });
-    // Ctrl-C reaches the child too; how it ends is how we end.
+    // Ctrl-C reaches the child too, and its exit status becomes ours.
     const ignore = () => {};
     process.on("SIGINT", ignore);
     child.on("error", reject);

@@ -1,6 +1,6 @@
 /**
- * Uses a guest's console as a person would, and says whether all was well: waits
- * for the login prompt, logs in, runs a few commands, powers off.
+ * Uses a guest's console as a person does, and checks what it prints: waits for the
+ * login prompt, logs in, runs a few commands, powers off.
  *
  * The machine is any command that has a guest's serial port as its standard input
  * and output. Everything the guest prints is passed on.
@@ -29,7 +29,7 @@ class Console {
     };
     this.#child.on("error", (error) => end(error.message));
     this.#child.on("close", (status, signal) => end(signal ?? status));
-    this.#child.stdin.on("error", () => {}); // the machine ended: `status` says so
+    this.#child.stdin.on("error", () => {}); // the machine ended; `status` is set then
     this.#child.stdout.on("data", (data) => {
       process.stdout.write(data);
       this.#text += data.toString("latin1");
@@ -94,7 +94,7 @@ class SmokeError extends Error {
  */
 export async function smoke(cpus, command, args, patience) {
   const guest = new Console(command, args, patience);
-  // The shell echoes what is typed, so an answer is marked in a way that typed text is not.
+  // The shell echoes what is typed, so an answer has a mark that typed text cannot have.
   const ask = async (line) => {
     guest.type(`${line}; echo "<$?"'>'`);
     const [, answer, status] = await guest.waitFor(/\n(.*?)<(\d+)>\r\n# /s);

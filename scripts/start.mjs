@@ -1,12 +1,12 @@
 /**
  * From a fresh clone to a shell in a Linux guest, on this terminal.
  *
- *   npm start [-- OPTION...]         OPTIONs go to `vmexit run`, after the guest's own
+ *   npm start [-- OPTION...]         OPTIONs are for `vmexit run`, after the guest's own
  *   npm start -- --smoke [OPTION...] the same without a terminal: logs in, runs a few
  *                                    commands, powers off; exit status 0 or 1
  *
- * The guest's disk is kept in the cache folder, so that what is written to it is there
- * at the next start. Without hardware KVM all this happens in the lab.
+ * The guest's disk is kept in the cache folder, and has at the next start what was written
+ * to it. Without hardware KVM all this happens in the lab.
  */
 import { spawnSync } from "node:child_process";
 import {
@@ -38,14 +38,14 @@ const LAB_DIED = 125;
 function vmexitRun(guest, folder, lab, options) {
   const { cmdline, memoryMib } = JSON.parse(readFileSync(join(guest, "config.json"), "utf8"));
   const { rows, columns } = process.stdout;
-  // A serial line cannot say how large the terminal is.
+  // A serial line cannot report the size of the terminal.
   const size = rows > 0 && columns > 0 ? ` vmexit.size=${rows}x${columns}` : "";
   const command = [
     process.execPath,
     join(root, "dist/bundle/main.js"),
     ...["run", "-name", "guest", "-m", `${memoryMib}`, "-smp", `${CPUS}`],
     ...["-kernel", join(guest, "vmlinuz"), "-initrd", join(guest, "initrd.img"), "-append", cmdline + size],
-    // The lab's own / keeps nothing; /out is this folder.
+    // In the lab only /out outlives it, which is this folder.
     ...["-drive", `file=${join(lab ? "/out" : folder, "disk.img")},format=raw,if=virtio`],
     "-nographic",
     ...options,
@@ -63,7 +63,7 @@ function persistentDisk(guest) {
     copyFileSync(join(guest, "root.img"), disk);
     writeFileSync(origin, basename(guest));
   } else if (!existsSync(origin) || readFileSync(origin, "utf8") !== basename(guest)) {
-    console.error(`start: the disk is from an earlier guest; to start anew, delete ${disk}`);
+    console.error(`start: the disk was made from an earlier guest; to start with a new one, delete ${disk}`);
   }
   return folder;
 }
@@ -77,7 +77,7 @@ async function interactive(guest, lab, options) {
   return status;
 }
 
-/** On a disk of its own, which is then looked at from outside. */
+/** On a disk of its own, which is then read from outside. */
 async function smokeTest(guest, lab, options, retries = 2) {
   const folder = mkdtempSync(join(tmpdir(), "vmexit-smoke-"));
   try {
@@ -102,7 +102,7 @@ async function smokeTest(guest, lab, options, retries = 2) {
   } catch (error) {
     console.error(`\nsmoke: failed: ${error.message}`);
     if (lab && error.status === LAB_DIED && retries > 0) {
-      console.error("smoke: the lab died, not the guest; starting over");
+      console.error("smoke: the lab died, not the guest; starting again");
       return smokeTest(guest, lab, options, retries - 1);
     }
     return 1;

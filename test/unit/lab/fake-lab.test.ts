@@ -7,8 +7,8 @@ import { afterAll, expect, test } from "vitest";
 
 const LAB = join(import.meta.dirname, "../../../lab/lab");
 const LIMIT_MS = 60_000;
-/** Seconds; a real lab has 60. */
-const HANG_TIMEOUT = 3;
+/** Seconds without a heartbeat that are a hang; a real lab has 60. Far more than a busy machine makes of 0.5. */
+const HANG_TIMEOUT = 8;
 const scratch: string[] = [];
 afterAll(() => {
   for (const folder of scratch.splice(0)) rmSync(folder, { recursive: true });
@@ -75,8 +75,9 @@ test.concurrent("several words are a command and its arguments, as they are", {
 test.concurrent("a lab whose parts all beat is left alone until its command ends", {
   timeout: LIMIT_MS,
 }, async () => {
-  const { status, stderr } = await lab(`up; for i in {1..10}; do beat 0 1 work; sleep 0.5; done; end 9`);
-  expect({ status, stderr }).toEqual({ status: 9, stderr: "" });
+  const { status, stderr } = await lab(`up; for i in {1..25}; do beat 0 1 work; sleep 0.5; done; end 9`);
+  expect(stderr).not.toContain("hung");
+  expect(status).toBe(9);
 });
 
 test.concurrent.each([
@@ -90,7 +91,7 @@ test.concurrent.each([
   },
   async (what, alive) => {
     const { status, stderr } = await lab(`up; while :; do beat ${alive}; sleep 0.5; done`);
-    expect(stderr).toMatch(new RegExp(`the lab hung \\(no heartbeat of ${what} for \\d s\\)`));
+    expect(stderr).toMatch(new RegExp(`the lab hung \\(no heartbeat of ${what} for \\d+ s\\)`));
     expect(status).toBe(125);
   },
 );
