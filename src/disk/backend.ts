@@ -12,13 +12,9 @@
  */
 import { EBADF, EIO, ENOSPC, ENXIO, EROFS } from "../base/errno.ts";
 import type { EventFd } from "../sys/event.ts";
+import type { DiskFacts } from "./disk-facts.ts";
 
-export interface BlockBackend {
-  /** Bytes that a guest can address, a multiple of 512. */
-  readonly size: number;
-  readonly readOnly: boolean;
-  /** Bytes that the storage writes at once, a power of two from 512 on. */
-  readonly blockSize: number;
+export interface BlockBackend extends DiskFacts {
   /** Signalled when requests complete by themselves. */
   readonly event: EventFd;
   /** After `take`: bytes moved, or -errno. */

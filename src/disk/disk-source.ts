@@ -8,6 +8,7 @@
 import { constants } from "node:os";
 import { EIO } from "../base/errno.ts";
 import { SECTOR } from "../base/units.ts";
+import type { DiskFacts } from "./disk-facts.ts";
 
 /**
  * The interface that a program implements. Offsets and lengths are bytes, multiples of
@@ -62,16 +63,8 @@ export interface SourceExtent {
 
 const MAX_BLOCK = 65536;
 
-/** The properties of a source, checked and with defaults. */
-export interface SourceFacts {
-  /** Bytes, a multiple of 512. */
-  readonly size: number;
-  readonly readOnly: boolean;
-  readonly blockSize: number;
-}
-
-/** Reads the properties of a source, once. @throws {RangeError} for an invalid size or block size */
-export function sourceFacts(source: DiskSource): SourceFacts {
+/** Reads the properties of a source, once, checks them and adds defaults. @throws {RangeError} for an invalid size or block size */
+export function sourceFacts(source: DiskSource): DiskFacts {
   const { size, blockSize = SECTOR, write } = source;
   const readOnly = source.readOnly ?? write === undefined;
   if (!Number.isSafeInteger(size) || size < 0 || size % SECTOR !== 0) {

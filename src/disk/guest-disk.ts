@@ -7,11 +7,11 @@ import { EIO } from "../base/errno.ts";
 import type { AsyncIo } from "../sys/async-io.ts";
 import { SystemError } from "../sys/errors.ts";
 import type { EventFd } from "../sys/event.ts";
-import type { AsyncRam } from "./async-ram.ts";
 import type { BlockBackend } from "./backend.ts";
 import type { DiskImage } from "./image.ts";
 import { ImageError } from "./image-error.ts";
 import { bytesOf, WINDOW } from "./io-memory.ts";
+import type { Transfers } from "./transfers.ts";
 import { isZero } from "./zeros.ts";
 
 /** A write of nothing but zeros: "on" makes zero clusters or a hole of it, "unmap" also frees its storage. */
@@ -26,16 +26,16 @@ export interface GuestDiskOptions {
 export class GuestDisk implements BlockBackend {
   readonly image: DiskImage;
   readonly #io: AsyncIo;
-  readonly #ram: AsyncRam;
+  readonly #transfers: Transfers;
   readonly #options: GuestDiskOptions;
 
   /** @param image is closed with the disk, like `io` */
-  constructor(image: DiskImage, io: AsyncIo, ram: AsyncRam, options: GuestDiskOptions) {
+  constructor(image: DiskImage, io: AsyncIo, transfers: Transfers, options: GuestDiskOptions) {
     this.image = image;
     this.#io = io;
-    this.#ram = ram;
+    this.#transfers = transfers;
     this.#options = options;
-    image.settleWith?.(() => ram.drain());
+    image.settleWith?.(() => transfers.drain());
   }
 
   get size(): number {
@@ -55,18 +55,18 @@ export class GuestDisk implements BlockBackend {
   }
 
   get result(): number {
-    return this.#ram.result;
+    return this.#transfers.result;
   }
 
   readv(iov: Float64Array, first: number, count: number, offset: number, tag: number): number {
-    this.#ram.begin(tag);
+    this.#transfers.begin(tag);
     let result: number;
     try {
-      result = this.image.readv(this.#ram, iov, first, count, offset);
+      result = this.image.readv(this.#transfers, iov, first, count, offset);
     } catch (error) {
       result = resultOf(error);
     }
-    return this.#ram.end(result);
+    return this.#transfers.end(result);
   }
 
   writev(
@@ -77,29 +77,29 @@ export class GuestDisk implements BlockBackend {
     dsync: boolean,
     tag: number,
   ): number {
-    this.#ram.begin(tag);
+    this.#transfers.begin(tag);
     let result: number;
     try {
       result =
         this.#options.detectZeroes !== "off" && this.#isZero(iov, first, count)
           ? this.#zero(iov, first, count, offset, dsync)
-          : this.image.writev(this.#ram, iov, first, count, offset, dsync);
+          : this.image.writev(this.#transfers, iov, first, count, offset, dsync);
     } catch (error) {
       result = resultOf(error);
     }
-    return this.#ram.end(result);
+    return this.#transfers.end(result);
   }
 
   flush(tag: number): number {
-    this.#ram.begin(tag);
+    this.#transfers.begin(tag);
     let result: number;
     try {
       const file = this.image.fileToFlush?.();
-      result = file === undefined ? this.image.flush() : Math.min(0, this.#ram.flush(file));
+      result = file === undefined ? this.image.flush() : Math.min(0, this.#transfers.flush(file));
     } catch (error) {
       result = resultOf(error);
     }
-    return this.#ram.end(result);
+    return this.#transfers.end(result);
   }
 
   discard(offset: number, length: number): number {
@@ -120,15 +120,15 @@ export class GuestDisk implements BlockBackend {
   }
 
   submit(): void {
-    this.#ram.submit();
+    this.#transfers.submit();
   }
 
   take(): number {
-    return this.#ram.take();
+    return this.#transfers.take();
   }
 
   drain(): boolean {
-    this.#ram.drain();
+    this.#transfers.drain();
     return true;
   }
 
@@ -145,7 +145,7 @@ export class GuestDisk implements BlockBackend {
     for (let i = first; i < first + count; i++) {
       for (let done = 0; done < iov[2 * i + 1]; done += WINDOW) {
         const length = Math.min(WINDOW, iov[2 * i + 1] - done);
-        if (!isZero(this.#ram.window(iov[2 * i] + done, length))) return false;
+        if (!isZero(this.#transfers.window(iov[2 * i] + done, length))) return false;
       }
     }
     return true;

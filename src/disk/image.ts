@@ -4,6 +4,7 @@
  */
 import { check } from "../sys/errors.ts";
 import type { HostFile } from "../sys/file.ts";
+import type { DiskFacts } from "./disk-facts.ts";
 import { BufferMemory, type IoMemory } from "./io-memory.ts";
 
 /**
@@ -11,15 +12,10 @@ import { BufferMemory, type IoMemory } from "./io-memory.ts";
  * a SystemError or an ImageError if its own tables cannot be read or written.
  * Ranges lie within `size`. Only some formats have the optional members.
  */
-export interface DiskImage {
+export interface DiskImage extends DiskFacts {
   readonly path: string;
   /** "raw", "qcow2" … */
   readonly format: string;
-  /** Bytes, a multiple of 512. */
-  readonly size: number;
-  readonly readOnly: boolean;
-  /** Bytes that the host's storage writes at once, a power of two from 512 on. */
-  readonly blockSize: number;
   /** Bytes that the image allocates at once. Default 512. */
   readonly allocationUnit?: number;
   /** Bytes that are compressed as one. Undefined: nothing is allocated in clusters. */

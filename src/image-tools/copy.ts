@@ -12,8 +12,8 @@ import { type DiskImage, readDisk, writeDisk } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import { isZero } from "../disk/zeros.ts";
 import { check, SystemError } from "../sys/errors.ts";
-import { CopySource, type Piece } from "./copy-source.ts";
 import { Pace } from "./pace.ts";
+import { type Piece, ReadAhead } from "./read-ahead.ts";
 
 /** Bytes moved at once; no cluster is larger. */
 const CHUNK = 2 ** 21;
@@ -101,7 +101,7 @@ class Copy {
     const { progress } = this.#options;
     const read = (bytes: Buffer, at: number) => this.#read(bytes, at);
     const prefetch = (at: number, length: number) => this.#source.prefetch?.(at, length);
-    using source = new CopySource({ read, prefetch }, CHUNK);
+    using source = new ReadAhead({ read, prefetch }, CHUNK);
     let next: Piece | undefined;
     for (let piece = this.#nextPiece(this.#start); piece !== undefined; piece = next) {
       const bytes = source.read(piece);

@@ -1,8 +1,9 @@
 /** Opens a guest's drive from its image, of any format. */
 
-import { AsyncRam } from "../disk/async-ram.ts";
+import type { DiskFacts } from "../disk/disk-facts.ts";
 import { type DetectZeroes, GuestDisk } from "../disk/guest-disk.ts";
 import type { DiskImage } from "../disk/image.ts";
+import { Transfers } from "../disk/transfers.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type AsyncEngine, AsyncIo } from "../sys/async-io.ts";
 import { SystemError } from "../sys/errors.ts";
@@ -13,7 +14,7 @@ import { openImage } from "./open-image.ts";
 import type { OtherFiles } from "./other-file.ts";
 import { openQcow2 } from "./qcow2/open.ts";
 
-/** The data to open a drive, as plain data. */
+/** What the io thread needs to open a drive, as plain data. */
 export interface DriveImage {
   readonly file: string;
   readonly format: ImageFormat;
@@ -24,28 +25,21 @@ export interface DriveImage {
   readonly cacheBytes: number | undefined;
   readonly cache: CacheMode;
   readonly aio: AsyncEngine;
-  /** Whether discarded ranges are returned to the host. */
+  /** Whether discarded ranges are returned to the ports. */
   readonly discard: "unmap" | "ignore";
   readonly detectZeroes: DetectZeroes;
   /** The destination of the guest's writes: a qcow2 image as large as the disk. Undefined: the image itself. */
   readonly overlay: string | undefined;
 }
 
-/** The environment of a drive. */
-export interface DriveHost {
+/** The memory of a drive's requests, and where its notes go. */
+export interface DrivePorts {
   readonly ram: GuestRam;
   readonly memory: GuestMemory;
   /** Requests have tags below this. */
   readonly tags: number;
   /** Called with a note if an option has no effect, without harm. */
   readonly note: (message: string) => void;
-}
-
-/** The properties of a drive's image. */
-export interface ImageFacts {
-  /** Bytes, a multiple of 512. */
-  readonly size: number;
-  readonly blockSize: number;
 }
 
 /** Requests in flight on the host, at most; others wait. */
@@ -55,13 +49,13 @@ const MAX_DEPTH = 1024;
  * Opens a drive for transfers to and from this RAM, and locks its image.
  * @throws {SystemError} for a file that cannot be opened; {ImageError} for an image that cannot be used
  */
-export function openDrive(drive: DriveImage, host: DriveHost): GuestDisk {
+export function openDrive(drive: DriveImage, ports: DrivePorts): GuestDisk {
   const { aio, discard, detectZeroes } = drive;
   const image = openDriveImage(drive);
   try {
-    const io = openAsyncIo(aio, host.ram, Math.min(MAX_DEPTH, host.tags), host.note);
-    const ram = new AsyncRam(io, host.ram, host.memory, host.tags);
-    return new GuestDisk(image, io, ram, { discards: discard === "unmap", detectZeroes });
+    const io = openAsyncIo(aio, ports.ram, Math.min(MAX_DEPTH, ports.tags), ports.note);
+    const transfers = new Transfers(io, ports.ram, ports.memory, ports.tags);
+    return new GuestDisk(image, io, transfers, { discards: discard === "unmap", detectZeroes });
   } catch (error) {
     image.close();
     throw error;
@@ -69,10 +63,11 @@ export function openDrive(drive: DriveImage, host: DriveHost): GuestDisk {
 }
 
 /** The properties of a drive, before there is RAM. @throws as `openDrive` */
-export function describeDrive(drive: DriveImage): ImageFacts {
+export function describeDrive(drive: DriveImage): DiskFacts {
   const image = openDriveImage(drive);
   try {
-    return { size: image.size, blockSize: image.blockSize };
+    const { size, readOnly, blockSize } = image;
+    return { size, readOnly, blockSize };
   } finally {
     image.close();
   }

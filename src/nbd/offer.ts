@@ -9,7 +9,7 @@
 
 import type { Duplex } from "node:stream";
 import { SECTOR } from "../base/units.ts";
-import type { SourceFacts } from "../disk/disk-source.ts";
+import type { DiskFacts } from "../disk/disk-facts.ts";
 import type { ByteChannel } from "./byte-channel.ts";
 import { NbdError, violation } from "./nbd-error.ts";
 import {
@@ -60,7 +60,7 @@ const MAX_OPTION = 2 * MAX_STRING + 64;
 const MAX_QUERIES = 64;
 
 export interface Offer {
-  readonly facts: SourceFacts;
+  readonly facts: DiskFacts;
   readonly exportName: string;
   readonly description: string;
   /** A client may have several connections. They use one disk, so a flush on one is a flush of all. */

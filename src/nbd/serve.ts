@@ -6,7 +6,8 @@
  */
 import type { AddressInfo, Server, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { type DiskSource, type SourceFacts, sourceFacts } from "../disk/disk-source.ts";
+import type { DiskFacts } from "../disk/disk-facts.ts";
+import { type DiskSource, sourceFacts } from "../disk/disk-source.ts";
 import type { NbdPlace } from "./address.ts";
 import { ByteChannel } from "./byte-channel.ts";
 import { NbdError } from "./nbd-error.ts";
@@ -51,13 +52,13 @@ const KEEP_ALIVE_MS = 15_000;
 export class NbdServer {
   readonly #server: Server;
   readonly #disk: DiskSource;
-  readonly #facts: SourceFacts;
+  readonly #facts: DiskFacts;
   readonly #options: ServeNbdOptions;
   readonly #clients = new Map<ByteChannel, Promise<void>>();
   #place: NbdPlace = { path: "" };
   #closing = false;
 
-  private constructor(server: Server, disk: DiskSource, facts: SourceFacts, options: ServeNbdOptions) {
+  private constructor(server: Server, disk: DiskSource, facts: DiskFacts, options: ServeNbdOptions) {
     this.#server = server;
     this.#disk = disk;
     this.#facts = facts;

@@ -11,7 +11,8 @@
 
 import { constants } from "node:os";
 import { SECTOR } from "../base/units.ts";
-import { type DiskSource, errnoOf, type SourceFacts } from "../disk/disk-source.ts";
+import type { DiskFacts } from "../disk/disk-facts.ts";
+import { type DiskSource, errnoOf } from "../disk/disk-source.ts";
 import { ZEROS } from "../disk/zeros.ts";
 import type { ByteChannel } from "./byte-channel.ts";
 import { violation } from "./nbd-error.ts";
@@ -73,7 +74,7 @@ export function serveRequests(
   channel: ByteChannel,
   where: string,
   disk: DiskSource,
-  facts: SourceFacts,
+  facts: DiskFacts,
   terms: Terms,
 ): Promise<void> {
   return new Session(channel, where, disk, facts, terms).run();
@@ -83,14 +84,14 @@ class Session {
   readonly #channel: ByteChannel;
   readonly #where: string;
   readonly #disk: DiskSource;
-  readonly #facts: SourceFacts;
+  readonly #facts: DiskFacts;
   readonly #terms: Terms;
   #requests = 0;
   #bytes = 0;
   /** Resolves the wait for fewer requests in flight. */
   #lessened: () => void = () => {};
 
-  constructor(channel: ByteChannel, where: string, disk: DiskSource, facts: SourceFacts, terms: Terms) {
+  constructor(channel: ByteChannel, where: string, disk: DiskSource, facts: DiskFacts, terms: Terms) {
     this.#channel = channel;
     this.#where = where;
     this.#disk = disk;

@@ -5,7 +5,8 @@
  */
 import { OptionError } from "../base/errors.ts";
 import type { DriveConfig } from "../config/devices/virtio-blk.ts";
-import { type DiskSource, type SourceFacts, sourceFacts } from "../disk/disk-source.ts";
+import type { DiskFacts } from "../disk/disk-facts.ts";
+import { type DiskSource, sourceFacts } from "../disk/disk-source.ts";
 import { type DriveImage, describeDrive } from "../images/drive.ts";
 import { ForeignFormatError } from "../images/foreign-formats.ts";
 import { isReadOnlyFormat } from "../images/formats.ts";
@@ -97,7 +98,7 @@ export class Drives {
   }
 }
 
-function readOnlyIf(readOnly: boolean, facts: SourceFacts): SourceFacts {
+function readOnlyIf(readOnly: boolean, facts: DiskFacts): DiskFacts {
   return { ...facts, readOnly: readOnly || facts.readOnly };
 }
 

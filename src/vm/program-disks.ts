@@ -3,7 +3,8 @@
  * thread passes on, over the guest's own memory, and answers.
  */
 import { isPowerOfTwo } from "../base/power-of-two.ts";
-import { type DiskSource, errnoOf, type SourceFacts } from "../disk/disk-source.ts";
+import type { DiskFacts } from "../disk/disk-facts.ts";
+import { type DiskSource, errnoOf } from "../disk/disk-source.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
 import { type ProgramDiskData, type ProgramRequest, ResultRing } from "../threads/io/program-disk.ts";
@@ -31,7 +32,7 @@ export class ProgramDiskPort {
    */
   constructor(
     source: DiskSource,
-    facts: SourceFacts,
+    facts: DiskFacts,
     memory: GuestMemory,
     tags: number,
     failed: (message: string) => void,

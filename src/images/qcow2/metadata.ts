@@ -41,7 +41,7 @@ import {
   setUint64,
 } from "./header.ts";
 import { PointerTable } from "./pointer-table.ts";
-import { type RefcountHost, Refcounts } from "./refcounts.ts";
+import { type RefcountPorts, Refcounts } from "./refcounts.ts";
 import { rewriteHeader } from "./rewrite-header.ts";
 import { snapshotTableBytes } from "./snapshot-table.ts";
 
@@ -52,7 +52,7 @@ export interface CacheSizes {
   readonly refcounts: number;
 }
 
-export class Metadata implements RefcountHost, BitmapHost {
+export class Metadata implements RefcountPorts, BitmapHost {
   readonly file: HostFile;
   /** Where guest data is: the same file, or the image's external data file. */
   readonly data: HostFile;

@@ -22,7 +22,7 @@ const SEARCH_LIMIT = 2 ** 20;
 const HIGH_LIMIT = 0x1f_ffff;
 
 /** What the refcounts ask of the image that they count for. */
-export interface RefcountHost {
+export interface RefcountPorts {
   /** Puts everything written so far on stable storage. @throws {SystemError} */
   barrier(): void;
   /** What a range of the file holds that may never be given out, in words; undefined if nothing of the kind. */
@@ -38,7 +38,7 @@ export class Refcounts {
   freed = 0;
   readonly #file: HostFile;
   readonly #geometry: Geometry;
-  readonly #host: RefcountHost;
+  readonly #ports: RefcountPorts;
   readonly #cache: TableCache;
   readonly #entriesPerSlice: number;
   #table: PointerTable;
@@ -56,12 +56,12 @@ export class Refcounts {
     file: HostFile,
     geometry: Geometry,
     place: { readonly offset: number; readonly clusters: number },
-    host: RefcountHost,
+    ports: RefcountPorts,
     slots: number,
   ) {
     this.#file = file;
     this.#geometry = geometry;
-    this.#host = host;
+    this.#ports = ports;
     const { clusterSize, sliceBytes } = geometry;
     this.#tableClusters = place.clusters;
     this.#table = PointerTable.read(file, place.offset, (place.clusters * clusterSize) / 8);
@@ -230,7 +230,7 @@ export class Refcounts {
     for (let cluster = end - 1; cluster >= first; cluster--) {
       if (this.get(cluster) !== 0) return cluster;
     }
-    const metadata = this.#host.metadataAt(first * clusterSize, (end - first) * clusterSize);
+    const metadata = this.#ports.metadataAt(first * clusterSize, (end - first) * clusterSize);
     if (metadata === undefined) return -1;
     throw new ImageError(
       this.#file.path,
@@ -266,7 +266,7 @@ export class Refcounts {
   writeBack(): void {
     this.#cache.writeBackAll();
     if (!this.#table.isDirty) return;
-    this.#host.barrier();
+    this.#ports.barrier();
     this.#table.writeBack(this.#file);
   }
 
@@ -304,7 +304,7 @@ export class Refcounts {
       return this.#isFree(cluster);
     }
     if (this.#table.pointer(index) !== 0 && this.get(cluster) !== 0) return false;
-    const metadata = this.#host.metadataAt(cluster * clusterSize, clusterSize);
+    const metadata = this.#ports.metadataAt(cluster * clusterSize, clusterSize);
     if (metadata !== undefined) {
       throw new ImageError(this.#file.path, `cluster ${cluster} counts as free, but holds ${metadata}`);
     }
@@ -375,7 +375,7 @@ export class Refcounts {
 
   /** Makes the header point to another table, which is in the file. */
   #switchTo(table: PointerTable, clusters: number): void {
-    this.#host.barrier();
+    this.#ports.barrier();
     const fields = new Uint8Array(12);
     const view = new DataView(fields.buffer);
     setUint64(view, 0, table.offset);
@@ -384,7 +384,7 @@ export class Refcounts {
     // The file says so now; what fails from here on only leaks the old one.
     this.#table = table;
     this.#tableClusters = clusters;
-    this.#host.barrier();
+    this.#ports.barrier();
   }
 
   /** Where in the cache's view the slice with this cluster's count starts; -1 if no block describes it. */

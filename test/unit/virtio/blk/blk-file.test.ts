@@ -3,8 +3,8 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { AsyncRam } from "../../../../src/disk/async-ram.ts";
 import { GuestDisk } from "../../../../src/disk/guest-disk.ts";
+import { Transfers } from "../../../../src/disk/transfers.ts";
 import { RawDisk } from "../../../../src/images/raw-disk.ts";
 import { AsyncIo } from "../../../../src/sys/async-io.ts";
 import { GuestRam } from "../../../../src/sys/guest-ram.ts";
@@ -27,7 +27,7 @@ function rig() {
   const ram = GuestRam.create(MAPPING_BYTES);
   const memory = new TestMemory(ram);
   const io = AsyncIo.open("io_uring", ram, 64);
-  const async = new AsyncRam(io, ram, memory, QUEUE_SIZE);
+  const async = new Transfers(io, ram, memory, QUEUE_SIZE);
   const backend = new GuestDisk(RawDisk.open(path), io, async, { discards: true, detectZeroes: "off" });
   const disk = { size: backend.size, blockSize: backend.blockSize, readOnly: false, serial: "", queues: 1 };
   const reports: string[] = [];

@@ -27,7 +27,7 @@ export interface PieceReader {
   prefetch(at: number, length: number): void;
 }
 
-export class CopySource implements Disposable {
+export class ReadAhead implements Disposable {
   readonly #reader: PieceReader;
   readonly #most: number;
   readonly #io: AsyncIo;

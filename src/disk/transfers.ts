@@ -1,5 +1,5 @@
 /**
- * Guest RAM for requests that are submitted now and complete later.
+ * The transfers of requests between files and guest RAM: submitted now, completed later.
  *
  * For an image, each transfer has completed when its call returns, so no format knows
  * of asynchrony: it splits a request into transfers, between `begin` and `end`, and
@@ -19,7 +19,7 @@ import { bytesOf, type IoMemory } from "./io-memory.ts";
 
 const NONE = -1;
 
-export class AsyncRam implements IoMemory {
+export class Transfers implements IoMemory {
   /** The result of the request that `take` returned. */
   result = 0;
   readonly #io: AsyncIo;
@@ -32,12 +32,12 @@ export class AsyncRam implements IoMemory {
   readonly #failure: Int32Array;
   readonly #results: Float64Array;
   /** A ring of the tags of completed requests. */
-  readonly #over: Uint32Array;
-  #firstOver = 0;
-  #overCount = 0;
-  #underWay = 0;
+  readonly #completed: Uint32Array;
+  #firstCompleted = 0;
+  #completedCount = 0;
+  #inFlight = 0;
   /** Transfers are queued and not submitted. */
-  #unsent = false;
+  #unsubmitted = false;
   /** The tag of the request that an image is splitting. */
   #tag = NONE;
 
@@ -50,7 +50,7 @@ export class AsyncRam implements IoMemory {
     this.#missing = new Float64Array(tags);
     this.#failure = new Int32Array(tags);
     this.#results = new Float64Array(tags);
-    this.#over = new Uint32Array(tags);
+    this.#completed = new Uint32Array(tags);
   }
 
   /** From here on, transfers belong to request `tag`. */
@@ -66,7 +66,7 @@ export class AsyncRam implements IoMemory {
     const tag = this.#tag;
     this.#tag = NONE;
     this.#results[tag] = result;
-    return this.#left[tag] === 0 ? this.#resultOf(tag) : EINPROGRESS;
+    return this.#left[tag] === 0 ? this.#resultFor(tag) : EINPROGRESS;
   }
 
   readv(file: HostFile, iov: Float64Array, first: number, count: number, fileOffset: number): number {
@@ -120,25 +120,25 @@ export class AsyncRam implements IoMemory {
   }
 
   submit(): void {
-    if (!this.#unsent) return;
-    this.#unsent = false;
+    if (!this.#unsubmitted) return;
+    this.#unsubmitted = false;
     this.#io.submit();
   }
 
   /** The tag of a completed request, once for each, and sets `result`; -1 if there is none now. */
   take(): number {
-    if (this.#overCount === 0 && this.#underWay > 0) this.#reap();
-    if (this.#overCount === 0) return NONE;
-    const tag = this.#over[this.#firstOver];
-    this.#firstOver = (this.#firstOver + 1) % this.#over.length;
-    this.#overCount--;
-    this.result = this.#resultOf(tag);
+    if (this.#completedCount === 0 && this.#inFlight > 0) this.#reap();
+    if (this.#completedCount === 0) return NONE;
+    const tag = this.#completed[this.#firstCompleted];
+    this.#firstCompleted = (this.#firstCompleted + 1) % this.#completed.length;
+    this.#completedCount--;
+    this.result = this.#resultFor(tag);
     return tag;
   }
 
   /** Waits until nothing is in flight. */
   drain(): void {
-    while (this.#underWay > 0) this.#makeRoom();
+    while (this.#inFlight > 0) this.#makeRoom();
   }
 
   /** Counts a transfer that was queued, unless it has completed. Returns its length, or -errno if it was not queued. */
@@ -147,14 +147,14 @@ export class AsyncRam implements IoMemory {
     const tag = this.#tag;
     this.#left[tag]++;
     this.#missing[tag] += length;
-    this.#underWay++;
-    this.#unsent = true;
+    this.#inFlight++;
+    this.#unsubmitted = true;
     return length;
   }
 
   /** Waits until a transfer completes. */
   #makeRoom(): void {
-    this.#unsent = false;
+    this.#unsubmitted = false;
     this.#io.wait();
     this.#reap();
   }
@@ -169,17 +169,17 @@ export class AsyncRam implements IoMemory {
   }
 
   #finish(tag: number, result: number): void {
-    this.#underWay--;
+    this.#inFlight--;
     if (result < 0) this.#failure[tag] = result;
     else this.#missing[tag] -= result;
     this.#left[tag]--;
     // The request that is being split completes in `end`.
     if (this.#left[tag] > 0 || tag === this.#tag) return;
-    this.#over[(this.#firstOver + this.#overCount) % this.#over.length] = tag;
-    this.#overCount++;
+    this.#completed[(this.#firstCompleted + this.#completedCount) % this.#completed.length] = tag;
+    this.#completedCount++;
   }
 
-  #resultOf(tag: number): number {
+  #resultFor(tag: number): number {
     if (this.#failure[tag] < 0) return this.#failure[tag];
     const result = this.#results[tag];
     // A file that is now shorter than before has lost data.
