@@ -8,7 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
+import { readBitmapDirectory } from "../../dist/images/qcow2/bitmap-directory.js";
 import { createQcow2 } from "../../dist/images/qcow2/create.js";
+import { readBits } from "../../dist/images/qcow2/dirty-bitmaps.js";
+import { openQcow2 } from "../../dist/images/qcow2/open.js";
 import { patience } from "../../lab/patience.mjs";
 import { BlkGuest, done, full, MOST_BLOCKS } from "../support/blk-guest.ts";
 import { hostSays, MemorySource, never } from "../support/memory-source.ts";
@@ -366,4 +369,19 @@ test.each([
   await guest.vm.stop();
   expect(qemuCheck(file)).toMatchObject({ corruptions: 0, leaks: 0, errors: 0 });
   expect(guest.errors).toEqual([]);
+});
+
+test("a dirty bitmap of an image records what a guest writes, and is consistent when the machine has ended", async () => {
+  const file = qcow2Image("bitmap.qcow2", MIB);
+  qemuImg("bitmap", "--add", "-g", String(BLOCK), file, "b");
+  {
+    // The name that QEMU's users give a file whose own name has a colon.
+    await using guest = await BlkGuest.start({ file: `file:${file}`, format: "qcow2" });
+    expect(await guest.write(5 * SECTORS, 2, 0x61)).toBe(done(2));
+  }
+  using image = openQcow2(file, { readOnly: true });
+  const [entry] = readBitmapDirectory(image.file, image.header)?.entries ?? [];
+  expect(entry).toMatchObject({ name: "b", auto: true, inUse: false });
+  expect([...readBits(image.file, image.header, entry).bytes]).toEqual([0x60, ...new Array(31).fill(0)]);
+  expect(qemuCheck(file)).toMatchObject({ corruptions: 0, leaks: 0, errors: 0 });
 });
