@@ -14,7 +14,7 @@ import { bytesOf, WINDOW } from "./io-memory.ts";
 import type { Transfers } from "./transfers.ts";
 import { isZero } from "./zeros.ts";
 
-/** A write of nothing but zeros: "on" makes zero clusters or a hole of it, "unmap" also frees its storage. */
+/** For writes of zeros only: "on" makes the range read as zeros without data, "unmap" also frees its storage. */
 export type DetectZeroes = "off" | "on" | "unmap";
 
 export interface GuestDiskOptions {

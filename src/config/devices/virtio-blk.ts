@@ -229,8 +229,6 @@ const OPTIONS = table({
 export type DriveOptions = Options<typeof OPTIONS>;
 type Drive = Filled<typeof OPTIONS>;
 
-export type ThrottleLimits = Options<typeof THROTTLING>;
-
 /**
  * A drive with every default but the format's. Without a name for its format the
  * file must not look like another one.

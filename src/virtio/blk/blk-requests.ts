@@ -14,11 +14,11 @@
  *
  * Source: VIRTIO 1.2, 5.2.6 (Device Operation).
  */
-
 import { EINPROGRESS, ENOSPC, EOPNOTSUPP } from "../../base/errno.ts";
 import { isPowerOfTwo } from "../../base/power-of-two.ts";
 import { SECTOR } from "../../base/units.ts";
 import { NEVER } from "../../bus/io-task.ts";
+import type { DriveConfig } from "../../config/devices/virtio-blk.ts";
 import { type BlockBackend, hostError } from "../../disk/backend.ts";
 import type { Throttle } from "../../disk/throttle.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
@@ -49,14 +49,13 @@ export const WRITE_ZEROES_SECTORS_MAX = 2 ** 24 / SECTOR;
 /** Bytes of one read or write. More than seg_max and size_max allow together; firmware ignores those. */
 const REQUEST_MAX = 2 ** 30;
 
-/** What happens to a request that the host could not carry out, as QEMU's rerror and werror. */
-const ERROR_POLICIES = ["report", "ignore", "stop", "enospc"] as const;
 /**
+ * What happens to a request that failed on the host, as with QEMU's rerror and werror.
  * report: the guest sees an I/O error. ignore: it sees success.
  * stop: the machine pauses, and tries again when it is resumed. enospc: stop if
  * the host has no room, else report.
  */
-export type ErrorPolicy = (typeof ERROR_POLICIES)[number];
+export type ErrorPolicy = DriveConfig["werror"];
 
 /** What the io thread has and vCPU threads do not. */
 export interface BlkHost {
