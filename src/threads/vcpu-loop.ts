@@ -71,9 +71,41 @@ export function serve(
       return DEBUG;
     case abi.KVM_EXIT_SYSTEM_EVENT:
       return systemEvent(vcpu.exit);
+    case abi.KVM_EXIT_INTERNAL_ERROR:
+      if (refusesDelivery(vcpu, reason)) return repeatDelivery(vcpu, ports, memory);
+      return { reason: "crash", message: describeFailure(vcpu, reason) };
     default:
       return { reason: "crash", message: describeFailure(vcpu, reason) };
   }
+}
+
+/** A refusal that comes so often in a row is meant. */
+const REFUSALS = 100;
+
+/**
+ * KVM refuses to emulate an access to MMIO by which an event is delivered: a fault whose stack is a device's.
+ * The guest has not moved, KVM keeps the event, and what is refused for that reason is refused again.
+ *
+ * But since Linux 6.14, KVM for AMD takes the type in EXITINTINFO for such a delivery, valid or not
+ * (svm_check_emulate_instruction). QEMU's emulated AMD-V (7.2 to 11.1) leaves the type of the last exception
+ * that the guest took by itself, which is no delivery any more. The exit clears the field, so that the next
+ * try succeeds, unless the guest takes another exception on its way: an interrupt may come first.
+ */
+function repeatDelivery(
+  vcpu: Vcpu,
+  ports: AddressSpace,
+  memory: AddressSpace,
+): Ending | typeof DEBUG | undefined {
+  for (let refusals = 1; ; refusals++) {
+    const reason = vcpu.run();
+    if (reason === INTERRUPTED) return undefined; // a kick: the loop checks what is asked for, and enters again
+    if (!refusesDelivery(vcpu, reason)) return serve(vcpu, reason, ports, memory);
+    if (refusals === REFUSALS) return { reason: "crash", message: describeFailure(vcpu, reason) };
+  }
+}
+
+function refusesDelivery(vcpu: Vcpu, reason: number): boolean {
+  return reason === abi.KVM_EXIT_INTERNAL_ERROR && vcpu.exit.suberror === abi.KVM_INTERNAL_ERROR_DELIVERY_EV;
 }
 
 /** `rep outsb` is one exit of `count` accesses, all to the same port: the data moves, the port does not. */
