@@ -1,5 +1,6 @@
 /**
- * KVM_RUN, what came of it, which device it goes to: the whole life of a vCPU.
+ * KVM_RUN, the reason why it returned, the device that answers: the whole life of
+ * a vCPU.
  *
  * Source: Linux Documentation/virt/kvm/api.rst, section 5 (The kvm_run
  * structure).
@@ -13,13 +14,13 @@ import type { Control } from "./control.ts";
 import { describeFailure } from "./failure.ts";
 import type { Ending } from "./shared.ts";
 
-/** A debugger wants the vCPU to stop here: `vcpu.exit` says what it met. */
+/** A debugger wants the vCPU to stop here: `vcpu.exit` says why. */
 export const DEBUG = "debug";
 
 /**
  * Runs the guest until the thread is asked for something else (undefined), a
- * debugger's breakpoint is met, or the guest came to an end that only this vCPU
- * knows of. The guest then stands between two instructions, unless it crashed.
+ * debugger's breakpoint is met, or the guest ends in a way that only this vCPU
+ * sees. The guest then stands between two instructions, unless it crashed.
  */
 export function runVcpu(
   vcpu: Vcpu,
@@ -32,15 +33,15 @@ export function runVcpu(
   while (control.running) {
     const reason = vcpu.run();
     if (reason === INTERRUPTED) {
-      interrupted[0]++; // a kick: look at what is asked for
+      interrupted[0]++; // a kick: the request may have changed
       continue;
     }
     exits[reason]++;
     const ending = serve(vcpu, reason, ports, memory);
     if (ending !== undefined) return ending;
   }
-  // What a device answered reaches the guest's registers with the next KVM_RUN, and an
-  // instruction may want several answers: `rep insb`, a load across two pages.
+  // A device's answer reaches the guest's registers with the next KVM_RUN, and an
+  // instruction may need several answers: `rep insb`, a load across two pages.
   for (;;) {
     const reason = vcpu.completeExit();
     if (reason === INTERRUPTED) return undefined;
