@@ -38,6 +38,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("AsyncIo", AsyncIo::Define(env));
   exports.Set("FileIo", FileIo::Define(env));
   exports.Set("Pty", Pty::Define(env));
+  exports.Set("exchange", Napi::Function::New<&ExchangePaths>(env));
   // Functions, so that only threads that call them build the tables.
   exports.Set("layout",
               Napi::Function::New(env, [](const Napi::CallbackInfo& info) {

@@ -2,7 +2,8 @@
 // JavaScript, without a copy in between.
 //
 // Source: preadv2(2), fallocate(2), <linux/fs.h> (BLKDISCARD, BLKZEROOUT and
-// the block device's geometry), statx(2), lseek(2), F_OFD_SETLK in fcntl(2).
+// the block device's geometry), statx(2), lseek(2), F_OFD_SETLK in fcntl(2),
+// renameat2(2).
 //
 // Every call blocks. A short transfer is continued, so a short result means
 // the end of the file.
@@ -15,6 +16,7 @@
 #include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -23,6 +25,11 @@
 
 #include "guest_ram.h"
 #include "transfer.h"
+
+// In <stdio.h> only where the C library has renameat2.
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE (1 << 1)
+#endif
 
 namespace vmexit {
 namespace {
@@ -347,6 +354,17 @@ Napi::Value FileIo::ByteIsLocked(const Napi::CallbackInfo& info) {
   const int failed = ::fcntl(state_->fd.get(), F_OFD_GETLK, &range);
   if (failed < 0) return Result(info, -errno);
   return Result(info, range.l_type == F_UNLCK ? 0 : 1);
+}
+
+Napi::Value ExchangePaths(const Napi::CallbackInfo& info) {
+  std::string path;
+  std::string other;
+  if (!ReadPath(info, 0, &path) || !ReadPath(info, 1, &other)) {
+    return Result(info, -EINVAL);
+  }
+  // By its number: the C library has a function for it since 2.28.
+  return Result(info, Sys(::syscall(__NR_renameat2, AT_FDCWD, path.c_str(),
+                                    AT_FDCWD, other.c_str(), RENAME_EXCHANGE)));
 }
 
 }  // namespace vmexit

@@ -53,6 +53,9 @@ class FileIo : public Handle<FileIo, FileState> {
   int64_t TransferPairs(const Napi::CallbackInfo& info, bool write, int flags);
 };
 
+// exchange(path, other): two names of one file system change places at once.
+Napi::Value ExchangePaths(const Napi::CallbackInfo& info);
+
 }  // namespace vmexit
 
 #endif  // VMEXIT_NATIVE_FILE_IO_H_

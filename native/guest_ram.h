@@ -5,6 +5,8 @@
 
 #include <napi.h>
 
+#include <memory>
+
 #include "fd.h"
 #include "handle.h"
 #include "mapping.h"
@@ -12,7 +14,12 @@
 namespace vmexit {
 
 struct RamState {
-  Fd fd;  // the memfd; none behind anonymous memory
+  // The memfd, or the file that the mapping began with; none behind anonymous
+  // memory.
+  std::shared_ptr<Fd> file;
+  // What is written stays in this mapping: the file never changes again.
+  bool is_private = false;
+  bool huge_pages = false;
   Mapping mapping;
 };
 
@@ -30,11 +37,14 @@ class GuestRam : public Handle<GuestRam, RamState> {
 
  private:
   Napi::Value Create(const Napi::CallbackInfo& info);
+  Napi::Value MapFile(const Napi::CallbackInfo& info);
+  Napi::Value Fork(const Napi::CallbackInfo& info);
   Napi::Value Size(const Napi::CallbackInfo& info);
   Napi::Value View(const Napi::CallbackInfo& info);
   Napi::Value Discard(const Napi::CallbackInfo& info);
   Napi::Value HostAddress(const Napi::CallbackInfo& info);
   Napi::Value Resident(const Napi::CallbackInfo& info);
+  Napi::Value Contents(const Napi::CallbackInfo& info);
 };
 
 }  // namespace vmexit

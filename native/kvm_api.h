@@ -26,5 +26,21 @@ static_assert(sizeof(kvm_cpuid2) == 8 && sizeof(kvm_msrs) == 8 &&
 #ifndef KVM_GET_XSAVE2
 #define KVM_GET_XSAVE2 _IOR(KVMIO, 0xcf, struct kvm_xsave)
 #endif
+// Not in headers before Linux 5.14.
+#ifndef KVM_CAP_SREGS2
+#define KVM_CAP_SREGS2 200
+struct kvm_sregs2 {
+  kvm_segment cs, ds, es, fs, gs, ss;
+  kvm_segment tr, ldt;
+  kvm_dtable gdt, idt;
+  __u64 cr0, cr2, cr3, cr4, cr8;
+  __u64 efer;
+  __u64 apic_base;
+  __u64 flags;
+  __u64 pdptrs[4];
+};
+#define KVM_GET_SREGS2 _IOR(KVMIO, 0xcc, struct kvm_sregs2)
+#define KVM_SET_SREGS2 _IOW(KVMIO, 0xcd, struct kvm_sregs2)
+#endif
 
 #endif  // VMEXIT_NATIVE_KVM_API_H_

@@ -133,6 +133,7 @@ Napi::Object KvmLayout(Napi::Env env) {
            MEMBER(kvm_sregs, apic_base),
            MEMBER(kvm_sregs, interrupt_bitmap),
        }},
+      {"kvm_sregs2", {SIZE(kvm_sregs2), MEMBER(kvm_sregs2, cr4)}},
       {"kvm_fpu",
        {SIZE(kvm_fpu), MEMBER(kvm_fpu, fpr), MEMBER(kvm_fpu, fcw),
         MEMBER(kvm_fpu, fsw), MEMBER(kvm_fpu, ftwx),
@@ -314,6 +315,7 @@ Napi::Object KvmConstants(Napi::Env env) {
                CONSTANT(KVM_CAP_SYNC_REGS),
                CONSTANT(KVM_CAP_COALESCED_MMIO),
                CONSTANT(KVM_CAP_BINARY_STATS_FD),
+               CONSTANT(KVM_CAP_SREGS2),
                CONSTANT(KVM_CAP_EXIT_ON_EMULATION_FAILURE),
            });
 }

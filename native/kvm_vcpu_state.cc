@@ -39,6 +39,10 @@ void KvmVcpu::AddStateMethods(Methods* methods) {
           "getSregs"),
       InstanceMethod<&KvmVcpu::StructIoctl<KVM_SET_SREGS, kvm_sregs>>(
           "setSregs"),
+      InstanceMethod<&KvmVcpu::StructIoctl<KVM_GET_SREGS2, kvm_sregs2>>(
+          "getSregs2"),
+      InstanceMethod<&KvmVcpu::StructIoctl<KVM_SET_SREGS2, kvm_sregs2>>(
+          "setSregs2"),
       InstanceMethod<&KvmVcpu::StructIoctl<KVM_GET_FPU, kvm_fpu>>("getFpu"),
       InstanceMethod<&KvmVcpu::StructIoctl<KVM_SET_FPU, kvm_fpu>>("setFpu"),
       InstanceMethod<&KvmVcpu::XsaveSize>("xsaveSize"),

@@ -119,6 +119,7 @@ export const KVM_CAP_X86_USER_SPACE_MSR = 188;
 export const KVM_CAP_SYNC_REGS = 74;
 export const KVM_CAP_COALESCED_MMIO = 15;
 export const KVM_CAP_BINARY_STATS_FD = 203;
+export const KVM_CAP_SREGS2 = 200;
 export const KVM_CAP_EXIT_ON_EMULATION_FAILURE = 204;
 
 export const kvm_run = {
@@ -224,6 +225,11 @@ export const kvm_sregs = {
   efer: 264,
   apic_base: 272,
   interrupt_bitmap: 280,
+} as const;
+
+export const kvm_sregs2 = {
+  sizeof: 320,
+  cr4: 248,
 } as const;
 
 export const kvm_fpu = {

@@ -15,6 +15,7 @@ import {
   kvm_lapic_state,
   kvm_regs,
   kvm_sregs,
+  kvm_sregs2,
   kvm_translation,
   kvm_vcpu_events,
   kvm_xcrs,
@@ -66,6 +67,7 @@ export class Vcpu {
   readonly exit: Exit;
   readonly #native: NativeKvmVcpu;
   readonly #run: () => number;
+  #cpuid: readonly CpuidEntry[] = [];
   /** Made when it is first asked for: few vCPUs are timed. */
   #timed: { run: () => number; times: Float64Array } | undefined;
 
@@ -187,6 +189,21 @@ export class Vcpu {
     check(this.#native.setSregs(bytes), "ioctl(KVM_SET_SREGS)", "setting special registers");
   }
 
+  /**
+   * struct kvm_sregs2, as bytes to keep: of a 32-bit guest also the entries of its page directory
+   * pointer table that the CPU has loaded. Needs KVM_CAP_SREGS2. @see api.rst, 4.132 KVM_GET_SREGS2
+   */
+  getSregs2(): Uint8Array {
+    const bytes = new Uint8Array(kvm_sregs2.sizeof);
+    check(this.#native.getSregs2(bytes), "ioctl(KVM_GET_SREGS2)", "reading special registers");
+    return bytes;
+  }
+
+  /** @see api.rst, 4.133 KVM_SET_SREGS2 */
+  setSregs2(bytes: Uint8Array): void {
+    check(this.#native.setSregs2(bytes), "ioctl(KVM_SET_SREGS2)", "setting special registers");
+  }
+
   /** struct kvm_fpu, as bytes to keep. @see api.rst, 4.22 KVM_GET_FPU */
   getFpu(): Uint8Array {
     const bytes = new Uint8Array(kvm_fpu.sizeof);
@@ -251,6 +268,12 @@ export class Vcpu {
   /** Before the first run. @see api.rst, 4.20 KVM_SET_CPUID */
   setCpuid(entries: readonly CpuidEntry[]): void {
     check(this.#native.setCpuid2(writeCpuid(entries)), "ioctl(KVM_SET_CPUID2)", "setting CPUID");
+    this.#cpuid = entries;
+  }
+
+  /** What setCpuid was given last, through this handle. KVM_GET_CPUID2 also has bits that follow the guest's registers. */
+  get cpuid(): readonly CpuidEntry[] {
+    return this.#cpuid;
   }
 
   /** The local APIC's registers, as bytes to keep. @see api.rst, 4.57 KVM_GET_LAPIC */

@@ -5,8 +5,9 @@
  * Source: memfd_create(2), mmap(2), mincore(2). A page is allocated at its first access; the
  * mapping requests transparent huge pages.
  */
+import { PAGE } from "../base/units.ts";
 import { check } from "./errors.ts";
-import { type NativeGuestRam, native } from "./native.ts";
+import { type NativeFileIo, type NativeGuestRam, native } from "./native.ts";
 
 const HUGETLB = 1;
 const ANONYMOUS = 2;
@@ -19,6 +20,12 @@ export interface GuestRamOptions {
   readonly backing?: "memfd" | "anonymous";
   /** Takes pages of 2 MiB from the host's pool (vm.nr_hugepages) at once. */
   readonly hugePages?: boolean;
+}
+
+/** A file that can be mapped: a HostFile. */
+export interface MappableFile {
+  readonly path: string;
+  readonly native: NativeFileIo;
 }
 
 export class GuestRam {
@@ -43,6 +50,20 @@ export class GuestRam {
     const flags = (hugePages ? HUGETLB : 0) | (backing === "anonymous" ? ANONYMOUS : 0);
     const handle = new native.GuestRam();
     check(handle.create(size, flags), "mmap(guest RAM)", `mapping ${size} bytes of guest RAM`);
+    return new GuestRam(handle);
+  }
+
+  /**
+   * Maps the first `size` bytes of a regular file. What is written stays in memory, and the file
+   * may be closed. Nobody may make it shorter meanwhile: an access beyond its end ends the process (SIGBUS).
+   *
+   * @param size bytes, a multiple of 4096
+   * @throws {SystemError} EINVAL for another size, or a file that has fewer bytes.
+   */
+  static mapFile(file: MappableFile, size: number): GuestRam {
+    const handle = new native.GuestRam();
+    const result = handle.mapFile(file.native, size);
+    check(result, "mmap(file)", `mapping ${size} bytes of ${file.path} as guest RAM`);
     return new GuestRam(handle);
   }
 
@@ -87,6 +108,31 @@ export class GuestRam {
    */
   resident(offset = 0, length = this.size - offset): number {
     return check(this.native.resident(offset, length), "mincore(guest RAM)", "asking what is resident");
+  }
+
+  /**
+   * A copy of this memory, which shares with it what neither has written since. Nobody may
+   * write the memory meanwhile. Costs time for the pages that were written since the last fork.
+   *
+   * @throws {SystemError} EOPNOTSUPP for memory from the pool of huge pages.
+   */
+  fork(): GuestRam {
+    const handle = new native.GuestRam();
+    check(this.native.fork(handle), "mmap(guest RAM)", "sharing guest RAM with a copy");
+    return new GuestRam(handle);
+  }
+
+  /**
+   * Which pages of a range hold something else than zeros: a bit a page, bit 0 of byte 0 the
+   * first. Pages that nobody touched stay without memory.
+   *
+   * @param offset bytes, a multiple of 4096; @param length the same
+   * @throws {SystemError} EINVAL outside the memory.
+   */
+  contents(offset: number, length: number): Uint8Array {
+    const bitmap = new Uint8Array(Math.ceil(length / PAGE / 8));
+    check(this.native.contents(offset, length, bitmap), "read(guest RAM)", "looking for guest RAM in use");
+    return bitmap;
   }
 
   /**

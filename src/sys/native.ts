@@ -20,11 +20,14 @@ export interface NativeHandle {
 
 export interface NativeGuestRam extends NativeHandle {
   create(size: number, flags: number): number;
+  mapFile(file: NativeFileIo, size: number): number;
+  fork(child: NativeGuestRam): number;
   size(): number;
   view(offset: number, length: number): ArrayBuffer | number;
   discard(offset: number, length: number): number;
   hostAddress(): number;
   resident(offset: number, length: number): number;
+  contents(offset: number, length: number, bitmap: Uint8Array): number;
 }
 
 export interface NativeFileIo extends NativeHandle {
@@ -160,6 +163,8 @@ export interface NativeKvmVcpu extends NativeHandle {
   setRegs: StructIoctl;
   getSregs: StructIoctl;
   setSregs: StructIoctl;
+  getSregs2: StructIoctl;
+  setSregs2: StructIoctl;
   getFpu: StructIoctl;
   setFpu: StructIoctl;
   xsaveSize(): number;
@@ -201,6 +206,7 @@ export interface NativeAddon {
   readonly KvmSystem: new () => NativeKvmSystem;
   readonly KvmVm: new () => NativeKvmVm;
   readonly KvmVcpu: new () => NativeKvmVcpu;
+  exchange(path: string, other: string): number;
   layout(): Readonly<Record<string, NumberTable>>;
   constants(): NumberTable;
 }
