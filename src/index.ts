@@ -14,6 +14,7 @@ export type { Fpu } from "./kvm/fpu.ts";
 export type { GuestDebug, Translation } from "./kvm/vcpu.ts";
 export type { RegisteredSlot } from "./kvm/vm.ts";
 export { NbdError } from "./nbd/nbd-error.ts";
+export { SnapshotError } from "./state/snapshot-error.ts";
 export { SystemError } from "./sys/errors.ts";
 export { AddonError } from "./sys/native.ts";
 export type { DebugStop, Ending } from "./threads/shared.ts";
@@ -35,6 +36,7 @@ export { type CutRecord, type ReadRecord, readTrace, TraceError } from "./trace/
 export type { GuestCpu, Registers, RegistersChange } from "./vm/guest-cpu.ts";
 export type { MemoryNode, MemoryTree } from "./vm/memory-tree.ts";
 export { BalloonError, type BalloonStats, type VmBalloon } from "./vm/outlets/balloon.ts";
+export { type RestoreOptions, restoreVm } from "./vm/restore-vm.ts";
 export { type SerialPort, WaitError } from "./vm/serial-port.ts";
 export type { DriveStats, KernelStats, SerialStats, VmStats } from "./vm/stats.ts";
 export type { TraceFilter } from "./vm/trace-filter.ts";
@@ -42,10 +44,11 @@ export type { Trace } from "./vm/trace-stream.ts";
 export {
   createVm,
   type RunOptions,
-  StateError,
+  type SnapshotOptions,
+  type SnapshotReport,
   VirtualMachine,
-  VmError,
   type VmState,
 } from "./vm/virtual-machine.ts";
 export { DriveError, type VmDrive } from "./vm/vm-drive.ts";
+export { StateError, VmError } from "./vm/vm-error.ts";
 export type { VmMemory } from "./vm/vm-memory.ts";

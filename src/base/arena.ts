@@ -23,6 +23,7 @@ export class Arena {
   readonly buffer: SharedArrayBuffer;
   readonly #words: Int32Array;
   readonly #blocks: Block[] = [];
+  readonly #locks: Lock[] = [];
   #end = 0;
 
   constructor(buffer: SharedArrayBuffer) {
@@ -39,7 +40,9 @@ export class Arena {
 
   /** A lock in a cache line of its own. */
   takeLock(owner: string): Lock {
-    return new Lock(this.#words, this.#reserve(4, owner) / 4);
+    const lock = new Lock(this.#words, this.#reserve(4, owner) / 4);
+    this.#locks.push(lock);
+    return lock;
   }
 
   /** `count` 64-bit counters, each written by one thread and read by any. Not part of a snapshot. */
@@ -54,6 +57,11 @@ export class Arena {
 
   get blocks(): readonly Block[] {
     return this.#blocks;
+  }
+
+  /** All are free while no thread is in a device. */
+  get locks(): readonly Lock[] {
+    return this.#locks;
   }
 
   #reserve(bytes: number, owner: string): number {

@@ -31,4 +31,9 @@ export class LevelLine implements IrqLine {
     this.#regs.asserted = level;
     this.#drive(this.#gsi, asserted);
   }
+
+  /** Drives the input again if the line is asserted: the interrupt controllers are new, the registers are not. */
+  drive(): void {
+    if (this.#regs.asserted !== 0) this.#drive(this.#gsi, true);
+  }
 }

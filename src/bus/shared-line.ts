@@ -41,6 +41,11 @@ export class SharedLine {
     };
   }
 
+  /** As LevelLine.drive. */
+  drive(): void {
+    if (this.#regs.asserting !== 0) this.#drive(this.#gsi, true);
+  }
+
   /** The line is driven under the lock, so that levels reach the interrupt controllers in the order of the counts. */
   #count(asserted: boolean): void {
     const regs = this.#regs;

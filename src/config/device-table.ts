@@ -80,13 +80,7 @@ export function one<T extends Table, C extends object>(
   device: DeviceTable<T, C>,
   row: Pick<Row, "help" | "see">,
 ): OneRow<T, C> {
-  return {
-    ...row,
-    type: orBoolean<Options<T>>(Object.keys(device.options)),
-    default: false,
-    device,
-    isMany: false,
-  };
+  return { ...row, type: orBoolean<Options<T>>(), default: false, device, isMany: false };
 }
 
 export type DeviceRows = Readonly<Record<string, DeviceRow>>;
@@ -151,10 +145,10 @@ export function listDevices(
   );
 }
 
-function orBoolean<T extends object>(names: readonly string[]): Kind<boolean | T> {
+function orBoolean<T extends object>(): Kind<boolean | T> {
   return {
     shown: "",
-    manual: `\`true\`, \`false\`, or \`{ ${names.join(", ")} }\``,
+    manual: "`true`, or an object",
     check: (value, refuse) => {
       if (typeof value === "boolean" || isObject<T>(value)) return value;
       throw refuse(`${quoted(value)} is not true or false`);

@@ -1,6 +1,6 @@
 /**
  * What the owner of a machine asks of a disk while the guest uses it: another
- * size, snapshots inside its image. Carried out by the io thread between two
+ * size, snapshots inside its image, that all is on stable storage. Carried out by the io thread between two
  * batches of requests, when none of the disk's is in flight.
  */
 import type { BlockBackend } from "./backend.ts";
@@ -14,7 +14,9 @@ export type DiskOrder =
   | { readonly kind: "create-snapshot"; readonly name: string }
   /** By id or name. */
   | { readonly kind: "delete-snapshot"; readonly name: string }
-  | { readonly kind: "list-snapshots" };
+  | { readonly kind: "list-snapshots" }
+  /** All that was written, and the image's own tables, on stable storage. */
+  | { readonly kind: "flush" };
 
 /** A disk after an order was carried out. */
 export interface DiskReply {
@@ -50,6 +52,9 @@ export function carryOut(order: DiskOrder, disk: BlockBackend, resized: (size: n
       break;
     case "delete-snapshot":
       snapshotsOf(disk).delete(order.name);
+      break;
+    case "flush":
+      disk.image.flush();
       break;
     case "list-snapshots":
       break;

@@ -3,6 +3,11 @@ import type { Clock } from "./ports.ts";
 
 export type { Clock };
 
+/** The host's, except that a machine continues from the moment at which it was saved. @param offsetNs 0 for a new one */
+export function machineClock(offsetNs: number): Clock {
+  return { ...hostClock, monotonic: () => hostClock.monotonic() + offsetNs };
+}
+
 export const hostClock: Clock = {
   now: () => Date.now(),
   // CLOCK_MONOTONIC is one for the process; performance.now() starts anew in each thread.

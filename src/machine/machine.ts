@@ -50,7 +50,10 @@ export class Machine {
   readonly parts: ReadonlyMap<string, PartOf>;
   /** How many events its parts have reserved. */
   readonly bells: number;
+  /** All its registers: what a snapshot copies. */
+  readonly arena: Arena;
   readonly #devices: IoDevice[] = [];
+  readonly #lines: DrivenLine[] = [];
 
   constructor(
     board: Board,
@@ -64,7 +67,8 @@ export class Machine {
     this.spec = spec;
     this.ports = new AddressSpace("ports", counts.ports, generation);
     this.memory = new AddressSpace("memory", counts.memory, generation);
-    const assembly = new Assembly(this, arena, ports, this.#devices);
+    this.arena = arena;
+    const assembly = new Assembly(this, arena, ports, this.#devices, this.#lines);
     this.parts = new Map(board.parts(spec).map((plug) => [plug.name, assembly.add(plug)]));
     this.bells = assembly.bells;
   }
@@ -80,6 +84,17 @@ export class Machine {
   reset(): void {
     for (const device of this.#devices) device.reset();
   }
+
+  /** Drives each input of the interrupt controllers that the registers assert, after these were loaded. */
+  driveLines(): void {
+    for (const line of this.#lines) line.drive();
+  }
+}
+
+/** A line whose level is in the registers. */
+interface DrivenLine {
+  /** Drives its input, if it is asserted. */
+  drive(): void;
 }
 
 /** What the parts of one machine take from while they are assembled, one after the other. */
@@ -90,13 +105,15 @@ class Assembly {
   readonly #arena: Arena;
   readonly #ports: Ports;
   readonly #devices: IoDevice[];
+  readonly #lines: DrivenLine[];
   readonly #sharedLines = new Map<number, SharedLine>();
 
-  constructor(machine: Machine, arena: Arena, ports: Ports, devices: IoDevice[]) {
+  constructor(machine: Machine, arena: Arena, ports: Ports, devices: IoDevice[], lines: DrivenLine[]) {
     this.#machine = machine;
     this.#arena = arena;
     this.#ports = ports;
     this.#devices = devices;
+    this.#lines = lines;
   }
 
   add(plug: Plug): PartOf {
@@ -148,7 +165,11 @@ class Assembly {
     if (gsi === undefined) throw new RangeError(`${name}: the board gives it no interrupt line`);
     const { driveIrq } = this.#ports;
     const regs = this.#arena.take(LevelLineState, name);
-    if (!sharesLine) return new LevelLine(regs, gsi, driveIrq);
+    if (!sharesLine) {
+      const own = new LevelLine(regs, gsi, driveIrq);
+      this.#lines.push(own);
+      return own;
+    }
     let line = this.#sharedLines.get(gsi);
     if (line === undefined) {
       const owner = `irq${gsi}`;
@@ -159,6 +180,7 @@ class Assembly {
         driveIrq,
       );
       this.#sharedLines.set(gsi, line);
+      this.#lines.push(line);
     }
     return line.source(regs);
   }

@@ -24,6 +24,8 @@ export interface ThreadData {
   readonly ioWake: number;
   /** What the monitor writes to RAM: see DirtyMap. */
   readonly dirty: SharedArrayBuffer;
+  /** By how much the machine's monotonic clock is ahead of the host's: see machineClock. */
+  readonly clockOffsetNs: number;
   /** Accesses that no device answers are posted. */
   readonly reportUnclaimed: boolean;
   readonly role: Role;
@@ -88,7 +90,7 @@ export type Message =
   | { readonly kind: "debug"; readonly stop: DebugStop }
   /** A device met something that its user should know: a broken queue, an I/O error of the host. */
   | { readonly kind: "report"; readonly device: string; readonly code: string; readonly message: string }
-  /** A request to the program's own disk behind `part`; the result comes through the disk's ResultRing. */
+  /** The program's own disk behind `part` is asked; its answer goes to the disk's ResultRing. */
   | { readonly kind: "disk"; readonly part: string; readonly tag: number; readonly request: ProgramRequest }
   /** The io thread carried out an order, or could not. */
   | ({ readonly kind: "reply" } & PartReply)

@@ -8,7 +8,7 @@ import type { ByteRing } from "../base/ring.ts";
 import type { AfterWrite, ByteSink, IoDevice, IrqPulse, PowerSwitch, Signal } from "../bus/io.ts";
 import type { DriveIrq } from "../bus/irq.ts";
 import type { Vm } from "../kvm/vm.ts";
-import { type Clock, hostClock } from "../machine/clock.ts";
+import { type Clock, machineClock } from "../machine/clock.ts";
 import type { Ports } from "../machine/ports.ts";
 import type { EventFd } from "../sys/event.ts";
 import type { Blocks } from "./blocks.ts";
@@ -26,13 +26,15 @@ export interface VcpuWires {
   /** Wakes the io thread. */
   readonly ioWake: EventFd;
   readonly shadow: Ports["shadow"];
+  /** See ThreadData. */
+  readonly clockOffsetNs: number;
   readonly post: (message: Message) => void;
   /** Makes KVM's objects what the registers say. */
   readonly reconcile: () => void;
 }
 
 export class VcpuPorts implements Ports {
-  readonly clock: Clock = hostClock;
+  readonly clock: Clock;
   readonly power: PowerSwitch;
   readonly driveIrq: DriveIrq;
   readonly moved: AfterWrite;
@@ -45,6 +47,7 @@ export class VcpuPorts implements Ports {
   constructor(wires: VcpuWires) {
     const { vm, blocks, index, shadow, reconcile } = wires;
     this.#wires = wires;
+    this.clock = machineClock(wires.clockOffsetNs);
     this.#control = blocks.vcpus[index];
     this.driveIrq = (gsi, asserted) => vm.irqLine(gsi, asserted);
     this.power = {

@@ -39,6 +39,7 @@ export function runVcpuThread(
     blocks,
     ioWake: EventFd.attach(data.ioWake),
     shadow: plugged.shadow,
+    clockOffsetNs: data.clockOffsetNs,
     post,
     reconcile: () => plugged.reconcile(machine),
   });

@@ -90,6 +90,7 @@ class VirtioTask<Order, Reply> implements IoTask<Order, Reply> {
 
   quiesce(): void {
     this.#runner.quiesce();
+    this.#collector?.collect();
   }
 
   resume(): void {

@@ -88,6 +88,16 @@ export class Drives {
     return { storage, ports };
   }
 
+  /** By drive: the file that has what the guest wrote, if that is not the image's own. */
+  get overlays(): (string | undefined)[] {
+    return this.#drives.map(({ overlay }) => overlay?.path);
+  }
+
+  /** Puts what was written to sources on stable storage; the io thread does it for images. */
+  async flushSources(): Promise<void> {
+    await Promise.all(this.#drives.map(async ({ source }) => source?.flush?.()));
+  }
+
   /** Closes the disks, when no thread uses them any more. Errors are ignored, because nobody is left to handle them. */
   close(): void {
     for (const { overlay, source } of this.#drives) {
@@ -120,8 +130,29 @@ async function openDrive(options: DriveConfig, n: number): Promise<Drive> {
 const RECONNECT_MS = 10_000;
 
 function imageOf({ options, overlay }: Drive): DriveImage {
-  const { file = "", format = "raw" } = options;
-  return { ...options, file, format, overlay: overlay?.path };
+  const {
+    file = "",
+    format = "raw",
+    readOnly,
+    otherFiles,
+    cacheBytes,
+    cache,
+    aio,
+    discard,
+    detectZeroes,
+  } = options;
+  return {
+    file,
+    format,
+    readOnly,
+    otherFiles,
+    cacheBytes,
+    cache,
+    aio,
+    discard,
+    detectZeroes,
+    overlay: overlay?.path,
+  };
 }
 
 /** A guest would see the image's own tables as its disk, and destroy them with its first write. */

@@ -44,13 +44,18 @@ export class Hardware {
   readonly dirty: SharedArrayBuffer;
   readonly #open: Closable[] = [];
 
-  /** @throws {SystemError} what the kernel refused; nothing is left open then. */
+  /**
+   * @param ram what the machine has for RAM; new and empty without it
+   * @throws {SystemError} what the kernel refused; nothing is left open then.
+   */
   constructor(
     options: Pick<CheckedOptions, "kvm" | "memory" | "memoryBacking">,
     board: Board,
     spec: MachineSpec,
+    ram = GuestRam.create(options.memory, { backing: options.memoryBacking }),
   ) {
     try {
+      this.ram = this.#keep(ram);
       this.kvm = this.#keep(Kvm.open(options.kvm));
       this.vm = this.#keep(this.kvm.createVm());
       this.vm.setTssAddr(map.TSS);
@@ -60,7 +65,6 @@ export class Hardware {
       if (this.kvm.checkExtension(KVM_CAP_PMU_CAPABILITY) > 0) {
         this.vm.enableCap(KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
       }
-      this.ram = this.#keep(GuestRam.create(options.memory, { backing: options.memoryBacking }));
       this.memory = new GuestMemory(this.ram, spec.ram);
       this.dirty = new SharedArrayBuffer(DirtyMap.bytes(options.memory));
       this.dirtyMap = new DirtyMap(this.dirty);
@@ -81,6 +85,12 @@ export class Hardware {
 
   /** Event `number` of the machine. */
   readonly bell = (number: number): EventFd => this.bells[number];
+
+  /** What a snapshot copies of it. */
+  get parts() {
+    const { kvm, vm, vcpus, ram, memory, memories } = this;
+    return { kvm, vm, vcpus, ram, memory, memories };
+  }
 
   /** KVM's counters of the VM and its vCPUs; undefined if the host's kernel has none (before Linux 5.14). */
   counters(): { vm: Counters; vcpus: Counters[] } | undefined {

@@ -13,10 +13,13 @@ import { sourceFacts } from "../disk/disk-source.ts";
 import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
 import { addressMap } from "../machine/address-map.ts";
 import type { Board } from "../machine/board.ts";
+import { machineClock } from "../machine/clock.ts";
 import { type Machine, type PartOf, STATE_BYTES } from "../machine/machine.ts";
 import type { Ports } from "../machine/ports.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import { unplugged } from "../machine/unplugged.ts";
+import type { Savable } from "../state/save.ts";
+import type { GuestRam } from "../sys/guest-ram.ts";
 import { type Blocks, blocksBytes } from "../threads/blocks.ts";
 import { PARK } from "../threads/control.ts";
 import { Plugged } from "../threads/plugged.ts";
@@ -40,6 +43,12 @@ const KVM_CAP_SET_GUEST_DEBUG2 = 195;
 
 /** What makes the machine's memory and CPUs what they are before the first instruction. */
 export interface Origin {
+  /** The machine's RAM; new and empty without it. */
+  ram?(): GuestRam;
+  /** By how much the machine's monotonic clock is ahead of the host's: see machineClock. */
+  readonly clockOffsetNs?: number;
+  /** Called before there are threads, and before KVM's objects follow the registers: changes these. */
+  load?(hardware: Hardware, machine: Machine): void;
   /**
    * Called while the threads start. @returns how the kernel was started: see BootPlan
    * @throws what keeps the machine from starting; nothing is left behind then
@@ -70,6 +79,7 @@ export class PowerCycle {
   readonly #handlers: readonly DeviceHandlers[];
   readonly #listener: PowerCycleListener;
   readonly #hardware: Hardware;
+  readonly #clockOffsetNs: number;
   readonly #plugged: Plugged;
   readonly #machine: Machine;
   readonly #threads: ThreadGroup;
@@ -82,6 +92,7 @@ export class PowerCycle {
   /** The threads are gone, and so are the handles by which they would be kicked. */
   #isGone = false;
   #isCut = false;
+  #hasEnding = false;
   /** KVM's counters at the end. */
   #kernel: CycleCounters | undefined;
 
@@ -97,12 +108,14 @@ export class PowerCycle {
     this.#listener = listener;
     this.#handlers = options.devices.map((device) => device.handlers);
     this.spec = spec;
-    const hardware = new Hardware(options, board, spec);
+    const hardware = new Hardware(options, board, spec, origin.ram?.());
     this.#hardware = hardware;
+    this.#clockOffsetNs = origin.clockOffsetNs ?? 0;
     try {
       const data = this.#sharedData(options);
       this.#plugged = new Plugged(board, data, hardware);
       this.#machine = this.#assemble();
+      origin.load?.(hardware, this.#machine);
       hardware.makeBells(this.#machine.bells);
       this.#plugged.reconcile(this.#machine);
       this.#threads = this.#startThreads(options, drives, { ...data, bells: hardware.bells.map(tokenOf) });
@@ -149,6 +162,17 @@ export class PowerCycle {
     const { memory, dirtyMap, ram } = this.#hardware;
     const { windows } = this.#machine.memory;
     return { memory, dirty: dirtyMap, slots: this.#plugged.slots, windows, resident: () => ram.resident() };
+  }
+
+  /** What a snapshot copies, while all threads are parked. */
+  get savable(): Savable {
+    const monotonicNs = machineClock(this.#clockOffsetNs).monotonic();
+    return { ...this.#hardware.parts, machine: this.#machine, monotonicNs };
+  }
+
+  /** True once the guest ended or reset the machine, or a thread failed. */
+  get hasEnded(): boolean {
+    return this.#hasEnding;
   }
 
   /** Whether KVM can keep interrupts away from a single step. */
@@ -272,6 +296,7 @@ export class PowerCycle {
       bells: [],
       ioWake: ioWake.token,
       dirty,
+      clockOffsetNs: this.#clockOffsetNs,
       reportUnclaimed: options.onUnclaimed !== undefined,
     };
   }
@@ -316,6 +341,7 @@ export class PowerCycle {
         listener.ready(message.part, this);
         return;
       case "ending":
+        this.#hasEnding = true;
         listener.ending(message.ending, this);
         return;
       case "debug":

@@ -17,7 +17,7 @@ export interface CheckedOptions extends Omit<Filling, keyof typeof DEVICES>, Con
 }
 
 /** @throws {OptionError} that names the option, what was given and what would do. */
-export function checkOptions(options: VmOptions): CheckedOptions {
+export function checkOptions(options: VmOptions | Readonly<Record<string, unknown>>): CheckedOptions {
   const filled = fill(MACHINE, options, "");
   const configs = checkDevices(DEVICES, filled, filled.cpus);
   const count = listDevices(DEVICES, configs).length;

@@ -2,12 +2,14 @@
  * The public face of a machine: its life, its streams, its events.
  */
 import { EventEmitter } from "node:events";
+import { setImmediate } from "node:timers/promises";
 import type { VmOptions } from "../config/machine.ts";
 import type { GdbPlace, GdbServer } from "../gdb/server.ts";
 import { probeGuestDebug } from "../kvm/guest-debug-probe.ts";
 import { addressMapText } from "../machine/address-map.ts";
 import type { Board } from "../machine/board.ts";
 import { loadBoard } from "../machine/load-board.ts";
+import type { SnapshotFacts } from "../state/save.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
 import type { MapRange } from "../trace/format.ts";
 import { BootOrigin } from "./boot-origin.ts";
@@ -17,7 +19,8 @@ import { machineSpec } from "./machine-spec.ts";
 import { VmBalloon } from "./outlets/balloon.ts";
 import type { Outlet } from "./outlets/outlet.ts";
 import { serialOutlet } from "./outlets/serial.ts";
-import { PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
+import { type Origin, PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
+import { saveMachine } from "./save-machine.ts";
 import { SerialPort } from "./serial-port.ts";
 import { addStats, type CycleStats, type VmStats, vmStats } from "./stats.ts";
 import type { TraceFilter } from "./trace-filter.ts";
@@ -25,15 +28,10 @@ import type { Trace } from "./trace-stream.ts";
 import { Tracer } from "./tracer.ts";
 import { type CheckedOptions, checkOptions } from "./validate.ts";
 import { VmDrive } from "./vm-drive.ts";
+import { StateError, VmError } from "./vm-error.ts";
 import { VmMemory } from "./vm-memory.ts";
 
 export type VmState = "created" | "running" | "paused" | "exited";
-
-/** A call that makes no sense in the machine's present state. */
-export class StateError extends Error {
-  override readonly name = "StateError";
-  readonly code = "ESTATE";
-}
 
 /** What runs, of a machine. */
 export interface RunOptions {
@@ -41,22 +39,15 @@ export interface RunOptions {
   readonly vcpus?: readonly number[];
 }
 
-/** Something went wrong in or below a machine that goes on all the same, or that just crashed. */
-export class VmError extends Error {
-  override readonly name = "VmError";
-  /**
-   * EQUEUE: a driver broke a virtqueue. EIO: the host failed a request. ESTOP: the
-   * same, and the machine pauses. EPANIC: the guest's kernel panicked. ECRASH.
-   */
-  readonly code: string;
-  /** The device concerned, or "vm". */
-  readonly device: string;
+export interface SnapshotOptions {
+  /** The folder to make, or a snapshot to replace. */
+  readonly dir: string;
+}
 
-  constructor(code: string, device: string, message: string) {
-    super(message);
-    this.code = code;
-    this.device = device;
-  }
+/** A snapshot that was made. */
+export interface SnapshotReport extends SnapshotFacts {
+  /** How long the machine stood still for it. */
+  readonly pauseMs: number;
 }
 
 interface VmEvents {
@@ -127,6 +118,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly #images: Drives;
   #cycle: PowerCycle;
   #state: VmState = "created";
+  /** The CPUs that run, if not all do. */
+  #running: readonly number[] | undefined;
   /** Stats of the power cycles before this one. */
   #before: CycleStats | undefined;
   #resolveExited: (ending: Ending) => void = () => {};
@@ -138,7 +131,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   #panic: string | undefined;
   #tail = "";
 
-  constructor(board: Board, options: CheckedOptions, drives: Drives) {
+  /** @param saved where it continues, if it is not a new machine: it is paused there */
+  constructor(board: Board, options: CheckedOptions, drives: Drives, saved?: Origin) {
     super();
     this.#board = board;
     this.#options = options;
@@ -150,7 +144,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
       this.#stop = resolve;
     });
     this.#images = drives;
-    this.#cycle = this.#powerOn();
+    this.#cycle = this.#powerOn(saved);
+    if (saved !== undefined) this.#state = "paused";
     const { serialParts } = this.#cycle;
     this.balloon = options.balloon && new VmBalloon(options.memory);
     this.serials = serialParts.map((_, n) => new SerialPort(`${this.name} serial${n}`));
@@ -225,8 +220,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   start(options: RunOptions = {}): Promise<void> {
     return this.#inTurn(() => {
       this.#expect("start", "created");
-      this.#cycle.run(options.vcpus);
-      this.#state = "running";
+      this.#run(options);
       this.emit("started");
     });
   }
@@ -243,8 +237,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   resume(options: RunOptions = {}): Promise<void> {
     return this.#inTurn(() => {
       this.#expect("resume", "paused");
-      this.#cycle.run(options.vcpus);
-      this.#state = "running";
+      this.#run(options);
       this.emit("resumed");
     });
   }
@@ -254,6 +247,31 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     return this.#inTurn(async () => {
       this.#expect("reset", "running", "paused");
       await this.#startOver(options.paused);
+    });
+  }
+
+  /**
+   * Saves the machine in a folder, from which `restoreVm` makes it again, any number of times, also in
+   * another process. A machine that runs stands still meanwhile, and then continues.
+   *
+   * @throws {SnapshotError} for a machine that cannot be saved, or a folder in which something else is;
+   *   {StateError} unless it is running or paused.
+   */
+  snapshot({ dir }: SnapshotOptions): Promise<SnapshotReport> {
+    return this.#inTurn(async () => {
+      this.#expect("snapshot", "running", "paused");
+      const cycle = this.#cycle;
+      const start = performance.now();
+      const wasRunning = this.#state === "running";
+      if (wasRunning) await cycle.park(() => this.#drainOutlets());
+      try {
+        await setImmediate(); // a guest that has just ended says so in a message
+        if (cycle.isCut || cycle.hasEnded) throw new StateError(`snapshot(): ${this.name} has ended`);
+        const facts = await saveMachine(cycle, this.#options, this.#images, dir);
+        return { ...facts, pauseMs: performance.now() - start };
+      } finally {
+        if (wasRunning && !cycle.isCut) cycle.run(this.#running);
+      }
     });
   }
 
@@ -310,15 +328,20 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     );
   }
 
+  #run({ vcpus }: RunOptions): void {
+    this.#running = vcpus;
+    this.#cycle.run(vcpus);
+    this.#state = "running";
+  }
+
   /** Counts of all power cycles. */
   #count(): CycleStats {
     const now = this.#cycle.stats();
     return this.#before === undefined ? now : addStats(this.#before, now);
   }
 
-  #powerOn(): PowerCycle {
+  #powerOn(origin: Origin = new BootOrigin(this.#options)): PowerCycle {
     const spec = machineSpec(this.#options, this.#images);
-    const origin = new BootOrigin(this.#options);
     return new PowerCycle(this.#board, spec, this.#options, this.#images, origin, this.#listener());
   }
 
@@ -398,8 +421,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
       return this.#settle({ reason: "crash", message: `the reset failed: ${message}` });
     }
     this.#plugOutlets();
-    if (!paused) this.#cycle.run();
-    this.#state = paused ? "paused" : "running";
+    if (paused) this.#state = "paused";
+    else this.#run({});
     this.emit("reset");
   }
 

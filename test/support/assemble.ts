@@ -1,5 +1,6 @@
 /** Machines without KVM, for tests: assembled as a thread does it, plugged into whatever a test makes. */
 
+import { Arena } from "../../src/base/arena.ts";
 import { Generation } from "../../src/base/generation.ts";
 import { MAX_WINDOWS } from "../../src/bus/address-space.ts";
 import { addressMap, addressMapText } from "../../src/machine/address-map.ts";
@@ -9,7 +10,6 @@ import { ramRegions } from "../../src/machine/memory-map.ts";
 import type { Ports } from "../../src/machine/ports.ts";
 import type { MachineSpec } from "../../src/machine/spec.ts";
 import { unplugged } from "../../src/machine/unplugged.ts";
-import { LockArena } from "./locks.ts";
 
 /** One CPU, 16 MiB, one serial port, nothing plugged in. */
 export const SMALLEST: MachineSpec = {
@@ -28,7 +28,7 @@ export function assemble(
   buffer = new SharedArrayBuffer(STATE_BYTES),
   generation = new Generation(new Int32Array(new SharedArrayBuffer(4))),
 ) {
-  const arena = new LockArena(buffer);
+  const arena = new Arena(buffer);
   const counts = { ports: new Float64Array(MAX_WINDOWS + 1), memory: new Float64Array(MAX_WINDOWS + 1) };
   const spec = { ...SMALLEST, ...more };
   const machine = new Machine(board, spec, arena, { ...unplugged, ...ports }, counts, generation);

@@ -1,6 +1,6 @@
 /**
- * `vmexit img`: the commands of qemu-img, with its options and output.
- * docs/img.md lists the differences.
+ * `vmexit img`: what qemu-img does with disk images, with its options and its
+ * output. docs/img.md says what differs.
  */
 
 import type { Writable } from "node:stream";
@@ -45,7 +45,7 @@ const COMMANDS: readonly ImgCommand[] = [
   snapshot,
 ];
 
-/** Commands of qemu-img that are not supported. */
+/** Commands of qemu-img that are not here. */
 const NOT_HERE = ["amend", "bench"];
 
 const FAILED = 1;

@@ -38,7 +38,7 @@ export class AcknowledgementCollector {
       this.#wasIdle = false;
     } else {
       this.#waitMs = FIRST_MS;
-      if (++this.#sleeps >= BUSY_SLEEPS) this.#collect();
+      if (++this.#sleeps >= BUSY_SLEEPS) this.collect();
     }
     return this.#transport.unacknowledged ? this.#waitMs : NEVER;
   }
@@ -47,10 +47,11 @@ export class AcknowledgementCollector {
   collectWhenIdle(): void {
     this.#wasIdle = true;
     this.#waitMs = Math.min(2 * this.#waitMs, LONGEST_MS);
-    this.#collect();
+    this.collect();
   }
 
-  #collect(): void {
+  /** To be called also before the machine is saved: the event is not part of its registers. */
+  collect(): void {
     this.#sleeps = 0;
     if (!this.#transport.unacknowledged) return;
     this.#lock.acquire();

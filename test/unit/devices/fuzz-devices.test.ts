@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { Arena } from "../../../src/base/arena.ts";
 import { AddressSpace } from "../../../src/bus/address-space.ts";
 import { ByteWide } from "../../../src/bus/byte-wide.ts";
 import { Guarded } from "../../../src/bus/guarded.ts";
@@ -11,13 +12,13 @@ import { I8042, I8042_COMMAND, I8042_DATA, I8042State } from "../../../src/devic
 import { POST_CODE_PORTS, PostCode, PostCodeState } from "../../../src/devices/post-code.ts";
 import { UART16550_PORTS, Uart16550, Uart16550State } from "../../../src/devices/uart16550.ts";
 import { World } from "../../support/device-promises.ts";
-import { isHeld, LockArena } from "../../support/locks.ts";
+import { isHeld } from "../../support/locks.ts";
 import { random } from "../../support/random.ts";
 
 /** A PC's ports, as close together as they come, so that wide accesses straddle devices. */
 function machine() {
   const world = new World();
-  const arena = new LockArena(new SharedArrayBuffer(16384));
+  const arena = new Arena(new SharedArrayBuffer(16384));
   const ports = new AddressSpace("ports", arena.takeCounters(32, "ports"));
   const uart = new Uart16550(arena.take(Uart16550State, "com1"), world.irq, world.tx, world.signal);
   const pm = new AcpiPm(arena.take(AcpiPmState, "pm"), world.irq, world.power, world.clock);

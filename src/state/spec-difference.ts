@@ -1,0 +1,39 @@
+/**
+ * Whether a machine that was made from options is the one that a snapshot is of:
+ * what its guest can see of it must be the same.
+ */
+
+/** Fields of a device's configuration that the guest cannot see. */
+const OF_THE_HOST = new Set([
+  ...["file", "source", "format", "otherFiles", "cacheBytes", "snapshot", "cache", "aio", "discard"],
+  ...["detectZeroes", "rerror", "werror", "throttling", "id"],
+]);
+
+/** @returns the first difference, as a phrase that names the field; undefined if there is none */
+export function specDifference(saved: unknown, made: object): string | undefined {
+  // What was saved went through JSON, which knows no `undefined`.
+  const now: unknown = JSON.parse(JSON.stringify(made));
+  return difference(saved, now, "");
+}
+
+function difference(saved: unknown, now: unknown, path: string): string | undefined {
+  if (!isObject(saved) || !isObject(now)) {
+    if (Object.is(saved, now)) return undefined;
+    return `${path} is ${shown(saved)} in the snapshot, and ${shown(now)} in this machine`;
+  }
+  for (const key of new Set([...Object.keys(saved), ...Object.keys(now)])) {
+    if (OF_THE_HOST.has(key)) continue;
+    const inner = path === "" ? key : /^\d+$/.test(key) ? `${path}[${key}]` : `${path}.${key}`;
+    const found = difference(Reflect.get(saved, key), Reflect.get(now, key), inner);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
+
+function shown(value: unknown): string {
+  return isObject(value) ? "something" : value === undefined ? "missing" : JSON.stringify(value);
+}

@@ -1,0 +1,90 @@
+/** Machines that continue from a snapshot. */
+import { copyFileSync } from "node:fs";
+import type { VmOptions } from "../config/machine.ts";
+import { loadBoard } from "../machine/load-board.ts";
+import { differenceOf, identify } from "../state/drive-identity.ts";
+import { Snapshot, verifySnapshot } from "../state/open-snapshot.ts";
+import { SnapshotError } from "../state/snapshot-error.ts";
+import { Drives } from "./drives.ts";
+import { type CpuPolicy, StateOrigin } from "./state-origin.ts";
+import { type CheckedOptions, checkOptions } from "./validate.ts";
+import { VirtualMachine } from "./virtual-machine.ts";
+
+/**
+ * What a snapshot does not contain. Files that it names are not opened: a snapshot
+ * may come from anywhere, and what is given here decides.
+ */
+export interface RestoreOptions
+  extends Pick<VmOptions, "name" | "drives" | "devices" | "onReset" | "onUnclaimed" | "kvm"> {
+  /** For a reset of the guest. Without it, that ends the machine. */
+  readonly kernel?: VmOptions["kernel"];
+  readonly loadAddress?: VmOptions["loadAddress"];
+  readonly initrd?: VmOptions["initrd"];
+  readonly cmdline?: VmOptions["cmdline"];
+  /** "same" (the default): a drive's file must be as it was; "any": whoever restores knows better. */
+  readonly driveFiles?: "same" | "any";
+  /** "same" (the default): the host must have what the guest was shown of its CPU; "any": it may differ. */
+  readonly cpu?: CpuPolicy;
+  /** Compares RAM with its checksum first, which takes as long as reading it. */
+  readonly verify?: boolean;
+}
+
+/**
+ * Makes the machine of a snapshot, paused where it was saved: `resume` lets it
+ * continue. Its RAM is the snapshot's file, of which pages come when they are
+ * first touched; the snapshot does not change, and may be restored any number of times.
+ *
+ * @throws {SnapshotError} for a snapshot that was altered, or does not fit this host, these drives or
+ *   this version; {OptionError}, {SystemError}, {ImageError} and {NbdError} as createVm.
+ */
+export async function restoreVm(dir: string, options: RestoreOptions = {}): Promise<VirtualMachine> {
+  const { driveFiles = "same", cpu = "same", verify = false, kernel, ...more } = options;
+  const snapshot = verify ? await verifySnapshot(dir) : new Snapshot(dir);
+  const { manifest } = snapshot;
+  const checked = checkOptions({
+    ...manifest.options,
+    name: manifest.name,
+    ...more,
+    kernel: kernel ?? new Uint8Array(),
+    ...(kernel === undefined ? { onReset: "exit" } : {}),
+  });
+  checkDrives(snapshot, checked, driveFiles);
+  const board = await loadBoard(checked.machine);
+  const drives = await Drives.open(checked.drives);
+  try {
+    drives.overlays.forEach((path, n) => {
+      if (path !== undefined) copyFileSync(snapshot.overlayPath(n), path);
+    });
+    return new VirtualMachine(board, checked, drives, new StateOrigin(snapshot, cpu));
+  } catch (error) {
+    drives.close();
+    throw error;
+  }
+}
+
+function checkDrives({ path, manifest }: Snapshot, { drives }: CheckedOptions, files: "same" | "any"): void {
+  const { drives: saved } = manifest;
+  if (drives.length !== saved.length) {
+    const names = saved
+      .map(({ name, file }) => `${name} (${file?.path ?? "of the program's own"})`)
+      .join(", ");
+    throw new SnapshotError(
+      path,
+      `its machine has ${saved.length} drives, and ${drives.length} are given: ${names || "leave out drives"}`,
+    );
+  }
+  saved.forEach(({ name, file: then, overlay }, n) => {
+    const { file: now, snapshot } = drives[n];
+    if (overlay !== snapshot) {
+      const how = overlay ? "what it wrote is in the snapshot" : "it wrote to the file itself";
+      throw new SnapshotError(path, `${name}: give it snapshot: ${overlay}, for ${how}`);
+    }
+    if (files === "any" || then === undefined || now === undefined) return;
+    const difference = differenceOf(then, identify(now));
+    if (difference === undefined) return;
+    throw new SnapshotError(
+      path,
+      `${name}: ${now} is not as it was when the machine was saved: ${difference}. A guest that continues would destroy its file system; if you know better, give driveFiles: "any"`,
+    );
+  });
+}

@@ -1,0 +1,32 @@
+/** Saves a machine whose threads are parked. */
+import { type SnapshotFacts, saveSnapshot } from "../state/save.ts";
+import { type Drives, driveName } from "./drives.ts";
+import type { PowerCycle } from "./power-cycle.ts";
+import { savedDrives, savedOptions } from "./saved-options.ts";
+import type { CheckedOptions } from "./validate.ts";
+
+/**
+ * Everything that was written reaches stable storage first, so that the files of
+ * drives are what the snapshot says of them.
+ *
+ * @param dir the folder to make, or a snapshot to replace
+ * @throws {SnapshotError} for a machine that cannot be saved; {DriveError} for a disk that cannot be flushed
+ */
+export async function saveMachine(
+  cycle: PowerCycle,
+  options: CheckedOptions,
+  drives: Drives,
+  dir: string,
+): Promise<SnapshotFacts> {
+  const { name } = options;
+  const images = options.drives.flatMap(({ source }, n) => (source === undefined ? [driveName(n)] : []));
+  for (const drive of images) await cycle.order(drive, { kind: "flush" });
+  await drives.flushSources();
+  return saveSnapshot(dir, cycle.savable, {
+    name,
+    options: savedOptions(options),
+    protocol: cycle.protocol,
+    drives: savedDrives(options),
+    overlays: drives.overlays,
+  });
+}

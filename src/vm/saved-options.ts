@@ -1,0 +1,26 @@
+/** The options of a machine as a snapshot keeps them: all that its guest can see. */
+
+import { DEVICES } from "../config/devices.ts";
+import { isNbdName } from "../nbd/address.ts";
+import { identify } from "../state/drive-identity.ts";
+import type { SavedDrive, SavedOptions } from "../state/manifest.ts";
+import { driveName } from "./drives.ts";
+import type { CheckedOptions } from "./validate.ts";
+
+/** Files, handlers and policies belong to the host: whoever restores gives them anew. */
+export function savedOptions(options: CheckedOptions): SavedOptions {
+  const { machine, memory, cpus, serialPorts } = options;
+  const devices = Object.entries(DEVICES).flatMap(([option, { device, isMany }]): [string, object][] => {
+    const config: unknown = Reflect.get(options, option);
+    if (isMany || typeof config !== "object" || config === null) return [];
+    return [[option, Object.fromEntries(Object.entries(config).filter(([key]) => key in device.options))]];
+  });
+  return { ...Object.fromEntries(devices), machine, memory, cpus, serialPorts };
+}
+
+export function savedDrives({ drives }: CheckedOptions): SavedDrive[] {
+  return drives.map(({ file, source, snapshot }, n) => {
+    const isFile = source === undefined && file !== undefined && !isNbdName(file);
+    return { name: driveName(n), file: isFile ? identify(file) : undefined, overlay: snapshot };
+  });
+}

@@ -1,0 +1,94 @@
+/** A power cycle that begins in the middle: where a snapshot was made. */
+
+import { hostClock } from "../machine/clock.ts";
+import { guestCpuid } from "../machine/cpuid.ts";
+import { RAM } from "../machine/kernel-wishes.ts";
+import type { Machine } from "../machine/machine.ts";
+import { cpuDifferences } from "../state/cpu-differences.ts";
+import { announcePause, restoreCpu } from "../state/cpu-state.ts";
+import { restoreKernelState } from "../state/kernel-state.ts";
+import { msrName } from "../state/msrs.ts";
+import type { Snapshot } from "../state/open-snapshot.ts";
+import { loadParts } from "../state/part-state.ts";
+import { cpuCalls } from "../state/save.ts";
+import { SnapshotError } from "../state/snapshot-error.ts";
+import { specDifference } from "../state/spec-difference.ts";
+import type { GuestRam } from "../sys/guest-ram.ts";
+import type { Hardware } from "./hardware.ts";
+import type { Origin } from "./power-cycle.ts";
+
+/** What becomes of CPU features that the snapshot's guest was shown, and this host does not have. */
+export type CpuPolicy = "same" | "any";
+
+export class StateOrigin implements Origin {
+  readonly clockOffsetNs: number;
+  readonly #snapshot: Snapshot;
+  readonly #cpu: CpuPolicy;
+
+  constructor(snapshot: Snapshot, cpu: CpuPolicy) {
+    this.#snapshot = snapshot;
+    this.#cpu = cpu;
+    this.clockOffsetNs = snapshot.monotonicNs - hostClock.monotonic();
+  }
+
+  ram(): GuestRam {
+    return this.#snapshot.mapRam();
+  }
+
+  /** @throws {SnapshotError} if the machine is not the one that was saved, or the host lacks what its guest uses */
+  load(hardware: Hardware, machine: Machine): void {
+    const { path, manifest, sections, cpus } = this.#snapshot;
+    const difference = specDifference(manifest.spec, machine.spec);
+    if (difference !== undefined) {
+      throw new SnapshotError(
+        path,
+        `it is of another machine, made by vmexit ${manifest.vmexit}: ${difference}`,
+      );
+    }
+    if (cpus.length !== hardware.vcpus.length) {
+      throw new SnapshotError(
+        path,
+        `it has the state of ${cpus.length} CPUs, and its machine ${hardware.vcpus.length}`,
+      );
+    }
+    if (this.#cpu === "same") this.#checkCpu(hardware);
+    loadParts(machine.arena, sections, path, manifest.vmexit);
+    for (const [name, memory] of hardware.memories) {
+      if (name === RAM) continue;
+      new Uint8Array(memory.map(0, memory.size)).set(this.#snapshot.boardMemory(name, memory.size));
+    }
+  }
+
+  /** Returns the boot protocol's name. @throws {SnapshotError} for an MSR that cannot be set; {KvmError} */
+  fill(hardware: Hardware, machine: Machine): string {
+    const { path, manifest, cpus, kernel } = this.#snapshot;
+    const { vm, vcpus } = hardware;
+    machine.driveLines();
+    restoreKernelState(vm, kernel);
+    const calls = cpuCalls(hardware);
+    vcpus.forEach((vcpu, index) => {
+      const state = cpus[index];
+      const refused = restoreCpu(vcpu, state, state.cpuid, calls);
+      if (refused.length > 0 && this.#cpu === "same") {
+        const names = refused.map((msr) => msrName(msr.index)).join(", ");
+        throw new SnapshotError(path, `CPU ${index}: this host's KVM does not take the values of ${names}`);
+      }
+    });
+    // After all clocks are set: KVM notes the pause in the guest's memory.
+    for (const vcpu of vcpus) announcePause(vcpu);
+    return manifest.protocol;
+  }
+
+  #checkCpu({ kvm, vcpus }: Hardware): void {
+    const { path, cpus } = this.#snapshot;
+    const tscDeadlineTimer = kvm.checkExtension("TSC_DEADLINE_TIMER") > 0;
+    const guest = { index: 0, count: vcpus.length };
+    const here = guestCpuid(kvm.supportedCpuid(), guest, { tscDeadlineTimer });
+    const missing = cpuDifferences(cpus[0].cpuid, here);
+    if (missing.length === 0) return;
+    throw new SnapshotError(
+      path,
+      `its guest may be using what this host does not have: ${missing.join(", ")}`,
+    );
+  }
+}
