@@ -25,6 +25,9 @@ export default defineConfig({
           name: "unit",
           execArgv,
           include: ["test/unit/**/*.test.ts", "packages/*/test/**/*.test.ts", "test/architecture.test.ts"],
+          // vitest's five seconds are too few on a busy machine: a limit is for what hangs.
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {

@@ -81,7 +81,8 @@ class Lab {
  * @param {number} [options.labs] at the same time: each has an emulated CPU that is busy and one that mostly waits
  * @param {number} [options.labMs] a lab that has run for so long gets no further file
  * @param {number} [options.deaths] of labs under one file, or before they were ready, that are followed by another try
- * @param {(file: string, counts: Counts, output: string, ms: number) => void} [options.show] called when a file has ended
+ * @param {(file: string, counts: Counts, output: string, time: { ms: number, slowness: number }) => void} [options.show]
+ *   called when a file has ended
  * @param {(message: string) => void} [options.warn]
  * @returns {Promise<Counts>} a file that could not be run is a failure
  */
@@ -95,7 +96,7 @@ export async function runInLabs(files, startLab, options = {}) {
   const fail = (file, output, why, began) => {
     const counts = { ...noTests(), failed: 1 };
     add(total, counts);
-    show(file, counts, `${output}test: ${file}: ${why}\n`, Date.now() - began);
+    show(file, counts, `${output}test: ${file}: ${why}\n`, { ms: Date.now() - began, slowness: 1 });
   };
 
   const lane = async () => {
@@ -113,7 +114,7 @@ export async function runInLabs(files, startLab, options = {}) {
         const report = await lab.run(file);
         if (report !== undefined) {
           add(total, report.counts);
-          show(file, report.counts, report.output, Date.now() - began);
+          show(file, report.counts, report.output, { ms: Date.now() - began, slowness: report.slowness });
           continue;
         }
         const status = await lab.ended;

@@ -10,7 +10,7 @@
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { createVitest } from "vitest/node";
-import { patience } from "../lab/patience.mjs";
+import { patience, slowness } from "../lab/patience.mjs";
 import { root } from "./setup.mjs";
 import { countModules, MARK } from "./test-results.mjs";
 
@@ -33,7 +33,8 @@ for await (const file of createInterface({ input: process.stdin })) {
   }, patience(FILE_MS));
   const run = await vitest.runTestSpecifications([project.createSpecification(join(root, file))], false);
   clearTimeout(limit);
-  report({ kind: "ended", file, counts: countModules(run.testModules, run.unhandledErrors) });
+  const counts = countModules(run.testModules, run.unhandledErrors);
+  report({ kind: "ended", file, counts, slowness: slowness() });
 }
 await vitest.close();
 process.exit(0);

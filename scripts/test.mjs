@@ -15,7 +15,7 @@
  * a test failed, or if a tier ran none: a test that cannot run here is not a success.
  */
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runInLabs } from "./lab-lanes.mjs";
@@ -98,9 +98,16 @@ function startLab(tier) {
 async function runTier(tier, files, lab, results) {
   console.error(`\ntest: ${tier} tier, ${files.length} files${lab ? ", in the lab" : ""}`);
   if (!lab) return runHere(tier, files, results);
-  return runInLabs(files, () => startLab(tier), {
-    show: (file, counts, output, ms) => {
-      process.stdout.write(`\ntest: ${file}: ${inWords(counts)}, ${Math.round(ms / 1000)} s\n${output}`);
+  // The largest first, since they tend to take longest: the labs then end at about the same time.
+  const size = (file) => statSync(join(root, file)).size;
+  const bySize = [...files].sort((one, other) => size(other) - size(one));
+  return runInLabs(bySize, () => startLab(tier), {
+    show: (file, counts, output, { ms, slowness }) => {
+      const slow =
+        slowness > 1 ? ` in a lab ${slowness.toFixed(1)} times slower than on an idle machine` : "";
+      process.stdout.write(
+        `\ntest: ${file}: ${inWords(counts)}, ${Math.round(ms / 1000)} s${slow}\n${output}`,
+      );
     },
     warn: (message) => console.error(message),
   });

@@ -6,8 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { bootMs, logIn, type } from "../support/guest.ts";
 
-// The lab's emulator loses interrupts that one CPU sends to another while that runs a guest, and of 150 000
-// exits enough are hit to kill it (docs/lab.md). On one CPU there are none to lose.
+// In the lab interrupts from one CPU to another can get lost (docs/lab.md). On one CPU there are none.
 if (process.env.VMEXIT_LAB !== undefined) execFileSync("taskset", ["-a", "-c", "-p", "1", `${process.pid}`]);
 
 const md5 = (bytes: Uint8Array) => createHash("md5").update(bytes).digest("hex");
