@@ -37,6 +37,13 @@ export function documents({ machine, devices, runHelp, deviceHelp, keysHelp, exi
   edit("docs/cli.md", (text) => between(text, "exit statuses", statusRows(exitStatuses)));
   edit("docs/library.md", (text) => between(text, "options of createVm", rows(machine, "option")));
   edit("docs/library.md", (text) => between(text, "options of a drive", rows(drive, "option")));
+  const others = Object.entries(devices).filter(([, { isMany }]) => !isMany);
+  const nested = others.flatMap(([option, { device }]) =>
+    Object.entries(device.options).map(([name, row]) => [`${option}.${name}`, row]),
+  );
+  edit("docs/library.md", (text) =>
+    between(text, "options of other devices", rows(Object.fromEntries(nested), "option")),
+  );
   return texts;
 }
 

@@ -1,5 +1,6 @@
 /**
- * A byte queue in shared memory from one producer to one consumer.
+ * Rings in shared memory from one producer to one consumer: their two counters,
+ * and how each side sleeps. What lies in the slots is the caller's.
  *
  * The producer may be any thread that holds the device's lock; the consumer is
  * one thread. Neither takes a lock to use the ring, and neither makes a system
@@ -7,7 +8,7 @@
  *
  * Both sides use the same two-word handshake to sleep: the sleeper sets a flag and
  * then reads the other side's counter once more; the other side stores its counter
- * and then reads the flag. Bytes are plain stores, published by the counter's store.
+ * and then reads the flag. Slots are plain stores, published by the counter's store.
  *
  * No wake-up is lost. Atomics have one order, in which one of the two reads is last:
  * it sees the other side's store. So the sleeper finds the new count and does not
@@ -20,16 +21,113 @@
 import { isPowerOfTwo } from "./power-of-two.ts";
 
 // Words. The two sides' counters are in cache lines of their own.
-const TAIL = 0; // bytes ever put, modulo 2^32; written by the producer
+const TAIL = 0; // slots ever filled, modulo 2^32; written by the producer
 const PRODUCER_WAITS = 1;
-const HEAD = 16; // bytes ever taken, modulo 2^32; written by the consumer
+const HEAD = 16; // slots ever freed, modulo 2^32; written by the consumer
 const CONSUMER_ARMED = 17;
 const HEADER_WORDS = 32;
 
-export class ByteRing {
+/** The counters of a ring of `capacity` slots. */
+export class RingCounters {
+  /** Shared words that they need. */
+  static readonly WORDS = HEADER_WORDS;
   readonly #words: Int32Array;
-  readonly #bytes: Uint8Array;
   readonly #mask: number;
+
+  /**
+   * @param words all zero at first, over a SharedArrayBuffer; the first WORDS of them are used
+   * @throws {RangeError} unless the capacity is a power of two
+   */
+  constructor(words: Int32Array, capacity: number) {
+    if (capacity < 1 || !isPowerOfTwo(capacity)) {
+      throw new RangeError(`a ring of ${capacity}: the capacity must be a power of two`);
+    }
+    this.#words = words;
+    this.#mask = capacity - 1;
+  }
+
+  get capacity(): number {
+    return this.#mask + 1;
+  }
+
+  /** Slots that are filled and not yet freed. */
+  get length(): number {
+    return (Atomics.load(this.#words, TAIL) - Atomics.load(this.#words, HEAD)) >>> 0;
+  }
+
+  get isFull(): boolean {
+    return this.length > this.#mask;
+  }
+
+  /** Producer: the slot to fill next, if the ring is not full. */
+  get free(): number {
+    return Atomics.load(this.#words, TAIL) & this.#mask;
+  }
+
+  /** Producer: the slot `free` is filled. */
+  publish(): void {
+    Atomics.store(this.#words, TAIL, (Atomics.load(this.#words, TAIL) + 1) | 0);
+  }
+
+  /**
+   * Producer, after `publish`: true if the consumer asked to be woken, once for each
+   * request. The caller then wakes the consumer.
+   */
+  takeArmed(): boolean {
+    return (
+      Atomics.load(this.#words, CONSUMER_ARMED) !== 0 &&
+      Atomics.exchange(this.#words, CONSUMER_ARMED, 0) !== 0
+    );
+  }
+
+  /** Producer, after `publish`: wakes a consumer in `waitForMore`. */
+  notifyConsumer(): void {
+    Atomics.notify(this.#words, TAIL);
+  }
+
+  /** Producer: sleeps until there is room, for at most `timeoutMs`. True if there is room now. */
+  waitForRoom(timeoutMs: number): boolean {
+    const head = Atomics.load(this.#words, HEAD);
+    if ((Atomics.load(this.#words, TAIL) - head) >>> 0 <= this.#mask) return true;
+    Atomics.store(this.#words, PRODUCER_WAITS, 1);
+    Atomics.wait(this.#words, HEAD, head, timeoutMs);
+    Atomics.store(this.#words, PRODUCER_WAITS, 0);
+    return !this.isFull;
+  }
+
+  /** Consumer: the slot that was filled first, if the ring is not empty. */
+  get oldest(): number {
+    return Atomics.load(this.#words, HEAD) & this.#mask;
+  }
+
+  /** Consumer: the `count` oldest slots may be filled again. */
+  release(count: number): void {
+    Atomics.store(this.#words, HEAD, (Atomics.load(this.#words, HEAD) + count) | 0);
+    if (Atomics.load(this.#words, PRODUCER_WAITS) !== 0) Atomics.notify(this.#words, HEAD, 1);
+  }
+
+  /**
+   * Consumer, before it sleeps: asks to be woken by the next `publish`. False, without
+   * a request, if a slot is filled already.
+   */
+  arm(): boolean {
+    Atomics.store(this.#words, CONSUMER_ARMED, 1);
+    if (this.length === 0) return true;
+    Atomics.store(this.#words, CONSUMER_ARMED, 0);
+    return false;
+  }
+
+  /** Consumer: sleeps while the ring is empty, for at most `timeoutMs`, if the producer uses `notifyConsumer`. */
+  waitForMore(timeoutMs: number): void {
+    const tail = Atomics.load(this.#words, TAIL);
+    if (tail === Atomics.load(this.#words, HEAD)) Atomics.wait(this.#words, TAIL, tail, timeoutMs);
+  }
+}
+
+/** A queue of bytes. */
+export class ByteRing {
+  readonly #counters: RingCounters;
+  readonly #bytes: Uint8Array;
 
   /** The number of shared words a ring of `capacity` bytes needs. */
   static words(capacity: number): number {
@@ -42,75 +140,53 @@ export class ByteRing {
    */
   constructor(words: Int32Array) {
     const capacity = (words.length - HEADER_WORDS) * 4;
-    if (capacity < 4 || !isPowerOfTwo(capacity)) {
-      throw new RangeError(`a ring of ${capacity} bytes: the capacity must be a power of two`);
-    }
-    this.#words = words;
+    this.#counters = new RingCounters(words, capacity);
     this.#bytes = new Uint8Array(words.buffer, words.byteOffset + HEADER_WORDS * 4, capacity);
-    this.#mask = capacity - 1;
   }
 
   get capacity(): number {
-    return this.#mask + 1;
+    return this.#counters.capacity;
   }
 
   /** Bytes put and not yet taken. */
   get length(): number {
-    return (Atomics.load(this.#words, TAIL) - Atomics.load(this.#words, HEAD)) >>> 0;
+    return this.#counters.length;
   }
 
   /** Producer: adds one byte. False, and nothing happens, if the ring is full. */
   put(byte: number): boolean {
-    const tail = Atomics.load(this.#words, TAIL);
-    if ((tail - Atomics.load(this.#words, HEAD)) >>> 0 > this.#mask) return false;
-    this.#bytes[tail & this.#mask] = byte;
-    Atomics.store(this.#words, TAIL, (tail + 1) | 0);
+    const counters = this.#counters;
+    if (counters.isFull) return false;
+    this.#bytes[counters.free] = byte;
+    counters.publish();
     return true;
   }
 
-  /**
-   * Producer, after `put`: true if the consumer asked to be woken, once for each
-   * request. The caller then wakes the consumer.
-   */
+  /** Producer, after `put`: see RingCounters. */
   takeArmed(): boolean {
-    return (
-      Atomics.load(this.#words, CONSUMER_ARMED) !== 0 &&
-      Atomics.exchange(this.#words, CONSUMER_ARMED, 0) !== 0
-    );
+    return this.#counters.takeArmed();
   }
 
   /** Producer: sleeps until there is room, for at most `timeoutMs`. True if there is room now. */
   waitForRoom(timeoutMs: number): boolean {
-    const head = Atomics.load(this.#words, HEAD);
-    if ((Atomics.load(this.#words, TAIL) - head) >>> 0 <= this.#mask) return true;
-    Atomics.store(this.#words, PRODUCER_WAITS, 1);
-    Atomics.wait(this.#words, HEAD, head, timeoutMs);
-    Atomics.store(this.#words, PRODUCER_WAITS, 0);
-    return this.length <= this.#mask;
+    return this.#counters.waitForRoom(timeoutMs);
   }
 
   /** Consumer: moves as many bytes as there are and fit, oldest first; @returns how many. */
   take(into: Uint8Array): number {
-    const head = Atomics.load(this.#words, HEAD);
-    const count = Math.min(into.length, (Atomics.load(this.#words, TAIL) - head) >>> 0);
+    const counters = this.#counters;
+    const count = Math.min(into.length, counters.length);
     if (count === 0) return 0;
-    const start = head & this.#mask;
+    const start = counters.oldest;
     const untilEnd = Math.min(count, this.#bytes.length - start);
     into.set(this.#bytes.subarray(start, start + untilEnd));
     into.set(this.#bytes.subarray(0, count - untilEnd), untilEnd);
-    Atomics.store(this.#words, HEAD, (head + count) | 0);
-    if (Atomics.load(this.#words, PRODUCER_WAITS) !== 0) Atomics.notify(this.#words, HEAD, 1);
+    counters.release(count);
     return count;
   }
 
-  /**
-   * Consumer, before it sleeps: asks to be woken by the next `put`. False, without
-   * a request, if there is something to take already.
-   */
+  /** Consumer, before it sleeps: see RingCounters. */
   arm(): boolean {
-    Atomics.store(this.#words, CONSUMER_ARMED, 1);
-    if (this.length === 0) return true;
-    Atomics.store(this.#words, CONSUMER_ARMED, 0);
-    return false;
+    return this.#counters.arm();
   }
 }

@@ -1,7 +1,7 @@
 /** The subcommands, and the message for a name that none of them has. */
 import { didYouMean } from "../base/errors.ts";
 import { endProcess, onEndingSignal } from "./end-process.ts";
-import { exactArguments, wordThatIsNotText } from "./exact-arguments.ts";
+import { exactArguments, InexactArgument, wordThatIsNotText } from "./exact-arguments.ts";
 import { exitStatusHelp, type Outcome, USAGE } from "./exit-status.ts";
 import { catchInternalErrors } from "./internal-error.ts";
 import { run } from "./run/run.ts";
@@ -86,7 +86,16 @@ const SYNONYMS: ReadonlyMap<string, string> = new Map([
 /** Runs the subcommand that `argv` begins with, and ends the process with its outcome. */
 export async function main(argv: readonly string[]): Promise<void> {
   catchInternalErrors();
-  endProcess(await dispatch(exactArguments(argv)));
+  let exact: readonly string[];
+  try {
+    exact = exactArguments(argv);
+  } catch (error) {
+    if (!(error instanceof InexactArgument)) throw error;
+    process.stderr.write(`vmexit: ${error.message}\n`);
+    endProcess(USAGE);
+    return;
+  }
+  endProcess(await dispatch(exact));
 }
 
 /** Runs the subcommand that `argv` begins with. */

@@ -1,22 +1,37 @@
 /**
- * The command line as the bytes that it is. Node takes it for UTF-8 and puts U+FFFD where
- * it is not, so that a file's name would become another one.
+ * The command line as bytes. Node decodes it as UTF-8 and puts U+FFFD for other bytes,
+ * which would change the names of files.
  */
 import { readFileSync } from "node:fs";
 import { bytesOfText, hasEscapes, textOfBytes } from "../base/byte-text.ts";
 
-/** The last of the arguments that the process was started with, each as `textOfBytes` has it. */
+/** As Node decodes arguments. */
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** An argument is not UTF-8, and its bytes cannot be read. */
+export class InexactArgument extends Error {
+  constructor(word: string) {
+    super(`${JSON.stringify(word)} is not UTF-8, and its bytes cannot be read from /proc/self/cmdline`);
+  }
+}
+
+/**
+ * The last arguments of the process, each as `textOfBytes` returns it.
+ * @throws {InexactArgument} rather than returning another name
+ */
 export function exactArguments(argv: readonly string[], read = readCommandLine): readonly string[] {
-  if (!argv.some((word) => word.includes("\ufffd"))) return argv;
+  const doubtful = argv.find((word) => word.includes("\ufffd"));
+  if (doubtful === undefined) return argv;
   const words = splitAtZeros(read()).slice(-argv.length);
   return argv.map((word, i) => {
+    if (!word.includes("\ufffd")) return word;
     const bytes = words[i];
-    // What was not found cannot be carried exactly: whoever takes it for a name has to refuse it.
-    return bytes !== undefined && new TextDecoder().decode(bytes) === word ? textOfBytes(bytes) : word;
+    if (bytes === undefined || decoder.decode(bytes) !== word) throw new InexactArgument(word);
+    return textOfBytes(bytes);
   });
 }
 
-/** The first word that is not UTF-8, for commands that cannot carry such words. */
+/** The first word that is not UTF-8, for commands that cannot take such words. */
 export function wordThatIsNotText(argv: readonly string[]): string | undefined {
   return argv.find(hasEscapes);
 }
@@ -27,7 +42,11 @@ export function exactOutput(text: string): string | Uint8Array {
 }
 
 function readCommandLine(): Uint8Array {
-  return readFileSync("/proc/self/cmdline");
+  try {
+    return readFileSync("/proc/self/cmdline");
+  } catch {
+    return new Uint8Array();
+  }
 }
 
 function splitAtZeros(bytes: Uint8Array): Uint8Array[] {

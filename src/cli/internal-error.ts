@@ -1,16 +1,16 @@
-/** The last words where the program itself is wrong: one line, and never its own source. */
+/** How the program reports its own errors: in one line, without source. */
 import { writeSync } from "node:fs";
 import { FAILED, OUTPUT_CLOSED } from "./exit-status.ts";
 
-/** From now on, what nobody catches ends the process with a line that says where to report it. */
+/** From now on, an error that is not caught ends the process with a line that asks to report it. */
 export function catchInternalErrors(): void {
   process.on("uncaughtException", (error: unknown) => {
-    // Whoever reads the output has left: not an error of the program's.
+    // The reader of the output has closed it, which is not an error of the program.
     if (error instanceof Error && "code" in error && error.code === "EPIPE") process.exit(OUTPUT_CLOSED);
     try {
       writeSync(2, internalErrorText(error));
     } catch {
-      // Nobody reads standard error either.
+      // Standard error is closed too.
     }
     process.exit(FAILED);
   });

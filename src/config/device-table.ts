@@ -80,7 +80,13 @@ export function one<T extends Table, C extends object>(
   device: DeviceTable<T, C>,
   row: Pick<Row, "help" | "see">,
 ): OneRow<T, C> {
-  return { ...row, type: orBoolean<Options<T>>(), default: false, device, isMany: false };
+  return {
+    ...row,
+    type: orBoolean<Options<T>>(Object.keys(device.options)),
+    default: false,
+    device,
+    isMany: false,
+  };
 }
 
 export type DeviceRows = Readonly<Record<string, DeviceRow>>;
@@ -145,10 +151,10 @@ export function listDevices(
   );
 }
 
-function orBoolean<T extends object>(): Kind<boolean | T> {
+function orBoolean<T extends object>(names: readonly string[]): Kind<boolean | T> {
   return {
     shown: "",
-    manual: "`true`, or an object",
+    manual: `\`true\`, \`false\`, or \`{ ${names.join(", ")} }\``,
     check: (value, refuse) => {
       if (typeof value === "boolean" || isObject<T>(value)) return value;
       throw refuse(`${quoted(value)} is not true or false`);

@@ -1,6 +1,6 @@
 /**
  * Names of disks, as QEMU reads them: what stands before a colon that comes before any
- * slash is a protocol. `file:` is removed, `nbd:` and its kin are NBD servers, and
+ * slash is a protocol. `file:` is removed, `nbd:` and similar are NBD servers, and
  * others are refused by name. A file whose own name has such a colon is `./a:b` or
  * `file:a:b`.
  *
@@ -16,16 +16,16 @@ import { hostPath } from "../sys/host-path.ts";
 
 const FILE = "file:";
 const HOST_DEVICE = "host_device:";
-/** Protocols of QEMU 11.1 that are not here; `json:` describes a disk as an object. */
+/** Protocols of QEMU 11.1 that are not supported; `json:` describes a disk as an object. */
 const OTHER_PROTOCOLS =
   /^(json|https?|ftps?|ssh|iscsi|iser|rbd|nfs|gluster(\+\w+)?|fat|blkdebug|blkverify|nvme|null-co|null-aio|host_cdrom):/;
 
-/** True if the name says of what protocol it is. */
+/** True if the name has a protocol. */
 export function hasProtocol(name: string): boolean {
   return /^[^/:]*:/.test(name);
 }
 
-/** A name that means this file, whatever is in its path. */
+/** A name that means this file, also if its path has a colon. */
 export function nameOfFile(path: string): string {
   return hasProtocol(path) ? `./${path}` : path;
 }
@@ -55,7 +55,7 @@ export function fileNamed(name: string): string {
 
 /**
  * The path of a file that an image names: relative to the image's own folder, unless it
- * is absolute or says its protocol.
+ * is absolute or has a protocol.
  * @throws {ImageError} if it is not the name of a file
  */
 export function fileNamedIn(image: string, name: string): string {

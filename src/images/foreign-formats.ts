@@ -1,6 +1,6 @@
 /**
- * Formats that are recognised in order to be refused by name: taken for raw disks,
- * their tables would be what a guest reads and overwrites.
+ * Formats that are recognised to be refused by name. As raw disks, their tables would
+ * be read and overwritten by a guest.
  *
  * Sources: QEMU docs/interop/qed_spec.txt, docs/interop/parallels.txt, block/qcow.c,
  * block/bochs.c, block/cloop.c, block/vmdk.c; LUKS On-Disk Format Specification, magic.
@@ -28,7 +28,7 @@ const DMG_TRAILER = "koly\0\0\0\x04\0\0\x02\0";
 
 /** An image of a format that is known by name only. */
 export class ForeignFormatError extends ImageError {
-  /** As people call it: "QED". */
+  /** Its usual name: "QED". */
   readonly format: string;
 
   constructor(path: string, format: string) {

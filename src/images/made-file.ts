@@ -1,6 +1,6 @@
 /**
- * A file that becomes an image, in place of whatever it held before. If that fails,
- * nothing is left that looks like one.
+ * A file that becomes an image, in place of its contents. If that fails, nothing is
+ * left that looks like an image.
  */
 import { existsSync, truncateSync, unlinkSync } from "node:fs";
 import { HostFile } from "../sys/file.ts";
@@ -10,16 +10,16 @@ import { lockImage } from "./file-lock.ts";
 export interface MadeFile {
   /** Locked until it is closed. */
   readonly file: HostFile;
-  /** Removes the file; one that was there before is empty then. Does nothing to a device. */
+  /** Removes the file; one that existed before is emptied. Does nothing to a device. */
   readonly undo: () => void;
 }
 
 /**
- * Opens a file for writing, and makes it if it is not there; also where a symbolic
- * link leads to it.
+ * Opens a file for writing, and creates it if it does not exist; also the target of
+ * a symbolic link.
  *
- * @param overwrite false: it is an error if there is such a file
- * @throws {ImageInUseError} if somebody uses it; {SystemError}
+ * @param overwrite false: it is an error if the file exists
+ * @throws {ImageInUseError} if another program uses it; {SystemError}
  */
 export function makeFile(path: string, overwrite: boolean): MadeFile {
   const isNew = !existsSync(hostPath(path));
@@ -31,7 +31,7 @@ export function makeFile(path: string, overwrite: boolean): MadeFile {
       if (isNew) unlinkSync(hostPath(realPath(path)));
       else truncateSync(hostPath(path));
     } catch {
-      // What made it fail is what there is to say.
+      // The first error is the one to report.
     }
   };
   try {

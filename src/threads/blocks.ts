@@ -1,10 +1,10 @@
 /**
  * Where the threads of one machine meet: control blocks, mailboxes, counters and
- * console rings, carved out of one shared buffer in one order by everyone. None
- * of it is device state, so none of it is part of a snapshot.
+ * output rings. Every thread takes them from one shared buffer in the same order.
+ * None of it is device state, so none of it is part of a snapshot.
  *
- * What parts need comes after what every machine has, as they are assembled: see
- * `PartBlocks`.
+ * The blocks of parts follow those that every machine has, as the parts are
+ * assembled: see `PartBlocks`.
  */
 import { Arena } from "../base/arena.ts";
 import { Generation } from "../base/generation.ts";
@@ -51,7 +51,7 @@ export interface PartCounters {
 
 /** Blocks that parts ask for while they are assembled: in every thread the same ones in the same order. */
 class PartBlocks {
-  /** By part: its bytes for the world outside. */
+  /** By part: the bytes that it sends to the world outside. */
   readonly rings = new Map<string, ByteRing>();
   /** By part. */
   readonly counters = new Map<string, PartCounters>();
@@ -75,7 +75,7 @@ class PartBlocks {
 }
 
 const BYTES_PER_CPU = (EXIT_REASONS + 1 + 2 * (MAX_WINDOWS + 1)) * 8 + 1024;
-/** More than the largest board takes: pages of it that nobody touches cost no memory. */
+/** More than the largest board takes. Pages that are not touched cost no memory. */
 const PARTS_BYTES = 1 << 20;
 
 export function blocksBytes(cpus: number): number {

@@ -1,13 +1,14 @@
 /**
- * How one thread makes another run, park and end: two shared words.
+ * How the owner of a machine asks one thread to run, to park or to end: two
+ * shared words.
  *
- * The owner of the machine writes REQUEST and then makes the thread look: a
- * kick for a vCPU thread, the wake-up event for the io thread. The thread
- * answers in STATE. Both write their own word before they read the other's, so
- * an owner that finds PARK in both knows that the thread sleeps.
+ * The owner writes REQUEST and then makes the thread read it: by a kick of a
+ * vCPU thread, by the wake event of the io thread. The thread answers in STATE.
+ * Both write their own word before they read the other's, so an owner that finds
+ * PARK in both knows that the thread sleeps.
  *
- * A thread never changes its own request except to park itself, when the
- * machine ends under its hands.
+ * A thread changes its own request only to park itself, when its guest ends the
+ * machine.
  */
 
 const REQUEST = 0;
@@ -21,6 +22,9 @@ export const PARK = 0; // what a new thread finds
 export const RUN = 1;
 export const END = 2;
 export const TRACE = 3; // RUN, of a vCPU that records its exits
+
+/** How often a thread that waits for another checks whether the machine is ending. */
+const SETTLE_CHECK_MS = 50;
 
 export class Control {
   readonly #words: Int32Array;
@@ -40,7 +44,7 @@ export class Control {
     return this.requested === END;
   }
 
-  /** True unless the thread is asked for something else than to run. */
+  /** True while the thread is asked to run, and not to record its exits. */
   get running(): boolean {
     return this.requested === RUN;
   }
@@ -55,7 +59,7 @@ export class Control {
     return Atomics.load(this.#words, STATE) === PARK;
   }
 
-  /** END is final. Wakes the thread if it is parked; if it is busy it has to be kicked as well. */
+  /** END is final. Wakes a parked vCPU thread; any other has to be kicked as well. */
   request(what: number): void {
     let before = this.requested;
     for (;;) {
@@ -69,7 +73,7 @@ export class Control {
   }
 
   /**
-   * Makes a thread that runs go on as RUN or as TRACE; it has to be kicked. False
+   * Makes a running thread continue as RUN or as TRACE; it has to be kicked. False
    * if it was not asked to run, or runs that way already.
    */
   change(to: typeof RUN | typeof TRACE): boolean {
@@ -86,7 +90,7 @@ export class Control {
     return false;
   }
 
-  /** Thread's side: sleeps while it is asked to park. True to run, false to end. */
+  /** A vCPU thread's side: sleeps while it is asked to park. True to run, false to end. */
   sleepWhileParked(): boolean {
     while (!this.start()) {
       const { requested } = this;
@@ -96,18 +100,18 @@ export class Control {
     return true;
   }
 
-  /** Thread's side: stopped at a safe point. Also said for a thread that is gone. */
+  /** Thread's side: it has stopped at a safe point. Its owner calls this for a thread that has ended. */
   park(): void {
     Atomics.store(this.#words, STATE, PARK);
   }
 
-  /** Thread's side: asked to run, one way or the other. */
+  /** Thread's side: asked to run, with or without recording. */
   get mayRun(): boolean {
     const { requested } = this;
     return requested === RUN || requested === TRACE;
   }
 
-  /** The io thread's side: it let go of queues that a driver took away. */
+  /** The io thread's side: it has closed queues that a driver took away. */
   announceSettled(): void {
     Atomics.add(this.#words, SETTLED, 1);
     Atomics.notify(this.#words, SETTLED);
@@ -122,6 +126,3 @@ export class Control {
     }
   }
 }
-
-/** How often a thread that waits for another checks whether the machine is ending. */
-const SETTLE_CHECK_MS = 50;

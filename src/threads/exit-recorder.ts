@@ -1,10 +1,10 @@
 /**
- * Turns what a vCPU thread sees of an exit into a record, in three calls between
- * one KVM_RUN and the next: `left`, `exit`, `answered`. Nothing allocates unless
- * registers are wanted.
+ * Makes a record of an exit on its vCPU thread, in three calls between one KVM_RUN
+ * and the next: `left`, `exit`, `answered`. Nothing allocates unless registers are
+ * wanted.
  *
- * The addon takes the times, as close to KVM_RUN as can be. What recording
- * costs is in `outside`.
+ * The addon takes the times, as close to KVM_RUN as possible. `outside` includes
+ * the time of recording.
  */
 import * as abi from "../kvm/abi.ts";
 import type { ExitRegisters } from "../kvm/exit-registers.ts";

@@ -1,6 +1,6 @@
 /**
- * What to tell a person about an exit that ended the guest: the reason, where
- * the CPU stood, and what KVM adds.
+ * The sentence about an exit that ended the guest: the reason, where the CPU
+ * stood, and what KVM adds.
  */
 import * as abi from "../kvm/abi.ts";
 import { exitName } from "../kvm/exit.ts";
@@ -46,7 +46,7 @@ function state(vcpu: Vcpu): string {
     const regs = vcpu.getRegs();
     const sregs = vcpu.getSregs();
     const note = atReset(regs, sregs)
-      ? " (AMD's KVM has reset the registers: they no longer tell where it was)"
+      ? " (AMD's KVM has reset the registers, so they do not show where it was)"
       : "";
     return describeRegisters(regs, sregs) + note;
   } catch {
@@ -59,7 +59,7 @@ function atReset(regs: Regs, sregs: Sregs): boolean {
   return regs.rip === 0xfff0n && sregs.cs.selector === 0xf000 && sregs.cs.base === 0xffff_0000n;
 }
 
-/** Where a CPU is and what is in its registers, in one line. */
+/** RIP and the registers of a CPU, in one line. */
 function describeRegisters(regs: Regs, sregs: Sregs): string {
   const word = (value: bigint) => `0x${value.toString(16)}`;
   const general = (["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "rflags"] as const)

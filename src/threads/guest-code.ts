@@ -1,6 +1,6 @@
 /**
  * The bytes of the instructions around a vCPU's RIP, read as the CPU reads
- * them: through the guest's page tables of this moment.
+ * them: through the guest's current page tables.
  */
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
@@ -20,7 +20,7 @@ export function codeAt(vcpu: Vcpu, memory: GuestMemory, linear: bigint, length: 
   return bytes;
 }
 
-/** Up to `length` bytes that end where `linear` begins. A copy. */
+/** Up to `length` bytes in front of `linear`. A copy. */
 export function codeBefore(vcpu: Vcpu, memory: GuestMemory, linear: bigint, length: number): Uint8Array {
   const far = codeAt(vcpu, memory, BigInt.asUintN(64, linear - BigInt(length)), length);
   if (far.length === length) return far;

@@ -90,7 +90,7 @@ export type Message =
   | { readonly kind: "debug"; readonly stop: DebugStop }
   /** A device met something that its user should know: a broken queue, an I/O error of the host. */
   | { readonly kind: "report"; readonly device: string; readonly code: string; readonly message: string }
-  /** The program's own disk behind `part` is asked; its answer goes to the disk's ResultRing. */
+  /** A request to the program's own disk behind `part`; the result comes through the disk's ResultRing. */
   | { readonly kind: "disk"; readonly part: string; readonly tag: number; readonly request: ProgramRequest }
   /** The io thread carried out an order, or could not. */
   | ({ readonly kind: "reply" } & PartReply)

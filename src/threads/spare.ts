@@ -1,8 +1,8 @@
 /**
- * Threads that are started before it is known what for.
+ * Threads that are started before their role is known.
  *
  * A thread takes as long to start as a third of Node itself, on a CPU of its
- * own. The command begins with it, and reads its options and the kernel
+ * own. The command starts one first, and reads its options and the kernel
  * meanwhile; createVm takes a spare thread if there is one.
  */
 import { SHARE_ENV, Worker } from "node:worker_threads";

@@ -15,7 +15,7 @@ export interface Member {
   readonly name: string;
   readonly data: ThreadData;
   readonly control: Control;
-  /** Makes a busy thread look at its control block. */
+  /** Makes a busy thread read its control block. */
   kick(): void;
 }
 

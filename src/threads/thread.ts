@@ -11,7 +11,7 @@ import { runVcpuThread } from "./vcpu-thread.ts";
 if (parentPort === null) throw new Error("thread.js is for vmexit's own threads");
 const port = parentPort;
 const post = (message: Message) => port.postMessage(message);
-// Without waiting: a thread that plays its role never comes back to its event loop.
+// Without waiting: a thread that plays its role never returns to its event loop.
 const take = <T extends TraceOrder | PartOrder>(): T | undefined => receiveMessageOnPort(port)?.message;
 
 // Once: the port then no longer keeps the thread alive.
@@ -25,7 +25,7 @@ async function play(data: ThreadData, role: Role): Promise<void> {
   else await runIo(board, data, role);
 }
 
-/** Loaded for this role only: a thread that will be a vCPU need not wait for what disks are made of. */
+/** Loaded for this role only: a vCPU thread starts without the code of disks. */
 async function runIo(board: Board, data: ThreadData, role: IoRole): Promise<void> {
   const { runIoThread } = await import("./io/io-thread.ts");
   runIoThread(board, data, role, post, take<PartOrder>);

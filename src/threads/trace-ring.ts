@@ -2,23 +2,21 @@
  * Exits of one vCPU on their way to the thread that reads a trace: a ring of
  * records of one size in shared memory, from the vCPU thread to its reader.
  *
- * The vCPU never waits. What does not fit is dropped, and the next record that
+ * The vCPU never waits. A record that does not fit is dropped, and the next one that
  * fits says how many were before it. Memory is touched only as far as records
  * were written there; registers have a part of their own, so that a trace
  * without them leaves it alone.
  */
+import { RingCounters } from "../base/ring.ts";
 import { COPIED_REGISTERS, type ExitRegisters } from "../kvm/exit-registers.ts";
 
-// Words. What the two sides write is in cache lines of its own.
-const TAIL = 0; // records ever put, modulo 2^32; by the vCPU
-const LOST = 1; // records dropped since the last one put; by the vCPU
-const HEAD = 16; // records ever taken, modulo 2^32; by the reader
-const WANT_STATE = 17; // whether registers and code are to be recorded; by the reader
-const HEADER_WORDS = 32;
+// Words behind the counters, in cache lines of their own.
+const LOST = 0; // records dropped since the last one put; written by the vCPU
+const WANT_STATE = 16; // whether registers and code are to be recorded; written by the reader
+const CONTROL_WORDS = 32;
 
 /** Records of one ring: at 8 µs an exit, 65 ms of them. */
 export const RING_RECORDS = 8192;
-const MASK = RING_RECORDS - 1;
 
 /** Bytes of data that a record keeps of what a guest wrote or was answered. */
 export const DATA_BYTES = 64;
@@ -52,7 +50,7 @@ const STATE_BEFORE = STATE_CODE + CODE_BYTES;
 const STATE_CODE_LENGTH = STATE_BEFORE + BEFORE_BYTES;
 const STATE_BEFORE_LENGTH = STATE_CODE_LENGTH + 1;
 
-const RECORDS = HEADER_WORDS * 4;
+const RECORDS = (RingCounters.WORDS + CONTROL_WORDS) * 4;
 const DATA_BLOCKS = RECORDS + RING_RECORDS * RECORD_BYTES;
 const STATE_BLOCKS = DATA_BLOCKS + RING_RECORDS * DATA_BYTES;
 
@@ -65,6 +63,8 @@ export const TRACE_RING_BYTES = STATE_BLOCKS + RING_RECORDS * STATE_BYTES;
 
 /** What both sides see. */
 class Slots {
+  protected readonly counters: RingCounters;
+  /** LOST and WANT_STATE. */
   protected readonly control: Int32Array;
   protected readonly floats: Float64Array;
   protected readonly words: Uint32Array;
@@ -78,7 +78,8 @@ class Slots {
 
   /** @param buffer TRACE_RING_BYTES bytes, all zero at first */
   constructor(buffer: SharedArrayBuffer) {
-    this.control = new Int32Array(buffer, 0, HEADER_WORDS);
+    this.counters = new RingCounters(new Int32Array(buffer), RING_RECORDS);
+    this.control = new Int32Array(buffer, RingCounters.WORDS * 4, CONTROL_WORDS);
     this.floats = new Float64Array(buffer);
     this.words = new Uint32Array(buffer);
     this.bytes = new Uint8Array(buffer);
@@ -103,34 +104,28 @@ export interface ExitData {
 
 /** The vCPU's side. Between `begin` and `publish`, the other methods complete the record. Nothing allocates. */
 export class TraceWriter extends Slots {
-  #tail = 0;
   #lost = 0;
   /** The newest record is published, and how long the exit took is not yet known. */
   #unsettled = false;
-
-  constructor(buffer: SharedArrayBuffer) {
-    super(buffer);
-    this.#tail = Atomics.load(this.control, TAIL);
-  }
 
   /** Whether the reader wants registers and code with each record. */
   get wantsState(): boolean {
     return Atomics.load(this.control, WANT_STATE) !== 0;
   }
 
-  /** Forgets drops of an earlier trace. */
+  /** Forgets the records that were dropped in an earlier trace. */
   restart(): void {
     this.#setLost(0);
   }
 
-  /** Begins a record; false if there is no room. It is then counted as dropped, and nothing else is to be called. */
+  /** Begins a record; false if there is no room. It is then counted as dropped, and no other method may be called for it. */
   begin(time: number, inside: number, reason: number, registers: ExitRegisters): boolean {
     const { floats, words, bytes } = this;
-    if ((this.#tail - Atomics.load(this.control, HEAD)) >>> 0 >= RING_RECORDS) {
+    if (this.counters.isFull) {
       this.#setLost(this.#lost + 1);
       return false;
     }
-    this.pick(this.#tail & MASK);
+    this.pick(this.counters.free);
     const { f, w, b } = this;
     floats[f + F_TIME] = time;
     floats[f + F_INSIDE] = inside;
@@ -171,19 +166,18 @@ export class TraceWriter extends Slots {
     this.bytes[this.b + B_HAS_STATE] = 1;
   }
 
-  /** Hands the record over. */
+  /** Shows the record to the reader. */
   publish(): void {
     this.#unsettled = true;
     if (this.#lost !== 0) this.#setLost(0);
-    this.#tail = (this.#tail + 1) | 0;
-    Atomics.store(this.control, TAIL, this.#tail);
+    this.counters.publish();
   }
 
   /** Completes what was published last: the vCPU went on at `time`, in ns of CLOCK_MONOTONIC. Others do not change. */
   settle(time: number): void {
     if (!this.#unsettled) return;
     this.#unsettled = false;
-    // The reader may have taken it: then this is nobody's memory until the next record.
+    // The reader may have taken it already: then the slot is free, and this write is harmless.
     this.floats[this.f + F_OUTSIDE] = time - this.floats[this.f + F_TIME];
   }
 
@@ -193,7 +187,7 @@ export class TraceWriter extends Slots {
   }
 }
 
-/** The reader's side: `next` looks at the oldest record, the getters read it, `take` frees its place. */
+/** The reader's side: `next` selects the oldest record, the getters read it, `take` frees its slot. */
 export class TraceReader extends Slots {
   readonly #times: Float64Array;
   #outside = 0;
@@ -211,11 +205,10 @@ export class TraceReader extends Slots {
 
   /** False if there is no record that is complete. */
   next(): boolean {
-    const head = Atomics.load(this.control, HEAD);
     const entered = this.#times[0];
     // Between the time and the record: if the time is that of a later entry, the record is settled.
-    if (head === Atomics.load(this.control, TAIL)) return false;
-    this.pick(head & MASK);
+    if (this.counters.length === 0) return false;
+    this.pick(this.counters.oldest);
     const settled = this.floats[this.f + F_OUTSIDE];
     // The newest record is settled when the vCPU leaves KVM_RUN, which may be long after it entered.
     this.#outside = Number.isNaN(settled) ? entered - this.time : settled;
@@ -223,7 +216,7 @@ export class TraceReader extends Slots {
   }
 
   take(): void {
-    Atomics.store(this.control, HEAD, (Atomics.load(this.control, HEAD) + 1) | 0);
+    this.counters.release(1);
   }
 
   /** Records dropped after the newest one. Means something once the vCPU has stopped. */

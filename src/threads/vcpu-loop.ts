@@ -1,5 +1,6 @@
 /**
- * KVM_RUN, what came of it, which device it goes to: the whole life of a vCPU.
+ * KVM_RUN, the reason why it returned, the device that answers: the whole life of
+ * a vCPU.
  *
  * Source: Linux Documentation/virt/kvm/api.rst, section 5 (The kvm_run
  * structure).
@@ -13,13 +14,13 @@ import type { Control } from "./control.ts";
 import { describeFailure } from "./failure.ts";
 import type { Ending } from "./shared.ts";
 
-/** A debugger wants the vCPU to stop here: `vcpu.exit` says what it met. */
+/** A debugger wants the vCPU to stop here: `vcpu.exit` says why. */
 export const DEBUG = "debug";
 
 /**
  * Runs the guest until the thread is asked for something else (undefined), a
- * debugger's breakpoint is met, or the guest came to an end that only this vCPU
- * knows of. The guest then stands between two instructions, unless it crashed.
+ * debugger's breakpoint is met, or the guest ends in a way that only this vCPU
+ * sees. The guest then stands between two instructions, unless it crashed.
  */
 export function runVcpu(
   vcpu: Vcpu,
@@ -32,15 +33,15 @@ export function runVcpu(
   while (control.running) {
     const reason = vcpu.run();
     if (reason === INTERRUPTED) {
-      interrupted[0]++; // a kick: look at what is asked for
+      interrupted[0]++; // a kick: the request may have changed
       continue;
     }
     exits[reason]++;
     const ending = serve(vcpu, reason, ports, memory);
     if (ending !== undefined) return ending;
   }
-  // What a device answered reaches the guest's registers with the next KVM_RUN, and an
-  // instruction may want several answers: `rep insb`, a load across two pages.
+  // A device's answer reaches the guest's registers with the next KVM_RUN, and an
+  // instruction may need several answers: `rep insb`, a load across two pages.
   for (;;) {
     const reason = vcpu.completeExit();
     if (reason === INTERRUPTED) return undefined;
@@ -71,9 +72,41 @@ export function serve(
       return DEBUG;
     case abi.KVM_EXIT_SYSTEM_EVENT:
       return systemEvent(vcpu.exit);
+    case abi.KVM_EXIT_INTERNAL_ERROR:
+      if (refusesDelivery(vcpu, reason)) return repeatDelivery(vcpu, ports, memory);
+      return { reason: "crash", message: describeFailure(vcpu, reason) };
     default:
       return { reason: "crash", message: describeFailure(vcpu, reason) };
   }
+}
+
+/** A refusal that comes so often in a row is meant. */
+const REFUSALS = 100;
+
+/**
+ * KVM refuses to emulate an access to MMIO by which an event is delivered: a fault whose stack is a device's.
+ * The guest has not moved, KVM keeps the event, and what is refused for that reason is refused again.
+ *
+ * But since Linux 6.14, KVM for AMD takes the type in EXITINTINFO for such a delivery, valid or not
+ * (svm_check_emulate_instruction). QEMU's emulated AMD-V (7.2 to 11.1) leaves the type of the last exception
+ * that the guest took by itself, which is no delivery any more. The exit clears the field, so that the next
+ * try succeeds, unless the guest takes another exception on its way: an interrupt may come first.
+ */
+function repeatDelivery(
+  vcpu: Vcpu,
+  ports: AddressSpace,
+  memory: AddressSpace,
+): Ending | typeof DEBUG | undefined {
+  for (let refusals = 1; ; refusals++) {
+    const reason = vcpu.run();
+    if (reason === INTERRUPTED) return undefined; // a kick: the loop checks what is asked for, and enters again
+    if (!refusesDelivery(vcpu, reason)) return serve(vcpu, reason, ports, memory);
+    if (refusals === REFUSALS) return { reason: "crash", message: describeFailure(vcpu, reason) };
+  }
+}
+
+function refusesDelivery(vcpu: Vcpu, reason: number): boolean {
+  return reason === abi.KVM_EXIT_INTERNAL_ERROR && vcpu.exit.suberror === abi.KVM_INTERNAL_ERROR_DELIVERY_EV;
 }
 
 /** `rep outsb` is one exit of `count` accesses, all to the same port: the data moves, the port does not. */

@@ -130,29 +130,8 @@ async function openDrive(options: DriveConfig, n: number): Promise<Drive> {
 const RECONNECT_MS = 10_000;
 
 function imageOf({ options, overlay }: Drive): DriveImage {
-  const {
-    file = "",
-    format = "raw",
-    readOnly,
-    otherFiles,
-    cacheBytes,
-    cache,
-    aio,
-    discard,
-    detectZeroes,
-  } = options;
-  return {
-    file,
-    format,
-    readOnly,
-    otherFiles,
-    cacheBytes,
-    cache,
-    aio,
-    discard,
-    detectZeroes,
-    overlay: overlay?.path,
-  };
+  const { file = "", format = "raw" } = options;
+  return { ...options, file, format, overlay: overlay?.path };
 }
 
 /** A guest would see the image's own tables as its disk, and destroy them with its first write. */

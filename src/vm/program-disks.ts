@@ -7,7 +7,8 @@ import type { DiskFacts } from "../disk/disk-facts.ts";
 import { type DiskSource, errnoOf } from "../disk/disk-source.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
-import { type ProgramDiskData, type ProgramRequest, ResultRing } from "../threads/io/program-disk.ts";
+import type { ProgramDiskData, ProgramRequest } from "../threads/io/program-disk.ts";
+import { ResultRing } from "../threads/io/result-ring.ts";
 
 /** Bytes of guest memory that one view can have. */
 const VIEW = 2 ** 21;

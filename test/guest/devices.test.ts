@@ -31,6 +31,44 @@ test("entropy, a second serial port, a disk without write cache, and the time of
   expect(Math.abs(seconds - Date.now() / 1000)).toBeLessThan(60);
 });
 
+test("a balloon takes memory from a running guest, gives it back, and knows what the guest uses", async () => {
+  using scratch = new Scratch();
+  await using vm = await logIn({
+    cmdline: "root=/dev/vda",
+    drives: [{ file: scratch.rootDisk() }],
+    balloon: { deflateOnOom: true, freePageReporting: true },
+  });
+  const { balloon } = vm;
+  if (balloon === undefined) throw new Error("the machine has no balloon");
+  await type(vm, "mkdir -p /tmp/shm; mount -t tmpfs none /tmp/shm");
+  const mib = 2 ** 20;
+  const total = async () => Number(/MemTotal: +(\d+) kB/.exec(await type(vm, "cat /proc/meminfo"))?.[1]);
+
+  // The guest touches memory and lets it go: with reporting, the host gets it back after some seconds.
+  await type(vm, "dd if=/dev/zero of=/tmp/shm/fill bs=1M count=100 2>/dev/null");
+  const full = vm.memory.resident();
+  await type(vm, "rm /tmp/shm/fill");
+  await expect
+    .poll(() => vm.memory.resident(), { timeout: bootMs(), interval: 500 })
+    .toBeLessThan(full - 64 * mib);
+
+  const stats = await balloon.stats({ timeoutMs: bootMs() });
+  const before = await total();
+  expect(stats.totalMemory).toBe(before * 1024);
+  expect(stats.freeMemory).toBeGreaterThan(64 * mib);
+
+  balloon.resize(160 * mib);
+  expect(balloon.target).toBe(160 * mib);
+  await expect.poll(() => balloon.size, { timeout: bootMs(), interval: 500 }).toBe(160 * mib);
+  expect(before - (await total())).toBeGreaterThan(90 * 1024); // the driver takes what it gave back off the total
+  expect((await balloon.stats({ timeoutMs: bootMs() })).totalMemory).toBeLessThan(before * 1024 - 90 * mib);
+  expect(vm.memory.resident()).toBeLessThan(165 * mib);
+
+  balloon.resize(256 * mib);
+  await expect.poll(() => balloon.size, { timeout: bootMs(), interval: 500 }).toBe(256 * mib);
+  expect(await total()).toBe(before);
+});
+
 test("two guests in one program run side by side, each with its own console and disk", async () => {
   using scratch = new Scratch();
   const disks = ["ann", "bob"].map((name) => scratch.rootDisk(`${name}.img`));

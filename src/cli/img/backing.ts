@@ -1,4 +1,4 @@
-/** The backing file of a new image, as the command line names it. */
+/** The backing file of a new image, by its name on the command line. */
 
 import { resolve } from "node:path";
 import { didYouMean } from "../../base/errors.ts";
@@ -12,10 +12,10 @@ import { type FileOptions, whyNotOpened } from "./files.ts";
 import { ImgError } from "./img-error.ts";
 
 /**
- * Checks that a new image can stand on its backing file. Returns that disk's size.
+ * Opens the backing file of a new image, to check it. Returns the size of its disk.
  *
- * The format has to be given: a raw disk that a guest wrote could look like
- * another format, and name files of the host.
+ * The format is required: a raw disk that a guest wrote could look like another
+ * format, and name files of the host.
  *
  * @param fail makes the error of a sentence
  */
@@ -55,7 +55,7 @@ export function backingPath(image: string, name: string): string {
   return fileNamedIn(isNbdName(image) ? "" : fileNamed(image), name);
 }
 
-/** @throws {ImgError} for a name that cannot be a backing file's */
+/** @throws {ImgError} for an empty name, and for the image's own */
 export function checkBackingName(image: string, name: string, fail: (sentence: string) => ImgError): void {
   if (name === "") throw fail("Expected backing file name, got empty string");
   if (isSameName(image, name)) {

@@ -1,4 +1,4 @@
-/** `vmexit img check`: is an image whole? Source: QEMU 7.2, qemu-img.c (img_check); exit statuses are its. */
+/** `vmexit img check`: checks an image. Source: QEMU 11.1, qemu-img.c (img_check), also of the exit statuses. */
 
 import { typed } from "../../config/value.ts";
 import type { OpenedImage } from "../../images/open-image.ts";
@@ -75,7 +75,7 @@ export const check: ImgCommand = {
   },
 };
 
-/** Opens an image as it has to be for what will be done. Other files hold no tables: there is nothing to look at in them. */
+/** Opens an image for writing if it will be repaired. Backing and data files have no tables to check. */
 function openFor(path: string, draft: CheckDraft): OpenedImage {
   const options = { repair: false, otherFiles: "none" } as const;
   const image = open(path, draft, { ...options, readOnly: true });
@@ -84,7 +84,7 @@ function openFor(path: string, draft: CheckDraft): OpenedImage {
   return open(path, { ...draft, format: image.format }, { ...options, readOnly: false });
 }
 
-/** Of formats that are only read, and so never mended; QEMU mends VHDX, by replaying its log. */
+/** Checks the read-only formats, which are never repaired; QEMU repairs VHDX, by replaying its log. */
 function checkTables(
   image: ReadOnlyImage,
   repair: CheckDraft["repair"],

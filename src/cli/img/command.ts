@@ -11,7 +11,7 @@ export interface TextOutput {
 export interface ImgOutput {
   readonly stdout: TextOutput;
   readonly stderr: TextOutput;
-  /** Calls `listener` when somebody wants the command to end; without it, nobody does. */
+  /** Calls `listener` when the command is asked to end. Undefined: it never is. */
   readonly onSignal?: (listener: () => void) => void;
 }
 

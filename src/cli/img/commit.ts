@@ -1,4 +1,4 @@
-/** `vmexit img commit`: moves what an image holds into one below it. Source: QEMU 7.2, qemu-img.c (img_commit). */
+/** `vmexit img commit`: writes the contents of an image to one below it. Source: QEMU 11.1, qemu-img.c (img_commit). */
 
 import { text } from "../../config/value.ts";
 import type { DiskImage } from "../../disk/image.ts";
@@ -80,7 +80,7 @@ function commitFile(path: string, draft: CommitDraft, { stdout, stderr }: ImgOut
   if (!draft.quiet) stdout.write("Image committed.\n");
 }
 
-/** How far down the chain an image is; undefined if it is not there. A relative name counts from whoever stands on it. */
+/** How far down the chain an image is; undefined if it is not in the chain. A relative name counts from the image over it. */
 function depthOf(path: string, name: string, options: FileOptions): number | undefined {
   using image = open(path, options);
   let over: DiskImage = image;

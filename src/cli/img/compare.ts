@@ -1,4 +1,4 @@
-/** `vmexit img compare`: have two images the same disk in them? Source: QEMU 7.2, qemu-img.c (img_compare). */
+/** `vmexit img compare`: compares two disks. Source: QEMU 11.1, qemu-img.c (img_compare). */
 
 import { text } from "../../config/value.ts";
 import { compareDisks } from "../../image-tools/compare.ts";

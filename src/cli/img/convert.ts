@@ -1,9 +1,9 @@
 /**
  * `vmexit img convert`: copies disks into a new image of any format.
  *
- * Source: QEMU 7.2, qemu-img.c (img_convert). Options for how QEMU does it (-m,
- * -W, -C, -t, -T) are accepted and have no effect: pieces of 2 MiB are moved
- * through the host's page cache, the next one read while one is written.
+ * Source: QEMU 11.1, qemu-img.c (img_convert). Options for how QEMU copies (-m, -W,
+ * -C, -t, -T) are accepted and have no effect: pieces of 2 MiB go through the
+ * host's page cache, and the next piece is read while one is written.
  */
 
 import { text, typed } from "../../config/value.ts";
@@ -142,7 +142,7 @@ export const convert: ImgCommand = {
   },
 };
 
-/** What can be said before any file is opened. */
+/** Checks what does not need an open file. */
 function checkTogether(draft: ConvertDraft, format: WritableFormat, operands: readonly string[]): void {
   if (draft.offload && draft.sparse !== undefined)
     throw new ImgError("Cannot enable copy offloading when -S is used");
@@ -267,14 +267,14 @@ function totalSize(sources: readonly OpenedImage[]): number {
   return sources.reduce((sum, { size }) => sum + size, 0);
 }
 
-/** In QEMU's words, to which all of an image's damages are errors of input. */
+/** QEMU reports any damage of an image as an input/output error. */
 function whyUnreadable(error: Error): string {
   return error instanceof SystemError && error.code !== "EIO" ? error.message : "Input/output error";
 }
 
 interface Made {
   readonly image: MadeImage;
-  /** How. */
+  /** How it was made. */
   readonly creation: Creation;
 }
 
@@ -306,19 +306,19 @@ function makeTarget(path: string, format: WritableFormat, total: number, draft: 
   }
 }
 
-/** A new image that a crash of the host would spoil can be made again; one that was there cannot. */
+/** A new image that a crash of the host damages can be made again, so nothing waits for stable storage. */
 function openTarget(path: string, format: WritableFormat, draft: ConvertDraft, isNew: boolean): OpenedImage {
-  // What a new image stands on was named on the command line, or by it.
+  // The backing file of a new image was named on the command line.
   const otherFiles = isNew ? "anywhere" : draft.otherFiles;
   return open(path, { format, otherFiles }, { readOnly: false, durable: !isNew });
 }
 
-/** What was there on a device, or on a server, is still there. */
+/** A device, or a disk on a server, keeps what it had. */
 function isNewFile(target: OpenedImage): boolean {
   return !(target instanceof RemoteDisk || target.file.isBlockDevice);
 }
 
-/** Bytes of the disk below the target, which has what is below the source's own image. */
+/** Bytes of the target's backing file, which has what the source's backing file has. */
 function sharedBytes(
   path: string,
   backing: string,

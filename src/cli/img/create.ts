@@ -1,4 +1,4 @@
-/** `vmexit img create`: a new, empty image. Source: QEMU 7.2, qemu-img.c (img_create), block.c (bdrv_img_create). */
+/** `vmexit img create`: creates an empty image. Source: QEMU 11.1, qemu-img.c (img_create), block.c (bdrv_img_create). */
 import { createImage } from "../../image-tools/create-image.ts";
 import { backingSize, checkBackingName } from "./backing.ts";
 import type { ImgCommand, ImgOutput } from "./command.ts";

@@ -1,9 +1,9 @@
 /**
- * What `-o` of create and convert may say about a new image, and the line
- * "Formatting …" that repeats it.
+ * Options of create, convert and measure for a new image, the keys of `-o`, and
+ * the line "Formatting …" that repeats them.
  *
- * Source: QEMU 7.2, block/qcow2.c (qcow2_create_opts), block/raw-format.c;
- * `qemu-img create -o help`. Not known: encryption.
+ * Source: QEMU 11.1, block/qcow2.c (qcow2_create_opts), block/raw-format.c;
+ * `qemu-img create -o help`. Not supported: encryption.
  */
 import { didYouMean } from "../../base/errors.ts";
 import { each, text } from "../../config/value.ts";
@@ -14,20 +14,20 @@ import { splitKeyValues } from "../key-values.ts";
 import type { ImgError } from "./img-error.ts";
 import { sizeOf } from "./sizes.ts";
 
-/** Values as the line shows them, by key. */
+/** Values by key, as the line shows them. */
 export type Creation = Map<string, string>;
 
 interface CreationKey {
   readonly name: string;
   readonly type: "size" | "str" | "bool" | "num";
   readonly help: string;
-  /** Of the file, whatever is in it: QEMU's help shows it only where it knows which file. */
+  /** An option of the file, in any format: help shows it only if the file is named, as QEMU does. */
   readonly ofFile?: true;
-  /** Shown although nobody gave it. */
+  /** Shown also if it is not given. */
   readonly default?: string;
 }
 
-// Hints to some file systems of the host; accepted, and of no effect.
+// Hints for file systems of the host; accepted, without effect.
 const NOCOW: CreationKey = {
   name: "nocow",
   type: "bool",
@@ -41,7 +41,7 @@ const EXTENT_SIZE_HINT: CreationKey = {
   ofFile: true,
 };
 
-/** In the order in which the line has them. */
+/** In the order of the line. */
 const KEYS: readonly CreationKey[] = [
   { name: "cluster_size", type: "size", help: "qcow2 cluster size", default: "65536" },
   { name: "extended_l2", type: "bool", help: "Extended L2 tables", default: "off" },
@@ -194,7 +194,7 @@ export function creationText(creation: Creation, format: WritableFormat): string
   return `fmt=${format}${words.join("")}`;
 }
 
-/** The answer to `-o help`. @param path of the image, if it was named: what its file can be told is shown, too */
+/** The answer to `-o help`. @param path of the image, if it was named: options of the file are then listed too */
 export function creationHelp(format: WritableFormat, path: string | undefined): string {
   const lines = keysOf(format)
     .filter(({ ofFile }) => path !== undefined || ofFile === undefined)
@@ -222,7 +222,7 @@ const VERSIONS: ReadonlyMap<string, 2 | 3> = new Map([
 export const PREALLOCATIONS: readonly Preallocation[] = ["off", "metadata", "falloc", "full"];
 
 /**
- * What the library is asked for. The size is there by now.
+ * The options of the library. The size is in `creation`.
  * @param fail makes the error of a sentence
  */
 export function createOptions(
@@ -269,7 +269,7 @@ export function createOptions(
       backingFormat: IMAGE_FORMATS.find((known) => known === backingFormat) ?? "raw",
     }),
     ...(dataFile !== undefined && { dataFile }),
-    // Named on the command line, so followed wherever it is; what stands below is not looked at.
+    // Named on the command line, so it may be anywhere; backing files are not opened.
     otherFiles: dataFile === undefined ? "none" : "anywhere",
   };
 }

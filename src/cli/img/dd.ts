@@ -1,8 +1,8 @@
 /**
  * `vmexit img dd`: copies a part of a disk into a new image, with dd's operands.
  *
- * Source: QEMU 7.2, qemu-img.c (img_dd). There `count` says up to which block of
- * the input is copied; here, as with dd(1), how many blocks are copied.
+ * Source: QEMU 11.1, qemu-img.c (img_dd). In 7.2 `count` is the block of the input up
+ * to which is copied; here, as with dd(1), it is the number of blocks.
  */
 import { copyDisk } from "../../image-tools/copy.ts";
 import { createImage } from "../../image-tools/create-image.ts";
@@ -19,7 +19,7 @@ import { parseSize, sizeRangeError } from "./sizes.ts";
 const MAX_BLOCK = 2 ** 31 - 1;
 const SECTOR = 512;
 
-/** What the operands say. */
+/** The values of the operands. */
 interface DdOperands {
   input: string | undefined;
   output: string | undefined;

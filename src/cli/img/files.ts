@@ -26,7 +26,7 @@ import { ImgError, UsageError } from "./img-error.ts";
 import { flag, ignored, refused } from "./options.ts";
 import { parseSize } from "./sizes.ts";
 
-/** How a file is opened, as far as options of the command line say it. */
+/** Options of the command line for opening a file. */
 export interface FileOptions {
   readonly format?: string | undefined;
   readonly shared?: boolean;
@@ -72,7 +72,7 @@ export function cacheRow(names: readonly string[], status = 1) {
   return ignored(names, "cache mode", kind);
 }
 
-/** A limit of 0 is none. */
+/** 0 means no limit. */
 export const RATE_LIMIT = {
   rate: {
     names: ["r", "rate-limit"],
@@ -106,7 +106,7 @@ export function formatNamed(name: string, complain: (meant: string) => Error): I
   return format;
 }
 
-/** The same of an image that is to be made. @param refuse makes the error for a format that is only read */
+/** The same for a new image. @param refuse makes the error for a read-only format */
 export function writableFormatNamed(
   name: string,
   complain: (meant: string) => Error,
@@ -173,7 +173,7 @@ function snapshotNamed(typed: string): string {
   return pairs.get("snapshot.id") ?? pairs.get("snapshot.name") ?? typed;
 }
 
-/** For a file that is written to, and that only its first bytes say is raw. Empty for others. */
+/** The warning for a file that will be written, and whose format was probed as raw. Empty for others. */
 export function probedRawWarning({ path, format }: OpenedImage, options: FileOptions): string {
   if (format !== "raw" || options.format !== undefined) return "";
   return `WARNING: Image format was not specified for '${path}' and probing guessed raw.
@@ -189,7 +189,7 @@ const OPEN_ERRORS = new Map([
   ["EROFS", "Read-only file system"],
 ]);
 
-/** As errors have it. */
+/** The path in the messages of errors. */
 function pathOf(name: string): string {
   try {
     return fileNamed(name);
@@ -198,7 +198,7 @@ function pathOf(name: string): string {
   }
 }
 
-/** Why a file could not be opened or made, in QEMU's words where it has good ones. Our own errors only. */
+/** Why a file could not be opened or created, in QEMU's words if it has a message for it. Rethrows other errors. */
 export function whyNotOpened(name: string, error: unknown, doing = "open"): string {
   const path = pathOf(name);
   if (error instanceof ImageInUseError) {

@@ -1,6 +1,6 @@
 /**
- * `vmexit img`: what qemu-img does with disk images, with its options and its
- * output. docs/img.md says what differs.
+ * `vmexit img`: the commands of qemu-img, with its options and output.
+ * docs/img.md lists the differences.
  */
 
 import type { Writable } from "node:stream";
@@ -45,7 +45,7 @@ const COMMANDS: readonly ImgCommand[] = [
   snapshot,
 ];
 
-/** Commands of qemu-img that are not here. */
+/** Commands of qemu-img that are not supported. */
 const NOT_HERE = ["amend", "bench"];
 
 const FAILED = 1;

@@ -1,4 +1,4 @@
-/** `vmexit img info`: what an image is. Source: QEMU 11.1, block/qapi.c. */
+/** `vmexit img info`: prints what an image is. Source: QEMU 11.1, block/qapi.c. */
 import { statSync } from "node:fs";
 import { describeImage, type ImageDescription, type Qcow2Description } from "../../image-tools/describe.ts";
 import { fileNamed, hasProtocol, nameOfFile } from "../../images/file-name.ts";
@@ -138,7 +138,7 @@ function specificLines(values: object, indent = "    "): string[] {
 
 type Facts = Record<string, unknown>;
 
-/** What only images of one format have. Keys in the order in which both forms have them. */
+/** Facts of one format, with keys in the order of both outputs. */
 function specificOf({ path, size, qcow2, vmdk }: ImageDescription): Facts | undefined {
   if (vmdk !== undefined) return vmdkFacts(path, size, vmdk);
   return qcow2 === undefined ? undefined : qcow2Facts(qcow2);
@@ -151,7 +151,7 @@ function vmdkFacts(path: string, size: number, vmdk: VmdkDescription): Facts {
     cid,
     "parent-cid": parentCid,
     "create-type": createType,
-    // The kind of extent is known of those that a descriptor names, and this one is the image itself.
+    // QEMU gives the format of extents that a descriptor names; this extent is the image itself.
     extents: [{ ...extent, "cluster-size": grainSize, format: "" }],
   };
 }
@@ -210,7 +210,7 @@ function jsonOf(image: ImageDescription): unknown {
   };
 }
 
-/** The file under the format; of a disk behind a server nobody knows what it occupies. */
+/** The file under the format. What a disk on a server occupies is not known. */
 function childJson({ path, protocol, fileSize, storedBytes }: ImageDescription): unknown {
   return {
     children: [],

@@ -1,4 +1,4 @@
-/** JSON as QEMU's tools print it: what is empty takes two lines as well. */
+/** JSON as QEMU's tools print it: empty arrays and objects take two lines. */
 export function jsonText(value: unknown): string {
   const text = JSON.stringify(value, undefined, 4);
   return `${text.replace(

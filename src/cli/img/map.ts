@@ -1,4 +1,4 @@
-/** `vmexit img map`: where the bytes of a disk lie. Source: QEMU 7.2, qemu-img.c (img_map). */
+/** `vmexit img map`: prints where the bytes of a disk are stored. Source: QEMU 11.1, qemu-img.c (img_map). */
 import { type BlockStatus, blockStatus } from "../../disk/block-status.ts";
 import { type ImgCommand, oneFile } from "./command.ts";
 import { FORMAT, OTHER_FILES, OUTPUT, open, REFUSED, SHARED, whyNotOpened } from "./files.ts";
@@ -61,7 +61,7 @@ export const map: ImgCommand = {
   },
 };
 
-/** What is printed where there is nothing to print. */
+/** Printed for an empty range. */
 const NOTHING: BlockStatus = {
   start: 0,
   length: 0,

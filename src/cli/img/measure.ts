@@ -1,4 +1,4 @@
-/** `vmexit img measure`: how long the file of a new image will be. Source: QEMU 7.2, qemu-img.c (img_measure). */
+/** `vmexit img measure`: calculates how long the file of a new image will be. Source: QEMU 11.1, qemu-img.c (img_measure). */
 
 import { ImageError } from "../../disk/image-error.ts";
 import { type Measure, type MeasureOptions, measureImage } from "../../image-tools/measure.ts";
@@ -96,7 +96,7 @@ function measureOptions(draft: MeasureDraft, format: WritableFormat, holds: bool
     (sentence) => new ImgError(`${sentence}\nvmexit img: Invalid options for file format '${format}'`),
   );
   creation.set("size", "0");
-  // How much of the disk would be left to the backing file is not known.
+  // How much of the disk the backing file would provide is not known.
   const covered = holds && creation.delete("backing_file");
   creation.delete("backing_fmt");
   creation.delete("data_file_raw");

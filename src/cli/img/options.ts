@@ -1,11 +1,11 @@
 /**
- * Tables of options, and how a command line is read by one: as getopt_long(3) does
- * it, which is how people know options from qemu-img. `-f qcow2`, `-fqcow2`, `-pq`,
+ * Tables of options, and a reader of command lines with the rules of getopt_long(3),
+ * as in qemu-img: `-f qcow2`, `-fqcow2`, `-pq`,
  * `--output=json`, `--output json`, `--out=json`; before, between and behind the
  * operands, up to `--`.
  *
  * A row has the shape of those in src/config: a kind of value, a default, help. The
- * type of what is read follows from the table.
+ * type of the result follows from the table.
  */
 import { didYouMean } from "../../base/errors.ts";
 import { type Kind, typed } from "../../config/value.ts";
@@ -28,7 +28,7 @@ type Value<R> = R extends { type: Kind<infer V, infer _> }
     : V | undefined
   : never;
 
-/** What a command line says, by the names of the table's rows. */
+/** The values of a command line, by the names of the table's rows. */
 export type Read<T extends OptionTable> = { readonly [K in keyof T]: Value<T[K]> };
 
 export interface CommandLine<T extends OptionTable> {
@@ -49,12 +49,12 @@ export function flag(names: readonly string[], help: string) {
   return { names, type: PRESENT, default: false, help } as const;
 }
 
-/** Accepted, checked, and without effect. */
+/** An option that is accepted and checked, and has no effect. */
 export function ignored(names: readonly string[], what: string, type: Kind<unknown> = PRESENT) {
   return { names, type, help: `${what}: accepted, without effect` } as const;
 }
 
-/** An option of qemu-img that is not here: refused in a sentence. */
+/** An option of qemu-img that is not supported. */
 export function refused(names: readonly string[], shown: string, why: string) {
   const dashed = dashedName(names[0]);
   const type = typed(shown, (): never => {
@@ -137,7 +137,7 @@ class Reading {
       const letter = word[i];
       const found = this.#rows().find(([, { names }]) => names.includes(letter));
       if (found === undefined) {
-        // "-output" is what somebody wrote who knows QEMU's other programs.
+        // "-output": options of QEMU's other programs have one dash.
         throw new OptionUsageError(
           `invalid option -- '${letter}'${word.length > 2 ? this.#meant(word.slice(1)) : ""}`,
         );
@@ -181,7 +181,7 @@ function takesValue({ type }: OptionRow): boolean {
   return type.shown !== "";
 }
 
-/** Lines of help, an option in each pair. */
+/** Two lines of help for each option. */
 export function optionLines(table: OptionTable): string {
   return [HELP, ...Object.values(table)]
     .map(({ names, type, help }) => {

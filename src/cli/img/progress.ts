@@ -1,4 +1,4 @@
-/** The line that `-p` shows: "    (42.00/100%)", over and over in place. */
+/** The line that `-p` shows: "    (42.00/100%)", repeated in place. */
 
 import type { TextOutput } from "./command.ts";
 import { flag } from "./options.ts";

@@ -1,4 +1,4 @@
-/** `vmexit img rebase`: puts an image on another backing file. Source: QEMU 7.2, qemu-img.c (img_rebase). */
+/** `vmexit img rebase`: changes the backing file of an image. Source: QEMU 11.1, qemu-img.c (img_rebase). */
 
 import { type BackingName, rebaseImage, setBackingFile } from "../../image-tools/rebase.ts";
 import { nameOfFile } from "../../images/file-name.ts";
@@ -61,7 +61,7 @@ export const rebase: ImgCommand = {
 
 function rebaseFile(path: string, draft: RebaseDraft, { stdout, stderr }: ImgOutput): void {
   const { backing: name = "", unsafe, quiet } = draft;
-  // What reads an image that others write (-U) is meant for the backing files.
+  // -U applies to the backing files.
   using image = open(
     path,
     { ...draft, shared: false },

@@ -1,4 +1,4 @@
-/** `vmexit img resize`: makes a disk larger or smaller. Source: QEMU 7.2, qemu-img.c (img_resize). */
+/** `vmexit img resize`: changes the size of a disk. Source: QEMU 11.1, qemu-img.c (img_resize). */
 
 import { typed } from "../../config/value.ts";
 import { lengthenRaw } from "../../image-tools/create-image.ts";
@@ -38,7 +38,7 @@ export const resize: ImgCommand = {
   help: "changes the size of a disk",
   options: OPTIONS,
   run: (argv, output) => {
-    // The last word is the size even where it looks like an option: -512k.
+    // The last word is the size, even if it looks like an option: -512k.
     const size = argv.length < 2 || /^(-h|--help)$/.test(argv[argv.length - 1]) ? undefined : argv.at(-1);
     const words = size === undefined ? argv : argv.slice(0, -1);
     const { operands, options } = readCommandLine(words, OPTIONS);

@@ -1,9 +1,8 @@
 /**
  * `vmexit img serve`: an NBD server of one image, with qemu-nbd's letters.
  *
- * Source: QEMU 7.2, qemu-nbd(8). Otherwise than there, it listens on localhost
- * unless told more, says where it listens, and does not guess that a disk that
- * clients write to is raw.
+ * Source: QEMU 11.1, qemu-nbd(8). Unlike qemu-nbd, it listens on localhost by default,
+ * prints where it listens, and does not probe a disk that clients may write as raw.
  */
 
 import { hasEscapes } from "../../base/byte-text.ts";
@@ -15,7 +14,7 @@ import { FORMAT, OTHER_FILES, open, QUIET } from "./files.ts";
 import { ImgError } from "./img-error.ts";
 import { flag, type Read, readCommandLine } from "./options.ts";
 
-/** "Unlimited", as far as anything is. */
+/** The meaning of 0. */
 const MANY_CLIENTS = 1024;
 const DEFAULT_PORT = 10809;
 

@@ -16,7 +16,7 @@ export function snapshotTable(snapshots: readonly StoredSnapshot[]): string {
   return `Snapshot list:\n${[row("ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT"), ...lines].join("\n")}\n`;
 }
 
-/** Instructions that the guest had executed, where somebody counted. Behind the extra data that is known. */
+/** Instructions that the guest had executed, if they were counted. */
 export function icountOf({ otherExtra }: StoredSnapshot): bigint | undefined {
   if (otherExtra.length < 8) return undefined;
   const count = new DataView(otherExtra.buffer, otherExtra.byteOffset).getBigInt64(0);

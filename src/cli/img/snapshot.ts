@@ -1,4 +1,4 @@
-/** `vmexit img snapshot`: internal snapshots. Source: QEMU 7.2, qemu-img.c (img_snapshot). */
+/** `vmexit img snapshot`: lists and changes internal snapshots. Source: QEMU 11.1, qemu-img.c (img_snapshot). */
 
 import { text } from "../../config/value.ts";
 import { ImageError } from "../../disk/image-error.ts";
@@ -47,7 +47,7 @@ function isAction(row: string): row is Action {
   return Object.hasOwn(DOING, row);
 }
 
-/** What could not be done, in words that the reason follows. */
+/** What failed, in words that the reason follows. */
 const DOING: Readonly<Record<Action, string>> = {
   list: "list snapshots",
   apply: "apply snapshot",
@@ -99,7 +99,7 @@ function change(image: Qcow2Image, action: Exclude<Action, "list">, name: string
   else deleteSnapshot(image, id);
 }
 
-/** Returns its id. What is deleted goes by its name alone, as with qemu-img. */
+/** Returns its id. `delete` takes only names, as qemu-img does. */
 function requireSnapshot(image: Qcow2Image, action: "apply" | "delete", wanted: string): string {
   const snapshots = listSnapshots(image);
   const byName = snapshots.find(({ name }) => name === wanted);

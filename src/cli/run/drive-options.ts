@@ -107,12 +107,11 @@ function helpOf({ names, help, options, deviceKeys }: DeviceTable): string[] {
 }
 
 function refusal(name: string): string {
-  if (/^(virtio-(blk|rng))-(pci|ccw)/.test(name)) {
-    return `this machine has no PCI bus; use ${name.replace(/-(pci|ccw).*/, "-device")}`;
-  }
+  const names = KNOWN.flatMap(([device]) => device.names);
+  const here = name.replace(/-(pci|ccw).*/, "-device");
+  if (here !== name && names.includes(here)) return `this machine has no PCI bus; use ${here}`;
   if (name.startsWith("virtio-net") || name.startsWith("e1000") || name.startsWith("rtl8139")) {
     return "this version has no network device";
   }
-  const names = KNOWN.flatMap(([device]) => device.names);
   return `unknown device "${name}"${didYouMean(name, names)}; -device help lists the devices`;
 }

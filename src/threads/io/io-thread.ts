@@ -1,6 +1,6 @@
 /**
  * The io thread of one machine: assembles its copy of the machine, opens the
- * disks, and runs what serves the devices in a reactor.
+ * disks, and runs the tasks of its parts in a reactor.
  */
 import { randomFillSync } from "node:crypto";
 import { MAX_WINDOWS } from "../../bus/address-space.ts";
@@ -81,7 +81,7 @@ export function runIoThread(
     },
     io,
   };
-  // Its address map is never asked, so nobody counts what it answers.
+  // Its address spaces are never accessed, so there is nothing to count.
   const unused = new Float64Array(MAX_WINDOWS + 1);
   const machine = plugged.assemble(ports, { ports: unused, memory: unused });
 

@@ -8,8 +8,9 @@ import { EINPROGRESS } from "../../base/errno.ts";
 import type { BlockBackend } from "../../disk/backend.ts";
 import { EventFd } from "../../sys/event.ts";
 import type { Control } from "../control.ts";
+import { ResultRing } from "./result-ring.ts";
 
-/** What the program is asked. Offsets and lengths are bytes of the disk. */
+/** A request to the program. Offsets and lengths are bytes of the disk. */
 export type ProgramRequest =
   | { readonly kind: "read"; readonly offset: number; readonly iov: Float64Array }
   | { readonly kind: "write"; readonly offset: number; readonly iov: Float64Array; readonly dsync: boolean }
@@ -22,73 +23,18 @@ export type ProgramRequest =
       readonly mayUnmap: boolean;
     };
 
-/** What travels to the io thread. */
+/** What the io thread gets of it. */
 export interface ProgramDiskData {
   readonly size: number;
   readonly readOnly: boolean;
   readonly blockSize: number;
-  /** ResultRing.bytes(tags) of them. */
+  /** A ResultRing. */
   readonly results: SharedArrayBuffer;
-  /** Token of the event that rings when results came. */
+  /** Token of the event that is signalled when results came. */
   readonly event: number;
 }
 
-/** Results on their way from the program's thread, which puts, to the io thread, which takes. */
-export class ResultRing {
-  /** The number of results ever put, modulo 2^32; then pairs of tag and result. */
-  readonly #words: Int32Array;
-  readonly #capacity: number;
-  /** How many this side has put or taken, modulo 2^32, and where the next one is. */
-  #count = 0;
-  #place = 0;
-
-  /** Room for a result of each tag, because each tag is in flight at most once. */
-  static bytes(tags: number): number {
-    return 4 * (1 + 2 * tags);
-  }
-
-  constructor(buffer: SharedArrayBuffer) {
-    this.#words = new Int32Array(buffer);
-    this.#capacity = (this.#words.length - 1) / 2;
-  }
-
-  put(tag: number, result: number): void {
-    const at = this.#advance();
-    this.#words[at] = tag;
-    this.#words[at + 1] = result;
-    // Release: the pair is visible before the count that shows it.
-    Atomics.store(this.#words, 0, this.#count | 0);
-    Atomics.notify(this.#words, 0);
-  }
-
-  /** Where the next pair is; -1 if there is none. */
-  next(): number {
-    if (Atomics.load(this.#words, 0) >>> 0 === this.#count) return -1;
-    return this.#advance();
-  }
-
-  tag(at: number): number {
-    return this.#words[at];
-  }
-
-  result(at: number): number {
-    return this.#words[at + 1];
-  }
-
-  /** Blocks until there is a next one, or for `ms`. */
-  wait(ms: number): void {
-    Atomics.wait(this.#words, 0, this.#count | 0, ms);
-  }
-
-  #advance(): number {
-    const at = 1 + 2 * this.#place;
-    this.#place = (this.#place + 1) % this.#capacity;
-    this.#count = (this.#count + 1) >>> 0;
-    return at;
-  }
-}
-
-/** How often a thread that waits for the program checks whether the machine is ending. */
+/** How often `drain` checks whether the machine is ending. */
 const END_CHECK_MS = 50;
 
 export class ProgramDisk implements BlockBackend {
@@ -101,12 +47,12 @@ export class ProgramDisk implements BlockBackend {
   readonly #ask: (tag: number, request: ProgramRequest) => void;
   readonly #control: Control;
   readonly #discards: boolean;
-  #underWay = 0;
-  /** Pairs that were taken from the ring by `drain`, and not yet by `take`. */
-  readonly #over: { tag: number; result: number }[] = [];
+  #inFlight = 0;
+  /** Results that `drain` took from the ring, and `take` has not returned yet. */
+  readonly #completed: { tag: number; result: number }[] = [];
 
   /**
-   * @param discards false: the program hears of no discards
+   * @param discards false: discards are not sent to the program
    * @param ask sends a request to the program's thread
    */
   constructor(
@@ -152,27 +98,26 @@ export class ProgramDisk implements BlockBackend {
     return this.#begin(tag, { kind: "zero", offset, length, mayUnmap: mayUnmap && this.#discards });
   }
 
-  submit(): void {} // each is sent when it begins
+  submit(): void {} // each request is sent when it begins
 
   take(): number {
-    const waiting = this.#over.shift();
+    const waiting = this.#completed.shift();
     if (waiting !== undefined) {
       this.result = waiting.result;
       return waiting.tag;
     }
-    const at = this.#results.next();
-    if (at < 0) return -1;
-    this.#underWay--;
-    this.result = this.#results.result(at);
-    return this.#results.tag(at);
+    if (!this.#results.take()) return -1;
+    this.#inFlight--;
+    this.result = this.#results.result;
+    return this.#results.tag;
   }
 
   drain(): boolean {
-    while (this.#underWay > 0) {
-      const at = this.#results.next();
-      if (at >= 0) {
-        this.#underWay--;
-        this.#over.push({ tag: this.#results.tag(at), result: this.#results.result(at) });
+    while (this.#inFlight > 0) {
+      if (this.#results.take()) {
+        const { tag, result } = this.#results;
+        this.#inFlight--;
+        this.#completed.push({ tag, result });
       } else if (this.#control.ending) {
         return false;
       } else {
@@ -187,7 +132,7 @@ export class ProgramDisk implements BlockBackend {
   }
 
   #begin(tag: number, request: ProgramRequest): number {
-    this.#underWay++;
+    this.#inFlight++;
     this.#ask(tag, request);
     return EINPROGRESS;
   }

@@ -24,7 +24,7 @@ const BATCH = 64;
 /** Submit, and interrupt, every SLICE requests, so that back end and driver work while the rest is served. */
 const SLICE = 16;
 
-/** Written by the io thread under the device's lock; whoever waits for a reset compares it with the transport's. */
+/** Written by the io thread under the device's lock; a thread that waits for a reset compares it with the transport's. */
 export const QueueRunnerState = layout("virtio-queue-runner", 1, { epoch: "u32" });
 
 export interface QueueRunnerParts {
@@ -67,9 +67,9 @@ export class QueueRunner {
    * The driver notified the device, or the device asked for this: serves up to a
    * batch of requests. Returns as a task's `turn` does; AGAIN asks for `settleEpoch`
    * and this again, after others had their turn. While it serves, and after it if
-   * `spins`, the driver need not notify: see `arm`.
+   * `polls`, the driver need not notify: see `arm`.
    */
-  serve(index: number, spins = true): number {
+  serve(index: number, polls = true): number {
     const { transport, state } = this.#parts;
     this.#served = 0;
     this.#turn.pushed = 0;
@@ -77,7 +77,7 @@ export class QueueRunner {
     const queue = this.#queues[index];
     try {
       if (!queue.isOpen && !this.#open(queue)) return NEVER;
-      return this.#serveBatch(queue, spins);
+      return this.#serveBatch(queue, polls);
     } catch (error) {
       this.#giveUp(error);
       return NEVER;
@@ -165,9 +165,9 @@ export class QueueRunner {
     }
   }
 
-  #serveBatch(queue: RunningQueue, spins: boolean): number {
+  #serveBatch(queue: RunningQueue, polls: boolean): number {
     const { device } = this.#parts;
-    queue.beginBatch(spins);
+    queue.beginBatch(polls);
     for (;;) {
       const result = device.run(queue, queue.index);
       this.#finish();
@@ -245,8 +245,8 @@ class RunningQueue implements DeviceQueue {
   #last = -1;
   /** Why `pop` returned false although there may be more. */
   #cut: "slice" | "batch" | undefined;
-  /** The driver notifies after this batch: nobody will look for its next request. */
-  #spins = false;
+  /** The reactor may poll the queue after this batch; otherwise the driver has to notify. */
+  #polls = false;
   /** The driver was asked not to notify. */
   #silent = false;
   /** The device took all that the driver had offered. Otherwise it waits for something else than the driver. */
@@ -273,12 +273,12 @@ class RunningQueue implements DeviceQueue {
     this.#silent = false;
   }
 
-  beginBatch(spins: boolean): void {
+  beginBatch(polls: boolean): void {
     this.taken = 0;
     this.#inFlight = 0;
     this.#last = -1;
     this.#cut = undefined;
-    this.#spins = spins;
+    this.#polls = polls;
     this.#silent = true;
     this.#drained = false;
     this.#split?.disableNotifications();
@@ -300,8 +300,8 @@ class RunningQueue implements DeviceQueue {
     const split = this.#split;
     if (split === undefined || !this.#mayTake()) return false;
     while (!split.pop(chain)) {
-      if (this.#spins || !split.enableNotifications()) {
-        this.#silent = this.#spins;
+      if (this.#polls || !split.enableNotifications()) {
+        this.#silent = this.#polls;
         this.#drained = true;
         return false;
       }
@@ -379,7 +379,7 @@ class RunningQueue implements DeviceQueue {
     try {
       split.reload(chain, head);
     } catch (error) {
-      // The driver changed the descriptors of a request in flight: what they say now is marked by nobody, to its own harm alone.
+      // The driver changed the descriptors of a request in flight: then their buffers are not marked.
       if (error instanceof BrokenQueue) return;
       throw error;
     }

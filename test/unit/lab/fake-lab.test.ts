@@ -34,8 +34,12 @@ interface Ended {
   readonly seconds: number;
 }
 
-/** lab/lab with `script` as its emulator. */
-async function lab(script: string, ...options: string[]) {
+/** lab/lab with `script` as its emulator, and no input. */
+function lab(script: string, ...options: string[]) {
+  return labWithInput(script, "-n", ...options);
+}
+
+async function labWithInput(script: string, ...options: string[]) {
   const folder = mkdtempSync(join(tmpdir(), "vmexit-unit-"));
   scratch.push(folder);
   const bin = join(folder, "bin");
@@ -50,7 +54,7 @@ async function lab(script: string, ...options: string[]) {
   };
   const began = Date.now();
   const command = options.includes("--") ? [] : ["true"];
-  const words = ["--no-tty", "-n", ...options, ...command];
+  const words = ["--no-tty", ...options, ...command];
   return await new Promise<Ended>((resolve) => {
     const child = execFile(LAB, words, { timeout: LIMIT_MS, env }, (_error, stdout, stderr) =>
       resolve({ status: child.exitCode, stdout, stderr, seconds: (Date.now() - began) / 1000 }),
@@ -113,6 +117,18 @@ test.concurrent.each([
   );
   expect(stderr).toContain("the lab hung (its kernel reports: ");
   expect(status).toBe(125);
+});
+
+test.concurrent("a lab with input that does not come up at first is started again", {
+  timeout: LIMIT_MS,
+}, async () => {
+  const { status, stderr } = await labWithInput(`
+    echo >>"$STARTS"
+    if [ $(wc -l <"$STARTS") = 1 ]; then exec sleep 60; fi
+    up; end 4`);
+  expect(stderr).toContain("the lab did not come up in 2 s (attempt 1 of 3)");
+  expect(stderr).not.toContain("mkfifo");
+  expect(status).toBe(4);
 });
 
 test.concurrent("a lab that hung is started again as often as asked, and its end is the command's", {

@@ -194,6 +194,9 @@ describe("that are not UTF-8", () => {
     expect(exactArguments(["img", "info", "b\ufffd", ""], () => line)).toEqual(["img", "info", BYTES, ""]);
     const replaced = Buffer.from("node\0main.js\0b\ufffd\0");
     expect(exactArguments(["b\ufffd"], () => replaced)).toEqual(["b\ufffd"]);
+    for (const other of [Buffer.alloc(0), Buffer.from("node\0c\0"), line]) {
+      expect(() => exactArguments(["b\ufffd.raw"], () => other)).toThrow("its bytes cannot be read");
+    }
   });
 
   test("the command itself takes and prints them; run refuses them", () => {

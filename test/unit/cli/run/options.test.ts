@@ -261,6 +261,7 @@ test.each<[string, string]>([
   ["-device virtio-blk-device,drive=x", "there is no -drive with id=x"],
   ["-device virtio-blk-device", "the drive is missing: drive=ID"],
   ["-device virtio-blk-pci,drive=x", "this machine has no PCI bus; use virtio-blk-device"],
+  ["-device virtio-balloon-pci", "this machine has no PCI bus; use virtio-balloon-device"],
   ["-device virtio-rgn", 'unknown device "virtio-rgn" (did you mean "virtio-rng"?)'],
   ["-device isa-debug-exit", "write isa-debug-exit,iobase=0xf4,iosize=0x04"],
   ["-device isa-debug-exit,iobase=0x501", "on this machine it is 0xf4"],

@@ -3,7 +3,7 @@ import { EINPROGRESS } from "../../../../src/base/errno.ts";
 import { type DiskSource, sourceFacts } from "../../../../src/disk/disk-source.ts";
 import { GuestMemory } from "../../../../src/memory/guest-memory.ts";
 import { CONTROL_WORDS, Control, END } from "../../../../src/threads/control.ts";
-import { ProgramDisk, ResultRing } from "../../../../src/threads/io/program-disk.ts";
+import { ProgramDisk } from "../../../../src/threads/io/program-disk.ts";
 import { ProgramDiskPort } from "../../../../src/vm/program-disks.ts";
 
 const MIB = 2 ** 20;
@@ -179,15 +179,4 @@ test("an answer that comes after the end goes nowhere", async () => {
   for (const answer of answers) answer();
   await port.idle();
   expect(disk.take()).toBe(-1);
-});
-
-test("a ring of results goes round, and each is taken once", () => {
-  const buffer = new SharedArrayBuffer(ResultRing.bytes(3));
-  const [putter, taker] = [new ResultRing(buffer), new ResultRing(buffer)];
-  for (let i = 0; i < 10; i++) {
-    putter.put(i % 3, i - 10);
-    const at = taker.next();
-    expect([taker.tag(at), taker.result(at)]).toEqual([i % 3, i - 10]);
-    expect(taker.next()).toBe(-1);
-  }
 });
