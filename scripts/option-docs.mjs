@@ -17,7 +17,7 @@ const WIDTH = 110;
  * @param read gives the present text of a file by its path in the project
  * @returns texts by path
  */
-export function documents({ machine, devices, runHelp, deviceHelp, keysHelp, exitStatuses }, read) {
+export function documents({ machine, devices, trace, runHelp, deviceHelp, keysHelp, exitStatuses }, read) {
   const drive = devices.drives.device.options;
   const own = machine.devices.type.rows;
   const limits = drive.throttling.type.rows;
@@ -26,11 +26,13 @@ export function documents({ machine, devices, runHelp, deviceHelp, keysHelp, exi
 
   edit("src/config/machine.ts", (text) => commented(text, "MACHINE", machine));
   edit("src/config/machine.ts", (text) => commented(text, "OWN_DEVICE", own));
+  edit("src/config/trace.ts", (text) => commented(text, "TRACE", trace));
   edit("src/config/devices.ts", (text) => commented(text, "DEVICES", devices));
   for (const { device } of Object.values(devices)) {
     edit(`src/config/devices/${device.kind}.ts`, (text) => commented(text, "OPTIONS", device.options));
   }
   edit("src/config/devices/virtio-blk.ts", (text) => commented(text, "THROTTLING", limits));
+  edit("docs/trace.md", (text) => between(text, "options of vm.trace", rows(trace, "filter")));
   edit("docs/cli.md", (text) => between(text, "vmexit run --help", fenced(runHelp())));
   edit("docs/cli.md", (text) => between(text, "vmexit run -device help", fenced(deviceHelp())));
   edit("docs/cli.md", (text) => between(text, "keys", fenced(keysHelp.trimStart())));
@@ -113,13 +115,14 @@ function between(text, mark, content) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { MACHINE } = await import("../dist/config/machine.js");
+  const { TRACE } = await import("../dist/config/trace.js");
   const { DEVICES } = await import("../dist/config/devices.js");
   const { runHelp } = await import("../dist/cli/run/command-line.js");
   const { deviceHelp } = await import("../dist/cli/run/drive-options.js");
   const { KEYS_HELP } = await import("../dist/cli/run/escape-filter.js");
   const { EXIT_STATUSES } = await import("../dist/cli/exit-status.js");
   const tables = {
-    ...{ machine: MACHINE, devices: DEVICES, runHelp, deviceHelp },
+    ...{ machine: MACHINE, devices: DEVICES, trace: TRACE, runHelp, deviceHelp },
     ...{ keysHelp: KEYS_HELP, exitStatuses: EXIT_STATUSES },
   };
   const file = (path) => new URL(`../${path}`, import.meta.url);

@@ -3,6 +3,7 @@ export { OptionError } from "./base/errors.ts";
 export { BootError } from "./boot/plan.ts";
 export type { DriveOptions } from "./config/devices/virtio-blk.ts";
 export type { DeviceHandlers, DeviceOptions, UnclaimedAccess, VmOptions } from "./config/machine.ts";
+export type { TraceFilter } from "./config/trace.ts";
 export type { DiskSource, SourceExtent } from "./disk/disk-source.ts";
 export type { Snapshot } from "./disk/image.ts";
 export { ImageError } from "./disk/image-error.ts";
@@ -39,7 +40,6 @@ export { BalloonError, type BalloonStats, type VmBalloon } from "./vm/outlets/ba
 export { type RestoreOptions, restoreVm } from "./vm/restore-vm.ts";
 export { type SerialPort, WaitError } from "./vm/serial-port.ts";
 export type { DriveStats, KernelStats, SerialStats, VmStats } from "./vm/stats.ts";
-export type { TraceFilter } from "./vm/trace-filter.ts";
 export type { Trace } from "./vm/trace-stream.ts";
 export {
   createVm,

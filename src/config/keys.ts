@@ -122,12 +122,17 @@ function set(target: Record<string, unknown>, [name, ...inner]: readonly string[
   else target[name] = value;
 }
 
+function remarkOn({ required, type, default: value }: Key): string {
+  if (required !== undefined) return " (required)";
+  if (type.repeats === true) return " (may be repeated)";
+  return value === undefined ? "" : ` (default: ${value})`;
+}
+
 /** What help says of each key: how it is written, and what it does. Rows without help are not shown. */
 export function keyHelp({ keys }: Keys<unknown>): [string, string][] {
   return keys
     .filter(({ help }) => help !== "")
     .map((key) => {
-      const remark = key.required !== undefined ? " (required)" : key.default && ` (default: ${key.default})`;
-      return [`${key.names.join("|")}=${key.shown}`, key.help + (remark ?? "")];
+      return [`${key.names.join("|")}=${key.shown}`, key.help + remarkOn(key)];
     });
 }

@@ -14,6 +14,8 @@ export interface Kind<In, Out = In> {
   readonly shown: string;
   /** What a program may give, for the manual of the library. */
   readonly manual: string;
+  /** A command line may repeat its key. */
+  readonly repeats?: true;
   check(value: unknown, refuse: Refuse): Out;
   /** Reads text from a command line. */
   parse(text: string, refuse: Refuse): In;
@@ -226,7 +228,9 @@ export function refused(because: string): Kind<never> {
 /** A key that may be repeated: each gives one element. */
 export function each<In, Out>(kind: Kind<In, Out>): Kind<readonly In[], readonly Out[]> {
   return {
-    ...kind,
+    shown: kind.shown,
+    manual: `array of ${kind.manual}`,
+    repeats: true,
     check: (value, refuse) =>
       array<unknown>()
         .check(value, refuse)

@@ -4,11 +4,12 @@
  */
 
 import { PAGE } from "../base/units.ts";
+import type { TraceFilter } from "../config/trace.ts";
 import { GRANULE } from "../memory/dirty.ts";
 import { RING_RECORDS } from "../threads/trace-ring.ts";
 import type { KernelRecord, MapRange, MemoryRecord, TraceHeader } from "../trace/format.ts";
 import { TRACE_VERSION } from "../trace/format.ts";
-import { checkFilter, type TraceFilter } from "./trace-filter.ts";
+import { checkFilter } from "./trace-filter.ts";
 import { Trace } from "./trace-stream.ts";
 import type { TraceTap } from "./trace-tap.ts";
 

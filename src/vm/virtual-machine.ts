@@ -4,6 +4,7 @@
 import { EventEmitter } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import type { VmOptions } from "../config/machine.ts";
+import type { TraceFilter } from "../config/trace.ts";
 import type { GdbPlace, GdbServer } from "../gdb/server.ts";
 import { probeGuestDebug } from "../kvm/guest-debug-probe.ts";
 import { addressMapText } from "../machine/address-map.ts";
@@ -23,7 +24,6 @@ import { type Origin, PowerCycle, type PowerCycleListener } from "./power-cycle.
 import { saveMachine } from "./save-machine.ts";
 import { SerialPort } from "./serial-port.ts";
 import { addStats, type CycleStats, type VmStats, vmStats } from "./stats.ts";
-import type { TraceFilter } from "./trace-filter.ts";
 import type { Trace } from "./trace-stream.ts";
 import { Tracer } from "./tracer.ts";
 import { type CheckedOptions, checkOptions } from "./validate.ts";

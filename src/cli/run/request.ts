@@ -7,8 +7,8 @@ import type { DriveOptions } from "../../config/devices/virtio-blk.ts";
 import type { DEVICES } from "../../config/devices.ts";
 import type { VmOptions } from "../../config/machine.ts";
 import type { Options } from "../../config/schema.ts";
+import type { TraceFilter } from "../../config/trace.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
-import type { TraceFilter } from "../../vm/trace-filter.ts";
 
 /** What a serial port is connected to. */
 export type Chardev =

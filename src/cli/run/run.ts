@@ -9,9 +9,9 @@
 import type { Duplex, Readable } from "node:stream";
 import { OptionError } from "../../base/errors.ts";
 import type { UnclaimedAccess, VmOptions } from "../../config/machine.ts";
+import type { TraceFilter } from "../../config/trace.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
 import type { Ending } from "../../threads/shared.ts";
-import type { TraceFilter } from "../../vm/trace-filter.ts";
 import type { EndingSignal, Outcome } from "../exit-status.ts";
 import { FAILED, OK, OUTPUT_CLOSED, STOPPED, statusOf, USAGE } from "../exit-status.ts";
 import { parseRun } from "./command-line.ts";

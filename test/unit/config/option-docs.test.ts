@@ -7,11 +7,13 @@ import { deviceHelp } from "../../../src/cli/run/drive-options.ts";
 import { KEYS_HELP } from "../../../src/cli/run/escape-filter.ts";
 import { DEVICES } from "../../../src/config/devices.ts";
 import { MACHINE } from "../../../src/config/machine.ts";
+import { TRACE } from "../../../src/config/trace.ts";
 
 const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), "utf8");
 const tables = {
   machine: MACHINE,
   devices: DEVICES,
+  trace: TRACE,
   runHelp,
   deviceHelp,
   keysHelp: KEYS_HELP,
