@@ -2,10 +2,10 @@
  * The bytes of the instructions around a vCPU's RIP, read as the CPU reads
  * them: through the guest's current page tables.
  */
+import { PAGE } from "../base/units.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 
-const PAGE = 4096;
 const NONE = new Uint8Array();
 
 /** Up to `length` bytes at a linear address; fewer where they leave RAM or what is mapped. A copy. */

@@ -70,7 +70,7 @@ export interface BalloonOptions {
 }
 
 /** What the io thread has and vCPU threads do not. */
-export interface BalloonHost {
+export interface BalloonIo {
   readonly memory: GuestMemory;
   /** Gives RAM back to the host: RAM offset and length in bytes, multiples of a page. */
   discard(offset: number, length: number): void;
@@ -86,19 +86,19 @@ export class VirtioBalloon implements VirtioDevice {
   readonly configSize = CONFIG_BYTES;
   readonly #regs: ReturnType<typeof BalloonState.view>;
   readonly #stats: DataView;
-  readonly #host: BalloonHost | undefined;
+  readonly #io: BalloonIo | undefined;
   readonly #chain: Chain | undefined;
   readonly #entry = new Uint8Array(STAT_BYTES);
 
-  constructor(options: BalloonOptions, regs: ReturnType<typeof BalloonState.view>, host?: BalloonHost) {
+  constructor(options: BalloonOptions, regs: ReturnType<typeof BalloonState.view>, io?: BalloonIo) {
     const { deflateOnOom, freePageReporting } = options;
     this.featuresLow =
       F_STATS_VQ | (deflateOnOom ? F_DEFLATE_ON_OOM : 0) | (freePageReporting ? F_PAGE_REPORTING : 0);
     this.queueSizes = new Array(freePageReporting ? 4 : 3).fill(QUEUE_SIZE);
     this.#regs = regs;
     this.#stats = new DataView(regs.stats.buffer, regs.stats.byteOffset, regs.stats.byteLength);
-    this.#host = host;
-    this.#chain = host === undefined ? undefined : new Chain(host.memory, QUEUE_SIZE);
+    this.#io = io;
+    this.#chain = io === undefined ? undefined : new Chain(io.memory, QUEUE_SIZE);
   }
 
   readConfig(offset: number): number {
@@ -134,20 +134,20 @@ export class VirtioBalloon implements VirtioDevice {
   }
 
   run(queue: DeviceQueue, index: number): number {
-    const host = this.#host;
+    const io = this.#io;
     const chain = this.#chain;
-    if (host === undefined || chain === undefined) {
+    if (io === undefined || chain === undefined) {
       throw new Error("virtio-balloon: a request on a thread that serves none");
     }
     const isStats = index === STATS && this.#regs.hasStats !== 0;
     if (isStats) this.#askAgain(queue);
     while (queue.pop(chain)) {
       if (isStats) {
-        this.#takeStats(queue, chain, host);
+        this.#takeStats(queue, chain, io);
         continue;
       }
-      if (index === INFLATE) inflate(chain, host);
-      else if (index >= STATS) discardReported(chain, host);
+      if (index === INFLATE) inflate(chain, io);
+      else if (index >= STATS) discardReported(chain, io);
       queue.push(chain.head, 0);
     }
     return NEVER;
@@ -194,7 +194,7 @@ export class VirtioBalloon implements VirtioDevice {
     regs.wanted = 0;
   }
 
-  #takeStats(queue: DeviceQueue, chain: Chain, host: BalloonHost): void {
+  #takeStats(queue: DeviceQueue, chain: Chain, io: BalloonIo): void {
     const regs = this.#regs;
     // A driver has one such request. Should it send a second one, the first is returned.
     if (regs.heldHead !== 0) queue.push(regs.heldHead - 1, 0);
@@ -207,7 +207,7 @@ export class VirtioBalloon implements VirtioDevice {
       if (tag < BALLOON_STATS.length) this.#stats.setBigUint64(8 * tag, entry.getBigUint64(2, true), true);
     }
     regs.reports++;
-    host.reported();
+    io.reported();
     this.#askAgain(queue);
   }
 }
@@ -215,13 +215,13 @@ export class VirtioBalloon implements VirtioDevice {
 const UNKNOWN = 2n ** 64n - 1n;
 
 /** 5.5.6.1: the driver sends the numbers of pages of 4 KiB, 32 bits each. Numbers that are next to each other are one piece. */
-function inflate(chain: Chain, host: BalloonHost): void {
+function inflate(chain: Chain, io: BalloonIo): void {
   const number = new Uint8Array(4);
   const word = new DataView(number.buffer);
   let first = 0;
   let pages = 0;
   const flush = () => {
-    if (pages > 0) discardPages(host, first * PAGE, pages * PAGE);
+    if (pages > 0) discardPages(io, first * PAGE, pages * PAGE);
     pages = 0;
   };
   while (chain.readableBytes >= number.length) {
@@ -242,18 +242,18 @@ function inflate(chain: Chain, host: BalloonHost): void {
   flush();
 }
 
-function discardPages(host: BalloonHost, address: number, length: number): void {
-  const offset = host.memory.translate(address, length);
+function discardPages(io: BalloonIo, address: number, length: number): void {
+  const offset = io.memory.translate(address, length);
   if (offset < 0) throw new BrokenQueue(`${length} bytes at ${hex(address)} are not all RAM`);
-  host.discard(offset, length);
+  io.discard(offset, length);
 }
 
 /** 5.5.6.5: the driver's buffers are themselves the memory that it does not use. */
-function discardReported({ iov, firstWritable, end }: Chain, host: BalloonHost): void {
+function discardReported({ iov, firstWritable, end }: Chain, io: BalloonIo): void {
   for (let index = firstWritable; index < end; index++) {
     // Whole pages of it: what is beside them may be in use.
     const from = Math.ceil(iov[2 * index] / PAGE) * PAGE;
     const to = Math.floor((iov[2 * index] + iov[2 * index + 1]) / PAGE) * PAGE;
-    if (to > from) host.discard(from, to - from);
+    if (to > from) io.discard(from, to - from);
   }
 }

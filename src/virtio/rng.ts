@@ -20,7 +20,7 @@ export interface EntropySource {
 }
 
 /** What the io thread has and vCPU threads do not. */
-export interface RngHost {
+export interface RngIo {
   readonly memory: GuestMemory;
   readonly source: EntropySource;
 }
@@ -31,12 +31,12 @@ export class VirtioRng implements VirtioDevice {
   readonly featuresHigh = 0;
   readonly queueSizes = [QUEUE_SIZE];
   readonly configSize = 0;
-  readonly #host: RngHost | undefined;
+  readonly #io: RngIo | undefined;
   readonly #chain: Chain | undefined;
 
-  constructor(host?: RngHost) {
-    this.#host = host;
-    this.#chain = host && new Chain(host.memory, QUEUE_SIZE);
+  constructor(io?: RngIo) {
+    this.#io = io;
+    this.#chain = io && new Chain(io.memory, QUEUE_SIZE);
   }
 
   readConfig(): number {
@@ -56,18 +56,18 @@ export class VirtioRng implements VirtioDevice {
   deactivate(): void {}
 
   run(queue: DeviceQueue): number {
-    const host = this.#host;
+    const io = this.#io;
     const chain = this.#chain;
-    if (host === undefined || chain === undefined) {
+    if (io === undefined || chain === undefined) {
       throw new Error("virtio-rng: a request on a thread that has no entropy");
     }
-    while (queue.pop(chain)) queue.push(chain.head, fill(chain, host));
+    while (queue.pop(chain)) queue.push(chain.head, fill(chain, io));
     return NEVER;
   }
 }
 
 /** Fills a request's buffers; returns how many bytes. */
-function fill(chain: Chain, { memory, source }: RngHost): number {
+function fill(chain: Chain, { memory, source }: RngIo): number {
   if (chain.readableBytes > 0) throw new BrokenQueue("a request for entropy has buffers to read");
   let written = 0;
   for (let index = chain.firstWritable; index < chain.end && written < REQUEST_MAX; index++) {

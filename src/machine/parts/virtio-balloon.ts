@@ -7,7 +7,7 @@ export const virtioBalloon: VirtioPart<BalloonOptions> = {
   unit({ name, take, ports }, config) {
     const { io } = ports;
     const news = ports.ready(name);
-    const host = io && { memory: io.memory, discard: io.discard, reported: () => news.raise() };
-    return { device: new VirtioBalloon(config, take(BalloonState), host) };
+    const ioSide = io && { memory: io.memory, discard: io.discard, reported: () => news.raise() };
+    return { device: new VirtioBalloon(config, take(BalloonState), ioSide) };
   },
 };

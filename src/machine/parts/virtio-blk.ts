@@ -1,7 +1,7 @@
 /** A virtio disk. Its storage is given on the io thread, by the part's name. */
 import { Throttle, type ThrottleLimits } from "../../disk/throttle.ts";
 import { type BlkDisk, blkState, QUEUE_SIZE, VirtioBlk } from "../../virtio/blk/blk.ts";
-import { BLK_FIELDS, type BlkHost, type ErrorPolicy } from "../../virtio/blk/blk-requests.ts";
+import { BLK_FIELDS, type BlkIo, type ErrorPolicy } from "../../virtio/blk/blk-requests.ts";
 import type { VirtioPart } from "./virtio-mmio.ts";
 
 export interface BlkConfig extends BlkDisk {
@@ -21,10 +21,10 @@ export const virtioBlk: VirtioPart<BlkConfig> = {
     const { memory, report } = io;
     const backEnd = io.disk(name, queues * QUEUE_SIZE);
     const throttle = throttling === undefined ? undefined : new Throttle(throttling);
-    const host: BlkHost = {
+    const ioSide: BlkIo = {
       ...{ name, backend: backEnd.disk, memory, report, counters, rerror, werror, throttle },
       now: () => performance.now(),
     };
-    return { device: new VirtioBlk(config, state, host), backEnd };
+    return { device: new VirtioBlk(config, state, ioSide), backEnd };
   },
 };

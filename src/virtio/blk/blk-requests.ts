@@ -58,7 +58,7 @@ const REQUEST_MAX = 2 ** 30;
 export type ErrorPolicy = DriveConfig["werror"];
 
 /** What the io thread has and vCPU threads do not. */
-export interface BlkHost {
+export interface BlkIo {
   readonly name: string;
   readonly backend: BlockBackend;
   readonly memory: GuestMemory;
@@ -110,7 +110,7 @@ export interface BlkFacts {
 
 export class BlkRequests {
   readonly #facts: BlkFacts;
-  readonly #host: BlkHost;
+  readonly #io: BlkIo;
   readonly #queueSize: number;
   readonly #chain: Chain;
   /** By queue. */
@@ -134,12 +134,12 @@ export class BlkRequests {
   #hostErrors = 0;
 
   /** @param deferred one for each queue, of `queueSize` descriptors */
-  constructor(facts: BlkFacts, host: BlkHost, deferred: readonly DeferredHeads[], queueSize: number) {
+  constructor(facts: BlkFacts, io: BlkIo, deferred: readonly DeferredHeads[], queueSize: number) {
     const tags = deferred.length * queueSize;
-    this.#chain = new Chain(host.memory, queueSize);
+    this.#chain = new Chain(io.memory, queueSize);
     this.#deferred = deferred;
     this.#facts = facts;
-    this.#host = host;
+    this.#io = io;
     this.#queueSize = queueSize;
     this.#status = new Float64Array(tags).fill(NOBODY);
     this.#operation = new Uint8Array(tags);
@@ -160,7 +160,7 @@ export class BlkRequests {
     for (;;) {
       if (this.#stopped) return NEVER;
       if (this.#throttledUntil > 0) {
-        const waitMs = this.#throttledUntil - this.#host.now();
+        const waitMs = this.#throttledUntil - this.#io.now();
         if (waitMs > 0) return waitMs;
       }
       const isDeferred = deferred.length > 0;
@@ -175,7 +175,7 @@ export class BlkRequests {
 
   /** Submits what `run` began, and finishes the requests that are completed. */
   poll(queues: readonly DeviceQueue[]): void {
-    const { backend } = this.#host;
+    const { backend } = this.#io;
     backend.submit();
     for (let tag = backend.take(); tag >= 0; tag = backend.take()) {
       this.#finishPart(tag, backend.result, queues);
@@ -184,7 +184,7 @@ export class BlkRequests {
   }
 
   drain(queues: readonly DeviceQueue[]): void {
-    while (this.#pending > 0 && this.#host.backend.drain()) this.poll(queues);
+    while (this.#pending > 0 && this.#io.backend.drain()) this.poll(queues);
   }
 
   forget(queue: number): void {
@@ -193,7 +193,7 @@ export class BlkRequests {
 
   /** Returns how many bytes it wrote, or PENDING, or DEFER. */
   #serve(queue: number, chain: Chain): number {
-    const { memory, counters } = this.#host;
+    const { memory, counters } = this.#io;
     chain.takeReadable(this.#headerBytes, "a request header");
     const status = chain.takeLastWritable("a status byte");
     const type = this.#header.getUint32(0, true);
@@ -235,10 +235,10 @@ export class BlkRequests {
 
   /** Begins a request. Its status, or PENDING, or DEFER. */
   #begin(tag: number, type: number, offset: number, chain: Chain): number {
-    const { backend, throttle } = this.#host;
+    const { backend, throttle } = this.#io;
     const isWrite = type !== BLK_T_IN;
     if (throttle !== undefined && type !== BLK_T_FLUSH) {
-      const now = this.#host.now();
+      const now = this.#io.now();
       const delay = throttle.delay(isWrite, now);
       if (delay > 0) {
         this.#throttledUntil = now + delay;
@@ -266,7 +266,7 @@ export class BlkRequests {
         return this.#begun(tag, backend.writev(chain.iov, chain.first, count, offset, dsync, tag));
       }
       case BLK_T_FLUSH:
-        this.#host.counters[BLK_FLUSHES]++;
+        this.#io.counters[BLK_FLUSHES]++;
         this.#note(tag, FLUSH, 0, 0);
         return this.#begun(tag, backend.flush(tag));
       default:
@@ -308,7 +308,7 @@ export class BlkRequests {
       this.#deferred[queue].push(head);
       return;
     }
-    const { memory, counters } = this.#host;
+    const { memory, counters } = this.#io;
     counters[BLK_REQUESTS]++;
     if (answer !== BLK_S_OK) counters[BLK_ERRORS]++;
     memory.setUint8(status, answer);
@@ -318,7 +318,7 @@ export class BlkRequests {
 
   /** The status of a request whose parts have all completed; PENDING if something has to follow first. */
   #answer(tag: number): number {
-    const { backend, counters } = this.#host;
+    const { backend, counters } = this.#io;
     const operation = this.#operation[tag];
     const failure = this.#failure[tag];
     if (failure < 0) return this.#failed(tag, failure);
@@ -342,7 +342,7 @@ export class BlkRequests {
       if (mistake !== BLK_S_OK) return mistake;
     }
     this.#note(tag, isDiscard ? DISCARD : ZERO, this.#segments[0], this.#segments[1]);
-    const { backend } = this.#host;
+    const { backend } = this.#io;
     for (let i = 0; i < count; i++) {
       const offset = this.#segments[3 * i];
       const length = this.#segments[3 * i + 1];
@@ -379,7 +379,7 @@ export class BlkRequests {
   #failed(tag: number, failure: number): number {
     const operation = this.#operation[tag];
     if (failure === EOPNOTSUPP && (operation === DISCARD || operation === ZERO)) return BLK_S_UNSUPP;
-    const policy = operation === READ ? this.#host.rerror : this.#host.werror;
+    const policy = operation === READ ? this.#io.rerror : this.#io.werror;
     const stops = policy === "stop" || (policy === "enospc" && failure === ENOSPC);
     this.#report(tag, failure, stops ? "stop" : policy);
     this.#stopped ||= stops;
@@ -391,7 +391,7 @@ export class BlkRequests {
     const count = ++this.#hostErrors;
     // A stop is reported once, for all requests that were in flight.
     if (outcome === "stop" ? this.#stopped : !isPowerOfTwo(count)) return;
-    const { name, report } = this.#host;
+    const { name, report } = this.#io;
     const length = this.#length[tag];
     const where = length === 0 ? "" : ` ${length} bytes at ${this.#offset[tag]}`;
     const before = count === 1 ? "" : ` (${count} such errors so far)`;

@@ -18,7 +18,7 @@ import { DeferredHeads, DeferredHeadsState } from "../queue/deferred-heads.ts";
 import { DEVICE_ID_BLOCK } from "../spec.ts";
 import {
   type BlkFacts,
-  type BlkHost,
+  type BlkIo,
   BlkRequests,
   DISCARD_SECTORS_MAX,
   DISCARD_SEG_MAX,
@@ -121,7 +121,7 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
   readonly #config = new DataView(new ArrayBuffer(VirtioBlkConfig.size));
   readonly id = new Uint8Array(ID_BYTES);
 
-  constructor(disk: BlkDisk, { regs, deferred }: BlkState, host?: BlkHost) {
+  constructor(disk: BlkDisk, { regs, deferred }: BlkState, io?: BlkIo) {
     this.#disk = disk;
     this.#regs = regs;
     this.queueSizes = new Array(disk.queues).fill(QUEUE_SIZE);
@@ -131,9 +131,9 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
     this.featuresLow |= disk.readOnly ? BLK_F_RO : BLK_F_DISCARD | BLK_F_WRITE_ZEROES;
     for (let i = 0; i < Math.min(ID_BYTES, disk.serial.length); i++) this.id[i] = disk.serial.charCodeAt(i);
     this.#describe();
-    if (host !== undefined) {
+    if (io !== undefined) {
       const heads = deferred.map((state) => new DeferredHeads(state));
-      this.#requests = new BlkRequests(this, host, heads, QUEUE_SIZE);
+      this.#requests = new BlkRequests(this, io, heads, QUEUE_SIZE);
     }
   }
 
@@ -170,15 +170,15 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
   deactivate(): void {}
 
   run(queue: DeviceQueue, index: number): number {
-    return this.#io.run(queue, index);
+    return this.#ioSide.run(queue, index);
   }
 
   poll(queues: readonly DeviceQueue[]): void {
-    this.#io.poll(queues);
+    this.#ioSide.poll(queues);
   }
 
   drain(queues: readonly DeviceQueue[]): void {
-    this.#io.drain(queues);
+    this.#ioSide.drain(queues);
   }
 
   forget(index: number): void {
@@ -186,7 +186,7 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
   }
 
   resume(): void {
-    this.#io.resume();
+    this.#ioSide.resume();
   }
 
   /** Bytes, now: the disk may have been resized. */
@@ -211,7 +211,7 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
     return this.#regs.writeback !== 0;
   }
 
-  get #io(): BlkRequests {
+  get #ioSide(): BlkRequests {
     if (this.#requests === undefined) throw new Error("virtio-blk: a request on a thread that has no disk");
     return this.#requests;
   }

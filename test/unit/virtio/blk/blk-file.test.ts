@@ -9,7 +9,7 @@ import { RawDisk } from "../../../../src/images/raw-disk.ts";
 import { AsyncIo } from "../../../../src/sys/async-io.ts";
 import { GuestRam } from "../../../../src/sys/guest-ram.ts";
 import { blkState, QUEUE_SIZE, VirtioBlk } from "../../../../src/virtio/blk/blk.ts";
-import { blkHost } from "../../../support/blk-host.ts";
+import { blkIo } from "../../../support/blk-io.ts";
 import { blank, MAPPING_BYTES, Plugged, RAM, TestMemory } from "../../../support/virtio-driver.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "vmexit-blk-"));
@@ -31,8 +31,8 @@ function rig() {
   const backend = new GuestDisk(RawDisk.open(path), io, async, { discards: true, detectZeroes: "off" });
   const disk = { size: backend.size, blockSize: backend.blockSize, readOnly: false, serial: "", queues: 1 };
   const reports: string[] = [];
-  const host = blkHost(backend, memory, { report: ({ message }) => void reports.push(message) });
-  const device = new VirtioBlk({ ...disk, writeCache: true }, blkState(1, blank), host);
+  const ioSide = blkIo(backend, memory, { report: ({ message }) => void reports.push(message) });
+  const device = new VirtioBlk({ ...disk, writeCache: true }, blkState(1, blank), ioSide);
   const plugged = new Plugged(device, memory);
   const queue = plugged.bringUp(16);
   const request = (type: number, sector: number, pages: readonly number[], writable: boolean) => {

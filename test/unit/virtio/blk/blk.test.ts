@@ -8,14 +8,14 @@ import {
   BLK_ERRORS,
   BLK_FLUSHES,
   BLK_REQUESTS,
-  type BlkHost,
+  type BlkIo,
 } from "../../../../src/virtio/blk/blk-requests.ts";
 import {
   CONFIG,
   DEVICE_FEATURES,
   DEVICE_FEATURES_SEL,
 } from "../../../../src/virtio/transport/mmio-registers.ts";
-import { blkHost } from "../../../support/blk-host.ts";
+import { blkIo } from "../../../support/blk-io.ts";
 import { MemoryDisk } from "../../../support/memory-disk.ts";
 import { type Buffer, blank, Plugged, RAM, TestMemory } from "../../../support/virtio-driver.ts";
 
@@ -39,7 +39,7 @@ const HEADER = RAM + 0x4000;
 const DATA = RAM + 0x5000;
 const STATUS = RAM + 0x4f00;
 
-function rig(disk: Partial<BlkDisk> = {}, without = { low: 0, high: 0 }, host: Partial<BlkHost> = {}) {
+function rig(disk: Partial<BlkDisk> = {}, without = { low: 0, high: 0 }, io: Partial<BlkIo> = {}) {
   const memory = new TestMemory();
   const backend = new MemoryDisk(memory, DISK_BYTES);
   const counters = new Float64Array(BLK_COUNTERS);
@@ -54,7 +54,7 @@ function rig(disk: Partial<BlkDisk> = {}, without = { low: 0, high: 0 }, host: P
   };
   const reports: string[] = [];
   const report = ({ message }: { message: string }) => void reports.push(message);
-  const parts = blkHost(backend, memory, { counters, report, ...host });
+  const parts = blkIo(backend, memory, { counters, report, ...io });
   const state = blkState(spec.queues, blank);
   const device = new VirtioBlk(spec, state, parts);
   const plugged = new Plugged(device, memory);

@@ -11,6 +11,8 @@ import { blank, Plugged, TestMemory } from "../../../support/virtio-driver.ts";
 const DISK = { size: 3 << 20, blockSize: 4096, readOnly: false, serial: "s", queues: 2, writeCache: true };
 const SIZES: readonly AccessSize[] = [1, 2, 4];
 const WINDOW_WORDS = 1024;
+/** Seconds of work on a machine that has other work too. */
+const BUSY_MS = 60_000;
 
 test("a disk that is resized before its driver is ready has its new size in the page, and interrupts nobody", () => {
   const page = new Uint32Array(WINDOW_WORDS);
@@ -29,6 +31,7 @@ test.each([
   ["an entropy device", () => new VirtioRng()],
 ])(
   "the page of %s is what a read gives, at every offset in every width, whatever happened",
+  { timeout: BUSY_MS },
   (_name, make) => {
     for (const seed of [1, 2, 3]) {
       const next = random(seed);
@@ -200,6 +203,7 @@ test.each([
   ["until it is 0", true],
 ])(
   "no interrupt is lost for a driver that reads InterruptStatus %s, and the bit is cleared in the end",
+  { timeout: BUSY_MS },
   (_how, loops) => {
     for (let seed = 1; seed <= 3000; seed++) {
       const race = new Race(seed, loops);

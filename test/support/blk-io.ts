@@ -1,10 +1,10 @@
 /** The environment of virtio-blk's io side, in tests. */
 import type { BlockBackend } from "../../src/disk/backend.ts";
-import { BLK_COUNTERS, type BlkHost } from "../../src/virtio/blk/blk-requests.ts";
+import { BLK_COUNTERS, type BlkIo } from "../../src/virtio/blk/blk-requests.ts";
 import type { TestMemory } from "./virtio-driver.ts";
 
 /** Errors are reported to the guest, and nothing is throttled, unless `parts` says otherwise. */
-export function blkHost(backend: BlockBackend, memory: TestMemory, parts: Partial<BlkHost> = {}): BlkHost {
+export function blkIo(backend: BlockBackend, memory: TestMemory, parts: Partial<BlkIo> = {}): BlkIo {
   return {
     name: "test0",
     backend,
