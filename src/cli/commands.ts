@@ -37,7 +37,7 @@ const COMMANDS: readonly Command[] = [
   },
   {
     name: "probe",
-    help: "checks whether this computer can run guests, and says how to repair it; --json for programs",
+    help: "checks whether this computer can run guests, and says what to change; --json for programs",
     run: async (argv) =>
       (await import("./probe/command.ts")).probeCommand(argv, process.stdout, process.stderr),
   },

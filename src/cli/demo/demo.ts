@@ -44,7 +44,7 @@ export async function demoCommand(
     if (!names.includes(word)) return complain(`unknown demo "${word}"${didYouMean(word, names)}`);
     if (more.length > 0) return complain(`"${more[0]}": a demo takes no options`);
     const ran = shelf.run(word, (line) => stdout.write(`${line}\n`)).then(() => OK);
-    return await Promise.race([ran, nobodyReads(stdout)]);
+    return await Promise.race([ran, readerClosed(stdout)]);
   } catch (error) {
     stderr.write(`vmexit demo: ${error instanceof Error ? error.message : String(error)}\n`);
     return FAILED;
@@ -52,7 +52,7 @@ export async function demoCommand(
 }
 
 /** Resolves when the reader of `output` has closed it. */
-function nobodyReads(output: Writable): Promise<number> {
+function readerClosed(output: Writable): Promise<number> {
   return new Promise((resolve, reject) => {
     output.once("error", (error: NodeJS.ErrnoException) =>
       error.code === "EPIPE" ? resolve(OUTPUT_CLOSED) : reject(error),

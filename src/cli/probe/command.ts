@@ -10,7 +10,7 @@ import { probeText } from "./text.ts";
 
 const HELP = `Usage: vmexit probe [--json]
 
-Checks what this computer can do for a guest, and says how to repair what does not work.
+Checks what this computer can do for a guest, and says what to change where something is missing.
 The exit status is ${OK} if Linux guests can run here, ${FAILED} if not.
 
   -json   prints one JSON object
