@@ -79,12 +79,12 @@ export class Cmos implements IoDevice {
   }
 
   read(offset: number, _size: AccessSize): number {
-    return offset === INDEX ? 0xff : this.#readByte(this.#regs.index);
+    return offset === INDEX ? 0xff : this.#readByte(this.#regs.index % CMOS_BYTES);
   }
 
   write(offset: number, _size: AccessSize, value: number): void {
     if (offset === INDEX) this.#regs.index = value % CMOS_BYTES;
-    else this.#writeByte(this.#regs.index, value & 0xff);
+    else this.#writeByte(this.#regs.index % CMOS_BYTES, value & 0xff);
   }
 
   reset(): void {

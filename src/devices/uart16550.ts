@@ -197,7 +197,7 @@ export class Uart16550 implements IoDevice {
     } else {
       // A full FIFO keeps what it has; without FIFO the newer byte replaces the older.
       this.#regs.overrun = 1;
-      if (!this.#fifoEnabled()) this.#regs.rx[this.#regs.rxHead] = byte;
+      if (!this.#fifoEnabled()) this.#regs.rx[this.#regs.rxHead % FIFO_BYTES] = byte;
     }
     this.#regs.thri = 1;
   }
@@ -211,7 +211,7 @@ export class Uart16550 implements IoDevice {
   #takeReceived(): number {
     const regs = this.#regs;
     if (regs.rxCount === 0) return 0;
-    const byte = regs.rx[regs.rxHead];
+    const byte = regs.rx[regs.rxHead % FIFO_BYTES];
     regs.rxHead = (regs.rxHead + 1) % FIFO_BYTES;
     regs.rxCount--;
     return byte;

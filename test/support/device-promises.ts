@@ -134,6 +134,21 @@ export function devicePromises<F extends Fields, D extends IoDevice>(subject: Su
     }
   });
 
+  test(`${name}: registers of any content, as a snapshot may have them, are answered like any others`, () => {
+    for (const seed of [...SEEDS, ...Array.from({ length: 60 }, (_, n) => 100 + n)]) {
+      const next = random(seed);
+      const state = new SharedArrayBuffer(layout.size);
+      new Uint8Array(state).forEach((_, at, all) => {
+        all[at] = next() < 0.2 ? 0xff : next() * 256;
+      });
+      const device = subject.build(layout.view(state, 0), new World());
+      for (let i = 0; i < 50; i++) {
+        for (let offset = 0; offset < length; offset++) answerFits(device, offset, 1);
+        step(device, next);
+      }
+    }
+  });
+
   test(`${name}: after a reset it is as after power-on, and its interrupt is quiet`, () => {
     for (const seed of SEEDS) {
       const used = powerOn();
