@@ -9,6 +9,7 @@
  * MSR; and what is pending comes last.
  */
 
+import { hex } from "../base/hex.ts";
 import * as abi from "../kvm/abi.ts";
 import type { CpuidEntry } from "../kvm/cpuid.ts";
 import { readCpuid, writeCpuid } from "../kvm/cpuid.ts";
@@ -126,25 +127,34 @@ function readCpuState(index: number, sections: SectionReader): CpuState {
  * controllers were restored before.
  *
  * @param cpuid what the guest is to see
- * @returns MSRs that could not be set
- * @throws {KvmError} what KVM refused
+ * @returns what this host's CPU or KVM does not take of it, by name
+ * @throws {KvmError} for all else that KVM refused
  */
 export function restoreCpu(
   vcpu: Vcpu,
   state: CpuState,
   cpuid: readonly CpuidEntry[],
   calls: CpuCalls,
-): readonly MsrEntry[] {
+): readonly string[] {
+  const refused: string[] = [];
+  const attempt = (what: string, set: () => void) => {
+    if (!succeeds(set)) refused.push(what);
+  };
   vcpu.setCpuid(cpuid);
-  if (state.tscKhz !== 0 && state.tscKhz !== tscKhz(vcpu)) setTscKhz(vcpu, state.tscKhz);
+  if (state.tscKhz !== 0 && state.tscKhz !== tscKhz(vcpu)) {
+    // KVM takes what is within its tolerance, and what the CPU can scale.
+    attempt(`a TSC of ${state.tscKhz} kHz`, () => {
+      vcpu.tscKhz = state.tscKhz;
+    });
+  }
   if (calls.sregs2 && state.sregs2 !== undefined) vcpu.setSregs2(state.sregs2);
   else vcpu.setSregs(readSregs(state.sregs));
   vcpu.setRegs(readRegs(state.regs));
-  vcpu.setXsave(fitting(state.xsave, vcpu.getXsave().length));
-  vcpu.setXcrs(state.xcrs);
+  attempt("the XSAVE area", () => vcpu.setXsave(fitting(state.xsave, vcpu.getXsave().length)));
+  attempt("XCR0", () => vcpu.setXcrs(state.xcrs));
   vcpu.setDebugregs(state.debugregs);
   vcpu.setLapic(state.lapic);
-  const refused = setMsrs(vcpu, state.msrs);
+  refused.push(...setMsrs(vcpu, state.msrs).map(({ index }) => `MSR ${hex(index)}`));
   vcpu.setMpState(state.mpState);
   vcpu.setVcpuEvents(state.events);
   return refused;
@@ -152,10 +162,16 @@ export function restoreCpu(
 
 /** So that the guest's watchdog does not take the time in the snapshot for a hang. Guests without a pvclock have none. */
 export function announcePause(vcpu: Vcpu): void {
+  succeeds(() => vcpu.kvmclockCtrl());
+}
+
+function succeeds(call: () => void): boolean {
   try {
-    vcpu.kvmclockCtrl();
+    call();
+    return true;
   } catch (error) {
-    if (!(error instanceof KvmError)) throw error;
+    if (error instanceof KvmError) return false;
+    throw error;
   }
 }
 
@@ -165,15 +181,6 @@ function tscKhz(vcpu: Vcpu): number {
   } catch (error) {
     if (error instanceof KvmError) return 0;
     throw error;
-  }
-}
-
-/** Within a tolerance KVM takes it without scaling; beyond, if the CPU can scale. */
-function setTscKhz(vcpu: Vcpu, khz: number): void {
-  try {
-    vcpu.tscKhz = khz;
-  } catch (error) {
-    if (!(error instanceof KvmError)) throw error;
   }
 }
 

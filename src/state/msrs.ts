@@ -5,7 +5,6 @@
  * Source: Linux api.rst, 4.3 KVM_GET_MSR_INDEX_LIST, 4.18 and 4.19; Intel SDM
  * volume 4, table 2-2.
  */
-import { hex } from "../base/hex.ts";
 import type { MsrEntry } from "../kvm/msr.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 
@@ -60,9 +59,4 @@ export function setMsrs(
   }
   // A read-only one that has the value already is as it should be, and so is one of 0 that does not exist.
   return refused.filter(({ index, data }) => (vcpu.getMsrs([index])[0]?.data ?? 0n) !== data);
-}
-
-/** "MSR 0x1a0". */
-export function msrName(index: number): string {
-  return `MSR ${hex(index)}`;
 }

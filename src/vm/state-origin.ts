@@ -7,7 +7,6 @@ import type { Machine } from "../machine/machine.ts";
 import { cpuDifferences } from "../state/cpu-differences.ts";
 import { announcePause, restoreCpu } from "../state/cpu-state.ts";
 import { restoreKernelState } from "../state/kernel-state.ts";
-import { msrName } from "../state/msrs.ts";
 import type { Snapshot } from "../state/open-snapshot.ts";
 import { loadParts } from "../state/part-state.ts";
 import { cpuCalls } from "../state/save.ts";
@@ -59,7 +58,7 @@ export class StateOrigin implements Origin {
     }
   }
 
-  /** Returns the boot protocol's name. @throws {SnapshotError} for an MSR that cannot be set; {KvmError} */
+  /** Returns the boot protocol's name. @throws {SnapshotError} for what the host's CPU does not take; {KvmError} */
   fill(hardware: Hardware, machine: Machine): string {
     const { path, manifest, cpus, kernel } = this.#snapshot;
     const { vm, vcpus } = hardware;
@@ -70,8 +69,7 @@ export class StateOrigin implements Origin {
       const state = cpus[index];
       const refused = restoreCpu(vcpu, state, state.cpuid, calls);
       if (refused.length > 0 && this.#cpu === "same") {
-        const names = refused.map((msr) => msrName(msr.index)).join(", ");
-        throw new SnapshotError(path, `CPU ${index}: this host's KVM does not take the values of ${names}`);
+        throw new SnapshotError(path, `CPU ${index}: this host does not take ${refused.join(", ")}`);
       }
     });
     // After all clocks are set: KVM notes the pause in the guest's memory.
