@@ -9,8 +9,11 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { readDisk, writeDisk } from "../../../../src/disk/image.ts";
 import { BufferMemory } from "../../../../src/disk/io-memory.ts";
+import { type BitmapEntry, readBitmapDirectory } from "../../../../src/images/qcow2/bitmap-directory.ts";
+import { bitmapsOf, changeBitmap } from "../../../../src/images/qcow2/change-bitmaps.ts";
 import { checkQcow2 } from "../../../../src/images/qcow2/check.ts";
 import { type CreateOptions, createQcow2 } from "../../../../src/images/qcow2/create.ts";
+import { readBits } from "../../../../src/images/qcow2/dirty-bitmaps.ts";
 import type { Qcow2Image } from "../../../../src/images/qcow2/image.ts";
 import { openQcow2 } from "../../../../src/images/qcow2/open.ts";
 import { resizeQcow2 } from "../../../../src/images/qcow2/resize.ts";
@@ -261,6 +264,59 @@ class Promises {
 
 interface Kind extends CreateOptions {
   readonly size: number;
+  /** The image has a dirty bitmap. */
+  readonly isTracked?: boolean;
+}
+
+const GRANULARITY = 4096;
+
+/** A dirty bitmap, and the disk as it was when the bitmap was empty. */
+class Tracked {
+  /** Losses in the moments in which an image is closed: before, its bitmap is in use. */
+  static readonly closing = 24;
+  readonly #path: string;
+  #before: Disk = new Uint32Array();
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#begin();
+  }
+
+  /** If the bitmap is consistent, it has everything that changed. */
+  judge(about: string): void {
+    using image = openQcow2(this.#path, { readOnly: true });
+    const entry = this.#consistent(image);
+    if (entry === undefined) return;
+    const { bytes } = readBits(image.file, image.header, entry);
+    const missed: number[] = [];
+    diskOf(image).forEach((tag, sector) => {
+      const bit = Math.floor((sector * SECTOR) / GRANULARITY);
+      const isMarked = (bytes[bit >> 3] & (1 << (bit & 7))) !== 0;
+      if (tag !== (this.#before[sector] ?? 0) && !isMarked) missed.push(sector);
+    });
+    expect(missed, `${about}: changed sectors that the bitmap misses`).toEqual([]);
+  }
+
+  /** Between two runs: a bitmap that is not consistent is replaced, as a backup program does it. */
+  renew(): void {
+    using image = openQcow2(this.#path, { readOnly: true });
+    const entry = this.#consistent(image);
+    image.close();
+    if (entry === undefined) this.#begin();
+  }
+
+  #consistent(image: Qcow2Image): BitmapEntry | undefined {
+    const { entries = [] } = readBitmapDirectory(image.file, image.header) ?? {};
+    return entries.find(({ name, inUse }) => name === "b" && !inUse);
+  }
+
+  #begin(): void {
+    using image = openQcow2(this.#path);
+    const exists = bitmapsOf(image).some(({ name }) => name === "b");
+    if (exists) changeBitmap(image, "b", [{ kind: "remove" }]);
+    changeBitmap(image, "b", [{ kind: "add", granularity: GRANULARITY }]);
+    this.#before = diskOf(image);
+  }
 }
 
 const BACKING = { backingFile: "base.raw", backingFormat: "raw" } as const;
@@ -282,6 +338,12 @@ test.each<[string, Kind]>([
   ],
   ["lazy refcounts", { size: MIB, clusterSize: 1024, lazyRefcounts: true }],
   ["preallocated tables", { size: 2 * MIB, clusterSize: 4096, preallocation: "metadata" }],
+  ["a dirty bitmap", { size: 2 * MIB, isTracked: true }],
+  ["a dirty bitmap in small clusters", { size: 4 * MIB, clusterSize: 512, isTracked: true }],
+  [
+    "a dirty bitmap with lazy refcounts",
+    { size: MIB, clusterSize: 1024, lazyRefcounts: true, isTracked: true },
+  ],
   ["zstd", { size: 2 * MIB, clusterSize: 16 * KIB, compressionType: "zstd" }],
 ])(
   "a power loss damages nothing and loses nothing that was flushed: %s",
@@ -293,6 +355,7 @@ test.each<[string, Kind]>([
     const base = new Uint32Array(MIB / 4).fill(0xba5e);
     writeFileSync(join(folder, "base.raw"), new Uint8Array(base.buffer));
     createQcow2(path, kind);
+    const tracked = kind.isTracked === true ? new Tracked(path) : undefined;
     let snapshots = new Map<string, Disk>();
     const draw = random(SEED * 1000 + name.length);
     for (let run = 0; run < RUNS; run++) {
@@ -303,6 +366,7 @@ test.each<[string, Kind]>([
       const promises = new Promises(steps);
       const total = steps.reduce((sum, { events }) => sum + events.length, 0);
       const moments = new Set(Array.from({ length: LOSSES }, () => Math.floor(draw() * total)));
+      for (let last = 1; tracked !== undefined && last <= Tracked.closing; last++) moments.add(total - last);
       let moment = 0;
       let losses = 0;
       for (const { events, what } of steps) {
@@ -311,9 +375,11 @@ test.each<[string, Kind]>([
           if (!moments.has(moment++)) continue;
           for (const [file, contents] of volatile) writeFileSync(file, contents.afterLoss(draw));
           snapshots = judge(path, promises, about(`during ${what}`), losses++ % JUDGED === 0);
+          tracked?.judge(about(`during ${what}`));
         }
         promises.advance();
       }
+      tracked?.renew();
     }
   },
 );
