@@ -66,6 +66,8 @@ export class DirtyBitmaps {
   #recording: readonly DirtyBits[] = [];
   #offset: number;
   #length: number;
+  /** The header points to this directory. After a change that failed half way it points to none. */
+  #isCurrent = true;
   /** Removed ones whose storage the file still has. */
   #removed: BitmapEntry[] = [];
 
@@ -140,7 +142,7 @@ export class DirtyBitmaps {
   /** Before the disk gets another size: everything is in memory, and the image says that it has no bitmaps. */
   beginResize(): void {
     for (const bitmap of this.#bitmaps) if (!bitmap.entry.inUse) this.#tryToLoad(bitmap);
-    this.#host.hideBitmaps();
+    this.#hide();
   }
 
   /** After it. */
@@ -156,24 +158,24 @@ export class DirtyBitmaps {
     const { clusterSize } = host.geometry;
     const old = { offset: this.#offset, length: this.#length };
     const freed: Run[] = this.#removed.flatMap((entry) => this.#runsOf(entry));
-    host.hideBitmaps();
+    this.#hide();
     for (const bitmap of this.#bitmaps) if (bitmap.bits !== undefined) freed.push(...this.#write(bitmap));
     const entries = this.#bitmaps.map(({ entry, bits }) => ({
       ...entry,
       inUse: entry.inUse || (entry.auto && bits !== undefined),
     }));
     const bytes = encodeBitmapDirectory(entries);
-    this.#length = bytes.length;
-    this.#offset = 0;
+    let offset = 0;
     if (bytes.length > 0) {
-      this.#offset = host.refcounts.allocateRun(Math.ceil(bytes.length / clusterSize)) * clusterSize;
-      host.file.write(bytes, this.#offset);
+      offset = host.refcounts.allocateRun(Math.ceil(bytes.length / clusterSize)) * clusterSize;
+      host.file.write(bytes, offset);
     }
     host.refcounts.writeBack();
     host.barrier();
-    host.setBitmaps(
-      bytes.length === 0 ? undefined : bitmapExtension(entries.length, bytes.length, this.#offset),
-    );
+    host.setBitmaps(bytes.length === 0 ? undefined : bitmapExtension(entries.length, bytes.length, offset));
+    this.#offset = offset;
+    this.#length = bytes.length;
+    this.#isCurrent = true;
     if (old.length > 0) freed.push(old);
     this.#removed = [];
     this.#free(freed);
@@ -186,7 +188,7 @@ export class DirtyBitmaps {
   finish(): void {
     const host = this.#host;
     const recording = this.#bitmaps.filter(({ entry, bits }) => entry.auto && bits !== undefined);
-    if (recording.length === 0) return;
+    if (recording.length === 0 || !this.#isCurrent) return;
     const freed = recording.flatMap((bitmap) => this.#write(bitmap));
     host.refcounts.writeBack();
     this.#setFlags(recording, false);
@@ -198,6 +200,11 @@ export class DirtyBitmaps {
     const recording = this.#bitmaps.filter(({ entry }) => entry.auto && !entry.inUse);
     this.#recording = recording.flatMap((bitmap) => this.#tryToLoad(bitmap) ?? []);
     this.#setFlags(recording, true);
+  }
+
+  #hide(): void {
+    this.#host.hideBitmaps();
+    this.#isCurrent = false;
   }
 
   #find(name: string): Bitmap {

@@ -10,10 +10,14 @@ import { join } from "node:path";
 import { afterAll, afterEach, expect, onTestFinished, test } from "vitest";
 import { readDisk, writeDisk } from "../../../../src/disk/image.ts";
 import { copyDisk } from "../../../../src/image-tools/copy.ts";
+import { readBitmapDirectory } from "../../../../src/images/qcow2/bitmap-directory.ts";
+import { changeBitmap } from "../../../../src/images/qcow2/change-bitmaps.ts";
 import { checkQcow2 } from "../../../../src/images/qcow2/check.ts";
 import { type CreateOptions, createQcow2 } from "../../../../src/images/qcow2/create.ts";
+import { readBits } from "../../../../src/images/qcow2/dirty-bitmaps.ts";
 import type { Qcow2Image } from "../../../../src/images/qcow2/image.ts";
 import { openQcow2 } from "../../../../src/images/qcow2/open.ts";
+import { resizeQcow2 } from "../../../../src/images/qcow2/resize.ts";
 import { RawDisk } from "../../../../src/images/raw-disk.ts";
 import { SystemError } from "../../../../src/sys/errors.ts";
 import { HostFile } from "../../../../src/sys/file.ts";
@@ -242,3 +246,47 @@ test.each(["io_uring", "threads"] as const)(
     expect(Buffer.compare(qemuContents(file), expected)).toBe(0);
   },
 );
+
+test("a host that fails while bitmaps are stored or moved leaves them lost or in use, and the image whole", {
+  timeout: 120_000,
+}, () => {
+  const start = join(folder, "bitmaps-start.qcow2");
+  createQcow2(start, { size: 4 * MIB, clusterSize: 4096 });
+  {
+    using image = openQcow2(start);
+    changeBitmap(image, "b", [{ kind: "add", granularity: 4096 }]);
+    changeBitmap(image, "off", [{ kind: "add" }, { kind: "disable" }]);
+  }
+  const actions: readonly ((image: Qcow2Image) => void)[] = [
+    (image) => resizeQcow2(image, 40 * MIB),
+    (image) => resizeQcow2(image, MIB),
+    (image) => changeBitmap(image, "off", [{ kind: "remove" }]),
+    (image) => changeBitmap(image, "c", [{ kind: "add", granularity: 512 }]),
+    (image) => image.close(),
+  ];
+  for (const [number, action] of actions.entries()) {
+    for (let fails = 0; fails < 24; fails++) {
+      const path = join(folder, "bitmaps.qcow2");
+      copyFileSync(start, path);
+      const image = openQcow2(path);
+      writeDisk(image, new Uint8Array(4096).fill(1), 8192);
+      const spoiler = new Spoiler(() => 1);
+      let calls = 0;
+      // One call fails, whichever it is, and all that come after it until the action has ended.
+      spoiler.strikes = () => calls++ >= fails;
+      attempt(() => {
+        action(image);
+        return 0;
+      });
+      Object.assign(HostFile.prototype, good);
+      image.close();
+      const about = `action ${number}, call ${fails}`;
+      const verdict = qemuCheck(path);
+      expect(verdict, `${about}: ${verdict.output}`).toMatchObject({ corruptions: 0, errors: 0 });
+      using left = openQcow2(path, { readOnly: true });
+      const entry = readBitmapDirectory(left.file, left.header)?.entries.find(({ name }) => name === "b");
+      if (entry === undefined || entry.inUse) continue;
+      expect(readBits(left.file, left.header, entry).bytes[0], about).toBe(0b100);
+    }
+  }
+});
