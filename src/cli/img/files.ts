@@ -7,6 +7,7 @@
 import { didYouMean } from "../../base/errors.ts";
 import { text, typed } from "../../config/value.ts";
 import { ImageError, ImageInUseError } from "../../disk/image-error.ts";
+import { CACHE_MODES } from "../../images/cache-mode.ts";
 import { fileNamed } from "../../images/file-name.ts";
 import {
   IMAGE_FORMATS,
@@ -57,8 +58,8 @@ export const OTHER_FILES = {
   },
 } as const;
 
-/** QEMU's cache modes; here all I/O goes through the host's page cache. */
-const CACHE_MODES = ["none", "off", "writeback", "writethrough", "directsync", "unsafe"];
+/** QEMU's cache modes, with an older name of "none". Here all I/O goes through the host's page cache. */
+const CACHE_WORDS: readonly string[] = [...CACHE_MODES, "off"];
 
 /**
  * An option for a cache mode.
@@ -66,7 +67,7 @@ const CACHE_MODES = ["none", "off", "writeback", "writethrough", "directsync", "
  */
 export function cacheRow(names: readonly string[], status = 1) {
   const kind = typed("CACHE", (value) => {
-    if (CACHE_MODES.includes(value)) return value;
+    if (CACHE_WORDS.includes(value)) return value;
     throw new ImgError(`Invalid ${names.includes("T") ? "source " : ""}cache option: ${value}`, status);
   });
   return ignored(names, "cache mode", kind);
