@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 
 const LAB = join(import.meta.dirname, "../../../lab/lab");
-const PATIENCE = 300_000;
+const PATIENCE = 900_000; // reached only by a hang, also on a busy machine
 
 function lab(args: string[], input?: string) {
   return spawnSync(LAB, ["--no-tty", "--smp", "1", "--mem", "1G", ...args], {
