@@ -1,4 +1,4 @@
-/** What answers where in a machine, as data and as text. */
+/** Which device answers at which address of a machine, as data and as text. */
 import type { AddressSpace } from "../bus/address-space.ts";
 import type { RamRegion } from "../memory/guest-memory.ts";
 import type { MapRange } from "../trace/format.ts";

@@ -1,4 +1,4 @@
-/** What is behind a part on the io thread: what completes its requests, and what its owner may order. */
+/** What is behind a part on the io thread: it completes the part's requests and carries out its owner's orders. */
 import type { BlockBackend } from "../disk/backend.ts";
 import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
 import type { VirtioTaskParts } from "../virtio/virtio-task.ts";

@@ -8,8 +8,8 @@ export interface Board {
   readonly name: string;
   /** Every part that a machine of this spec has, in the order in which state is taken for them. */
   parts(spec: MachineSpec): readonly Plug[];
-  /** Memory of the board's own besides RAM, by name, in bytes. */
+  /** The board's memories besides RAM: name and size in bytes. */
   memories?(spec: MachineSpec): Readonly<Record<string, number>>;
-  /** What KVM has to have for the board itself, besides RAM. */
+  /** What KVM must have for the board itself, besides RAM. */
   kernel?(spec: MachineSpec): KernelWishes;
 }

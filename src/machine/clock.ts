@@ -10,6 +10,6 @@ export function machineClock(offsetNs: number): Clock {
 
 export const hostClock: Clock = {
   now: () => Date.now(),
-  // CLOCK_MONOTONIC is one for the process; performance.now() starts anew in each thread.
+  // All threads share CLOCK_MONOTONIC; performance.now() starts at 0 in each thread.
   monotonic: () => Number(process.hrtime.bigint()),
 };

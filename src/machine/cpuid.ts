@@ -7,12 +7,12 @@
  * appendix E (0x8000_0001, 08, 1D, 1E); Linux Documentation/virt/kvm/x86/cpuid.rst
  * (leaves from 0x4000_0000 on).
  *
- * No performance counters: architectural perfmon (leaf 0xA), its capabilities
- * MSR and AMD's extended counters are hidden. On Intel, Linux then programs no
- * NMI watchdog and saves an exit for every counter MSR it would try, and a
- * snapshot does not depend on counters of the host; the price is that `perf` in
- * the guest counts software events only. AMD's four oldest counters have no
- * CPUID bit: KVM_CAP_PMU_CAPABILITY takes those away.
+ * Performance counters are hidden: architectural perfmon (leaf 0xA), its
+ * capabilities MSR and AMD's extended counters. Linux on Intel then uses no NMI
+ * watchdog and tries no counter MSRs, each of which would be an exit, and a
+ * snapshot does not depend on counters of the host. The disadvantage is that
+ * `perf` in the guest counts only software events. AMD's four oldest counters
+ * have no CPUID bit: KVM_CAP_PMU_CAPABILITY removes those.
  */
 
 /** struct kvm_cpuid_entry2; the registers are unsigned. */
@@ -33,7 +33,7 @@ export interface GuestCpu {
 }
 
 export interface CpuidFeatures {
-  /** KVM_CAP_TSC_DEADLINE_TIMER: KVM leaves this bit to whoever knows that its local APIC is used. */
+  /** KVM_CAP_TSC_DEADLINE_TIMER. KVM does not set the CPUID bit itself: it is valid only with KVM's local APIC. */
   readonly tscDeadlineTimer: boolean;
 }
 
@@ -52,7 +52,7 @@ const LEAF_IDS_AMD = 0x8000_001e;
 const LEAF_PERFMON_AMD = 0x8000_0022;
 const LEAF_TOPOLOGY_AMD = 0x8000_0026;
 
-/** They describe the host, and are made anew or left out. */
+/** Leaves that describe the host: they are replaced or left out. */
 const HOST_TOPOLOGY: readonly number[] = [LEAF_TOPOLOGY, LEAF_TOPOLOGY_V2, LEAF_IDS_AMD, LEAF_TOPOLOGY_AMD];
 
 // Leaf 1.
@@ -105,13 +105,13 @@ function adapt(
   switch (entry.function) {
     case 1:
       return registers(entry, {
-        // Brand and CLFLUSH size stay.
+        // Brand and CLFLUSH size are kept.
         ebx: (ebx & 0xffff) | (Math.min(count, 255) << 16) | (index << 24),
         ecx: withBits(ecx & ~ECX_PDCM, ECX_HYPERVISOR | ECX_X2APIC, ECX_TSC_DEADLINE, tscDeadlineTimer),
         edx: withBits(edx, 0, EDX_HTT, count > 1),
       });
     case LEAF_CACHES: {
-      if ((eax & 0x1f) === 0) return entry; // no more caches
+      if ((eax & 0x1f) === 0) return entry; // the end of the list of caches
       const ids = 2 ** coreBits(count); // addressable, a power of two
       const sharing = cacheLevel(eax) >= 3 ? ids : 1;
       return registers(entry, {
@@ -166,7 +166,7 @@ function amdIds({ index }: GuestCpu): CpuidEntry {
   return { function: LEAF_IDS_AMD, index: 0, flags: 0, eax: index, ebx: index & 0xff, ecx: 0, edx: 0 };
 }
 
-/** "KVMKVMKVM", and no paravirtual features: those are KVM's to name. */
+/** "KVMKVMKVM" without paravirtual features: KVM reports those itself. */
 function kvmLeaves(): CpuidEntry[] {
   const empty = { index: 0, flags: 0, eax: 0, ebx: 0, ecx: 0, edx: 0 };
   const signature = { eax: LEAF_KVM_FEATURES, ebx: 0x4b4d_564b, ecx: 0x564b_4d56, edx: 0x4d };
@@ -178,7 +178,7 @@ function kvmLeaves(): CpuidEntry[] {
 
 type Vendor = "intel" | "amd" | "other";
 
-/** Hygon's CPUs are AMD's in all that matters here. */
+/** Hygon's CPUs have the same leaves as AMD's. */
 function vendorOf(supported: readonly CpuidEntry[]): Vendor {
   switch (supported.find((entry) => entry.function === 0)?.ebx) {
     case 0x756e_6547: // Genu, of GenuineIntel

@@ -1,4 +1,4 @@
-/** What parts are served with on the io thread, and on no other. */
+/** What the parts use on the io thread, and only there. */
 import type { Bell } from "../bus/io-task.ts";
 import type { DirtySink } from "../memory/dirty-sink.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
@@ -7,9 +7,9 @@ import type { DiskBackEnd } from "./back-ends.ts";
 
 export interface IoSide {
   readonly memory: GuestMemory;
-  /** Hears what devices write to RAM. */
+  /** Marks what devices write to RAM. */
   readonly dirty: DirtySink;
-  /** Hears what the user of the machine should know of a part. */
+  /** Takes reports of a part for the machine's user. */
   readonly report: ReportDevice;
   /** Event `bell` of the machine: see Slot.bells. */
   bell(bell: number): Bell;
@@ -17,6 +17,6 @@ export interface IoSide {
   disk(part: string, tags: number): DiskBackEnd;
   /** Gives RAM back to the host, where it reads as zero: RAM offset and length in bytes, multiples of 4096. */
   readonly discard: (offset: number, length: number) => void;
-  /** Fills `bytes` with numbers that nobody can predict. */
+  /** Fills `bytes` with cryptographically random values. */
   readonly random: (bytes: Uint8Array) => void;
 }

@@ -1,9 +1,9 @@
 /**
  * What KVM should have now, computed from the registers of a machine: memory
- * slots, doorbells and message routes. Pure; threads/kernel-side.ts compares it
- * with what KVM has and applies the difference, whenever a register that decides
- * it has changed. So a moved BAR, a shadowed ROM, a VGA window, a plugged device
- * and a restored machine are one mechanism.
+ * slots, doorbells and message routes. Pure. Whenever a register changes that
+ * affects them, threads/kernel-side.ts compares the result with what KVM has and
+ * applies the difference. So one mechanism handles a moved BAR, a shadowed ROM, a
+ * VGA window, a plugged device and a restored machine.
  *
  * Source: Linux api.rst, 4.35 (KVM_SET_USER_MEMORY_REGION), 4.59 (KVM_IOEVENTFD),
  * 4.52 (KVM_SET_GSI_ROUTING).
@@ -49,7 +49,7 @@ export function kernelMap(machine: Machine): KernelMap {
   return { slots: slots.filter(isFirst), doorbells: doorbells.filter(isFirstBell), messages };
 }
 
-/** The guest may have moved a piece of memory over another. KVM has no such thing; the first one stays. */
+/** The guest may have moved one memory over another. KVM does not allow overlaps, so only the first one is kept. */
 function isFirst(slot: SlotWish, index: number, slots: readonly SlotWish[]): boolean {
   const end = slot.address + slot.size;
   return !slots
@@ -57,7 +57,7 @@ function isFirst(slot: SlotWish, index: number, slots: readonly SlotWish[]): boo
     .some((other) => other.address < end && slot.address < other.address + other.size);
 }
 
-/** Likewise for two doorbells that the same write would signal. */
+/** The same for two doorbells that one write would signal. */
 function isFirstBell(bell: DoorbellWish, index: number, bells: readonly DoorbellWish[]): boolean {
   return !bells.slice(0, index).some((other) => {
     const isSameValue = other.datamatch === bell.datamatch || other.datamatch === undefined;

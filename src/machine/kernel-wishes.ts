@@ -1,10 +1,10 @@
-/** What boards and parts want of KVM: memory, events in place of exits, routes of messages. */
+/** What boards and parts request from KVM: memory, events instead of exits, routes of messages. */
 
-/** A piece of memory of the monitor that the guest sees. */
+/** A range of the monitor's memory that the guest sees. */
 export interface SlotWish {
   /** Which memory: "ram", or a name that the board gives it. */
   readonly memory: string;
-  /** Where in that memory it begins; multiple of 4096, as `address` and `size` are. */
+  /** Offset of the range in that memory; a multiple of 4096, like `address` and `size`. */
   readonly offset: number;
   readonly address: number;
   readonly size: number;
@@ -12,7 +12,7 @@ export interface SlotWish {
   readonly readOnly: boolean;
 }
 
-/** A guest's write that signals an event in place of an exit. */
+/** A guest's write that signals an event instead of an exit. */
 export interface DoorbellWish {
   /** See Slot.bells. */
   readonly bell: number;
@@ -21,7 +21,7 @@ export interface DoorbellWish {
   readonly length: number;
   /** Only a write of this value, if given. */
   readonly datamatch?: number;
-  /** A port, not memory. */
+  /** An I/O port, not memory. */
   readonly port?: boolean;
 }
 

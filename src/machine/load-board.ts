@@ -1,10 +1,10 @@
-/** Boards by name, each loaded only where a machine has it. */
+/** Boards by name. A board's module is loaded only if a machine uses it. */
 import type { Board } from "./board.ts";
 
 /**
- * The board of that name. Only this one is loaded. A program that makes machines
- * of its own kind names a module of its own by a "file:" URL; it exports `board`.
- * @throws {RangeError} if there is none of that name
+ * Loads the board of that name. A program with a board of its own gives the
+ * "file:" URL of a module that exports `board`.
+ * @throws {RangeError} if there is no board of that name
  */
 export async function loadBoard(name: string): Promise<Board> {
   switch (name) {

@@ -1,9 +1,9 @@
 /**
- * A machine as one thread sees it: the parts of a board plugged into two address
- * spaces, each behind its lock, all state in one arena.
+ * A machine as one thread sees it: the parts of a board, plugged into two address
+ * spaces, each part behind its lock, all state in one arena.
  *
- * Assembly is pure: the same spec over the same arena is the same machine, in
- * every thread. So nothing here may be random, asynchronous or of the host.
+ * Assembly is pure: every thread gets the same machine from the same spec and
+ * arena. So nothing here may be random or asynchronous, or depend on the host.
  */
 import type { Arena } from "../base/arena.ts";
 import type { Generation } from "../base/generation.ts";
@@ -21,8 +21,8 @@ import type { Ports } from "./ports.ts";
 import type { MachineSpec } from "./spec.ts";
 
 /**
- * Bytes of shared state, more than the largest machine takes: pages of it that
- * nobody touches cost no memory.
+ * Bytes of shared state: more than the largest machine needs. Untouched pages take
+ * no memory.
  */
 export const STATE_BYTES = 1 << 22;
 
@@ -36,7 +36,7 @@ export interface AccessCounts {
 export interface PartOf {
   readonly name: string;
   readonly made: Made;
-  /** Events of its own: numbers [firstBell, endBell) of all. See Slot.bells. */
+  /** Its events: numbers [firstBell, endBell) of the machine's events. See Slot.bells. */
   readonly firstBell: number;
   readonly endBell: number;
 }
@@ -73,14 +73,14 @@ export class Machine {
     this.bells = assembly.bells;
   }
 
-  /** @throws {RangeError} if it has no such part */
+  /** @throws {RangeError} if the machine has no such part */
   part(name: string): PartOf {
     const part = this.parts.get(name);
     if (part === undefined) throw new RangeError(`the machine has no part "${name}"`);
     return part;
   }
 
-  /** Puts every device in its power-on state. For one thread, while no other runs the machine. */
+  /** Resets every device to its power-on state. Call it in one thread, while no other runs the machine. */
   reset(): void {
     for (const device of this.#devices) device.reset();
   }
@@ -97,7 +97,7 @@ interface DrivenLine {
   drive(): void;
 }
 
-/** What the parts of one machine take from while they are assembled, one after the other. */
+/** The resources that the parts of one machine get, one part after the other, while they are assembled. */
 class Assembly {
   bells = 0;
   #messages = FIRST_MESSAGE_GSI;
@@ -186,7 +186,7 @@ class Assembly {
   }
 }
 
-/** Registers of several words are read as one value only under their lock. */
+/** A register of several words is consistent only under its lock. */
 function underLock(lock: Lock, place: MovingWindow["place"]): MovingWindow["place"] {
   return () => {
     lock.acquire();

@@ -1,14 +1,14 @@
 /**
- * Where things are in the microvm: guest-physical addresses, I/O ports and
+ * The address map of the microvm: guest-physical addresses, I/O ports and
  * interrupt numbers, in one place.
  *
- * RAM starts at 0 and leaves a hole for devices below 4 GiB; what does not fit
- * under the hole continues at 4 GiB, as on a PC.
+ * RAM starts at 0, with a hole for devices below 4 GiB. RAM that does not fit
+ * below the hole continues at 4 GiB, as on a PC.
  */
 import { GIB } from "../base/units.ts";
 import type { RamRegion } from "../memory/guest-memory.ts";
 
-/** First address of the hole under 4 GiB, and of the RAM above it. */
+/** First address of the hole below 4 GiB, and of the RAM above it. */
 export const HOLE = 3 * GIB;
 export const HIGH_RAM = 4 * GIB;
 
@@ -19,11 +19,11 @@ export const VIRTIO_MMIO_STRIDE = 0x1000;
 export const IOAPIC = 0xfec0_0000;
 export const LOCAL_APIC = 0xfee0_0000;
 
-/** Pages that KVM on Intel keeps for itself below 4 GiB: api.rst 4.34 KVM_SET_TSS_ADDR and 4.40. */
+/** Pages below 4 GiB that KVM on Intel uses itself: api.rst 4.34 KVM_SET_TSS_ADDR and 4.40. */
 export const IDENTITY_MAP = 0xfffb_c000;
 export const TSS = 0xfffb_d000;
 
-/** COM1 to COM4. The upper two have lines of their own: an edge-triggered ISA line cannot be shared. */
+/** COM1 to COM4. COM3 and COM4 have their own lines, because an edge-triggered ISA line cannot be shared. */
 export const SERIAL = [
   { name: "com1", port: 0x3f8, irq: 4 },
   { name: "com2", port: 0x2f8, irq: 3 },

@@ -1,9 +1,9 @@
 /**
- * One thing that is plugged into a board. A part says in one file how it is
- * assembled, what firmware tables say of it, and what serves it on the io thread;
- * the board says where it is.
+ * One device that is plugged into a board. One file defines a part: how it is
+ * assembled, its entries in firmware tables, and its task on the io thread. The
+ * board decides where it is.
  *
- * Parts are plain objects without state: every thread of a machine assembles its
+ * Parts are plain objects without state. Every thread of a machine assembles its
  * own copy from the same spec, over the same shared registers.
  */
 import type { Fields, Layout, View } from "../base/layout.ts";
@@ -17,7 +17,7 @@ import type { Description } from "./describe/description.ts";
 import type { KernelWishes } from "./kernel-wishes.ts";
 import type { Ports } from "./ports.ts";
 
-/** A range of addresses of one part; `offset` is the part's offset of the first of them. */
+/** A range of addresses of one part; `offset` is the part's offset of the first address. */
 export interface WindowPlace extends Range {
   readonly space: "ports" | "memory";
   readonly offset?: number;
@@ -25,27 +25,27 @@ export interface WindowPlace extends Range {
 
 /** Where the board puts a part. */
 export interface Place {
-  /** Empty for a part whose windows move: the guest decides then. */
+  /** Empty for a part whose windows move: then the guest places them. */
   readonly windows: readonly WindowPlace[];
   /** Input of the interrupt controllers; absent for a part without an interrupt line. */
   readonly gsi?: number;
-  /** Several parts are on that line. */
+  /** Several parts share that line. */
   readonly sharesLine?: boolean;
 }
 
-/** What a part is plugged into while it is assembled. */
+/** What a part gets from the board while it is assembled. */
 export interface Slot {
   readonly name: string;
   readonly place: Place;
   readonly ports: Ports;
-  /** The part's registers, or a piece of them. Every thread has to ask for the same in the same order. */
+  /** Allocates registers of the part. Every thread must ask for the same ones in the same order. */
   take<const F extends Fields>(layout: Layout<F>): View<F>;
   /** The level-triggered line to the part's input of the interrupt controllers. */
   line(): IrqLine;
-  /** Puts a chip behind its lock and into the part's windows. */
+  /** Connects a chip, behind its lock, to the part's windows. */
   add(chip: IoDevice): Lock;
   /**
-   * Puts a chip behind its lock and into a window that registers place.
+   * Connects a chip, behind its lock, to a window whose address is in registers.
    * @param registers the lock of those registers, if it is not the chip's own
    */
   addMoving(space: "ports" | "memory", chip: IoDevice, place: MovingWindow["place"], registers?: Lock): Lock;
@@ -55,18 +55,18 @@ export interface Slot {
   messages(count: number): number;
 }
 
-/** A part that was assembled: what the rest of the monitor can ask of it. */
+/** An assembled part, as the rest of the monitor uses it. */
 export interface Made {
-  /** To be taken around all calls of what follows. */
+  /** Callers hold it during every call of the members below. */
   readonly lock: Lock;
-  /** Takes a byte from the world outside. False if it cannot now; `Ports.ready` follows. */
+  /** Takes a byte from the outside. False if it cannot now; `Ports.ready` follows. */
   receive?(byte: number): boolean;
   pressPowerButton?(): void;
-  /** What the owner of the machine can read and set of it while the guest runs. */
+  /** Properties that the owner of the machine can read and set while the guest runs. */
   readonly properties?: Readonly<Record<string, Property>>;
-  /** What KVM is to do for the part without an exit, as its registers are now. */
+  /** What KVM does for the part without an exit, computed from its present registers. */
   kernel?(): KernelWishes;
-  /** On the io thread: what serves the part there. */
+  /** On the io thread: the part's task. */
   readonly task?: IoTask<DiskOrder, DiskReply> | undefined;
 }
 
@@ -74,7 +74,7 @@ export interface Part<C> {
   /** As in a spec: "virtio-blk". */
   readonly kind: string;
   assemble(slot: Slot, config: C): Made;
-  /** What the guest's firmware tables say of it. */
+  /** Its entries in the guest's firmware tables. */
   describe?(place: Place, config: C): Description;
 }
 

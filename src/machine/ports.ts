@@ -1,7 +1,7 @@
 /**
- * What a board is plugged into: the lines, sinks, clocks and events of the
- * thread that assembles it. Parts are named, so that it does not grow with the
- * kinds of devices.
+ * What a machine uses of the thread that assembles it: lines, sinks, clocks and
+ * events. Parts are identified by name, so that a new kind of device needs no
+ * new port.
  */
 import type { AfterWrite, ByteSink, IoDevice, IrqPulse, Latch, PowerSwitch, Signal } from "../bus/io.ts";
 import type { DriveIrq } from "../bus/irq.ts";
@@ -11,7 +11,7 @@ import type { IoSide } from "./io-side.ts";
 export interface Clock {
   /** Wall clock, ms since 1970-01-01 UTC. */
   now(): number;
-  /** Nanoseconds from a start that all threads share. */
+  /** Nanoseconds since a moment that is the same for all threads. */
   monotonic(): number;
 }
 
@@ -20,23 +20,23 @@ export interface Ports {
   readonly power: PowerSwitch;
   /** Sets the level of an input of the interrupt controllers. */
   readonly driveIrq: DriveIrq;
-  /** One interrupt: at an edge-triggered input, or the message that `gsi` is routed to. */
+  /** Raises one interrupt: at an edge-triggered input, or the message that `gsi` is routed to. */
   pulse(gsi: number): IrqPulse;
-  /** Takes the bytes that a part sends to the world outside. */
+  /** Takes the bytes that a part sends to the outside. */
   sink(part: string): ByteSink;
-  /** Says to the world outside that a part can take bytes again, or has news. */
+  /** Notifies the outside that a part can take bytes again, or that its properties changed. */
   ready(part: string): Signal;
-  /** Gives a part's task on the io thread a turn, for one of its queues. */
+  /** Makes a part's task on the io thread serve one of its queues. */
   notify(part: string): NotifyQueue;
   /** Waits until the io thread has done what makes `settled` true. */
   settle(settled: () => boolean): AfterWrite;
-  /** Registers changed that decide where windows, memory slots, doorbells or messages are: they follow. */
+  /** Updates windows, memory slots, doorbells and message routes after their registers changed. */
   readonly moved: AfterWrite;
-  /** The words that the guest reads at `address` without an exit; undefined where its reads exit. */
+  /** The words that the guest reads at `address` without an exit; undefined where reads exit. */
   shadow(address: number, length: number): Uint32Array | undefined;
-  /** The event that KVM signals for a guest's write, for asking whether there was one. On the io thread alone. */
+  /** The event that KVM signals for a guest's write, to check whether there was one. Only on the io thread. */
   latch(bell: number): Latch | undefined;
-  /** On the io thread: what parts are served with there. */
+  /** On the io thread: what the parts use there. */
   readonly io?: IoSide;
   /** Counters that the io thread increments and any thread may read, one for each of `fields`. */
   counters(part: string, fields: readonly string[]): Float64Array;

@@ -1,7 +1,8 @@
 /**
- * Memory from which the guest reads registers without an exit: KVM shows it
- * read-only where the device's window is. It is not guest RAM: GuestMemory does
- * not know it, so no virtqueue can lie there and no device can be made to write it.
+ * Memory from which the guest reads registers without an exit: a read-only memory
+ * slot at the address of the device's window. It is not guest RAM: GuestMemory
+ * does not contain it, so a driver can neither place a virtqueue there nor make a
+ * device write there.
  *
  * Source: Linux api.rst, 4.35 (KVM_SET_USER_MEMORY_REGION, KVM_MEM_READONLY).
  */
@@ -12,7 +13,7 @@ import type { MachineSpec } from "./spec.ts";
 
 /**
  * Finds the words behind a window among the board's read-only memory.
- * @param memories by name; without one of them, what it would show exits
+ * @param memories by name; if one is missing, reads of its registers exit
  */
 export function shadowsOf(
   board: Board,

@@ -1,7 +1,7 @@
 /**
- * A machine as plain data: what `assemble` makes a machine from, in every thread
- * alike. src/vm makes it of checked options and of what disks say of themselves.
- * Nothing in it names a file, a descriptor or another thing of the host.
+ * A machine as plain data: every thread assembles its copy from the same spec.
+ * src/vm makes it from checked options and the facts of disks. It contains no
+ * file name, descriptor or other object of the host.
  */
 import type { RamRegion } from "../memory/guest-memory.ts";
 
@@ -15,7 +15,7 @@ export interface DeviceSpec {
   readonly config: object;
 }
 
-/** A device that the program provides: its registers are served on the program's own thread. */
+/** A device that the program provides: the program's own thread serves its registers. */
 export interface OwnDeviceSpec {
   readonly name: string;
   readonly space: "ports" | "memory";

@@ -1,4 +1,4 @@
-/** Ports with nothing behind them, for threads that only some of them concern, and for tests. */
+/** Ports that do nothing, for tests and for threads that use only some ports. */
 import type { AfterWrite, ByteSink, IoDevice, IrqPulse, PowerSwitch, Signal } from "../bus/io.ts";
 import { hostClock } from "./clock.ts";
 import type { Ports } from "./ports.ts";

@@ -1,10 +1,10 @@
 /**
- * Where the threads of one machine meet: control blocks, mailboxes, counters and
- * output rings. Every thread takes them from one shared buffer in the same order.
- * None of it is device state, so none of it is part of a snapshot.
+ * What the threads of one machine share besides device state: control blocks,
+ * mailboxes, counters and console rings. All are in one shared buffer, which
+ * every thread divides in the same order. A snapshot contains none of them.
  *
- * The blocks of parts follow those that every machine has, as the parts are
- * assembled: see `PartBlocks`.
+ * The blocks that every machine has come first. Those that parts ask for while
+ * they are assembled follow: see `PartBlocks`.
  */
 import { Arena } from "../base/arena.ts";
 import { Generation } from "../base/generation.ts";
@@ -16,7 +16,7 @@ import { MAILBOX_BYTES, Mailbox } from "./mailbox.ts";
 
 const RING_BYTES = 1 << 16;
 
-/** Exit reasons that are counted one by one; api.rst numbers them from 0 without large gaps. */
+/** Exit reasons that have a counter each; api.rst numbers them from 0 without large gaps. */
 export const EXIT_REASONS = 64;
 
 /** Counters that one vCPU thread increments and any thread may read. */
@@ -36,9 +36,9 @@ export interface Blocks {
   readonly io: Control;
   readonly mailboxes: readonly Mailbox[];
   readonly counters: readonly VcpuCounters[];
-  /** Bumped when registers moved what windows and KVM's objects derive from. */
+  /** Incremented when registers changed from which windows and KVM's objects are computed. */
   readonly generation: Generation;
-  /** What KVM has. */
+  /** What KVM has of the machine at this moment. */
   readonly kernel: KernelTable;
   readonly parts: PartBlocks;
 }
@@ -49,9 +49,9 @@ export interface PartCounters {
   readonly values: Float64Array;
 }
 
-/** Blocks that parts ask for while they are assembled: in every thread the same ones in the same order. */
+/** Blocks that parts ask for while they are assembled: the same ones in the same order in every thread. */
 class PartBlocks {
-  /** By part: the bytes that it sends to the world outside. */
+  /** By part: the bytes that it sends to the outside. */
   readonly rings = new Map<string, ByteRing>();
   /** By part. */
   readonly counters = new Map<string, PartCounters>();
@@ -75,7 +75,7 @@ class PartBlocks {
 }
 
 const BYTES_PER_CPU = (EXIT_REASONS + 1 + 2 * (MAX_WINDOWS + 1)) * 8 + 1024;
-/** More than the largest board takes. Pages that are not touched cost no memory. */
+/** More than the largest board needs: untouched pages take no memory. */
 const PARTS_BYTES = 1 << 20;
 
 export function blocksBytes(cpus: number): number {

@@ -2,13 +2,13 @@
  * How the owner of a machine asks one thread to run, to park or to end: two
  * shared words.
  *
- * The owner writes REQUEST and then makes the thread read it: by a kick of a
- * vCPU thread, by the wake event of the io thread. The thread answers in STATE.
- * Both write their own word before they read the other's, so an owner that finds
- * PARK in both knows that the thread sleeps.
+ * The owner of the machine writes REQUEST and then makes the thread read it: by a
+ * kick for a vCPU thread, by the wake-up event for the io thread. The thread
+ * answers in STATE. Both write their own word before they read the other's, so
+ * an owner that finds PARK in both knows that the thread sleeps.
  *
- * A thread changes its own request only to park itself, when its guest ends the
- * machine.
+ * A thread changes its own request only to park itself, when its guest has ended
+ * the machine.
  */
 
 const REQUEST = 0;
@@ -18,7 +18,7 @@ const SETTLED = 2;
 /** Words of one control block, all zero at first. */
 export const CONTROL_WORDS = 3;
 
-export const PARK = 0; // what a new thread finds
+export const PARK = 0; // the initial value
 export const RUN = 1;
 export const END = 2;
 export const TRACE = 3; // RUN, of a vCPU that records its exits
@@ -44,7 +44,7 @@ export class Control {
     return this.requested === END;
   }
 
-  /** True while the thread is asked to run, and not to record its exits. */
+  /** True if the thread is asked to run without recording its exits. */
   get running(): boolean {
     return this.requested === RUN;
   }
@@ -54,7 +54,7 @@ export class Control {
     return this.requested === TRACE;
   }
 
-  /** True while the thread sleeps, or will without having run. Only lasting after `request(PARK)`. */
+  /** True while the thread sleeps, or will sleep before it runs. It stays true only after `request(PARK)`. */
   get parked(): boolean {
     return Atomics.load(this.#words, STATE) === PARK;
   }
@@ -73,15 +73,15 @@ export class Control {
   }
 
   /**
-   * Makes a running thread continue as RUN or as TRACE; it has to be kicked. False
-   * if it was not asked to run, or runs that way already.
+   * Makes a running thread continue as RUN or as TRACE; the caller has to kick it.
+   * False if it was not asked to run, or runs that way already.
    */
   change(to: typeof RUN | typeof TRACE): boolean {
     const from = to === TRACE ? RUN : TRACE;
     return Atomics.compareExchange(this.#words, REQUEST, from, to) === from;
   }
 
-  /** Thread's side: begins to run, if it is asked to. */
+  /** Thread's side: starts to run, if it is asked to. */
   start(): boolean {
     if (!this.mayRun) return false;
     Atomics.store(this.#words, STATE, RUN);
@@ -100,7 +100,7 @@ export class Control {
     return true;
   }
 
-  /** Thread's side: it has stopped at a safe point. Its owner calls this for a thread that has ended. */
+  /** Thread's side: stopped at a safe point. Also called for a thread that has ended. */
   park(): void {
     Atomics.store(this.#words, STATE, PARK);
   }
@@ -111,13 +111,13 @@ export class Control {
     return requested === RUN || requested === TRACE;
   }
 
-  /** The io thread's side: it has closed queues that a driver took away. */
+  /** The io thread's side: it has stopped using queues that a driver disabled. */
   announceSettled(): void {
     Atomics.add(this.#words, SETTLED, 1);
     Atomics.notify(this.#words, SETTLED);
   }
 
-  /** A vCPU thread's side: sleeps until the io thread has settled what `done` asks for, or ends. */
+  /** A vCPU thread's side: sleeps until `done` returns true or the io thread ends. */
   waitSettled(done: () => boolean): void {
     for (;;) {
       const settled = Atomics.load(this.#words, SETTLED);

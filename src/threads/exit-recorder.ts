@@ -1,10 +1,10 @@
 /**
- * Makes a record of an exit on its vCPU thread, in three calls between one KVM_RUN
- * and the next: `left`, `exit`, `answered`. Nothing allocates unless registers are
- * wanted.
+ * Records the exits of a vCPU thread, in three calls between one KVM_RUN and the
+ * next: `left`, `exit`, `answered`. They allocate nothing unless registers are
+ * recorded.
  *
- * The addon takes the times, as close to KVM_RUN as possible. `outside` includes
- * the time of recording.
+ * The addon takes the times, directly before and after KVM_RUN. The time for
+ * recording is included in `outside`.
  */
 import * as abi from "../kvm/abi.ts";
 import type { ExitRegisters } from "../kvm/exit-registers.ts";
@@ -28,9 +28,9 @@ export interface RecorderParts {
 export class ExitRecorder {
   readonly #parts: RecorderParts;
   readonly #times: Float64Array;
-  /** ns in KVM_RUN since the last exit, in a cell: a number in a typed array is never an object. */
+  /** ns in KVM_RUN since the last exit. In a typed array, so that it never becomes a heap object. */
   readonly #inside = new Float64Array(1);
-  /** A record is begun. */
+  /** A record has been begun. */
   #open = false;
 
   constructor(parts: RecorderParts) {
@@ -52,7 +52,7 @@ export class ExitRecorder {
     this.#inside[0] += this.#times[LEFT] - entered;
   }
 
-  /** It returned with an exit, which is now to be answered. */
+  /** It returned with an exit, which is answered next. */
   exit(reason: number): void {
     const { registers, writer, vcpu } = this.#parts;
     const wantsState = writer.wantsState;
@@ -70,7 +70,7 @@ export class ExitRecorder {
     if (wantsState) this.#putState();
   }
 
-  /** What the guest wrote is still there, and what it is answered is there now. */
+  /** The exit is answered: the data of a write and of the answer are both in the run area. */
   answered(reason: number): void {
     if (!this.#open) return;
     this.#open = false;
@@ -82,7 +82,7 @@ export class ExitRecorder {
 
   /** The loop has returned. */
   stop(): void {
-    if (this.#open) this.#parts.writer.publish(); // a device has thrown
+    if (this.#open) this.#parts.writer.publish(); // a device threw an error
     this.#open = false;
     this.#parts.writer.settle(Number(process.hrtime.bigint()));
     this.#parts.registers.stop();

@@ -1,6 +1,6 @@
 /**
- * The sentence about an exit that ended the guest: the reason, where the CPU
- * stood, and what KVM adds.
+ * The message for an exit that crashed the guest: the reason, the CPU's registers
+ * and mode, and the details that KVM reports.
  */
 import * as abi from "../kvm/abi.ts";
 import { exitName } from "../kvm/exit.ts";
@@ -54,12 +54,12 @@ function state(vcpu: Vcpu): string {
   }
 }
 
-/** True for the state of a CPU that is about to fetch its first instruction. */
+/** True if the CPU is at its first instruction. */
 function atReset(regs: Regs, sregs: Sregs): boolean {
   return regs.rip === 0xfff0n && sregs.cs.selector === 0xf000 && sregs.cs.base === 0xffff_0000n;
 }
 
-/** RIP and the registers of a CPU, in one line. */
+/** A CPU's RIP, mode and registers, in one line. */
 function describeRegisters(regs: Regs, sregs: Sregs): string {
   const word = (value: bigint) => `0x${value.toString(16)}`;
   const general = (["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "rflags"] as const)

@@ -1,6 +1,6 @@
 /**
  * The bytes of the instructions around a vCPU's RIP, read as the CPU reads
- * them: through the guest's current page tables.
+ * them: through the guest's present page tables.
  */
 import { PAGE } from "../base/units.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
@@ -8,7 +8,7 @@ import type { GuestMemory } from "../memory/guest-memory.ts";
 
 const NONE = new Uint8Array();
 
-/** Up to `length` bytes at a linear address; fewer where they leave RAM or what is mapped. A copy. */
+/** A copy of up to `length` bytes at a linear address; fewer where RAM or the mapping ends. */
 export function codeAt(vcpu: Vcpu, memory: GuestMemory, linear: bigint, length: number): Uint8Array {
   const first = Math.min(length, PAGE - Number(linear & BigInt(PAGE - 1)));
   const start = inPage(vcpu, memory, linear, first);
@@ -20,7 +20,7 @@ export function codeAt(vcpu: Vcpu, memory: GuestMemory, linear: bigint, length: 
   return bytes;
 }
 
-/** Up to `length` bytes in front of `linear`. A copy. */
+/** A copy of up to `length` bytes in front of `linear`. */
 export function codeBefore(vcpu: Vcpu, memory: GuestMemory, linear: bigint, length: number): Uint8Array {
   const far = codeAt(vcpu, memory, BigInt.asUintN(64, linear - BigInt(length)), length);
   if (far.length === length) return far;

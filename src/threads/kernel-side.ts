@@ -1,11 +1,11 @@
 /**
- * Keeps KVM's objects as the registers of a machine say: computes the kernel map,
- * compares it with what KVM has, applies the difference. Called by whichever
- * thread changed a register, before the guest's write completes.
+ * Makes KVM's objects match the registers of a machine: computes the kernel map,
+ * compares it with what KVM has, and applies the difference. The thread that
+ * changed a register calls it, before the guest's write completes.
  *
- * Memory that moves is taken away before it appears elsewhere, so for a moment
- * another CPU of the guest finds nothing there. Hardware decodes nothing during
- * such a change either.
+ * Memory that moves is removed before it is added at its new address, so for a
+ * moment another CPU of the guest finds no memory at either. Hardware does not
+ * decode an address during such a change either.
  */
 import type { GsiRoute, RegisteredSlot, Vm } from "../kvm/vm.ts";
 import { type KernelMap, kernelMap } from "../machine/kernel-map.ts";
@@ -58,7 +58,7 @@ export class KernelSide {
     const { lock } = this.#table;
     lock.acquire();
     try {
-      // Under the lock, so that of two changes the later one is applied last.
+      // Under the lock, so that the later of two changes is applied last.
       const map = kernelMap(machine);
       this.#applySlots(map);
       this.#applyBells(map);
@@ -68,13 +68,13 @@ export class KernelSide {
     }
   }
 
-  /** Makes KVM log which pages of RAM the guest writes, or no longer. */
+  /** Switches KVM's log of written RAM pages on or off. */
   logDirtyPages(machine: Machine, on: boolean): void {
     this.#table.logging = on;
     this.reconcile(machine);
   }
 
-  /** The memory slots, as KVM_SET_USER_MEMORY_REGION was given them, by number. */
+  /** The memory slots by number, with the arguments of KVM_SET_USER_MEMORY_REGION. */
   get slots(): readonly RegisteredSlot[] {
     const slots: RegisteredSlot[] = [];
     for (let slot = 0; slot < MAX_SLOTS; slot++) {
@@ -114,7 +114,7 @@ export class KernelSide {
 
   #entry({ memory, readOnly, ...range }: SlotWish): SlotEntry | undefined {
     const index = this.#names.indexOf(memory);
-    if (index < 0) return undefined; // this KVM has no read-only memory: the guest's reads exit
+    if (index < 0) return undefined; // KVM has no read-only memory here: the guest's reads exit
     return { ...range, memory: index, readOnly, logged: memory === RAM && this.#table.logging };
   }
 
@@ -158,7 +158,7 @@ export class KernelSide {
       }
       if (wish !== undefined && this.#table.bell(bell) === undefined) moved.push(wish);
     }
-    // After all are gone from where they were: two may have changed places.
+    // After all old ones are removed: two may have changed places.
     for (const { bell, address, length, datamatch, port = false } of moved) {
       const entry = { address, length, datamatch, port };
       vm.ioeventfd(this.#objects.bell(bell), doorbellOf(entry));
@@ -180,7 +180,7 @@ export class KernelSide {
   }
 }
 
-/** KVM_SET_GSI_ROUTING replaces all routes, so the pins of the interrupt controllers are among them. */
+/** KVM_SET_GSI_ROUTING replaces all routes, so the pins of the interrupt controllers are included. */
 const DEFAULT_ROUTES: readonly GsiRoute[] = [
   ...Array.from({ length: 2 * PIC_PINS }, (_, gsi) => ({
     gsi,

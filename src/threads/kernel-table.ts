@@ -1,8 +1,8 @@
 /**
  * What KVM has of a machine at this moment, in shared memory: memory slots,
- * doorbells, message routes. The one owner of slot numbers. Any thread may
- * change KVM's objects, so each has to know what the others did; all of it is
- * read and written under the table's lock.
+ * doorbells, message routes. It alone assigns slot numbers. Any thread may change
+ * KVM's objects and must know the changes of the others, so all of them read and
+ * write this table, under its lock.
  */
 import { Lock } from "../base/lock.ts";
 
@@ -72,7 +72,7 @@ export class KernelTable {
     this.#messages = table(1 + MAX_MESSAGES * MESSAGE_NUMBERS);
   }
 
-  /** KVM is to log which pages of RAM the guest writes. */
+  /** Whether KVM logs which pages of RAM the guest writes. */
   get logging(): boolean {
     return this.#words[LOGGING] !== 0;
   }

@@ -31,7 +31,7 @@ export class Mailbox {
     this.#call = new Call(new Int32Array(buffer, byteOffset + Access.size, Call.WORDS));
   }
 
-  /** The vCPU's side: calls the program, which `notify` tells to take the access, and sleeps until the reply. */
+  /** The vCPU's side: calls the program by `notify` and sleeps until the reply. */
   ask(
     device: number,
     isWrite: boolean,
@@ -66,7 +66,7 @@ export class Mailbox {
   }
 }
 
-/** A device of the program's own, as a vCPU thread sees it. */
+/** A device of the program, as a vCPU thread sees it. */
 export class OwnDevice implements IoDevice {
   readonly #mailbox: Mailbox;
   readonly #index: number;

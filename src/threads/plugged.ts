@@ -1,4 +1,4 @@
-/** What every thread of a machine does with its ThreadData: attach to what is shared, and assemble its own copy. */
+/** What every thread of a machine does with its ThreadData: attaches the shared objects and assembles its own copy. */
 import { Arena } from "../base/arena.ts";
 import { type RegisteredSlot, Vm } from "../kvm/vm.ts";
 import type { Board } from "../machine/board.ts";
@@ -11,7 +11,7 @@ import { type Blocks, blocks } from "./blocks.ts";
 import { KernelSide } from "./kernel-side.ts";
 import type { ThreadData } from "./shared.ts";
 
-/** The handles that it works with. */
+/** The handles that the thread uses. */
 export interface PluggedInto {
   readonly vm: Vm;
   /** By name, RAM first, in the same order in every thread. */
@@ -40,12 +40,12 @@ export class Plugged {
     return new Machine(this.#board, spec, new Arena(state), ports, counts, this.blocks.generation);
   }
 
-  /** Makes KVM's objects what the machine's registers say. */
+  /** Makes KVM's objects match the machine's registers. */
   reconcile(machine: Machine): void {
     this.#kernel.reconcile(machine);
   }
 
-  /** Makes KVM log which pages of RAM the guest writes, or no longer. */
+  /** Switches KVM's log of written RAM pages on or off. */
   logDirtyPages(machine: Machine, on: boolean): void {
     this.#kernel.logDirtyPages(machine, on);
   }
@@ -56,7 +56,7 @@ export class Plugged {
   }
 }
 
-/** The handles of one machine on a thread that was given their tokens. */
+/** The handles of one machine, on a thread that got their tokens. */
 export function attach(data: ThreadData): PluggedInto {
   const events = new Map<number, EventFd>();
   return {

@@ -1,13 +1,13 @@
 /**
- * What the threads of one machine have in common, in the form in which it
- * travels to a new thread: plain data, shared buffers and handle tokens.
+ * What the threads of one machine share, in the form in which it is sent to a new
+ * thread: plain data, shared buffers and handle tokens.
  */
 import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
 import type { DriveImage } from "../images/drive.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import type { ProgramDiskData, ProgramRequest } from "./io/program-disk.ts";
 
-/** Everything a thread needs to make its own copy of the machine. Numbers named after handles are tokens. */
+/** Everything a thread needs for its own copy of the machine. Numbers named after handles are tokens. */
 export interface ThreadData {
   readonly spec: MachineSpec;
   /** The machine's state blocks and locks. */
@@ -26,7 +26,7 @@ export interface ThreadData {
   readonly dirty: SharedArrayBuffer;
   /** By how much the machine's monotonic clock is ahead of the host's: see machineClock. */
   readonly clockOffsetNs: number;
-  /** Accesses that no device answers are posted. */
+  /** Accesses that no device answers are reported. */
   readonly reportUnclaimed: boolean;
   readonly role: Role;
 }
@@ -55,26 +55,26 @@ export type DriveStorage =
       readonly discards: boolean;
     };
 
-/** What the owner of the machine sends a vCPU thread after its role: where to record its exits. */
+/** What the owner of the machine sends to a vCPU thread after its role: where to record its exits. */
 export interface TraceOrder {
   readonly kind: "trace";
   /** TRACE_RING_BYTES bytes. */
   readonly ring: SharedArrayBuffer;
 }
 
-/** What the owner of the machine orders the io thread to do with a part; a reply follows. */
+/** An order of the machine's owner to the io thread, for one part; a reply follows. */
 export interface PartOrder {
   readonly id: number;
   readonly part: string;
   readonly order: DiskOrder;
 }
 
-/** What became of an order. As data: an error of a class of ours would not be one on another thread. */
+/** The reply to an order. As data, because an error loses its class on the way to another thread. */
 export type PartReply =
   | { readonly id: number; readonly failure: { readonly code: string; readonly message: string } }
   | { readonly id: number; readonly failure?: undefined; readonly reply: DiskReply };
 
-/** What a thread tells the owner of the machine. */
+/** A message of a thread to the owner of the machine. */
 export type Message =
   /** Stopped at a safe point. */
   | { readonly kind: "parked" }
@@ -82,15 +82,15 @@ export type Message =
   | { readonly kind: "output"; readonly part: string }
   /** `part` can take bytes again. */
   | { readonly kind: "ready"; readonly part: string }
-  /** vCPU `index` asks the program's own device; the question is in its mailbox. */
+  /** vCPU `index` calls a device of the program; the access is in its mailbox. */
   | { readonly kind: "device"; readonly index: number }
   /** The guest ended or reset the machine. */
   | { readonly kind: "ending"; readonly ending: Ending }
-  /** A vCPU stopped where a debugger wants it to, and parks. */
+  /** A vCPU stopped for a debugger, and parks. */
   | { readonly kind: "debug"; readonly stop: DebugStop }
-  /** A device met something that its user should know: a broken queue, an I/O error of the host. */
+  /** A device reports an error to its user: a broken queue, an I/O error of the host. */
   | { readonly kind: "report"; readonly device: string; readonly code: string; readonly message: string }
-  /** A request to the program's own disk behind `part`; the result comes through the disk's ResultRing. */
+  /** A request for the program's own disk behind `part`; the answer goes to the disk's ResultRing. */
   | { readonly kind: "disk"; readonly part: string; readonly tag: number; readonly request: ProgramRequest }
   /** The io thread carried out an order, or could not. */
   | ({ readonly kind: "reply" } & PartReply)
@@ -106,7 +106,7 @@ export type Message =
 /** Where a vCPU stopped for a debugger (KVM_EXIT_DEBUG): between two instructions. */
 export interface DebugStop {
   readonly vcpu: number;
-  /** 1 (#DB): a step, a hardware breakpoint or a watchpoint: `dr6` tells. 3 (#BP): an INT3, which it has not executed. */
+  /** 1 (#DB): a step, a hardware breakpoint or a watchpoint; see `dr6`. 3 (#BP): an INT3, which was not executed. */
   readonly exception: number;
   /** Linear address of the instruction: CS.base + RIP. */
   readonly pc: bigint;
@@ -116,9 +116,9 @@ export interface DebugStop {
 /** How a machine came to its end. */
 export interface Ending {
   /**
-   * poweroff: the guest switched itself off. reset: it reset itself and was not
-   * to be started again. stopped: stop() was called. exit: it wrote a status to
-   * the debug-exit port. crash: a triple fault, a kernel panic, an exit that
+   * poweroff: the guest switched itself off. reset: it reset itself and onReset
+   * is "exit". stopped: stop() was called. exit: it wrote a status to the
+   * debug-exit port. crash: a triple fault, a kernel panic, an exit that
    * cannot be served, or a failure of the monitor; `message` says which.
    */
   readonly reason: "poweroff" | "reset" | "stopped" | "exit" | "crash";

@@ -1,9 +1,9 @@
 /**
  * Threads that are started before their role is known.
  *
- * A thread takes as long to start as a third of Node itself, on a CPU of its
- * own. The command starts one first, and reads its options and the kernel
- * meanwhile; createVm takes a spare thread if there is one.
+ * Starting a thread takes a third of the time that Node itself takes to start,
+ * and can run on another CPU. So the command starts a thread first, and reads its
+ * options and the kernel meanwhile; createVm uses a spare thread if there is one.
  */
 import { SHARE_ENV, Worker } from "node:worker_threads";
 

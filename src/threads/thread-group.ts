@@ -25,7 +25,7 @@ export interface GroupListener {
   failed(error: Error, member: Member): void;
 }
 
-/** Groups with threads, for the end of the process. */
+/** All groups with threads: they are ended when the process exits. */
 const alive = new Set<ThreadGroup>();
 process.on("exit", () => {
   for (const group of alive) group.tellToEnd();
@@ -52,7 +52,7 @@ export class ThreadGroup {
         listener.failed(error instanceof Error ? error : new Error(String(error)), member),
       );
       worker.once("exit", () => member.control.park());
-      worker.unref(); // listening to messages keeps a program, which a machine that never starts must not
+      worker.unref(); // a message listener keeps the program alive, and a machine that never starts must not
       return worker;
     });
     this.#gone = Promise.all(
@@ -61,7 +61,7 @@ export class ThreadGroup {
     alive.add(this);
   }
 
-  /** Lets every thread run, or of the vCPUs only some. While they do, they keep the program alive. */
+  /** Lets the threads run: all of them, or only some of the vCPUs. While they run, they keep the program alive. */
   run(vcpus?: readonly number[]): void {
     for (const worker of this.#workers) worker.ref();
     for (const member of this.#members) {
@@ -72,7 +72,7 @@ export class ThreadGroup {
     }
   }
 
-  /** Sends each vCPU thread an order, in the order of their indices. It takes it when it has to. */
+  /** Sends each vCPU thread its order, by index. The thread takes it when it needs it. */
   send(orders: readonly TraceOrder[]): void {
     this.#members.forEach((member, n) => {
       const { role } = member.data;
@@ -80,14 +80,14 @@ export class ThreadGroup {
     });
   }
 
-  /** Sends the io thread an order, which it takes at once, also while it is parked. */
+  /** Sends the io thread an order, which it carries out at once, even while it is parked. */
   order(order: PartOrder): void {
     const n = this.#members.findIndex((member) => !isVcpu(member));
     this.#workers[n].postMessage(order);
     this.#members[n].kick();
   }
 
-  /** Makes vCPUs record their exits, or no longer: at once if they run. */
+  /** Starts or stops the recording of exits, at once if the vCPUs run. */
   trace(on: boolean): void {
     this.#tracing = on;
     for (const member of this.#members.filter(isVcpu)) {
@@ -99,7 +99,7 @@ export class ThreadGroup {
    * Stops every thread at a safe point: vCPUs first, so that nothing new
    * reaches the io thread once it parks.
    *
-   * @param meanwhile called now and then, to take away what a thread may wait for
+   * @param meanwhile called repeatedly, to remove what a thread may be waiting for
    */
   async park(meanwhile: () => void): Promise<void> {
     await this.#park(this.#members.filter(isVcpu), meanwhile);
@@ -109,7 +109,7 @@ export class ThreadGroup {
     );
   }
 
-  /** Ends every thread and waits until it is gone. */
+  /** Ends every thread and waits for its end. */
   async end(meanwhile: () => void): Promise<void> {
     this.tellToEnd();
     for (const worker of this.#workers) worker.ref();
@@ -119,7 +119,7 @@ export class ThreadGroup {
     alive.delete(this);
   }
 
-  /** Tells every thread to end, without waiting. */
+  /** Asks every thread to end, without waiting. */
   tellToEnd(): void {
     for (const member of this.#members) member.control.request(END);
     for (const member of this.#members) member.kick();
@@ -130,7 +130,7 @@ export class ThreadGroup {
     for (const member of members) member.kick();
     const timer = setInterval(() => {
       meanwhile();
-      this.#parkedHook(); // not every thread says so: one may be gone, or asked to park before it ran
+      this.#parkedHook(); // no message comes from a thread that has ended, or was asked to park before it ran
     }, PATIENCE_MS);
     try {
       while (members.some((member) => !member.control.parked)) {

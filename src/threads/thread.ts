@@ -1,6 +1,6 @@
 /**
- * The start of every thread of a machine: it waits for its role, plays
- * it to the end, and ends. See spare.ts for why the role comes late.
+ * The entry point of every thread of a machine: it waits for its role, carries it
+ * out, and ends. See spare.ts for why the role comes late.
  */
 import { parentPort, receiveMessageOnPort } from "node:worker_threads";
 import type { Board } from "../machine/board.ts";
@@ -11,7 +11,7 @@ import { runVcpuThread } from "./vcpu-thread.ts";
 if (parentPort === null) throw new Error("thread.js is for vmexit's own threads");
 const port = parentPort;
 const post = (message: Message) => port.postMessage(message);
-// Without waiting: a thread that plays its role never returns to its event loop.
+// Without waiting: a thread with a role never returns to its event loop.
 const take = <T extends TraceOrder | PartOrder>(): T | undefined => receiveMessageOnPort(port)?.message;
 
 // Once: the port then no longer keeps the thread alive.
@@ -25,7 +25,7 @@ async function play(data: ThreadData, role: Role): Promise<void> {
   else await runIo(board, data, role);
 }
 
-/** Loaded for this role only: a vCPU thread starts without the code of disks. */
+/** Loaded only for this role: a vCPU thread does not need the modules for disks. */
 async function runIo(board: Board, data: ThreadData, role: IoRole): Promise<void> {
   const { runIoThread } = await import("./io/io-thread.ts");
   runIoThread(board, data, role, post, take<PartOrder>);

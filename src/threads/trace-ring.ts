@@ -2,10 +2,10 @@
  * Exits of one vCPU on their way to the thread that reads a trace: a ring of
  * records of one size in shared memory, from the vCPU thread to its reader.
  *
- * The vCPU never waits. A record that does not fit is dropped, and the next one that
- * fits says how many were before it. Memory is touched only as far as records
- * were written there; registers have a part of their own, so that a trace
- * without them leaves it alone.
+ * The vCPU never waits. A record that does not fit is dropped, and the next one
+ * that fits says how many were dropped before it. Only memory that records were
+ * written to is touched. Registers have an area of their own, so a trace without
+ * registers never touches it.
  */
 import { RingCounters } from "../base/ring.ts";
 import { COPIED_REGISTERS, type ExitRegisters } from "../kvm/exit-registers.ts";
@@ -15,7 +15,7 @@ const LOST = 0; // records dropped since the last one put; written by the vCPU
 const WANT_STATE = 16; // whether registers and code are to be recorded; written by the reader
 const CONTROL_WORDS = 32;
 
-/** Records of one ring: at 8 µs an exit, 65 ms of them. */
+/** Records of one ring: 65 ms of exits, if one takes 8 µs. */
 export const RING_RECORDS = 8192;
 
 /** Bytes of data that a record keeps of what a guest wrote or was answered. */
@@ -24,7 +24,7 @@ export const DATA_BYTES = 64;
 export const CODE_BYTES = 16;
 export const BEFORE_BYTES = 15;
 
-// One record, a cache line: in 8-byte words, 4-byte words and bytes of its own.
+// One record is one cache line. Offsets in it: in 8-byte words, 4-byte words and bytes.
 const RECORD_BYTES = 64;
 const F_TIME = 0;
 const F_INSIDE = 1;
@@ -43,7 +43,7 @@ const B_DATA = 56;
 /** Bytes of data that fit; more are in the record's data block. */
 const INLINE_BYTES = RECORD_BYTES - B_DATA;
 
-// What few records have lies in blocks behind all records: longer data; registers and code.
+// Data that few records have is in blocks behind all records: longer data; registers and code.
 const STATE_BYTES = 256;
 const STATE_CODE = COPIED_REGISTERS * 8;
 const STATE_BEFORE = STATE_CODE + CODE_BYTES;
@@ -61,7 +61,7 @@ export const TO_DEVICE = 2; // OUT, a store
 /** Bytes of the buffer behind a ring. */
 export const TRACE_RING_BYTES = STATE_BLOCKS + RING_RECORDS * STATE_BYTES;
 
-/** What both sides see. */
+/** What both sides use. */
 class Slots {
   protected readonly counters: RingCounters;
   /** LOST and WANT_STATE. */
@@ -69,7 +69,7 @@ class Slots {
   protected readonly floats: Float64Array;
   protected readonly words: Uint32Array;
   protected readonly bytes: Uint8Array;
-  // Where the record in hand begins, in floats, words and bytes; and its two blocks, in bytes.
+  // Where the present record begins, in floats, words and bytes; and its two blocks, in bytes.
   protected f = 0;
   protected w = 0;
   protected b = 0;
@@ -105,7 +105,7 @@ export interface ExitData {
 /** The vCPU's side. Between `begin` and `publish`, the other methods complete the record. Nothing allocates. */
 export class TraceWriter extends Slots {
   #lost = 0;
-  /** The newest record is published, and how long the exit took is not yet known. */
+  /** The newest record is published, but the duration of its exit is not known yet. */
   #unsettled = false;
 
   /** Whether the reader wants registers and code with each record. */
@@ -118,7 +118,7 @@ export class TraceWriter extends Slots {
     this.#setLost(0);
   }
 
-  /** Begins a record; false if there is no room. It is then counted as dropped, and no other method may be called for it. */
+  /** Begins a record; false if there is no room. It is then counted as dropped: do not call the other methods. */
   begin(time: number, inside: number, reason: number, registers: ExitRegisters): boolean {
     const { floats, words, bytes } = this;
     if (this.counters.isFull) {
@@ -142,7 +142,7 @@ export class TraceWriter extends Slots {
     return true;
   }
 
-  /** An access of `count` elements of `size` bytes. Who answers is for the reader to find: it has the same machine. */
+  /** An access of `count` elements of `size` bytes. The reader finds the device: it has the same machine. */
   putAccess(isWrite: boolean, address: number, size: number, count: number): void {
     this.floats[this.f + F_ADDRESS] = address;
     this.words[this.w + W_COUNT] = count;
@@ -150,7 +150,7 @@ export class TraceWriter extends Slots {
     this.bytes[this.b + B_SIZE] = size;
   }
 
-  /** What was written or answered, as much of it as is kept. */
+  /** The data that was written or answered, as much of it as is kept. */
   putData(exit: ExitData): void {
     const at = exit.dataLength <= INLINE_BYTES ? this.b + B_DATA : this.data;
     this.bytes[this.b + B_DATA_LENGTH] = exit.copyData(this.bytes, at, DATA_BYTES);
@@ -166,18 +166,18 @@ export class TraceWriter extends Slots {
     this.bytes[this.b + B_HAS_STATE] = 1;
   }
 
-  /** Shows the record to the reader. */
+  /** Makes the record visible to the reader. */
   publish(): void {
     this.#unsettled = true;
     if (this.#lost !== 0) this.#setLost(0);
     this.counters.publish();
   }
 
-  /** Completes what was published last: the vCPU went on at `time`, in ns of CLOCK_MONOTONIC. Others do not change. */
+  /** Completes the record that was published last: the vCPU continued at `time`, in ns of CLOCK_MONOTONIC. */
   settle(time: number): void {
     if (!this.#unsettled) return;
     this.#unsettled = false;
-    // The reader may have taken it already: then the slot is free, and this write is harmless.
+    // If the reader has taken the record, this memory is unused until the next one.
     this.floats[this.f + F_OUTSIDE] = time - this.floats[this.f + F_TIME];
   }
 
@@ -198,19 +198,19 @@ export class TraceReader extends Slots {
     this.#times = times;
   }
 
-  /** From the next exit on, registers and code are recorded too, or no longer. */
+  /** Starts or stops the recording of registers and code, from the next exit on. */
   wantState(wanted: boolean): void {
     Atomics.store(this.control, WANT_STATE, wanted ? 1 : 0);
   }
 
-  /** False if there is no record that is complete. */
+  /** False if there is no complete record. */
   next(): boolean {
     const entered = this.#times[0];
-    // Between the time and the record: if the time is that of a later entry, the record is settled.
+    // Read the time before the record: if the time is that of a later entry, the record is complete.
     if (this.counters.length === 0) return false;
     this.pick(this.counters.oldest);
     const settled = this.floats[this.f + F_OUTSIDE];
-    // The newest record is settled when the vCPU leaves KVM_RUN, which may be long after it entered.
+    // The newest record is completed when the vCPU leaves KVM_RUN, which may be long after it entered.
     this.#outside = Number.isNaN(settled) ? entered - this.time : settled;
     return this.#outside >= 0;
   }
@@ -219,7 +219,7 @@ export class TraceReader extends Slots {
     this.counters.release(1);
   }
 
-  /** Records dropped after the newest one. Means something once the vCPU has stopped. */
+  /** Records dropped after the newest one. Only valid when the vCPU has stopped. */
   get lostSince(): number {
     return Atomics.load(this.control, LOST);
   }
@@ -258,7 +258,7 @@ export class TraceReader extends Slots {
     return this.bytes[this.b + B_MODE];
   }
 
-  /** NO_DIRECTION: not an access, and what follows means nothing. */
+  /** NO_DIRECTION: not an access; the fields of an access are then not valid. */
   get direction(): number {
     return this.bytes[this.b + B_DIRECTION];
   }
@@ -276,7 +276,7 @@ export class TraceReader extends Slots {
     return this.words[this.w + W_COUNT];
   }
 
-  /** What was kept of the data; a copy. */
+  /** A copy of the data, as much of it as was kept. */
   get kept(): Uint8Array {
     const length = this.bytes[this.b + B_DATA_LENGTH];
     const at = length <= INLINE_BYTES ? this.b + B_DATA : this.data;
@@ -292,13 +292,13 @@ export class TraceReader extends Slots {
     return this.#u64((this.state >> 2) + 2 * index);
   }
 
-  /** The bytes at RIP; a copy. */
+  /** A copy of the bytes at RIP. */
   get code(): Uint8Array {
     const at = this.state + STATE_CODE;
     return this.bytes.slice(at, at + this.bytes[this.state + STATE_CODE_LENGTH]);
   }
 
-  /** The bytes in front of it; a copy. */
+  /** A copy of the bytes in front of RIP. */
   get before(): Uint8Array {
     const at = this.state + STATE_BEFORE;
     return this.bytes.slice(at, at + this.bytes[this.state + STATE_BEFORE_LENGTH]);

@@ -1,7 +1,7 @@
 /**
- * The loop of vcpu-loop.ts for a vCPU whose exits are recorded: the same, with
- * calls of the recorder in between. They are two loops for speed: the other one
- * does not even test whether to record.
+ * The loop of vcpu-loop.ts for a vCPU whose exits are recorded: the same loop with
+ * calls of the recorder. They are two loops, so that the usual one does not
+ * even check whether exits are recorded.
  */
 import type { AddressSpace } from "../bus/address-space.ts";
 import { INTERRUPTED } from "../kvm/exit.ts";
@@ -12,7 +12,7 @@ import type { ExitRecorder } from "./exit-recorder.ts";
 import type { Ending } from "./shared.ts";
 import { type DEBUG, serve } from "./vcpu-loop.ts";
 
-/** As runVcpu; also returns when exits are no longer to be recorded. */
+/** Like runVcpu. It also returns when recording is switched off. */
 export function runTracedVcpu(
   vcpu: Vcpu,
   ports: AddressSpace,
@@ -37,7 +37,7 @@ export function runTracedVcpu(
       recorder.answered(reason);
       if (ending !== undefined) return ending;
     }
-    // As in runVcpu: an instruction may need several answers before it is finished.
+    // As in runVcpu: an instruction may need several answers.
     for (;;) {
       vcpu.kick(); // as Vcpu.completeExit does
       const reason = vcpu.runTimed();

@@ -1,6 +1,5 @@
 /**
- * KVM_RUN, the reason why it returned, the device that answers: the whole life of
- * a vCPU.
+ * The loop of a vCPU: runs the guest by KVM_RUN and sends each exit to its device.
  *
  * Source: Linux Documentation/virt/kvm/api.rst, section 5 (The kvm_run
  * structure).
@@ -18,9 +17,9 @@ import type { Ending } from "./shared.ts";
 export const DEBUG = "debug";
 
 /**
- * Runs the guest until the thread is asked for something else (undefined), a
- * debugger's breakpoint is met, or the guest ends in a way that only this vCPU
- * sees. The guest then stands between two instructions, unless it crashed.
+ * Runs the guest until the thread is asked to do something else (undefined), the
+ * guest meets a breakpoint of a debugger, or it ends in a way that only this vCPU
+ * knows. The vCPU is then between two instructions, unless the guest crashed.
  */
 export function runVcpu(
   vcpu: Vcpu,
@@ -33,15 +32,15 @@ export function runVcpu(
   while (control.running) {
     const reason = vcpu.run();
     if (reason === INTERRUPTED) {
-      interrupted[0]++; // a kick: the request may have changed
+      interrupted[0]++; // a kick: check what is requested
       continue;
     }
     exits[reason]++;
     const ending = serve(vcpu, reason, ports, memory);
     if (ending !== undefined) return ending;
   }
-  // A device's answer reaches the guest's registers with the next KVM_RUN, and an
-  // instruction may need several answers: `rep insb`, a load across two pages.
+  // The next KVM_RUN writes the device's answer to the guest's registers. One instruction
+  // may need several answers: `rep insb`, a load across two pages.
   for (;;) {
     const reason = vcpu.completeExit();
     if (reason === INTERRUPTED) return undefined;
@@ -80,17 +79,17 @@ export function serve(
   }
 }
 
-/** A refusal that comes so often in a row is meant. */
+/** After so many refusals in a row, the error is reported. */
 const REFUSALS = 100;
 
 /**
- * KVM refuses to emulate an access to MMIO by which an event is delivered: a fault whose stack is a device's.
- * The guest has not moved, KVM keeps the event, and what is refused for that reason is refused again.
+ * KVM refuses to emulate an MMIO access that belongs to the delivery of an event, such as an exception whose
+ * stack is in a device's window. RIP does not change and KVM keeps the event, so every retry is refused too.
  *
- * But since Linux 6.14, KVM for AMD takes the type in EXITINTINFO for such a delivery, valid or not
- * (svm_check_emulate_instruction). QEMU's emulated AMD-V (7.2 to 11.1) leaves the type of the last exception
- * that the guest took by itself, which is no delivery any more. The exit clears the field, so that the next
- * try succeeds, unless the guest takes another exception on its way: an interrupt may come first.
+ * But since Linux 6.14, KVM for AMD treats any type in EXITINTINFO as such a delivery, even if the field is not
+ * valid (svm_check_emulate_instruction). QEMU's emulated AMD-V (7.2 to 11.1) leaves there the type of the last
+ * exception that the guest took, although its delivery is complete. The exit clears the field, so a retry
+ * succeeds, unless the guest takes another exception first: an interrupt may come before the access.
  */
 function repeatDelivery(
   vcpu: Vcpu,
@@ -99,7 +98,7 @@ function repeatDelivery(
 ): Ending | typeof DEBUG | undefined {
   for (let refusals = 1; ; refusals++) {
     const reason = vcpu.run();
-    if (reason === INTERRUPTED) return undefined; // a kick: the loop checks what is asked for, and enters again
+    if (reason === INTERRUPTED) return undefined; // a kick: the loop checks what is requested, and enters again
     if (!refusesDelivery(vcpu, reason)) return serve(vcpu, reason, ports, memory);
     if (refusals === REFUSALS) return { reason: "crash", message: describeFailure(vcpu, reason) };
   }
@@ -109,7 +108,7 @@ function refusesDelivery(vcpu: Vcpu, reason: number): boolean {
   return reason === abi.KVM_EXIT_INTERNAL_ERROR && vcpu.exit.suberror === abi.KVM_INTERNAL_ERROR_DELIVERY_EV;
 }
 
-/** `rep outsb` is one exit of `count` accesses, all to the same port: the data moves, the port does not. */
+/** `rep outsb` is one exit with `count` accesses, all to the same port. */
 function servePorts(io: IoExit, ports: AddressSpace): void {
   const { port, size, count } = io;
   if (io.isWrite) {
@@ -119,7 +118,7 @@ function servePorts(io: IoExit, ports: AddressSpace): void {
   }
 }
 
-/** Devices know accesses of 1, 2 and 4 bytes. One of 8 is two, low half first; any other is single bytes. */
+/** Devices have accesses of 1, 2 and 4 bytes. 8 bytes become two accesses, low half first; other sizes single bytes. */
 function serveMemory(mmio: MmioExit, memory: AddressSpace): void {
   const { address, length } = mmio;
   const isWrite = mmio.isWrite;
@@ -147,7 +146,7 @@ function serveMemory(mmio: MmioExit, memory: AddressSpace): void {
   }
 }
 
-/** A guest that ends by a call of its firmware (PSCI, SBI, Hyper-V's crash MSRs) rather than by a device. */
+/** A guest that ends by a firmware call (PSCI, SBI, Hyper-V's crash MSRs) rather than by a device. */
 function systemEvent(exit: Exit): Ending {
   switch (exit.systemEvent) {
     case abi.KVM_SYSTEM_EVENT_SHUTDOWN:

@@ -1,8 +1,8 @@
 /**
- * What a machine is plugged into on a vCPU thread: every line ends in a
- * descriptor or in shared memory, so that nothing here waits for another
- * thread's JavaScript, with three exceptions that must wait: a full console
- * ring, a device of the program's own, and queues that are taken away.
+ * The ports of a machine on a vCPU thread. They write to descriptors and shared
+ * memory, so they do not wait for JavaScript of another thread, except in three
+ * cases: a full console ring, a device of the program, and queues that a driver
+ * disables.
  */
 import type { ByteRing } from "../base/ring.ts";
 import type { AfterWrite, ByteSink, IoDevice, IrqPulse, PowerSwitch, Signal } from "../bus/io.ts";
@@ -16,7 +16,7 @@ import { type Control, END, PARK } from "./control.ts";
 import { OwnDevice } from "./mailbox.ts";
 import type { Ending, Message } from "./shared.ts";
 
-/** How often a vCPU that waits for a lagging reader checks whether the machine is ending. */
+/** How often a vCPU that waits for a slow reader checks whether the machine is ending. */
 const ROOM_CHECK_MS = 50;
 
 export interface VcpuWires {
@@ -29,7 +29,7 @@ export interface VcpuWires {
   /** See ThreadData. */
   readonly clockOffsetNs: number;
   readonly post: (message: Message) => void;
-  /** Makes KVM's objects what the registers say. */
+  /** Makes KVM's objects match the registers. */
   readonly reconcile: () => void;
 }
 
@@ -110,7 +110,7 @@ export class VcpuPorts implements Ports {
   }
 }
 
-/** Bytes for the program. A full ring holds the guest until the reader catches up. */
+/** Bytes for the program. If the ring is full, the guest waits until the reader catches up. */
 class ConsoleSink implements ByteSink {
   readonly #ring: ByteRing;
   readonly #control: Control;

@@ -1,6 +1,7 @@
 /**
  * A vCPU thread: makes its copy of the machine, then runs the guest whenever it
- * is asked to. It awaits nothing; messages go out and none are expected.
+ * is asked to. It never returns to its event loop: it posts messages, and takes
+ * orders only by `take`.
  */
 import * as abi from "../kvm/abi.ts";
 import { Vcpu } from "../kvm/vcpu.ts";
@@ -17,7 +18,7 @@ import { runTracedVcpu } from "./traced-loop.ts";
 import { DEBUG, runVcpu } from "./vcpu-loop.ts";
 import { VcpuPorts } from "./vcpu-ports.ts";
 
-/** @param take the next order that was sent, if one is there */
+/** @param take returns the next order, if one was sent */
 export function runVcpuThread(
   board: Board,
   data: ThreadData,
@@ -57,7 +58,7 @@ export function runVcpuThread(
   let recorder: ExitRecorder | undefined;
   const makeRecorder = () => {
     const order = take(); // sent before this thread got TRACE
-    if (order === undefined) throw new Error("told to trace, but not where");
+    if (order === undefined) throw new Error("a trace was requested without a ring");
     const synced = abi.KVM_SYNC_X86_REGS | abi.KVM_SYNC_X86_SREGS;
     return new ExitRecorder({
       vcpu,
@@ -74,9 +75,9 @@ export function runVcpuThread(
 
   while (control.sleepWhileParked()) {
     const stop = run();
-    // A step over the instruction that ended the machine is an ending.
+    // If a single step ended the machine, the ending is reported, not the step.
     const ending = stop === DEBUG ? ports.ending : (stop ?? ports.ending);
-    if (stop === undefined && ending === undefined && control.mayRun) continue; // the other way
+    if (stop === undefined && ending === undefined && control.mayRun) continue; // with or without recording
     ports.ending = undefined;
     if (ending !== undefined) {
       control.request(PARK);

@@ -1,6 +1,6 @@
 /**
- * Carries out a boot plan: the guest's first bytes into RAM, the CPUs' first
- * values into their registers.
+ * Carries out a boot plan: writes the guest's first bytes to RAM and the first
+ * values to the registers of the CPUs.
  */
 import { buildAcpi } from "../boot/acpi/tables.ts";
 import { biosData } from "../boot/bios-data.ts";
@@ -102,7 +102,7 @@ class Source implements ByteSource {
     return bytes.subarray(0, this.#file.read(bytes, offset));
   }
 
-  /** Copies `length` bytes from `from` on to guest-physical `to`, past JavaScript if it is a file. */
+  /** Copies `length` bytes from offset `from` to guest-physical `to`. A file is read directly into RAM. */
   into(hardware: Hardware, to: number, from: number, length: number): void {
     if (this.#file === undefined) {
       hardware.memory.write(to, this.#bytes.subarray(from, from + length));

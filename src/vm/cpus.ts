@@ -1,7 +1,7 @@
 /**
- * The CPUs of a machine before their first instruction: what CPUID tells, a few
- * MSRs that firmware would have set, and where the boot CPU starts. The others
- * wait for the guest's INIT and SIPI.
+ * Prepares the CPUs of a machine for their first instruction: CPUID, a few MSRs
+ * that firmware would have set, and where the boot CPU starts. The others wait
+ * for the guest's INIT and SIPI.
  */
 import type { EntryState, Segment } from "../boot/entry-state.ts";
 import { guestCpuid } from "../machine/cpuid.ts";
@@ -15,7 +15,7 @@ const MTRR_ENABLED_WRITE_BACK = 0x806n;
 
 const FIRMWARE_MSRS = [
   { index: IA32_MISC_ENABLE, data: MISC_ENABLE_FAST_STRING },
-  // Without it Linux says "MTRRs disabled" and gives up page attributes with them.
+  // Without it Linux says "MTRRs disabled" and does not use page attributes either.
   { index: IA32_MTRR_DEF_TYPE, data: MTRR_ENABLED_WRITE_BACK },
 ];
 
@@ -24,7 +24,7 @@ export function setUpCpus(hardware: Hardware, entry: EntryState): void {
   const tscDeadlineTimer = hardware.kvm.checkExtension("TSC_DEADLINE_TIMER") > 0;
   hardware.vcpus.forEach((vcpu, index) => {
     vcpu.setCpuid(guestCpuid(supported, { index, count: hardware.vcpus.length }, { tscDeadlineTimer }));
-    // One by one: a KVM may refuse one that it lists, and the guest can do without.
+    // One by one: KVM may refuse one that it lists, and the guest works without it.
     for (const msr of FIRMWARE_MSRS) vcpu.setMsrs([msr]);
   });
   const [boot] = hardware.vcpus;

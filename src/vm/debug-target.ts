@@ -11,11 +11,11 @@ import type { GuestCpu } from "./guest-cpu.ts";
 const MSR_KERNEL_GS_BASE = 0xc000_0102;
 const CR0_PE = 1n;
 const EFER_LMA = 1n << 10n;
-/** Boot protocols of 64-bit kernels: the CPU may be in a lesser mode at first. */
+/** Boot protocols of 64-bit kernels. The CPU may still be in 32-bit mode at first. */
 const PROTOCOLS_64: readonly string[] = ["bzImage", "PVH"];
 const MAX_PHYSICAL = 2n ** 52n;
 
-/** What a debugger needs of a VirtualMachine. */
+/** What a debugger uses of a VirtualMachine. */
 export interface DebuggedMachine extends MonitoredMachine {
   readonly state: string;
   readonly protocol: string;
@@ -98,7 +98,7 @@ export class VmDebugTarget implements DebugTarget {
     try {
       if (this.#vm.state === "running") await this.#vm.pause();
     } catch (error) {
-      // Met a breakpoint, or ended, before it was this call's turn.
+      // It met a breakpoint, or ended, before this call ran.
       if (this.#vm.state === "running") throw error;
     }
   }
@@ -112,7 +112,7 @@ export class VmDebugTarget implements DebugTarget {
   }
 }
 
-/** Undefined where there is no RAM, for which guest memory throws a RangeError. */
+/** Returns undefined where there is no RAM: guest memory then throws a RangeError. */
 function ifRam<T>(access: () => T): T | undefined {
   try {
     return access();

@@ -1,8 +1,8 @@
 /**
- * Which pages of RAM were written, for several readers at once: a trace, a
- * screen, a migration. KVM's log is cleared by whoever asks, so one place asks,
- * and keeps for every reader what it has not taken yet. What devices wrote counts
- * as what the guest's CPUs wrote.
+ * Which pages of RAM were written, for several readers at once, such as two
+ * traces. Reading KVM's log clears it. So only this class reads it, and keeps
+ * for every reader the pages that this reader has not taken yet. Pages that
+ * devices wrote are included.
  */
 
 import { PAGE } from "../base/units.ts";
@@ -17,17 +17,17 @@ const PAGES_PER_WORD = 32;
 
 export interface DirtyLogParts {
   readonly vm: Pick<Vm, "getDirtyLog">;
-  /** Those that KVM has now. */
+  /** The memory slots that KVM has now. */
   slots(): readonly RegisteredSlot[];
   readonly ram: readonly RamRegion[];
   readonly devices: DirtyMap;
-  /** Makes KVM log, or no longer. */
+  /** Switches KVM's log on or off. */
   log(on: boolean): void;
 }
 
-/** One reader: pages that were written since it last took them. */
+/** One reader, with the pages that were written since it last took them. */
 export interface DirtyReader {
-  /** A bit a page, bit 0 of word 0 the page at RAM offset 0; valid until the next call. */
+  /** One bit for each page; bit 0 of word 0 is the page at RAM offset 0. Valid until the next call. */
   take(): Uint32Array;
   close(): void;
 }
@@ -45,8 +45,8 @@ export class DirtyLog {
   }
 
   /**
-   * From now on what is written is kept for this reader too. KVM then maps small pages and
-   * write-protects them, so the guest gets slower.
+   * From now on, written pages are kept for this reader too. KVM then maps small pages and
+   * write-protects them, which makes the guest slower.
    * @throws {KvmError} if KVM refuses to log
    */
   open(): DirtyReader {
@@ -54,7 +54,7 @@ export class DirtyLog {
       this.#parts.devices.on = true;
       this.#parts.log(true);
     } else {
-      this.#collect(); // what is there belongs to the others
+      this.#collect(); // earlier pages are for the other readers
     }
     const pending = new Uint32Array(this.#words);
     const taken = new Uint32Array(this.#words);
@@ -74,7 +74,7 @@ export class DirtyLog {
     };
   }
 
-  /** Pages by granule of guest-physical memory: see countDirty. @param pages as a reader took them */
+  /** Counts pages by granule of guest-physical memory: see countDirty. @param pages as a reader took them */
   count(pages: Uint32Array): [granule: number, pages: number][] {
     return this.#parts.ram.flatMap(({ address, size, offset }) => {
       const first = offset / PAGE / PAGES_PER_WORD;

@@ -1,7 +1,7 @@
 /**
- * The drives of a machine, from its creation to its end: completes its spec with
- * what their images say, each time it is switched on, and keeps what must outlive
- * a reset.
+ * The drives of a machine, from its creation to its end. Each power cycle reads
+ * the facts of the images anew and completes the spec with them. What must
+ * outlive a reset is kept here.
  */
 import { OptionError } from "../base/errors.ts";
 import type { DriveConfig } from "../config/devices/virtio-blk.ts";
@@ -17,15 +17,15 @@ import { isNbdName } from "../nbd/address.ts";
 import type { DriveStorage } from "../threads/shared.ts";
 import type { ProgramDiskPort } from "./program-disks.ts";
 
-/** One drive, and what was opened for the machine's life. */
+/** One drive, and what stays open for as long as the machine exists. */
 interface Drive {
   readonly options: DriveConfig;
   readonly overlay?: TemporaryOverlay;
-  /** In place of a file: the program's own, or an NBD export. */
+  /** In place of a file: a disk of the program, or an NBD export. */
   readonly source?: DiskSource;
 }
 
-/** Requests that the io thread may have in flight to a program's disk: 256 in each queue. */
+/** Requests that the io thread may have in flight to a disk of the program: 256 in each queue. */
 const TAGS_PER_QUEUE = 256;
 
 /** Makes the port of a source for one power cycle. */
@@ -42,7 +42,7 @@ export class Drives {
   private constructor() {}
 
   /**
-   * Opens what lasts as long as the machine.
+   * Opens what stays open for as long as the machine exists.
    * @throws {SystemError} for a file that cannot be opened; {ImageError} for an image that cannot be used;
    *   {NbdError} for an export that is not there
    */
@@ -57,7 +57,7 @@ export class Drives {
     }
   }
 
-  /** As parts of the machine. @throws as `open`: an image may have changed meanwhile */
+  /** The drives as parts of the machine. @throws as `open`: an image may have changed since */
   get devices(): DeviceSpec[] {
     return this.#drives.map((drive, n) => {
       const { readOnly } = drive.options;
@@ -88,17 +88,17 @@ export class Drives {
     return { storage, ports };
   }
 
-  /** By drive: the file that has what the guest wrote, if that is not the image's own. */
+  /** By drive: the file that contains the guest's writes, if that is not the image itself. */
   get overlays(): (string | undefined)[] {
     return this.#drives.map(({ overlay }) => overlay?.path);
   }
 
-  /** Puts what was written to sources on stable storage; the io thread does it for images. */
+  /** Flushes the disks of the program to stable storage; the io thread flushes images. */
   async flushSources(): Promise<void> {
     await Promise.all(this.#drives.map(async ({ source }) => source?.flush?.()));
   }
 
-  /** Closes the disks, when no thread uses them any more. Errors are ignored, because nobody is left to handle them. */
+  /** Closes the disks, when no thread uses them any more. Errors are ignored: nobody could handle them. */
   close(): void {
     for (const { overlay, source } of this.#drives) {
       overlay?.close();
@@ -116,17 +116,17 @@ async function openDrive(options: DriveConfig, n: number): Promise<Drive> {
   const { file = "", source, format, snapshot } = options;
   if (source !== undefined) return { options, source };
   if (isNbdName(file)) {
-    // Loaded now: most machines have no disk behind a network, and all of them start sooner.
+    // Loaded only here: most machines have no network disk, and start sooner without this module.
     const { connectNbd } = await import("../nbd/connect.ts");
     return { options, source: await connectNbd(file, { reconnectDelayMs: RECONNECT_MS }) };
   }
   if (format === undefined) refuseOtherFormats(file, `drives[${n}].file`);
   if (!snapshot) return { options };
-  const base = imageOf({ options: { ...options, readOnly: true } }); // as it will be used
+  const base = imageOf({ options: { ...options, readOnly: true } }); // opened in the mode in which it will be used
   return { options, overlay: new TemporaryOverlay(describeDrive(base).size) };
 }
 
-/** How long a guest's requests wait for a server that went away to come back. */
+/** How long a guest's requests wait for a server to come back. */
 const RECONNECT_MS = 10_000;
 
 function imageOf({ options, overlay }: Drive): DriveImage {
@@ -134,7 +134,7 @@ function imageOf({ options, overlay }: Drive): DriveImage {
   return { ...options, file, format, overlay: overlay?.path };
 }
 
-/** A guest would see the image's own tables as its disk, and destroy them with its first write. */
+/** The guest would see the image's tables as its disk, and destroy them with its first write. */
 function refuseOtherFormats(file: string, option: string): void {
   const asRaw = 'say format "raw" to give the guest its bytes as they are';
   try {

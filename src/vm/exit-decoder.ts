@@ -1,4 +1,4 @@
-/** Records of a trace ring, as the objects that a trace consists of. */
+/** Turns the records of a trace ring into the objects of a trace. */
 import type { AddressSpace } from "../bus/address-space.ts";
 import { exitName } from "../kvm/exit.ts";
 import { NO_DIRECTION, TO_DEVICE, type TraceReader } from "../threads/trace-ring.ts";
@@ -10,7 +10,7 @@ import {
   type TraceRegisters,
 } from "../trace/format.ts";
 
-/** What answers where: the address spaces of a machine. */
+/** The address spaces of a machine: which device is at which address. */
 export interface Spaces {
   readonly ports: AddressSpace;
   readonly memory: AddressSpace;

@@ -1,4 +1,4 @@
-/** What can be typed in gdb after "monitor": things about the machine that gdb has no words for. */
+/** The commands that follow "monitor" in gdb: facts about the machine that gdb has no command for. */
 import type { VmStats } from "./stats.ts";
 import type { VmMemory } from "./vm-memory.ts";
 
@@ -37,7 +37,7 @@ const COMMANDS: readonly MonitorCommand[] = [
   },
 ];
 
-/** Returns what to print. */
+/** Returns the text to print. */
 export async function monitorCommand(vm: MonitoredMachine, typed: string): Promise<string> {
   const name = typed.trim();
   const command = COMMANDS.find((each) => each.name === name);

@@ -1,7 +1,7 @@
 /**
  * A CPU of the guest, for programs that read it while the machine is paused.
  *
- * Its thread sleeps then and is not inside the vCPU, so any other may ask; the
+ * Its thread then sleeps outside KVM_RUN, so another thread may use the vCPU. The
  * vCPU itself refuses two threads at once (EBUSY).
  */
 import { KVM_MP_STATE_HALTED, KVM_MP_STATE_RUNNABLE } from "../kvm/abi.ts";
@@ -11,7 +11,7 @@ import type { GuestDebug, Translation, Vcpu } from "../kvm/vcpu.ts";
 
 /** General, segment, table and control registers, under the names of struct kvm_regs and kvm_sregs. */
 export type Registers = Regs & Omit<Sregs, "interrupt_bitmap">;
-/** Registers to change; the others stay. */
+/** Registers to change. The others keep their values. */
 export type RegistersChange = RegsChange & SregsChange;
 
 /** Every method throws a StateError unless the machine was just created or is paused. */
@@ -30,7 +30,7 @@ export class GuestCpu {
     return { ...general, ...special };
   }
 
-  /** The same in the two parts in which KVM has them. */
+  /** The same registers in KVM's two structures. */
   registerParts(): { general: Regs; special: Omit<Sregs, "interrupt_bitmap"> } {
     const vcpu = this.#vcpu("registers");
     const { interrupt_bitmap: _, ...special } = vcpu.getSregs();
@@ -42,7 +42,7 @@ export class GuestCpu {
     const vcpu = this.#vcpu("setRegisters");
     const general = vcpu.getRegs();
     const names = Object.keys(change);
-    // The special ones first: they are what KVM may refuse.
+    // The special registers first, because KVM may refuse those.
     if (names.some((name) => !(name in general))) vcpu.changeSregs(change);
     if (names.some((name) => name in general)) vcpu.changeRegs(change);
   }
@@ -56,12 +56,12 @@ export class GuestCpu {
     this.#vcpu("setFpu").fpu = fpu;
   }
 
-  /** A model-specific register; undefined if KVM has none of that number. */
+  /** A model-specific register; undefined if KVM does not have one with that number. */
   msr(index: number): bigint | undefined {
     return this.#vcpu("msr").getMsrs([index])[0]?.data;
   }
 
-  /** What it would be doing if the machine ran: "waiting" is for the INIT and SIPI that start it. */
+  /** What the CPU does when the machine runs. "waiting": for the INIT and SIPI that start it. */
   activity(): "running" | "halted" | "waiting" {
     switch (this.#vcpu("activity").getMpState()) {
       case KVM_MP_STATE_RUNNABLE:
@@ -73,15 +73,15 @@ export class GuestCpu {
     }
   }
 
-  /** Where a linear address leads with the page tables of now; undefined if nowhere. */
+  /** Translates a linear address with the CPU's present page tables; undefined if it is not mapped. */
   translate(linear: bigint): Translation | undefined {
     return this.#vcpu("translate").translate(linear);
   }
 
   /**
-   * Says what stops this CPU, and with it the machine, from the next resume on:
-   * the machine then pauses and emits "debug". Replaces what was said before;
-   * `{}` for nothing. A reset keeps it, but for a single step.
+   * Sets what stops this CPU, and with it the machine, from the next resume on:
+   * the machine then pauses and emits "debug". Replaces the earlier settings;
+   * `{}` clears them. A reset keeps them, except for a single step.
    */
   setDebug(debug: GuestDebug): void {
     this.#vcpu("setDebug").setGuestDebug(debug);

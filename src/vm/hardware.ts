@@ -1,8 +1,8 @@
 /**
- * What the kernel makes for one power cycle: a VM with its interrupt controllers,
- * RAM and the board's other memories, vCPUs, and the events that carry doorbells
- * past JavaScript. Which memory is where, and which write signals which event, is
- * the kernel map's: see machine/kernel-map.ts.
+ * The kernel objects of one power cycle: a VM with its interrupt controllers, RAM
+ * and the board's other memories, vCPUs, and the event descriptors of doorbells.
+ * The kernel map decides where each memory is and which write signals which
+ * event: see machine/kernel-map.ts.
  */
 import { KvmError } from "../kvm/errors.ts";
 import type { Counters } from "../kvm/stats.ts";
@@ -32,7 +32,7 @@ export class Hardware {
   readonly vm: Vm;
   readonly ram: GuestRam;
   readonly memory: GuestMemory;
-  /** By name, RAM first. Without the read-only ones where KVM has none: the guest's reads exit then. */
+  /** By name, RAM first. Where KVM has no read-only memory, such memories are missing: the guest's reads then exit. */
   readonly memories: ReadonlyMap<string, GuestRam>;
   readonly vcpus: readonly Vcpu[];
   /** Wakes the io thread. */
@@ -61,7 +61,7 @@ export class Hardware {
       this.vm.setTssAddr(map.TSS);
       this.vm.setIdentityMapAddr(map.IDENTITY_MAP);
       this.vm.createIrqchip();
-      // CPUID shows no performance counters; AMD's oldest have no bit there to hide them by.
+      // CPUID hides performance counters, but AMD's oldest ones have no CPUID bit.
       if (this.kvm.checkExtension(KVM_CAP_PMU_CAPABILITY) > 0) {
         this.vm.enableCap(KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
       }
@@ -71,14 +71,14 @@ export class Hardware {
       this.memories = new Map([[RAM, this.ram], ...this.#memoriesOf(board, spec)]);
       this.vcpus = Array.from({ length: spec.cpus }, (_, id) => this.#keep(this.vm.createVcpu(id)));
       this.ioWake = this.#keep(EventFd.create());
-      this.counters(); // opens them: once a vCPU runs, its own can no longer be
+      this.counters(); // opens them: those of a vCPU cannot be opened once it runs
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
-  /** Makes the events that the parts of the machine have reserved. @throws {SystemError} EMFILE */
+  /** Creates the events that the parts of the machine have reserved. @throws {SystemError} EMFILE */
   makeBells(count: number): void {
     while (this.bells.length < count) this.bells.push(this.#keep(EventFd.create()));
   }

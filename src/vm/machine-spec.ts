@@ -1,4 +1,4 @@
-/** A machine as plain data: from checked options, and what its disks say of themselves. */
+/** Makes the spec of a machine from checked options and the facts of its disks. */
 import { listDevices } from "../config/device-table.ts";
 import { DEVICES } from "../config/devices.ts";
 import { ramRegions } from "../machine/memory-map.ts";

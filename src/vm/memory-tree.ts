@@ -1,8 +1,8 @@
 /**
- * What is where in guest-physical memory, as a tree: RAM and ROM with the KVM
- * slots that show them, the devices that exits go to, and what KVM keeps for
- * itself. A device that lies in ROM has its registers there, to be read without
- * an exit. Pure: from the slots and windows of a machine to data and text.
+ * Guest-physical memory as a tree: RAM and ROM with their KVM slots, the devices
+ * that exits go to, and the pages that KVM uses itself. A device inside ROM has
+ * its registers there, so that the guest reads them without an exit. Pure: from
+ * the slots and windows of a machine to data and text.
  */
 import type { RegisteredSlot } from "../kvm/vm.ts";
 import * as map from "../machine/memory-map.ts";
@@ -16,8 +16,8 @@ const SPACE = 2 ** 52;
 export interface MemoryNode {
   readonly name: string;
   /**
-   * space: it only holds others. device: its accesses exit to this process, or in ROM those that write.
-   * kvm: the kernel answers them.
+   * space: only contains other nodes. device: accesses exit to this process; inside ROM, only writes do.
+   * kvm: the kernel answers accesses.
    */
   readonly kind: "space" | "ram" | "rom" | "device" | "kvm";
   readonly address: number;
@@ -33,7 +33,7 @@ export interface MemoryNode {
 
 export interface MemoryTree {
   readonly root: MemoryNode;
-  /** A line for each node, children indented. */
+  /** One line for each node, children indented. */
   readonly text: string;
 }
 

@@ -1,4 +1,4 @@
-/** A part of a power cycle, from its owner's side: each call takes the part's lock. */
+/** A part of a power cycle, as its owner uses it: each call takes the part's lock. */
 
 import type { Lock } from "../base/lock.ts";
 import type { ByteRing } from "../base/ring.ts";
@@ -6,16 +6,16 @@ import type { PartOf } from "../machine/machine.ts";
 import type { Property } from "../virtio/device.ts";
 import type { PartHandle } from "./outlets/outlet.ts";
 
-/** How long a part that is busy is waited for: the vCPU that says there is room may still hold its lock. */
+/** How long to wait for a part that is busy: the vCPU that reported room may still hold its lock. */
 const LOCK_MS = 0.5;
-/** When it is asked again after that. */
+/** When to try again after that. */
 const RETRY_MS = 1;
 
 export interface PartHandleParts {
   readonly part: PartOf;
   readonly ring: ByteRing | undefined;
   notify(): void;
-  /** Says that the part may be asked again. */
+  /** Called when the part may be tried again. */
   ready(): void;
 }
 
@@ -33,7 +33,7 @@ export function partHandle({ part, ring, notify, ready }: PartHandleParts): Part
     receive:
       receive &&
       ((byte) => {
-        // A vCPU may hold this lock until the program has read what its guest printed: never wait for long here.
+        // Never wait for long here: a vCPU may hold this lock until the program has read what the guest printed.
         if (!lock.tryAcquire(LOCK_MS)) {
           setTimeout(ready, RETRY_MS);
           return false;
@@ -54,7 +54,7 @@ export function partHandle({ part, ring, notify, ready }: PartHandleParts): Part
   };
 }
 
-/** Does it, with the lock that the caller has taken, and releases that. */
+/** Calls `work` with the lock that the caller has taken, and releases the lock. */
 function released<T>(lock: Lock, work: () => T): T {
   try {
     return work();

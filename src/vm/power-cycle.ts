@@ -1,10 +1,10 @@
 /**
- * One life of a machine, from power-on to its end or its next reset: the
+ * One power cycle of a machine, from power-on to its end or its next reset: the
  * kernel's objects, the shared state, the threads, and this thread's own copy
  * of the machine.
  *
- * A reset makes a new one. That costs some milliseconds more than winding back
- * every register of every object, and leaves nothing behind.
+ * A reset makes a new power cycle. That takes some milliseconds longer than
+ * setting back every register of every object, but no old state can remain.
  */
 import { MAX_WINDOWS } from "../bus/address-space.ts";
 import type { DeviceHandlers, UnclaimedAccess } from "../config/machine.ts";
@@ -41,7 +41,7 @@ import type { MemoryParts } from "./vm-memory.ts";
 /** api.rst 8.39. By number: headers before Linux 5.13 do not know it. */
 const KVM_CAP_SET_GUEST_DEBUG2 = 195;
 
-/** What makes the machine's memory and CPUs what they are before the first instruction. */
+/** Prepares the machine's memory and CPUs for the first instruction. */
 export interface Origin {
   /** The machine's RAM; new and empty without it. */
   ram?(): GuestRam;
@@ -51,7 +51,7 @@ export interface Origin {
   load?(hardware: Hardware, machine: Machine): void;
   /**
    * Called while the threads start. @returns how the kernel was started: see BootPlan
-   * @throws what keeps the machine from starting; nothing is left behind then
+   * @throws an error if the machine cannot start; everything is then released
    */
   fill(hardware: Hardware, machine: Machine): string;
 }
@@ -65,7 +65,7 @@ export interface PowerCycleListener {
   ready(part: string, cycle: PowerCycle): void;
   report(device: string, code: string, message: string, cycle: PowerCycle): void;
   unclaimed(access: UnclaimedAccess): void;
-  /** The threads are gone, and the rest is about to go. */
+  /** The threads have ended; the rest is released next. */
   closing(cycle: PowerCycle): void;
 }
 
@@ -73,7 +73,7 @@ export class PowerCycle {
   readonly spec: MachineSpec;
   /** How the kernel was started: see BootPlan. */
   readonly protocol: string;
-  /** What a trace takes from it. */
+  /** What traces read. */
   readonly tap: TraceTap;
 
   readonly #handlers: readonly DeviceHandlers[];
@@ -85,18 +85,18 @@ export class PowerCycle {
   readonly #threads: ThreadGroup;
   /** By part: the program's own disks. */
   #disks: ReadonlyMap<string, ProgramDiskPort> = new Map();
-  /** Those that the io thread has not answered, by their ids. */
+  /** Orders that the io thread has not answered, by id. */
   readonly #orders = new Map<number, (reply: PartReply) => void>();
   #lastOrder = 0;
   #ended = false;
-  /** The threads are gone, and so are the handles by which they would be kicked. */
+  /** The threads have ended, and the handles for kicking them are closed. */
   #isGone = false;
   #isCut = false;
   #hasEnding = false;
   /** KVM's counters at the end. */
   #kernel: CycleCounters | undefined;
 
-  /** @throws as createVm does; nothing is left behind then. */
+  /** @throws as createVm does; everything is then released. */
   constructor(
     board: Board,
     spec: MachineSpec,
@@ -153,7 +153,7 @@ export class PowerCycle {
     return addressMap(ports, memory, this.spec.ram);
   }
 
-  /** By index. To be used while its thread is parked. */
+  /** By index. Use it only while its thread is parked. */
   get vcpus(): readonly Vcpu[] {
     return this.#hardware.vcpus;
   }
@@ -175,12 +175,12 @@ export class PowerCycle {
     return this.#hasEnding;
   }
 
-  /** Whether KVM can keep interrupts away from a single step. */
+  /** Whether KVM can block interrupts during a single step. */
   get stepsWithoutInterrupts(): boolean {
     return (this.#hardware.vm.checkExtension(KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ) !== 0;
   }
 
-  /** Lets the threads run, or of the vCPUs only some. */
+  /** Lets the threads run: all of them, or only some of the vCPUs. */
   run(vcpus?: readonly number[]): void {
     this.#threads.run(vcpus);
   }
@@ -194,7 +194,7 @@ export class PowerCycle {
     return this.#isCut;
   }
 
-  /** Asks the io thread something about a drive. @throws {DriveError} */
+  /** Sends the io thread an order for a drive. @throws {DriveError} */
   async order(part: string, order: DiskOrder): Promise<DiskReply> {
     const id = this.#lastOrder++;
     const reply = await new Promise<PartReply>((resolve) => {
@@ -205,7 +205,7 @@ export class PowerCycle {
     return reply.reply;
   }
 
-  /** Tells the threads to end, whatever they wait for. To be followed by `end`. */
+  /** Asks the threads to end, whatever they wait for. Call `end` afterwards. */
   cut(): void {
     if (this.#isGone) return;
     this.#isCut = true;
@@ -213,7 +213,7 @@ export class PowerCycle {
     this.#threads.tellToEnd();
   }
 
-  /** Ends the threads and releases every descriptor and mapping. Counters stay. */
+  /** Ends the threads and releases every descriptor and mapping. Counters can still be read. */
   async end(meanwhile: () => void): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
@@ -228,7 +228,7 @@ export class PowerCycle {
     this.#hardware.close();
   }
 
-  /** Settles when the program's own disks have nothing more to do for this cycle. */
+  /** Settles when the program's own disks have finished all requests of this cycle. */
   async disksIdle(): Promise<void> {
     await Promise.all([...this.#disks.values()].map((disk) => disk.idle()));
   }
@@ -256,7 +256,7 @@ export class PowerCycle {
     return this.#plugged.blocks;
   }
 
-  /** This thread's own copy of the machine, every device reset. */
+  /** Makes this thread's copy of the machine and resets every device. */
   #assemble(): Machine {
     const { vm } = this.#hardware;
     const { parts } = this.#blocks;
@@ -370,7 +370,7 @@ export class PowerCycle {
     }
   }
 
-  /** An exit of vCPU `index` that a device of the program's own has to answer. */
+  /** Answers an exit of vCPU `index` with a device of the program. */
   async #answerOwnDevice(index: number): Promise<void> {
     const mailbox = this.#blocks.mailboxes[index];
     const { device, isWrite, offset, size, value } = mailbox.question;
@@ -385,7 +385,7 @@ export class PowerCycle {
       const what = `${isWrite ? "write" : "read"}(${offset}, ${size}) of device "${name}" threw`;
       const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
       this.#listener.ending({ reason: "crash", message: `${what}: ${reason}` }, this);
-      // The guest does not go on with an answer that nobody gave, nor does a pause() wait for it.
+      // The guest does not continue without an answer, and pause() does not wait for it.
       this.#blocks.vcpus[index].request(PARK);
       mailbox.close();
     }
@@ -394,7 +394,7 @@ export class PowerCycle {
 
 const ENDED = { code: "ESTATE", message: "the machine ended before the drive could be changed" };
 
-/** ThreadData but the role. */
+/** ThreadData without the role. */
 type SharedData = Omit<ThreadData, "role">;
 
 function tokenOf(handle: { readonly token: number }): number {

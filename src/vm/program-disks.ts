@@ -1,6 +1,6 @@
 /**
- * The program's own disks, on the program's thread: asks a source what the io
- * thread passes on, over the guest's own memory, and answers.
+ * The program's own disks, on the program's thread: passes the requests of the io
+ * thread to a source, with views of guest memory, and sends the results back.
  */
 import { isPowerOfTwo } from "../base/power-of-two.ts";
 import type { DiskFacts } from "../disk/disk-facts.ts";
@@ -10,7 +10,7 @@ import { EventFd } from "../sys/event.ts";
 import type { ProgramDiskData, ProgramRequest } from "../threads/io/program-disk.ts";
 import { ResultRing } from "../threads/io/result-ring.ts";
 
-/** Bytes of guest memory that one view can have. */
+/** The most bytes of guest memory that one view can have. */
 const VIEW = 2 ** 21;
 const ZEROS = new Uint8Array(VIEW);
 
@@ -28,7 +28,7 @@ export class ProgramDiskPort {
 
   /**
    * @param tags requests have tags below this
-   * @param failed hears what the source threw
+   * @param failed called with errors that the source threw
    * @throws {SystemError} EMFILE when the process has too many descriptors
    */
   constructor(
@@ -47,19 +47,19 @@ export class ProgramDiskPort {
     this.data = { ...facts, results, event: this.#event.token };
   }
 
-  /** Takes a request of the io thread's. */
+  /** Takes a request of the io thread. */
   ask(tag: number, request: ProgramRequest): void {
     const done = this.#answer(tag, request);
     this.#underWay.add(done);
     void done.then(() => this.#underWay.delete(done));
   }
 
-  /** Settles when the source has nothing to do. */
+  /** Settles when the source has no request in progress. */
   async idle(): Promise<void> {
     await Promise.all(this.#underWay);
   }
 
-  /** Nobody waits for answers any more. */
+  /** Results are no longer wanted. */
   close(): void {
     this.#closed = true;
     this.#event.close();

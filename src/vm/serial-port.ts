@@ -2,21 +2,21 @@
  * A serial port from the program's side: a Duplex stream, and `waitFor` for
  * text on the console.
  *
- * Nothing is lost at any speed. Towards the program, a reader that lags fills
- * the stream, then the shared ring, and then the guest waits in its next write.
- * Towards the guest, `write` is called back when the last byte is in the chip's
- * FIFO. One exception, so that a machine nobody listens to can run: until the
- * first reader attaches, only the newest UNREAD_LIMIT bytes are kept, and
- * `dropped` counts the others.
+ * No byte is lost at any speed. If the reader is slow, the stream fills, then the
+ * shared ring, and then the guest waits in its next write. In the other
+ * direction, `write` calls back when the last byte is in the chip's FIFO. There
+ * is one exception, so that a machine runs although nobody reads its console:
+ * until the first reader attaches, only the newest UNREAD_LIMIT bytes are kept,
+ * and `dropped` counts the others.
  */
 import { Duplex } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 
 /** Where the guest's bytes come from. */
 export interface ConsoleSource {
-  /** Moves what is there; returns the number of bytes. */
+  /** Moves the bytes that are waiting; returns their number. */
   take(into: Uint8Array): number;
-  /** Asks for a call of `SerialPort.wake` at the next byte. False if some are there already. */
+  /** Asks for a call of `SerialPort.wake` at the next byte. False if bytes are waiting already. */
   arm(): boolean;
 }
 
@@ -24,16 +24,16 @@ export interface ConsoleSource {
 export type Receive = (byte: number) => boolean;
 
 const UNREAD_LIMIT = 1 << 20;
-/** What may wait here, beyond the stream's own buffer, while a reader lags. */
+/** Bytes that may wait here for a slow reader, beyond the stream's own buffer. */
 const HELD_LIMIT = 1 << 16;
-/** Small pieces that wait are joined up to this size, so that waiting costs about what was sent. */
+/** Small waiting pieces are joined up to this size, so that memory use is about the number of bytes. */
 const PIECE = 1 << 12;
 /** Text kept for `waitFor`, in characters. */
 const SEEN_LIMIT = 1 << 20;
-/** While output flows, the ring is looked at this often instead of at every byte. */
+/** While output flows, the ring is read this often instead of at every byte. */
 const COALESCE_MS = 2;
 const DEFAULT_TIMEOUT_MS = 60_000;
-/** The longest that setTimeout can do; it makes 1 ms of anything longer. */
+/** The longest timeout of setTimeout, which turns a longer one into 1 ms. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 interface Waiter {
@@ -42,7 +42,7 @@ interface Waiter {
   reject(error: Error): void;
 }
 
-/** The text did not come in time, or can no longer come. */
+/** The text did not come in time, or the machine has ended. */
 export class WaitError extends Error {
   override readonly name = "WaitError";
   readonly code: "ETIMEDOUT" | "EPIPE";
@@ -71,7 +71,7 @@ export class SerialPort extends Duplex {
   #bytesOut = 0;
   #bytesIn = 0;
   #dropped = 0;
-  /** Called with each piece of text, for whoever watches the console besides the stream's reader. */
+  /** Called with each piece of text, for an observer besides the stream's reader. */
   onText: ((text: string) => void) | undefined;
 
   constructor(label: string) {
@@ -79,7 +79,7 @@ export class SerialPort extends Duplex {
     this.#label = label;
   }
 
-  /** The machine's side: a guest begins to talk here. Without `receive` it does not listen. */
+  /** The machine's side: connects a guest. Without `receive` the guest takes no input. */
   plug(source: ConsoleSource, receive?: Receive): void {
     this.#source = source;
     this.#receive = receive;
@@ -97,7 +97,7 @@ export class SerialPort extends Duplex {
     return this.#bytesIn;
   }
 
-  /** Bytes that came before anybody read and were let go. */
+  /** Bytes that came before the first reader and were discarded. */
   get dropped(): number {
     return this.#dropped;
   }
@@ -162,7 +162,7 @@ export class SerialPort extends Duplex {
     pending.done();
   }
 
-  /** The machine's side: takes everything out of the source whatever the reader does, so that no vCPU waits in it. */
+  /** The machine's side: empties the source whatever the reader does, so that no vCPU waits in it. */
   drainAll(): void {
     this.#drain(true);
   }
@@ -198,7 +198,7 @@ export class SerialPort extends Duplex {
     this.receiverReady();
   }
 
-  /** A reader that broke off, as `break` in a `for await` does, must not hold the guest for ever. */
+  /** A reader that leaves early, as by `break` in a `for await`, must not block the guest for ever. */
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#dropped += this.#heldBytes;
     this.#held.length = 0;
@@ -207,13 +207,13 @@ export class SerialPort extends Duplex {
     done(error);
   }
 
-  /** True while the reader has to catch up before more is taken from the ring. */
+  /** True while the reader must catch up before more bytes are taken from the ring. */
   #blocked(): boolean {
     return this.#attached && this.#heldBytes >= HELD_LIMIT;
   }
 
   #drain(all = false): void {
-    // A guest that never stops talking must leave this thread time for other things.
+    // Even if the guest never stops sending, this thread needs time for other things.
     for (let taken = 0; !this.#ended && (all || taken < this.#scratch.length); ) {
       if (!all && this.#blocked()) break;
       const count = this.#source?.take(this.#scratch) ?? 0;
@@ -226,9 +226,9 @@ export class SerialPort extends Duplex {
       if (this.#seen.length > 2 * SEEN_LIMIT) this.#seen = this.#seen.slice(-SEEN_LIMIT);
       this.onText?.(text);
       this.#hold(chunk);
-      this.#flow(); // last: a reader may call read() at once, and so come back here
+      this.#flow(); // last: a reader may call read() at once, which calls this again
     }
-    this.#serveWaiters(); // once: a pattern is tried on all the text there is
+    this.#serveWaiters(); // once: a pattern is tried on all the text
   }
 
   #hold(chunk: Buffer): void {
@@ -251,7 +251,7 @@ export class SerialPort extends Duplex {
     }
   }
 
-  /** Gives the stream what it wants of what is held. */
+  /** Passes held bytes to the stream, as many as it wants. */
   #flow(): void {
     while (this.#wanted && this.#held.length > 0) {
       const chunk = this.#held.shift();

@@ -1,9 +1,8 @@
 /**
- * What a machine has done so far, in numbers.
+ * The counters of a machine.
  *
- * Most exits of the hardware never reach user space (page faults, CPUID, HLT
- * and most MSR accesses are the kernel's): what is counted here is the returns
- * of KVM_RUN.
+ * Most hardware exits never reach user space: the kernel handles page faults,
+ * CPUID, HLT and most MSR accesses. Counted here are the returns of KVM_RUN.
  */
 import type { AddressSpace } from "../bus/address-space.ts";
 import { exitName } from "../kvm/exit.ts";
@@ -22,7 +21,7 @@ export interface SerialStats {
   readonly bytesOut: number;
   /** Bytes that the guest's receiver took. */
   readonly bytesIn: number;
-  /** Bytes from the guest that nobody was there to read. */
+  /** Bytes from the guest that came before the first reader and were discarded. */
   readonly dropped: number;
 }
 
@@ -33,17 +32,17 @@ export interface KernelStats {
 }
 
 export interface VmStats {
-  /** Returns of KVM_RUN by their api.rst name without KVM_EXIT_, all vCPUs together; absent if none. */
+  /** Returns of KVM_RUN of all vCPUs, by their api.rst name without KVM_EXIT_; only those that occurred. */
   readonly exits: Readonly<Record<string, number>>;
   /** The sum of `exits`. */
   readonly totalExits: number;
-  /** KVM_RUN calls that were interrupted, to pause or by a signal. */
+  /** KVM_RUN calls that were interrupted by a pause or a signal. */
   readonly interrupted: number;
-  /** Accesses by device, and "unclaimed"; absent if none. */
+  /** Accesses by device, and "unclaimed"; only those that occurred. */
   readonly devices: Readonly<Record<string, number>>;
   /**
-   * KVM's own counters, those that only grow; absent where the host's kernel has none. `exits` among them are the
-   * hardware's, most of which never reach user space.
+   * Those of KVM's counters that only grow; absent if the host's kernel has no such counters. Its `exits` are
+   * hardware exits, most of which never reach user space.
    * @see api.rst, 4.133 KVM_GET_STATS_FD
    */
   readonly kernel?: KernelStats;
@@ -51,7 +50,7 @@ export interface VmStats {
   readonly serials: readonly SerialStats[];
 }
 
-/** Counts of one power cycle: those of each part by the part's own names for them. */
+/** Counts of one power cycle. Each part names its own counters. */
 export interface CycleStats extends Omit<VmStats, "serials" | "drives"> {
   readonly parts: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
@@ -88,7 +87,7 @@ export function countStats(shared: Blocks, ports: AddressSpace, memory: AddressS
   };
 }
 
-/** What a machine's user sees of the counts. @param drives names of their parts */
+/** The counts as `vm.stats()` returns them. @param drives names of their parts */
 export function vmStats(
   { parts, ...counted }: CycleStats,
   drives: readonly string[],

@@ -1,4 +1,4 @@
-/** Which exits are in a trace, and what else is. */
+/** Which exits a trace contains, and what else it contains. */
 import { OptionError } from "../base/errors.ts";
 import { fill } from "../config/schema.ts";
 import { TRACE, type TraceFilter } from "../config/trace.ts";
@@ -6,7 +6,7 @@ import { words } from "../config/value.ts";
 import { exitNames } from "../kvm/exit.ts";
 import type { ExitRecord, MapRange } from "../trace/format.ts";
 
-/** A filter that was checked. */
+/** A checked filter. */
 export interface CheckedFilter {
   matches(exit: ExitRecord): boolean;
   readonly registers: boolean;
@@ -17,7 +17,7 @@ export interface CheckedFilter {
 const DEFAULT_MEMORY_MS = 100;
 const UNCLAIMED = "unclaimed";
 
-/** @throws {OptionError} that names the option, what was given and what would do. */
+/** @throws {OptionError} that names the wrong value and the possible ones. */
 export function checkFilter(filter: TraceFilter, map: readonly MapRange[], vcpus: number): CheckedFilter {
   const { reasons, devices, ports, vcpus: cpus, registers, memory } = fill(TRACE, filter, "trace");
   const owners = new Set(map.filter(({ what }) => what === "device").map(({ name }) => name));

@@ -1,19 +1,19 @@
 /**
- * A trace, as its reader sees it: records in a queue of bounded length. A
- * reader that does not keep up loses exits, and finds a `dropped` record in
- * their place.
+ * A trace, as its reader sees it: records in a queue of bounded length. If the
+ * reader is too slow, exits are dropped, and a `dropped` record takes their
+ * place.
  */
 import type { DroppedRecord, ExitRecord, TraceHeader, TraceRecord } from "../trace/format.ts";
 import type { CheckedFilter } from "./trace-filter.ts";
 
 /** Records that wait for their reader. */
 const QUEUE_LIMIT = 32_768;
-/** Records of other kinds still come in when exits no longer do: they are few. */
+/** Records of other kinds are still queued when exits no longer are: they are few. */
 const OTHERS_LIMIT = 2 * QUEUE_LIMIT;
-/** After so many records taken, the queue lets go of them. */
+/** After so many records were taken, the queue releases their memory. */
 const COMPACT_EVERY = 4096;
 
-/** Is done with one record at a time; `for await` takes them. Leaving the loop ends the trace. */
+/** Yields one record at a time, for `for await`. Leaving the loop ends the trace. */
 export class Trace implements AsyncIterableIterator<TraceRecord, undefined> {
   readonly #filter: CheckedFilter;
   readonly #origin: number;
@@ -26,14 +26,14 @@ export class Trace implements AsyncIterableIterator<TraceRecord, undefined> {
   #seq = 0;
   #exits = 0;
   #dropped = 0;
-  /** By vCPU: exits dropped and not yet told. */
+  /** By vCPU: dropped exits that no record has reported yet. */
   readonly #lost = new Map<number, number>();
 
   /**
    * Use VirtualMachine.trace.
    *
    * @param origin ns of CLOCK_MONOTONIC when t is 0
-   * @param onStop is to call `finish`
+   * @param onStop must call `finish`
    */
   constructor(header: TraceHeader, filter: CheckedFilter, origin: number, onStop: (trace: Trace) => void) {
     this.#filter = filter;
@@ -56,12 +56,12 @@ export class Trace implements AsyncIterableIterator<TraceRecord, undefined> {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  /** Ends the trace: what was recorded until now still comes, then `end`. Does nothing if it has ended. */
+  /** Ends the trace: the records until now still come, then `end`. Does nothing if it has ended. */
   stop(): void {
     if (!this.#done) this.#onStop(this);
   }
 
-  /** Ends the trace and forgets what it holds; called when a `for await` loop is left. */
+  /** Ends the trace and discards its records; called when a `for await` loop is left. */
   return(): Promise<IteratorResult<TraceRecord, undefined>> {
     this.stop();
     this.#queue = [];
@@ -77,7 +77,7 @@ export class Trace implements AsyncIterableIterator<TraceRecord, undefined> {
     await this.return();
   }
 
-  // What follows is for the tracer.
+  // The methods from here on are for the tracer.
 
   get wantsRegisters(): boolean {
     return this.#filter.registers;
@@ -93,10 +93,10 @@ export class Trace implements AsyncIterableIterator<TraceRecord, undefined> {
   }
 
   /**
-   * An exit. Drops it if the queue is full.
+   * Adds an exit, or drops it if the queue is full.
    *
-   * @param lost how many exits of the same vCPU were dropped before it, before they came here; nobody knows whether
-   *   they would have passed the filter
+   * @param lost how many exits of the same vCPU were dropped before it, in the ring; they may or may not have
+   *   passed the filter
    * @param more records that the queue may hold beyond its limit, at the end of a power cycle
    */
   offer(exit: ExitRecord, lost: number, more: number): void {
@@ -113,25 +113,25 @@ export class Trace implements AsyncIterableIterator<TraceRecord, undefined> {
     const own = { ...exit, seq: this.#seq, t };
     if (exit.regs === undefined || this.#filter.registers) this.#push(own);
     else {
-      const { regs: _regs, code: _code, before: _before, ...plain } = own; // another trace wanted them
+      const { regs: _regs, code: _code, before: _before, ...plain } = own; // only another trace wanted these
       this.#push(plain);
     }
     this.#exits++;
   }
 
-  /** Exits that were dropped before they came here. */
+  /** Adds exits that were dropped in the ring. */
   lose(vcpu: number, count: number): void {
     if (count === 0) return;
     this.#seq += count;
     this.#lose(vcpu, count);
   }
 
-  /** A record of another kind; `now` in ns of CLOCK_MONOTONIC. */
+  /** Adds a record of another kind; `now` in ns of CLOCK_MONOTONIC. */
   add(record: (t: number) => TraceRecord, now: number): void {
     if (this.#length < OTHERS_LIMIT) this.#push(record(Math.max(0, now - this.#origin)));
   }
 
-  /** Says what was dropped, and that this is the end. @param last a record to come before that */
+  /** Adds `dropped` records, then `end`. @param last a record to add before those */
   finish(now: number, last?: (t: number) => TraceRecord): void {
     if (this.#done) return;
     const t = Math.max(0, now - this.#origin);

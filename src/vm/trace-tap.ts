@@ -1,6 +1,6 @@
 /**
- * What a power cycle gives to a trace: the exits that its vCPU threads record,
- * the pages that its guest writes, and KVM's own counters.
+ * The data that traces read from a power cycle: the exits that its vCPU threads
+ * record, the pages that its guest writes, and KVM's counters.
  */
 import type { ThreadGroup } from "../threads/thread-group.ts";
 import { TRACE_RING_BYTES, TraceReader } from "../threads/trace-ring.ts";
@@ -9,7 +9,7 @@ import type { DirtyLog, DirtyReader } from "./dirty-log.ts";
 import { decodeExit, type Spaces } from "./exit-decoder.ts";
 import type { Hardware } from "./hardware.ts";
 
-/** An exit, and how many of the same vCPU are missing before it. */
+/** An exit, and how many exits of the same vCPU were dropped before it. */
 export interface TakenExit {
   readonly record: ExitRecord;
   readonly lost: number;
@@ -28,7 +28,7 @@ export class TraceTap {
   readonly #dirty: DirtyLog;
   /** While pages are logged. */
   #pages: DirtyReader | undefined;
-  /** By vCPU, once somebody traced. */
+  /** By vCPU, once there was a trace. */
   #readers: readonly TraceReader[] = [];
 
   constructor(
@@ -43,7 +43,7 @@ export class TraceTap {
     this.#dirty = dirty;
   }
 
-  /** From now on exits are recorded, with registers and code if `state`. May be called again to change that. */
+  /** Starts recording exits, with registers and code if `state`. May be called again to change that. */
   start(state: boolean): void {
     if (this.#readers.length === 0) {
       const rings = this.#hardware.vcpus.map(() => new SharedArrayBuffer(TRACE_RING_BYTES));
@@ -58,7 +58,7 @@ export class TraceTap {
     this.#threads.trace(false);
   }
 
-  /** Takes what was recorded since the last call; in the order of time as far as it is known yet. */
+  /** Takes the exits that were recorded since the last call, in the order of time as far as it is known. */
   takeExits(): TakenExit[] {
     const taken: TakenExit[] = [];
     this.#readers.forEach((reader, vcpu) => {
@@ -70,12 +70,12 @@ export class TraceTap {
     return this.#readers.length > 1 ? taken.sort((a, b) => a.record.t - b.record.t) : taken;
   }
 
-  /** By vCPU: exits that are missing after the last one taken. Once the threads are gone. */
+  /** By vCPU: exits that were dropped after the last one taken. Only when the threads have ended. */
   lostSince(): number[] {
     return this.#readers.map((reader) => reader.lostSince);
   }
 
-  /** Logs which pages are written, or no longer. @throws {KvmError} if KVM refuses to */
+  /** Starts or stops logging which pages are written. @throws {KvmError} if KVM refuses */
   logDirtyPages(on: boolean): void {
     this.#pages?.close();
     this.#pages = on ? this.#dirty.open() : undefined;
@@ -86,7 +86,7 @@ export class TraceTap {
     return this.#pages === undefined ? [] : this.#dirty.count(this.#pages.take());
   }
 
-  /** KVM's counters; undefined if the host's kernel has none. */
+  /** KVM's counters; undefined if the host's kernel has no such counters. */
   counters(): CycleCounters | undefined {
     return this.#hardware.counters();
   }

@@ -1,6 +1,6 @@
 /**
- * Feeds the traces of a machine: takes exits from the rings while anybody reads
- * one, samples memory, and carries traces over a reset.
+ * Feeds the traces of a machine: takes exits from the rings while a trace is
+ * active, samples memory, and continues traces after a reset.
  */
 
 import { PAGE } from "../base/units.ts";
@@ -13,9 +13,9 @@ import { checkFilter } from "./trace-filter.ts";
 import { Trace } from "./trace-stream.ts";
 import type { TraceTap } from "./trace-tap.ts";
 
-/** How often rings are emptied: they hold several times what hardware exits to user space in that time. */
+/** How often rings are emptied. They hold several times the exits that can occur in this time. */
 const DRAIN_MS = 5;
-/** Granules in one memory record, which keeps lines of a trace file short. */
+/** The most granules in one memory record: keeps the lines of a trace file short. */
 const GRANULES_PER_RECORD = 4096;
 
 export interface TracedMachine {
@@ -27,7 +27,7 @@ export interface TracedMachine {
 export class Tracer {
   readonly #machine: TracedMachine;
   readonly #traces = new Set<Trace>();
-  /** The present power cycle's; none in the middle of a reset. */
+  /** That of the present power cycle; undefined in the middle of a reset. */
   #tap: TraceTap | undefined;
   #cycle = -1;
   #drainTimer: NodeJS.Timeout | undefined;
@@ -38,7 +38,7 @@ export class Tracer {
     this.#machine = machine;
   }
 
-  /** A power cycle begins; nothing of it has run. */
+  /** A power cycle begins; its guest has not run yet. */
   attach(tap: TraceTap): void {
     this.#tap = tap;
     this.#cycle++;
@@ -48,11 +48,11 @@ export class Tracer {
     this.#tellCounters([...this.#traces]);
   }
 
-  /** @throws {OptionError} for a filter that cannot be; {KvmError} if KVM refuses to log memory. */
+  /** @throws {OptionError} for a wrong filter; {KvmError} if KVM refuses to log memory. */
   open(filter: TraceFilter): Trace {
     const { name, vcpus, map } = this.#machine;
     const checked = checkFilter(filter, map, vcpus);
-    this.drain(); // what is there belongs to others
+    this.drain(); // earlier exits are for the other traces
     const header: TraceHeader = {
       kind: "trace",
       version: TRACE_VERSION,
@@ -76,14 +76,14 @@ export class Tracer {
     return trace;
   }
 
-  /** Gives every trace what was recorded so far. @param more see Trace.offer */
+  /** Gives every trace the exits recorded so far. @param more see Trace.offer */
   drain(more = 0): void {
     for (const { record, lost } of this.#tap?.takeExits() ?? []) {
       for (const trace of this.#traces) trace.offer(record, lost, more);
     }
   }
 
-  /** The power cycle's threads are gone, its other parts are still there: the last chance. */
+  /** The power cycle's threads have ended and the rest still exists: takes the last records. */
   detach(): void {
     const tap = this.#tap;
     if (tap === undefined) return;
@@ -103,7 +103,7 @@ export class Tracer {
     this.#adjust();
   }
 
-  /** One trace is stopped by its reader. */
+  /** The reader of one trace stops it. */
   #close(trace: Trace): void {
     this.drain();
     this.#sampleMemory();
@@ -112,7 +112,7 @@ export class Tracer {
     this.#adjust();
   }
 
-  /** Records and samples what the traces of this moment want. */
+  /** Starts or stops recording and sampling, as the present traces need it. */
   #adjust(): void {
     const traces = [...this.#traces];
     if (traces.length === 0) {
@@ -141,7 +141,7 @@ export class Tracer {
 
   #sampleMemory(): void {
     const readers = [...this.#traces].filter(({ memoryMs }) => memoryMs !== undefined);
-    // Until each has room for it, KVM keeps it.
+    // KVM keeps the pages until every trace has room for the record.
     if (this.#tap === undefined || this.#memoryMs === undefined) return;
     if (readers.length === 0 || readers.some((trace) => !trace.hasRoom)) return;
     const now = clock();
@@ -172,7 +172,7 @@ export class Tracer {
   }
 }
 
-/** ns of CLOCK_MONOTONIC: that of lapTimer. */
+/** Now, in ns of CLOCK_MONOTONIC, as lapTimer measures it. */
 function clock(): number {
   return Number(process.hrtime.bigint());
 }

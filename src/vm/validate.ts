@@ -1,4 +1,4 @@
-/** Checks the options of createVm, once: each by its row, then what only the machine as a whole can tell. */
+/** Checks the options of createVm: first each option by its table row, then what depends on several of them. */
 import { OptionError } from "../base/errors.ts";
 import { type Configs, checkDevices, listDevices } from "../config/device-table.ts";
 import { DEVICES } from "../config/devices.ts";
@@ -12,11 +12,11 @@ type Filling = Filled<typeof MACHINE>;
 
 /** The options with every default filled in. */
 export interface CheckedOptions extends Omit<Filling, keyof typeof DEVICES>, Configs<typeof DEVICES> {
-  /** Where the program's own devices answer: `devices` in the form of the machine's spec. */
+  /** `devices` in the form of the machine's spec: where the program's own devices are. */
   readonly ownDevices: readonly OwnDeviceSpec[];
 }
 
-/** @throws {OptionError} that names the option, what was given and what would do. */
+/** @throws {OptionError} that names the option, the given value and the possible ones. */
 export function checkOptions(options: VmOptions | Readonly<Record<string, unknown>>): CheckedOptions {
   const filled = fill(MACHINE, options, "");
   const configs = checkDevices(DEVICES, filled, filled.cpus);
@@ -37,7 +37,7 @@ function checkPlace(device: Filling["devices"][number], index: number, memory: n
     throw new OptionError(`${where}: give either port or address`);
   }
   for (const key of ["read", "write"] as const) {
-    const handler = handlers[key]; // may be inherited: a device can be a class
+    const handler = handlers[key]; // may be inherited: a device can be an object of a class
     if (handler !== undefined && typeof handler !== "function") {
       throw new OptionError(`${where}.handlers.${key}: ${quoted(handler)} is not a function`);
     }
@@ -51,7 +51,7 @@ function checkPlace(device: Filling["devices"][number], index: number, memory: n
     return { name, space: "ports", address: port, length };
   }
   const start = address ?? 0;
-  // The kernel answers there, and the device would never be asked.
+  // The kernel answers these ports: the device would never get an access.
   const taken = notDevices(memory).find((range) => start < range.end && range.start < start + length);
   if (taken !== undefined) {
     throw new OptionError(
@@ -61,7 +61,7 @@ function checkPlace(device: Filling["devices"][number], index: number, memory: n
   return { name, space: "memory", address: start, length };
 }
 
-/** Guest-physical memory that never exits to user space. */
+/** Guest-physical memory whose accesses never exit to user space. */
 function notDevices(memory: number): { what: string; start: number; end: number }[] {
   const ram = ramRegions(memory).map(({ address, size }) => ({
     what: "the guest's RAM",

@@ -178,12 +178,12 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     return this.#state;
   }
 
-  /** What answers where: I/O ports, then memory, lowest address first. */
+  /** Which device answers at which address: I/O ports, then memory, lowest address first. */
   get map(): readonly MapRange[] {
     return this.#cycle.map;
   }
 
-  /** The same for people. */
+  /** The same as text. */
   get addressMap(): string {
     return addressMapText(this.map);
   }
@@ -192,14 +192,14 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
    * The exits to user space from now on, as records: first a header, last an
    * `end`; kinds and fields are in docs/trace.md. Tracing lasts until the loop
    * over the records is left, `stop()` is called on what this returns, or the
-   * machine ends; a reset does not end it. A reader that does not keep up loses
-   * exits, which the trace then says.
+   * machine ends; a reset does not end it. If the reader is too slow, exits are
+   * dropped, and the trace says how many.
    *
-   * Most exits of the hardware are none to user space: the kernel serves page
+   * Most hardware exits are not exits to user space: the kernel handles page
    * faults, CPUID, most MSRs, HLT and hypercalls itself, and counts them in
    * `stats().kernel`.
    *
-   * @throws {OptionError} for a filter that cannot be; {StateError} once the machine has ended.
+   * @throws {OptionError} for a wrong filter; {StateError} once the machine has ended.
    */
   trace(filter: TraceFilter = {}): Trace {
     this.#expect("trace", "created", "running", "paused");
@@ -211,7 +211,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     return this.#cycle.protocol;
   }
 
-  /** Whether a CPU that single-steps can be spared interrupts: see GuestDebug.blockInterrupts. */
+  /** Whether KVM can block interrupts during a single step: see GuestDebug.blockInterrupts. */
   get stepsWithoutInterrupts(): boolean {
     return this.#existing("stepsWithoutInterrupts").stepsWithoutInterrupts;
   }
@@ -283,9 +283,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     });
   }
 
-  /** Pulls the plug. What the guest had not flushed is lost. Does nothing if it has ended. */
+  /** Pulls the plug. Data that the guest had not flushed is lost. Does nothing if it has ended. */
   stop(): Promise<void> {
-    // Before its turn: what it would wait for may wait for a handler or a disk of the program's that never answers.
+    // Not queued: an earlier operation may wait for a handler or a disk of the program that never answers.
     this.#stop();
     if (this.#state !== "exited") this.#cycle.cut();
     return this.#inTurn(async () => {
@@ -303,15 +303,15 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   }
 
   /**
-   * Waits for gdb: its "target remote" then stops the guest, and has all of it in
-   * its hands. A machine that is not started yet begins when gdb continues it.
+   * Waits for gdb: its "target remote" then stops the guest and controls it. A
+   * machine that is not started yet starts when gdb continues it.
    * Listens until the machine ends, or the server is closed.
    *
    * @throws {SystemError} EADDRINUSE if another program has that port.
    */
   async serveGdb(place: GdbPlace): Promise<GdbServer> {
     this.#existing("serveGdb");
-    // Loaded now: most machines meet no debugger, and all of them start sooner.
+    // Loaded only here: most machines have no debugger, and start sooner without this module.
     const { GdbServer } = await import("../gdb/server.ts");
     const { VmDebugTarget } = await import("./debug-target.ts");
     const server = await GdbServer.listen(place, new VmDebugTarget(this, probeGuestDebug(this.#options.kvm)));
@@ -349,7 +349,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     return {
       ending: (ending, cycle) => {
         void this.#inTurn(async () => {
-          // One that this machine has left behind, or a second one, says nothing new.
+          // The ending of an earlier power cycle, or a second ending, is ignored.
           if (cycle !== this.#cycle || this.#state === "exited") return;
           await this.#ended(ending);
         });
@@ -385,13 +385,13 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     return this.#finish(ending);
   }
 
-  /** A vCPU stopped for a debugger: so does the rest, unless that has happened already. */
+  /** A vCPU stopped for a debugger: pauses the machine, unless it is paused already. */
   async #stopped(stop: DebugStop): Promise<void> {
     await this.#pauseFor(this.#cycle);
     if (!this.#cycle.isCut) this.emit("debug", stop);
   }
 
-  /** Pauses the machine if it is still that one, and runs. */
+  /** Pauses the machine if `cycle` is still its power cycle, and runs. */
   async #pauseFor(cycle: PowerCycle): Promise<void> {
     if (cycle !== this.#cycle || this.#state !== "running") return;
     await cycle.park(() => this.#drainOutlets());
@@ -403,9 +403,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   async #startOver(paused = false): Promise<void> {
     await this.#endCycle();
-    // A late write of the guest that was must not meet one of the next.
+    // A late disk write of the old guest must not overlap with one of the new guest.
     const idle = await Promise.race([this.#cycle.disksIdle(), this.#stopping.then(() => "stopped")]);
-    if (idle === "stopped") return; // by stop(), whose turn is next
+    if (idle === "stopped") return; // by stop(), which runs next
     const done = this.#count();
     this.#panic = undefined;
     try {
@@ -414,7 +414,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
       this.#tracer.attach(this.#cycle.tap);
       for (const cpu of this.vcpus) cpu.carryDebug(this.#cycle.vcpus[cpu.index]);
     } catch (error) {
-      // The kernel or a disk has gone meanwhile.
+      // The kernel file or a disk may be missing by now.
       const message = error instanceof Error ? error.message : String(error);
       await this.#endCycle();
       this.#report(new VmError("ECRASH", "vm", message));
@@ -458,14 +458,14 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     if (this.listenerCount("error") > 0) this.emit("error", error);
   }
 
-  /** A panic shows on the console and nowhere else; without panic= the guest then does nothing for ever. */
+  /** A panic appears only on the console; without panic= the guest then halts for ever. */
   #watchForPanic(text: string): void {
     if (this.#panic !== undefined) return;
     this.#tail = (this.#tail + text).slice(-PANIC_TAIL);
     const start = this.#tail.search(PANIC);
     if (start < 0) return;
     const line = PANIC.exec(this.#tail)?.[0] ?? "";
-    if (start + line.length === this.#tail.length) return; // the line is not whole yet
+    if (start + line.length === this.#tail.length) return; // the line is not complete yet
     this.#tail = "";
     this.#panic = line;
     this.#report(new VmError("EPANIC", "vm", `the guest's kernel panicked: ${line}`));
@@ -477,13 +477,13 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     }
   }
 
-  /** The power cycle, if its CPUs can be looked at. */
+  /** The power cycle, if its CPUs can be read. */
   #standing(doing: string): PowerCycle {
     this.#expect(doing, "created", "paused");
     return this.#existing(doing);
   }
 
-  /** The power cycle, if it is one: not at the end, nor in the middle of a reset. */
+  /** The power cycle; not after the end, nor in the middle of a reset. */
   #existing(doing: string): PowerCycle {
     this.#expect(doing, "created", "running", "paused");
     if (this.#cycle.isCut) throw new StateError(`${doing}(): ${this.name} is being reset or stopped`);

@@ -1,4 +1,4 @@
-/** A drive of a machine, to be changed while the guest uses it. */
+/** A drive of a machine, for changes while the guest uses it. */
 
 import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
 import type { Snapshot } from "../disk/image.ts";
@@ -9,7 +9,7 @@ export type SendOrder = (part: string, order: DiskOrder) => Promise<DiskReply>;
 /** A drive could not be changed. */
 export class DriveError extends Error {
   override readonly name = "DriveError";
-  /** EIMAGE: the image is in the way. ESTATE: the machine ended meanwhile. Or of the host: ENOSPC, EIO … */
+  /** EIMAGE: the image does not allow it. ESTATE: the machine has ended. Or a code of the host: ENOSPC, EIO … */
   readonly code: string;
 
   constructor(code: string, message: string) {
@@ -32,8 +32,8 @@ export class VmDrive {
   }
 
   /**
-   * Gives the disk another size, in bytes, and tells the guest. A smaller one loses
-   * what is behind its end.
+   * Gives the disk another size, in bytes, and notifies the guest. Data behind the
+   * new end is lost.
    *
    * @throws {DriveError} for a size that the image cannot have, or what the host says; {StateError}
    */
@@ -45,10 +45,10 @@ export class VmDrive {
   }
 
   /**
-   * Keeps the disk as it is now, inside its qcow2 image. What the guest has not
-   * flushed may be missing: ask it to sync first, or pause it.
+   * Saves the present state of the disk inside its qcow2 image. Data that the guest
+   * has not flushed may be missing: run sync in the guest first, or pause it.
    *
-   * @throws {DriveError} if the image is none of qcow2, or has one of that name; {StateError}
+   * @throws {DriveError} if the image is not qcow2, or has a snapshot of that name; {StateError}
    */
   async createSnapshot(name: string): Promise<void> {
     await this.#send(this.#part, { kind: "create-snapshot", name });
@@ -59,7 +59,7 @@ export class VmDrive {
     await this.#send(this.#part, { kind: "delete-snapshot", name });
   }
 
-  /** Those in the image; none in images of other formats. @throws {DriveError | StateError} */
+  /** The snapshots in the image; other formats have none. @throws {DriveError | StateError} */
   async snapshots(): Promise<readonly Snapshot[]> {
     return (await this.#send(this.#part, { kind: "list-snapshots" })).snapshots;
   }

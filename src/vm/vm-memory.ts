@@ -6,22 +6,22 @@ import type { DirtySink } from "../memory/dirty-sink.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type MemoryTree, memoryTree } from "./memory-tree.ts";
 
-/** What the present power cycle has. */
+/** What the present power cycle provides. */
 export interface MemoryParts {
   readonly memory: GuestMemory;
-  /** Takes note of what is written to RAM. */
+  /** Marks what is written to RAM. */
   readonly dirty: DirtySink;
   readonly slots: readonly RegisteredSlot[];
   readonly windows: Parameters<typeof memoryTree>[1];
-  /** Bytes of RAM that have memory of the host behind them. */
+  /** Bytes of RAM that are backed by memory of the host. */
   resident(): number;
 }
 
 /**
- * Works from createVm to the end of the machine, also while the guest runs: it
- * then writes at the same time, so that several bytes are not from one moment.
- * Pause it first where that matters. Every method throws a StateError once the
- * machine has ended. A reset replaces all memory.
+ * Works from createVm to the end of the machine, also while the guest runs. A
+ * running guest writes at the same time, so the bytes of one read may not all be
+ * from one moment: pause the machine first where that matters. Every method
+ * throws a StateError once the machine has ended. A reset replaces all memory.
  */
 export class VmMemory {
   readonly #parts: (doing: string) => MemoryParts;
@@ -53,20 +53,20 @@ export class VmMemory {
     dirty.mark(memory.translate(address, bytes.length), bytes.length);
   }
 
-  /** What is where: RAM, ROM, devices. */
+  /** The memory map: RAM, ROM and devices. */
   tree(): MemoryTree {
     const { slots, windows } = this.#parts("memory.tree");
     return memoryTree(slots, windows);
   }
 
-  /** The memory slots, as KVM_SET_USER_MEMORY_REGION was given them. */
+  /** The memory slots, with the arguments of KVM_SET_USER_MEMORY_REGION. */
   slots(): readonly RegisteredSlot[] {
     return this.#parts("memory.slots").slots;
   }
 
   /**
-   * Bytes of guest RAM that have memory of the host behind them. RAM is mapped
-   * whole and comes page by page, or 2 MiB at once, when it is first touched.
+   * Bytes of guest RAM that are backed by memory of the host. All RAM is mapped at
+   * once, but the host allocates a page, or 2 MiB, only when it is first touched.
    * @see mincore(2)
    */
   resident(): number {

@@ -1,6 +1,6 @@
 /**
- * The microvm: what is where. No firmware and no PCI: the guest finds what is
- * here in ACPI tables.
+ * The microvm board: which part is at which address. It has no firmware and no
+ * PCI: the guest finds the devices in ACPI tables.
  */
 import { ACPI_PM_PORTS } from "../../devices/acpi-pm.ts";
 import { CMOS_PORTS } from "../../devices/cmos.ts";
@@ -26,14 +26,14 @@ import { virtioMmio } from "../parts/virtio-mmio.ts";
 import { virtioRng } from "../parts/virtio-rng.ts";
 import type { MachineSpec } from "../spec.ts";
 
-/** What can be plugged in, besides what every microvm has. */
+/** Parts that can be plugged in, besides those that every microvm has. */
 const DEVICES: Readonly<Record<string, Part<object>>> = {
   "virtio-blk": virtioMmio(virtioBlk),
   "virtio-rng": virtioMmio(virtioRng),
   "virtio-balloon": virtioMmio(virtioBalloon),
 };
 
-/** Memory from which the guest reads the registers of its virtio devices: a page a device. */
+/** Memory from which the guest reads the registers of its virtio devices: one page for each device. */
 const REGISTERS = "virtio-registers";
 
 export const microvm: Board = {
@@ -67,7 +67,7 @@ export const microvm: Board = {
       ),
       plug(debugExit, "debug-exit", { windows: [ports(map.DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS)] }, {}),
       ...spec.devices.map(({ kind, name, config }, n) => plug(partOf(kind), name, virtioPlace(n), config)),
-      // Last, so that a device of the program's own cannot move anything above.
+      // Last, so that a device of the program does not move any other part.
       ...spec.own.map(({ name, space, address, length }, index) => {
         return plug(ownDevice, name, { windows: [{ space, address, length }] }, { index });
       }),

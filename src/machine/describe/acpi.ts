@@ -1,4 +1,4 @@
-/** ACPI's description of a machine, gathered from what its parts say of themselves. */
+/** Makes the ACPI description of a machine from the descriptions of its parts. */
 import type { AcpiDescription } from "../../boot/acpi/description.ts";
 import { IOAPIC, LOCAL_APIC } from "../memory-map.ts";
 import type { Plug } from "../part.ts";

@@ -1,6 +1,6 @@
 import type { AcpiDescription } from "../../boot/acpi/description.ts";
 
-/** What a part says of itself to firmware tables. */
+/** A part's entries in firmware tables. */
 export interface Description {
   readonly serial?: AcpiDescription["serial"][number];
   readonly virtioMmio?: AcpiDescription["virtioMmio"][number];

@@ -1,4 +1,4 @@
-/** The keyboard controller, of which the microvm uses the reset line. Not in ACPI, so that Linux does not probe it. */
+/** The keyboard controller, only for its reset line. Not in ACPI, so that Linux does not probe for a keyboard. */
 import { ByteWide } from "../../bus/byte-wide.ts";
 import { I8042, I8042State } from "../../devices/i8042.ts";
 import type { Part } from "../part.ts";

@@ -1,4 +1,4 @@
-/** Port 0x80, where firmware writes how far it has come. */
+/** Port 0x80, to which firmware writes POST codes. */
 import { ByteWide } from "../../bus/byte-wide.ts";
 import { PostCode, PostCodeState } from "../../devices/post-code.ts";
 import type { Part } from "../part.ts";

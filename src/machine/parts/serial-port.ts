@@ -1,4 +1,4 @@
-/** A 16550A serial port: its bytes go to, and come from, whoever is connected to the part of this name. */
+/** A 16550A serial port, connected to the outlet of the same name. */
 import { ByteWide } from "../../bus/byte-wide.ts";
 import { Uart16550, Uart16550State } from "../../devices/uart16550.ts";
 import type { Part } from "../part.ts";

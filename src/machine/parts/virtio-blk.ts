@@ -1,4 +1,4 @@
-/** A virtio disk. Its storage is given on the io thread, by the part's name. */
+/** A virtio disk. The io thread finds its storage by the part's name. */
 import { Throttle, type ThrottleLimits } from "../../disk/throttle.ts";
 import { type BlkDisk, blkState, QUEUE_SIZE, VirtioBlk } from "../../virtio/blk/blk.ts";
 import { BLK_FIELDS, type BlkIo, type ErrorPolicy } from "../../virtio/blk/blk-requests.ts";

@@ -1,8 +1,8 @@
 /**
  * Puts a virtio device on the virtio-mmio transport: one window, one edge-triggered
- * line, a doorbell for each queue. Where the board shadows the window, loads of its
- * registers are not exits, nor is the store by which a driver acknowledges that
- * buffers were used: with both, an interrupt costs no exit.
+ * line, and a doorbell for each queue. Where the board shadows the window, reads of
+ * its registers do not exit. The write by which a driver acknowledges used buffers
+ * does not exit either, so an interrupt costs no exit.
  */
 import type { VirtioDevice } from "../../virtio/device.ts";
 import { QueueRunnerState } from "../../virtio/queue/queue-runner.ts";
@@ -13,14 +13,14 @@ import type { BackEnd } from "../back-ends.ts";
 import type { DoorbellWish } from "../kernel-wishes.ts";
 import type { Part, Slot } from "../part.ts";
 
-/** A virtio device type, whatever transport it is behind. */
+/** A virtio device type, independent of its transport. */
 export interface VirtioPart<C> {
   /** As in a spec. */
   readonly kind: string;
   unit(slot: Slot, config: C): VirtioUnit;
 }
 
-/** A device with what is behind it, on the io thread. */
+/** A device and its back end, on the io thread. */
 export interface VirtioUnit {
   readonly device: VirtioDevice;
   readonly backEnd?: BackEnd | undefined;

@@ -1,37 +1,38 @@
 /**
- * Whether the io thread polls for a while before it sleeps: a driver that waits
- * for each answer sends its next request soon, and a wake-up for it costs more
- * than to serve it. While the io thread polls, the driver need not notify, which
- * spares the guest an exit.
+ * Decides whether the io thread polls for a while before it sleeps. A driver that
+ * waits for each answer soon sends its next request, and a wake-up for it takes
+ * longer than the request itself. While the io thread polls, the driver need not
+ * notify, so the guest has one exit less.
  *
- * Each time that polling finds nothing it gets rarer, so that a guest which sends
- * few requests costs little. A guest with many requests in flight is not delayed
- * by a wake-up, because all of them share it.
+ * Polling becomes rarer each time that it finds nothing, so a guest with few
+ * requests costs little host CPU time. For a guest with many requests in flight,
+ * polling is not needed: they share one wake-up.
  */
 
 /**
- * Polls before a sleep, of some 15 ns: no longer than KVM itself polls for an
- * interrupt before the thread of a halted CPU sleeps (halt_poll_ns, 200 µs). They are
- * counted and not timed, because where they take longer a wake-up does too.
+ * The number of polls before a sleep, of about 15 ns each. They take no longer than
+ * KVM's own polling for an interrupt before the thread of a halted CPU sleeps
+ * (halt_poll_ns, 200 µs). They are counted instead of timed, because on a slower
+ * host a wake-up takes longer too.
  */
 export const SPINS = 8000;
-/** So many requests at a time are not few. */
+/** From this number of requests at a time on, polling is not needed. */
 const MANY = 5;
 const MAX_PAUSE = 63;
-/** Sleeps without polling before the first one with it: a driver has to show first that it keeps sending requests. */
+/** Sleeps without polling before the first with polling: a driver must first have sent several requests. */
 const FIRST_SLEEPS = 16;
 
 export class BusyPoll {
-  /** Sleeps without polling after the last one in vain. */
+  /** Sleeps without polling after the last polling that found nothing. */
   #pause = 0;
-  /** How many of them are left. */
+  /** How many of those remain. */
   #left: number;
 
   constructor(firstSleeps = FIRST_SLEEPS) {
     this.#left = firstSleeps;
   }
 
-  /** Whether there may be polling before the next sleep, so that drivers need not notify until then. */
+  /** Whether polling is possible before the next sleep, so that drivers need not notify until then. */
   get ready(): boolean {
     return this.#left === 0;
   }

@@ -1,6 +1,6 @@
 /**
  * The io thread of one machine: assembles its copy of the machine, opens the
- * disks, and runs the tasks of its parts in a reactor.
+ * disks, and runs the tasks of the devices in a reactor.
  */
 import { randomFillSync } from "node:crypto";
 import { MAX_WINDOWS } from "../../bus/address-space.ts";
@@ -22,7 +22,7 @@ import { EpollPoller } from "./epoll-poller.ts";
 import { ProgramDisk, type ProgramRequest } from "./program-disk.ts";
 import { Reactor } from "./reactor.ts";
 
-/** @param take the next order that was sent, if one is there */
+/** @param take returns the next order, if one was sent */
 export function runIoThread(
   board: Board,
   data: ThreadData,
@@ -76,12 +76,12 @@ export function runIoThread(
     counters: (part, fields) => plugged.blocks.parts.addCounters(part, fields),
     ready: (part) => ({ raise: () => post({ kind: "ready", part }) }),
     sink: (part) => {
-      plugged.blocks.parts.addRing(part); // to stay in step with the other threads
+      plugged.blocks.parts.addRing(part); // to allocate the same blocks as the other threads
       return unplugged.sink(part);
     },
     io,
   };
-  // Its address spaces are never accessed, so there is nothing to count.
+  // Its address map is never used, so it needs no access counters.
   const unused = new Float64Array(MAX_WINDOWS + 1);
   const machine = plugged.assemble(ports, { ports: unused, memory: unused });
 

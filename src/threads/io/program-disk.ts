@@ -1,8 +1,8 @@
 /**
- * A disk that the program provides, as the io thread sees it: requests go to the
- * program's thread as messages, and their results come back through shared
- * memory, because the io thread takes no messages while it works. Data is not
- * sent at all: both see the guest's RAM.
+ * A disk that the program provides, as the io thread sees it. Requests go to the
+ * program's thread as messages. Results come back through shared memory, because
+ * the io thread takes no messages while it works. Data is not sent at all: both
+ * threads have the guest's RAM.
  */
 import { EINPROGRESS } from "../../base/errno.ts";
 import type { BlockBackend } from "../../disk/backend.ts";
@@ -10,7 +10,7 @@ import { EventFd } from "../../sys/event.ts";
 import type { Control } from "../control.ts";
 import { ResultRing } from "./result-ring.ts";
 
-/** A request to the program. Offsets and lengths are bytes of the disk. */
+/** A request to the program. Offsets and lengths are in bytes of the disk. */
 export type ProgramRequest =
   | { readonly kind: "read"; readonly offset: number; readonly iov: Float64Array }
   | { readonly kind: "write"; readonly offset: number; readonly iov: Float64Array; readonly dsync: boolean }
@@ -23,7 +23,7 @@ export type ProgramRequest =
       readonly mayUnmap: boolean;
     };
 
-/** What the io thread gets of it. */
+/** What is sent to the io thread. */
 export interface ProgramDiskData {
   readonly size: number;
   readonly readOnly: boolean;

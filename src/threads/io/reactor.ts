@@ -1,7 +1,7 @@
 /**
  * Runs the tasks of one or more machines on one thread: sleeps until a bell
- * rings, gives turns to the tasks that have work, sleeps again. It starts, parks
- * and ends each machine's tasks as its owner asks.
+ * rings, runs the tasks that have work, sleeps again. It starts, parks and ends
+ * each machine's tasks as its owner asks.
  *
  * Nothing here is asynchronous: the thread never returns to its event loop.
  */
@@ -9,7 +9,7 @@ import { AGAIN, type Bell, type IoTask, NEVER } from "../../bus/io-task.ts";
 import type { Control } from "../control.ts";
 import { BusyPoll, SPINS } from "./busy-poll.ts";
 
-/** Successful polls in a row after which the poller is asked as well, for the bells of everything else. */
+/** After so many successful polls in a row, the poller is called too: other bells may have rung. */
 const MOST_FINDS = 16;
 /** Bells that one sleep can report. */
 const MOST_TAGS = 64;
@@ -28,11 +28,11 @@ export interface TaskGroup {
   readonly tasks: readonly IoTask[];
   /** Rings when `control` has changed, when an order was sent, and when a notification was an exit. */
   readonly wake: Bell;
-  /** The machine's owner may have sent orders. Called when `wake` rang, also while the group is parked. */
+  /** The machine's owner may have sent orders. Called when `wake` rang, even while the group is parked. */
   drainInbox(): void;
-  /** Nothing is in flight; the group waits for its next request to run. */
+  /** No request is in flight; the group is parked until it is asked to run. */
   parked(): void;
-  /** The group has ended, and the reactor has forgotten it. */
+  /** The group has ended, and the reactor has removed it. */
   ended?(): void;
 }
 
@@ -41,11 +41,11 @@ class Slot {
   readonly group: RunningGroup;
   readonly task: IoTask;
   readonly bell: number;
-  /** It has a turn next. */
+  /** It runs in the next round. */
   due = false;
-  /** When it wants a turn by itself. */
+  /** When it runs without a bell. */
   at = NEVER;
-  /** It wants a turn after this sleep if nothing rings. */
+  /** It runs after this sleep if no bell rings. */
   idle = false;
 
   constructor(group: RunningGroup, task: IoTask, bell: number) {
@@ -125,7 +125,7 @@ export class Reactor {
     this.#giveTurns();
   }
 
-  /** Does what the owner of a group asks. */
+  /** Does what the owner of a group has requested. */
   #obey(running: RunningGroup): void {
     const { control } = running.group;
     if (running.isRunning) {
@@ -139,7 +139,7 @@ export class Reactor {
   #start(running: RunningGroup): void {
     running.isRunning = true;
     for (const task of running.group.tasks) task.resume();
-    // Bells that rang while it was parked, and requests from before, have their turn first.
+    // First serve bells that rang while it was parked, and earlier requests.
     running.dueAll();
     this.#again = true;
     this.#listSlots();
@@ -148,7 +148,7 @@ export class Reactor {
   #park(running: RunningGroup): void {
     running.isRunning = false;
     this.#listSlots();
-    // A parked machine has its notifications on, although polling was interrupted.
+    // A parked machine needs its notifications on, although polling was interrupted.
     for (const { due, task, bell } of running.slots) if (!due) task.arm?.(bell);
     for (const task of running.group.tasks) task.quiesce();
     running.group.control.park();
@@ -186,7 +186,7 @@ export class Reactor {
     this.#tagged[this.#tagged.indexOf(owner)] = undefined;
   }
 
-  /** Polls what need not ring now. True if something was found. */
+  /** Polls the slots whose bells need not ring now. True if it found something. */
   #poll(): boolean {
     const slots = this.#polled;
     for (let spin = 0; spin < SPINS; spin++) {
@@ -214,7 +214,7 @@ export class Reactor {
     for (const slot of this.#slots) if (slot.at <= now) slot.due = true;
   }
 
-  /** Has everything ring from here on. How long to sleep, if it may be `most` ms. */
+  /** Switches all bells on. Returns how long to sleep: at most `most` ms. */
   #arm(most: number): number {
     let timeoutMs = most;
     for (const slot of this.#slots) {

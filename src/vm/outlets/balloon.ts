@@ -1,8 +1,8 @@
-/** The memory balloon of a machine: takes memory back from the guest while it runs, and asks how much it uses. */
+/** The memory balloon of a machine: takes memory from the running guest, and asks how much it uses. */
 import { PAGE } from "../../base/units.ts";
 import type { Outlet, PartHandle } from "./outlet.ts";
 
-/** What the guest's driver says of its memory; bytes but for the counts. What it did not say is absent. */
+/** What the guest's driver reports of its memory, in bytes or counts. What it did not report is absent. */
 export interface BalloonStats {
   readonly totalMemory?: number;
   readonly freeMemory?: number;
@@ -32,7 +32,7 @@ const STATS = [
   "hugePageFailures",
 ] as const;
 
-/** The guest cannot be asked, or does not answer. */
+/** The guest sends no statistics, or the machine has ended. */
 export class BalloonError extends Error {
   override readonly name = "BalloonError";
   /** ENOTSUP: the guest has no driver that knows statistics. ETIMEDOUT. ESTATE: the machine ended. */
@@ -50,9 +50,9 @@ export class VmBalloon implements Outlet {
   /** Bytes of RAM. */
   readonly #memory: number;
   #part: PartHandle | undefined;
-  /** What the owner asked for: it outlives a reset. */
+  /** The size that the owner asked for; a reset keeps it. */
   #target = 0;
-  /** Called with each report of the guest's. */
+  /** Called with each report of the guest. */
   readonly #waiting = new Set<() => void>();
 
   /** @param memory bytes of RAM that the machine has */
@@ -74,18 +74,18 @@ export class VmBalloon implements Outlet {
     this.ready();
   }
 
-  /** Bytes of RAM that the guest still has: all, without the pages that its driver returned. */
+  /** Bytes of RAM that the guest still has: all but the pages that its driver returned. */
   get size(): number {
     return this.#memory - this.#present().get("actual") * PAGE;
   }
 
-  /** Bytes that the guest was asked to get along with. */
+  /** The size in bytes that the guest was asked to shrink to. */
   get target(): number {
     return this.#memory - this.#target * PAGE;
   }
 
   /**
-   * Asks the guest to get along with `bytes` of memory. Its driver gives the rest back as it can: see `size`.
+   * Asks the guest to use only `bytes` of memory. Its driver returns the rest when it can: see `size`.
    * @throws {RangeError} for more than it has, or less than nothing; {BalloonError} once the machine has ended
    */
   resize(bytes: number): void {
@@ -98,7 +98,7 @@ export class VmBalloon implements Outlet {
   }
 
   /**
-   * What the guest says of its memory, asked for now.
+   * The guest's memory statistics, requested now.
    * @throws {BalloonError} ENOTSUP if it has no driver for that, or not yet; ETIMEDOUT if it does not answer
    */
   async stats(options: { readonly timeoutMs?: number } = {}): Promise<BalloonStats> {

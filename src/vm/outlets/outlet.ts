@@ -1,11 +1,11 @@
 /**
- * What a machine has on its outside, and what outlives a reset: a stream, a drive,
- * a balloon's handle. Each is plugged into the part of its name in every power
- * cycle.
+ * The objects by which a program uses the parts of a machine: a stream, a drive, a
+ * balloon. They outlive a reset: each power cycle connects each of them to the
+ * part of its name.
  */
 import type { ByteRing } from "../../base/ring.ts";
 
-/** A part of the present power cycle, from its owner's side. */
+/** A part of the present power cycle, as its owner uses it. */
 export interface PartHandle {
   /** Bytes that it sends; undefined if it sends none. */
   readonly ring: ByteRing | undefined;
@@ -14,7 +14,7 @@ export interface PartHandle {
   /** A property of it. @throws {RangeError} if it has no such */
   get(property: string): number;
   set(property: string, value: number): void;
-  /** Gives its task on the io thread a turn. */
+  /** Schedules its task on the io thread. */
   notify(): void;
 }
 
@@ -25,7 +25,7 @@ export interface Outlet {
   output?(): void;
   /** The part can take bytes again, or has news. */
   ready?(): void;
-  /** Takes everything that waits, whatever its reader does: the guest must not wait for it. */
+  /** Takes all waiting bytes, whatever the reader does: the guest must not wait for it. */
   drain?(): void;
   /** The machine has ended. */
   finish?(): void;
