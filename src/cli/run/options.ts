@@ -84,7 +84,7 @@ export const OPTIONS: readonly OptionRow[] = [
     names: ["device"],
     argument: "NAME[,KEY=VALUE…]",
     example: "-device virtio-rng-device",
-    help: "adds a device; -device help lists the devices and their keys, -device NAME,help those of one",
+    help: "adds a device, as keys or as JSON; -device help lists the devices and their keys, -device NAME,help the keys of one",
     apply: addDevice,
   },
   {
