@@ -10,7 +10,9 @@
  *
  * All of it happens on the io thread.
  */
+
 import { EBADF, EIO, ENOSPC, ENXIO, EROFS } from "../base/errno.ts";
+import type { Pieces } from "../base/pieces.ts";
 import type { EventFd } from "../sys/event.ts";
 import type { DiskFacts } from "./disk-facts.ts";
 
@@ -23,20 +25,10 @@ export interface BlockBackend extends DiskFacts {
   /**
    * Fills buffers of guest RAM with the disk's bytes from `offset` on. The result
    * is the length of all buffers, or an error.
-   *
-   * @param iov pairs of RAM offset and length in bytes
-   * @param first index of the first pair; @param count pairs
    */
-  readv(iov: Float64Array, first: number, count: number, offset: number, tag: number): number;
+  readv(pieces: Pieces, offset: number, tag: number): number;
   /** Writes. With `dsync` the bytes are on stable storage when the request completes. */
-  writev(
-    iov: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-    dsync: boolean,
-    tag: number,
-  ): number;
+  writev(pieces: Pieces, offset: number, dsync: boolean, tag: number): number;
   /** Puts every completed write on stable storage. */
   flush(tag: number): number;
   /** Frees storage; the contents are undefined afterwards. -EOPNOTSUPP if that is not supported. */

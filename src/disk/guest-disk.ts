@@ -4,13 +4,14 @@
  */
 
 import { EIO } from "../base/errno.ts";
+import type { Pieces } from "../base/pieces.ts";
 import type { AsyncIo } from "../sys/async-io.ts";
 import { SystemError } from "../sys/errors.ts";
 import type { EventFd } from "../sys/event.ts";
 import type { BlockBackend } from "./backend.ts";
 import type { DiskImage } from "./image.ts";
 import { ImageError } from "./image-error.ts";
-import { bytesOf, WINDOW } from "./io-memory.ts";
+import { WINDOW } from "./io-memory.ts";
 import type { Transfers } from "./transfers.ts";
 import { isZero } from "./zeros.ts";
 
@@ -58,32 +59,25 @@ export class GuestDisk implements BlockBackend {
     return this.#transfers.result;
   }
 
-  readv(iov: Float64Array, first: number, count: number, offset: number, tag: number): number {
+  readv(pieces: Pieces, offset: number, tag: number): number {
     this.#transfers.begin(tag);
     let result: number;
     try {
-      result = this.image.readv(this.#transfers, iov, first, count, offset);
+      result = this.image.readv(this.#transfers, pieces, offset);
     } catch (error) {
       result = resultOf(error);
     }
     return this.#transfers.end(result);
   }
 
-  writev(
-    iov: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-    dsync: boolean,
-    tag: number,
-  ): number {
+  writev(pieces: Pieces, offset: number, dsync: boolean, tag: number): number {
     this.#transfers.begin(tag);
     let result: number;
     try {
       result =
-        this.#options.detectZeroes !== "off" && this.#isZero(iov, first, count)
-          ? this.#zero(iov, first, count, offset, dsync)
-          : this.image.writev(this.#transfers, iov, first, count, offset, dsync);
+        this.#options.detectZeroes !== "off" && this.#isZero(pieces)
+          ? this.#zero(pieces, offset, dsync)
+          : this.image.writev(this.#transfers, pieces, offset, dsync);
     } catch (error) {
       result = resultOf(error);
     }
@@ -141,18 +135,18 @@ export class GuestDisk implements BlockBackend {
     }
   }
 
-  #isZero(iov: Float64Array, first: number, count: number): boolean {
+  #isZero({ pairs, first, count }: Pieces): boolean {
     for (let i = first; i < first + count; i++) {
-      for (let done = 0; done < iov[2 * i + 1]; done += WINDOW) {
-        const length = Math.min(WINDOW, iov[2 * i + 1] - done);
-        if (!isZero(this.#transfers.window(iov[2 * i] + done, length))) return false;
+      for (let done = 0; done < pairs[2 * i + 1]; done += WINDOW) {
+        const length = Math.min(WINDOW, pairs[2 * i + 1] - done);
+        if (!isZero(this.#transfers.window(pairs[2 * i] + done, length))) return false;
       }
     }
     return true;
   }
 
-  #zero(iov: Float64Array, first: number, count: number, offset: number, dsync: boolean): number {
-    const length = bytesOf(iov, first, count);
+  #zero(pieces: Pieces, offset: number, dsync: boolean): number {
+    const length = pieces.bytes;
     const mayUnmap = this.#options.detectZeroes === "unmap" && this.#options.discards;
     const zeroed = this.image.writeZeroes(offset, length, mayUnmap);
     const result = zeroed >= 0 && dsync ? this.image.flush() : zeroed;

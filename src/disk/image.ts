@@ -2,6 +2,7 @@
  * A disk in an image of any format, and its interface for programs: bytes and
  * exceptions. The interface for guests is guest-disk.ts.
  */
+import { Pieces } from "../base/pieces.ts";
 import { check } from "../sys/errors.ts";
 import type { HostFile } from "../sys/file.ts";
 import type { DiskFacts } from "./disk-facts.ts";
@@ -24,15 +25,8 @@ export interface DiskImage extends DiskFacts {
   readonly backing?: DiskImage | undefined;
   /** The snapshots in the image. */
   readonly snapshots?: ImageSnapshots;
-  readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number;
-  writev(
-    memory: IoMemory,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-    dsync: boolean,
-  ): number;
+  readv(memory: IoMemory, pieces: Pieces, offset: number): number;
+  writev(memory: IoMemory, pieces: Pieces, offset: number, dsync: boolean): number;
   flush(): number;
   discard(offset: number, length: number): number;
   writeZeroes(offset: number, length: number, mayUnmap: boolean): number;
@@ -109,15 +103,13 @@ export interface ImageSnapshots {
 /** Fills `bytes` with what the disk has from `offset` on. @throws {SystemError | ImageError} */
 export function readDisk(image: DiskImage, bytes: Uint8Array, offset: number): void {
   if (bytes.length === 0) return;
-  const pair = Float64Array.of(0, bytes.length);
-  const result = image.readv(new BufferMemory(bytes), pair, 0, 1, offset);
+  const result = image.readv(new BufferMemory(bytes), Pieces.whole(bytes.length), offset);
   check(result, "pread", `reading ${image.path} at ${offset}`);
 }
 
 /** Writes all of `bytes`. @throws {SystemError | ImageError} */
 export function writeDisk(image: DiskImage, bytes: Uint8Array, offset: number): void {
   if (bytes.length === 0) return;
-  const pair = Float64Array.of(0, bytes.length);
-  const result = image.writev(new BufferMemory(bytes), pair, 0, 1, offset, false);
+  const result = image.writev(new BufferMemory(bytes), Pieces.whole(bytes.length), offset, false);
   check(result, "pwrite", `writing ${image.path} at ${offset}`);
 }

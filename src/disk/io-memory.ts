@@ -2,10 +2,10 @@
  * The memory of a request's data, and its transfers: guest RAM, or a buffer of the
  * program.
  *
- * Image formats move data by `iov`: pairs of an offset in the memory and a length in
- * bytes, as doubles. Data of a file is moved by `readv` and `writev`; only data that is
+ * Image formats move data by Pieces of the memory. Data of a file is moved by `readv` and `writev`; only data that is
  * in no file (zeros, decompressed clusters) is written through a window.
  */
+import type { Pieces } from "../base/pieces.ts";
 import type { HostFile } from "../sys/file.ts";
 
 /** The largest window in bytes. */
@@ -13,16 +13,9 @@ export const WINDOW = 2 ** 21;
 
 export interface IoMemory {
   /** As HostFile.readv. A transfer may be asynchronous: then it counts as successful here, and the memory's owner gets its error. */
-  readv(file: HostFile, iov: Float64Array, first: number, count: number, fileOffset: number): number;
+  readv(file: HostFile, pieces: Pieces, fileOffset: number): number;
   /** As HostFile.writev, with the same exception. */
-  writev(
-    file: HostFile,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    fileOffset: number,
-    dsync: boolean,
-  ): number;
+  writev(file: HostFile, pieces: Pieces, fileOffset: number, dsync: boolean): number;
   /** The bytes themselves, not a copy; at most WINDOW of them. @throws {RangeError} outside the memory. */
   window(offset: number, length: number): Uint8Array;
 }
@@ -35,19 +28,12 @@ export class BufferMemory implements IoMemory {
     this.#bytes = bytes;
   }
 
-  readv(file: HostFile, iov: Float64Array, first: number, count: number, fileOffset: number): number {
-    return file.readv(this.#bytes, iov, first, count, fileOffset);
+  readv(file: HostFile, pieces: Pieces, fileOffset: number): number {
+    return file.readv(this.#bytes, pieces, fileOffset);
   }
 
-  writev(
-    file: HostFile,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    fileOffset: number,
-    dsync: boolean,
-  ): number {
-    return file.writev(this.#bytes, iov, first, count, fileOffset, dsync);
+  writev(file: HostFile, pieces: Pieces, fileOffset: number, dsync: boolean): number {
+    return file.writev(this.#bytes, pieces, fileOffset, dsync);
   }
 
   window(offset: number, length: number): Uint8Array {
@@ -59,35 +45,22 @@ export class BufferMemory implements IoMemory {
   }
 }
 
-/** Bytes in pieces of memory. */
-export function bytesOf(iov: Float64Array, first: number, count: number): number {
-  let bytes = 0;
-  for (let i = first; i < first + count; i++) bytes += iov[2 * i + 1];
-  return bytes;
-}
-
 /** Clears pieces of memory. */
-export function clear(memory: IoMemory, iov: Float64Array, first: number, count: number): void {
+export function clear(memory: IoMemory, { pairs, first, count }: Pieces): void {
   for (let i = first; i < first + count; i++) {
-    for (let done = 0; done < iov[2 * i + 1]; done += WINDOW) {
-      memory.window(iov[2 * i] + done, Math.min(WINDOW, iov[2 * i + 1] - done)).fill(0);
+    for (let done = 0; done < pairs[2 * i + 1]; done += WINDOW) {
+      memory.window(pairs[2 * i] + done, Math.min(WINDOW, pairs[2 * i + 1] - done)).fill(0);
     }
   }
 }
 
 /** Fills pieces of memory with `bytes`, which have the same total length. */
-export function fill(
-  memory: IoMemory,
-  iov: Float64Array,
-  first: number,
-  count: number,
-  bytes: Uint8Array,
-): void {
+export function fill(memory: IoMemory, { pairs, first, count }: Pieces, bytes: Uint8Array): void {
   let done = 0;
   for (let i = first; i < first + count; i++) {
-    for (let left = iov[2 * i + 1]; left > 0; ) {
+    for (let left = pairs[2 * i + 1]; left > 0; ) {
       const part = Math.min(WINDOW, left);
-      memory.window(iov[2 * i] + iov[2 * i + 1] - left, part).set(bytes.subarray(done, done + part));
+      memory.window(pairs[2 * i] + pairs[2 * i + 1] - left, part).set(bytes.subarray(done, done + part));
       done += part;
       left -= part;
     }

@@ -1,9 +1,11 @@
 /** Several disks in sequence, as one read-only disk. */
+
 import { EROFS } from "../base/errno.ts";
+import type { Pieces } from "../base/pieces.ts";
 import { blockStatus } from "./block-status.ts";
 import type { DiskImage, Extent } from "./image.ts";
 import type { IoMemory } from "./io-memory.ts";
-import { IovCursor } from "./iov-cursor.ts";
+import { PieceCursor } from "./piece-cursor.ts";
 
 export class JoinedDisk implements DiskImage {
   readonly format = "raw";
@@ -12,7 +14,7 @@ export class JoinedDisk implements DiskImage {
   readonly size: number;
   readonly blockSize: number;
   readonly #parts: readonly DiskImage[];
-  readonly #cursor = new IovCursor();
+  readonly #cursor = new PieceCursor();
 
   /** @param parts at least one; the caller closes them */
   constructor(parts: readonly DiskImage[]) {
@@ -22,15 +24,15 @@ export class JoinedDisk implements DiskImage {
     this.blockSize = Math.max(...parts.map(({ blockSize }) => blockSize));
   }
 
-  readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
+  readv(memory: IoMemory, pieces: Pieces, offset: number): number {
     const cursor = this.#cursor;
-    const wanted = cursor.begin(iov, first, count);
+    const wanted = cursor.begin(pieces);
     for (let done = 0; done < wanted; ) {
       const at = offset + done;
       const { part, base } = this.#partAt(at);
       const length = Math.min(wanted - done, base + part.size - at);
       cursor.take(length);
-      const got = part.readv(memory, cursor.parts, 0, cursor.count, at - base);
+      const got = part.readv(memory, cursor.portion, at - base);
       if (got < 0) return got;
       done += length;
     }

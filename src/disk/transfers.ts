@@ -10,12 +10,14 @@
  * because an image treats their short result as zeros; and those that O_DIRECT cannot
  * transfer, which use the page cache, while nothing else is in flight.
  */
+
 import { EAGAIN, EINPROGRESS, EIO } from "../base/errno.ts";
+import type { Pieces } from "../base/pieces.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { AsyncIo } from "../sys/async-io.ts";
 import type { HostFile } from "../sys/file.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
-import { bytesOf, type IoMemory } from "./io-memory.ts";
+import type { IoMemory } from "./io-memory.ts";
 
 const NONE = -1;
 
@@ -69,38 +71,29 @@ export class Transfers implements IoMemory {
     return this.#left[tag] === 0 ? this.#resultFor(tag) : EINPROGRESS;
   }
 
-  readv(file: HostFile, iov: Float64Array, first: number, count: number, fileOffset: number): number {
-    const length = bytesOf(iov, first, count);
-    const handle = file.reaches(fileOffset + length)
-      ? file.transferHandle(iov, first, count, fileOffset)
-      : undefined;
+  readv(file: HostFile, pieces: Pieces, fileOffset: number): number {
+    const length = pieces.bytes;
+    const handle = file.reaches(fileOffset + length) ? file.transferHandle(pieces, fileOffset) : undefined;
     if (handle === undefined) {
       this.drain();
-      return file.readv(this.#ram, iov, first, count, fileOffset);
+      return file.readv(this.#ram, pieces, fileOffset);
     }
     for (;;) {
-      const begun = this.#io.read(this.#tag, handle, iov, first, count, fileOffset);
+      const begun = this.#io.read(this.#tag, handle, pieces, fileOffset);
       if (begun !== EAGAIN) return this.#count(begun, length);
       this.#makeRoom();
     }
   }
 
-  writev(
-    file: HostFile,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    fileOffset: number,
-    dsync: boolean,
-  ): number {
-    const handle = file.transferHandle(iov, first, count, fileOffset);
+  writev(file: HostFile, pieces: Pieces, fileOffset: number, dsync: boolean): number {
+    const handle = file.transferHandle(pieces, fileOffset);
     if (handle === undefined) {
       this.drain();
-      return file.writev(this.#ram, iov, first, count, fileOffset, dsync);
+      return file.writev(this.#ram, pieces, fileOffset, dsync);
     }
-    const length = bytesOf(iov, first, count);
+    const length = pieces.bytes;
     for (;;) {
-      const begun = this.#io.write(this.#tag, handle, iov, first, count, fileOffset, dsync);
+      const begun = this.#io.write(this.#tag, handle, pieces, fileOffset, dsync);
       if (begun !== EAGAIN) return this.#count(begun, length);
       this.#makeRoom();
     }

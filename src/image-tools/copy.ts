@@ -1,7 +1,7 @@
 /**
  * Copies a disk to another, without ranges of zeros.
  *
- * Extents are read and written a few clusters at a time, and the next piece is read
+ * Extents are read and written a few clusters at a time, and the next part is read
  * while one is written. Ranges that are zero in the source are not read. The rest is
  * searched for zeros in granules.
  */
@@ -13,7 +13,7 @@ import { ImageError } from "../disk/image-error.ts";
 import { isZero } from "../disk/zeros.ts";
 import { check, SystemError } from "../sys/errors.ts";
 import { Pace } from "./pace.ts";
-import { type Piece, ReadAhead } from "./read-ahead.ts";
+import { type Part, ReadAhead } from "./read-ahead.ts";
 
 /** Bytes moved at once; no cluster is larger. */
 const CHUNK = 2 ** 21;
@@ -96,20 +96,20 @@ class Copy {
     }
   }
 
-  /** The next piece is read while one is written. */
+  /** The next part is read while one is written. */
   #copyExtents(): void {
     const { progress } = this.#options;
     const read = (bytes: Buffer, at: number) => this.#read(bytes, at);
     const prefetch = (at: number, length: number) => this.#source.prefetch?.(at, length);
     using source = new ReadAhead({ read, prefetch }, CHUNK);
-    let next: Piece | undefined;
-    for (let piece = this.#nextPiece(this.#start); piece !== undefined; piece = next) {
-      const bytes = source.read(piece);
-      next = this.#nextPiece(piece.start + piece.length);
+    let next: Part | undefined;
+    for (let part = this.#nextPart(this.#start); part !== undefined; part = next) {
+      const bytes = source.read(part);
+      next = this.#nextPart(part.start + part.length);
       if (next !== undefined) source.prepare(next);
-      this.#write(piece.start, bytes);
+      this.#write(part.start, bytes);
       this.#pace?.moved(bytes.length);
-      progress?.(piece.start + piece.length - this.#start);
+      progress?.(part.start + part.length - this.#start);
     }
     progress?.(this.#end - this.#start);
   }
@@ -128,7 +128,7 @@ class Copy {
   }
 
   /** The next data to copy from `at` on. Zeros before it are cleared, and other ranges are skipped. */
-  #nextPiece(at: number): Piece | undefined {
+  #nextPart(at: number): Part | undefined {
     for (let start = at; start < this.#end; ) {
       const status = this.#statusAt(start);
       if (status.zero && this.#options.sparse !== 0) this.#zeros(start, status.length);

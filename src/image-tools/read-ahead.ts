@@ -1,17 +1,18 @@
 /**
- * The reading half of a copy: pieces of a disk. The next piece is read while the caller
+ * The reading half of a copy: parts of a disk. The next part is read while the caller
  * writes the last one.
  *
  * Uncompressed data in a file is read ahead, in a thread of the host, also from the page cache:
- * the copy from there is half of the work. A disk behind a network gets a hint of the next piece.
+ * the copy from there is half of the work. A disk behind a network gets a hint of the next part.
  * The rest (compressed clusters, formats without places) is read when it is needed.
  */
+import { Pieces } from "../base/pieces.ts";
 import type { Place } from "../disk/image.ts";
 import { AsyncIo } from "../sys/async-io.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
 
 /** A part of the disk, not longer than `most` of the source. */
-export interface Piece {
+export interface Part {
   /** The offset in the disk, in bytes. */
   readonly start: number;
   readonly length: number;
@@ -19,8 +20,8 @@ export interface Piece {
   readonly place: Place | undefined;
 }
 
-/** The disk that pieces are read from. */
-export interface PieceReader {
+/** The disk that parts are read from. */
+export interface PartReader {
   /** Fills bytes from an offset of the disk. @throws {SystemError | ImageError} */
   read(bytes: Buffer, at: number): void;
   /** As DiskImage.prefetch. */
@@ -28,18 +29,18 @@ export interface PieceReader {
 }
 
 export class ReadAhead implements Disposable {
-  readonly #reader: PieceReader;
+  readonly #reader: PartReader;
   readonly #most: number;
   readonly #io: AsyncIo;
   /** Two buffers: the caller's, and the one that is being filled. Private memory gets huge pages on most hosts. */
   readonly #ram: GuestRam;
   readonly #buffers: readonly Buffer[];
   #turn = 0;
-  /** The piece that is being read into the next buffer. */
-  #ahead: Piece | undefined;
+  /** The part that is being read into the next buffer. */
+  #ahead: Part | undefined;
 
-  /** @param most bytes of a piece, a multiple of 4096 */
-  constructor(reader: PieceReader, most: number) {
+  /** @param most bytes of a part, a multiple of 4096 */
+  constructor(reader: PartReader, most: number) {
     this.#reader = reader;
     this.#most = most;
     this.#ram = GuestRam.create(2 * most, { backing: "anonymous" });
@@ -47,26 +48,26 @@ export class ReadAhead implements Disposable {
     this.#buffers = [0, most].map((at) => Buffer.from(this.#ram.map(at, most)));
   }
 
-  /** Starts reading the piece of the next `read`, if possible. */
-  prepare(piece: Piece): void {
-    const { place, start, length } = piece;
+  /** Starts reading the part of the next `read`, if possible. */
+  prepare(part: Part): void {
+    const { place, start, length } = part;
     if (place?.file === undefined) this.#reader.prefetch(start, length);
-    const pair = Float64Array.of((1 - this.#turn) * this.#most, length);
-    const handle = place?.file?.transferHandle(pair, 0, 1, place.offset);
+    const pieces = Pieces.of((1 - this.#turn) * this.#most, length);
+    const handle = place?.file?.transferHandle(pieces, place.offset);
     if (place === undefined || handle === undefined) return;
-    if (this.#io.read(0, handle, pair, 0, 1, place.offset) < 0) return;
+    if (this.#io.read(0, handle, pieces, place.offset) < 0) return;
     this.#io.submit();
-    this.#ahead = piece;
+    this.#ahead = part;
   }
 
-  /** The bytes of a piece; they are the caller's until the next call. @throws {SystemError | ImageError} */
-  read(piece: Piece): Buffer {
+  /** The bytes of a part; they are the caller's until the next call. @throws {SystemError | ImageError} */
+  read(part: Part): Buffer {
     const ahead = this.#ahead;
     const got = ahead === undefined ? 0 : this.#settle();
     this.#turn = 1 - this.#turn;
-    const bytes = this.#buffers[this.#turn].subarray(0, piece.length);
+    const bytes = this.#buffers[this.#turn].subarray(0, part.length);
     // The image handles a failed or short read: it may be the end of a file, or lost data.
-    if (ahead !== piece || got < piece.length) this.#reader.read(bytes, piece.start);
+    if (ahead !== part || got < part.length) this.#reader.read(bytes, part.start);
     return bytes;
   }
 

@@ -7,11 +7,12 @@
  */
 
 import { EINVAL, EIO, EOPNOTSUPP } from "../base/errno.ts";
+import { Pieces } from "../base/pieces.ts";
 import { SECTOR } from "../base/units.ts";
 import type { DiskImage, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
-import { BufferMemory, bytesOf, clear, type IoMemory } from "../disk/io-memory.ts";
-import { IovCursor } from "../disk/iov-cursor.ts";
+import { BufferMemory, clear, type IoMemory } from "../disk/io-memory.ts";
+import { PieceCursor } from "../disk/piece-cursor.ts";
 import { ZEROS } from "../disk/zeros.ts";
 import { HostFile } from "../sys/file.ts";
 import { fileRunAt } from "./file-holes.ts";
@@ -28,7 +29,7 @@ export class RawDisk implements DiskImage {
   readonly format = "raw";
   readonly file: HostFile;
   readonly #durable: boolean;
-  readonly #cursor = new IovCursor();
+  readonly #cursor = new PieceCursor();
   /** Bytes of the file when it was opened or resized. */
   #fileSize: number;
 
@@ -59,29 +60,22 @@ export class RawDisk implements DiskImage {
     return Math.max(SECTOR, this.file.blockSizes.physical);
   }
 
-  readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
-    const got = memory.readv(this.file, iov, first, count, offset);
-    const wanted = bytesOf(iov, first, count);
+  readv(memory: IoMemory, pieces: Pieces, offset: number): number {
+    const got = memory.readv(this.file, pieces, offset);
+    const wanted = pieces.bytes;
     if (got < 0 || got === wanted) return got;
     if (offset + got < this.#fileSize || offset + wanted > this.size) return EIO;
     const cursor = this.#cursor;
-    cursor.begin(iov, first, count);
+    cursor.begin(pieces);
     cursor.take(got);
     cursor.take(wanted - got);
-    clear(memory, cursor.parts, 0, cursor.count);
+    clear(memory, cursor.portion);
     return wanted;
   }
 
-  writev(
-    memory: IoMemory,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-    dsync: boolean,
-  ): number {
-    const done = memory.writev(this.file, iov, first, count, offset, dsync && this.#durable);
-    return done < 0 || done === bytesOf(iov, first, count) ? done : EIO;
+  writev(memory: IoMemory, pieces: Pieces, offset: number, dsync: boolean): number {
+    const done = memory.writev(this.file, pieces, offset, dsync && this.#durable);
+    return done < 0 || done === pieces.bytes ? done : EIO;
   }
 
   flush(): number {
@@ -102,7 +96,7 @@ export class RawDisk implements DiskImage {
     const zeros = new BufferMemory(ZEROS);
     for (let done = 0; done < length; ) {
       const part = Math.min(ZEROS.length, length - done);
-      const written = this.writev(zeros, Float64Array.of(0, part), 0, 1, offset + done, false);
+      const written = this.writev(zeros, Pieces.whole(part), offset + done, false);
       if (written < 0) return written;
       done += part;
     }

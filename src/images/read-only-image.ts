@@ -8,10 +8,11 @@
  */
 
 import { EROFS } from "../base/errno.ts";
+import type { Pieces } from "../base/pieces.ts";
 import type { DiskImage, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import { clear, fill, type IoMemory } from "../disk/io-memory.ts";
-import { IovCursor } from "../disk/iov-cursor.ts";
+import { PieceCursor } from "../disk/piece-cursor.ts";
 import type { HostFile } from "../sys/file.ts";
 import { BlockMap, type BlockTable, UNALLOCATED } from "./block-map.ts";
 import { InflatedClusters } from "./compressed.ts";
@@ -60,7 +61,7 @@ export class ReadOnlyImage implements DiskImage {
   readonly file: HostFile;
   readonly parts: ReadOnlyParts;
   readonly #map: BlockMap;
-  readonly #cursor = new IovCursor();
+  readonly #cursor = new PieceCursor();
   readonly #unpacked: InflatedClusters;
 
   /** @param file closed with the image */
@@ -110,22 +111,22 @@ export class ReadOnlyImage implements DiskImage {
   }
 
   /** As BlockBackend.readv. @throws {ImageError | SystemError} where the image contradicts itself. */
-  readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
+  readv(memory: IoMemory, pieces: Pieces, offset: number): number {
     const map = this.#map;
     const cursor = this.#cursor;
-    const wanted = cursor.begin(iov, first, count);
+    const wanted = cursor.begin(pieces);
     for (let done = 0; done < wanted; ) {
       map.lookup(offset + done, wanted - done);
       const { host, length } = map;
       cursor.take(length);
       if (host < 0) {
-        clear(memory, cursor.parts, 0, cursor.count);
+        clear(memory, cursor.portion);
       } else if (this.isPacked) {
         const start = (offset + done) % map.blockSize;
         const block = this.#unpack(host, offset + done - start);
-        fill(memory, cursor.parts, 0, cursor.count, block.subarray(start, start + length));
+        fill(memory, cursor.portion, block.subarray(start, start + length));
       } else {
-        const got = memory.readv(this.file, cursor.parts, 0, cursor.count, host);
+        const got = memory.readv(this.file, cursor.portion, host);
         if (got < 0) return got;
         if (got < length) throw this.#cutOff(offset + done + got);
       }

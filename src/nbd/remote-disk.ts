@@ -10,10 +10,11 @@
 import { SHARE_ENV, Worker } from "node:worker_threads";
 import { Call } from "../base/call.ts";
 import { EBADF } from "../base/errno.ts";
+import type { Pieces } from "../base/pieces.ts";
 import type { DiskImage, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import type { IoMemory } from "../disk/io-memory.ts";
-import { IovCursor } from "../disk/iov-cursor.ts";
+import { PieceCursor } from "../disk/piece-cursor.ts";
 
 /** Bytes of one read or write. */
 const CALL_BYTES = 2 ** 21;
@@ -67,7 +68,7 @@ export class RemoteDisk implements DiskImage {
   readonly blockSize: number;
   readonly #memory: CallMemory;
   readonly #worker: Worker;
-  readonly #cursor = new IovCursor();
+  readonly #cursor = new PieceCursor();
   #closed = false;
 
   private constructor(path: string, readOnly: boolean, memory: CallMemory, worker: Worker) {
@@ -103,23 +104,16 @@ export class RemoteDisk implements DiskImage {
     return new RemoteDisk(name, readOnly || isReadOnly, memory, worker);
   }
 
-  readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
+  readv(memory: IoMemory, pieces: Pieces, offset: number): number {
     const { data } = this.#memory;
-    return this.#transfer("read", iov, first, count, offset, (at, length, from) => {
+    return this.#transfer("read", pieces, offset, (at, length, from) => {
       memory.window(at, length).set(data.subarray(from, from + length));
     });
   }
 
-  writev(
-    memory: IoMemory,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-    dsync: boolean,
-  ): number {
+  writev(memory: IoMemory, pieces: Pieces, offset: number, dsync: boolean): number {
     const { data } = this.#memory;
-    const done = this.#transfer("write", iov, first, count, offset, (at, length, from) => {
+    const done = this.#transfer("write", pieces, offset, (at, length, from) => {
       data.set(memory.window(at, length), from);
     });
     const result = dsync && done >= 0 ? this.flush() : 0;
@@ -172,22 +166,21 @@ export class RemoteDisk implements DiskImage {
   /** Moves pieces of the caller's memory through the shared memory. Returns how many bytes, or -errno. */
   #transfer(
     kind: "read" | "write",
-    iov: Float64Array,
-    first: number,
-    count: number,
+    pieces: Pieces,
     offset: number,
     move: (at: number, length: number, from: number) => void,
   ): number {
     const cursor = this.#cursor;
-    const wanted = cursor.begin(iov, first, count);
+    const wanted = cursor.begin(pieces);
     for (let done = 0; done < wanted; done += CALL_BYTES) {
       const part = Math.min(CALL_BYTES, wanted - done);
       cursor.take(part);
       const moveAll = () => {
         let from = 0;
-        for (let n = 0; n < cursor.count; n++) {
-          const length = cursor.parts[2 * n + 1];
-          move(cursor.parts[2 * n], length, from);
+        const { pairs, count } = cursor.portion;
+        for (let n = 0; n < count; n++) {
+          const length = pairs[2 * n + 1];
+          move(pairs[2 * n], length, from);
           from += length;
         }
       };

@@ -5,6 +5,7 @@
  * Source: io_uring(7). Where that is not permitted, a pool of threads blocks for
  * the caller.
  */
+import type { Pieces } from "../base/pieces.ts";
 import { check } from "./errors.ts";
 import { EventFd } from "./event.ts";
 import type { HostFile } from "./file.ts";
@@ -59,31 +60,17 @@ export class AsyncIo {
    *   device: then `reap` does not return the request. -EAGAIN if `depth` requests are
    *   in flight; or -errno
    */
-  read(
-    tag: number,
-    file: NativeFileIo,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-  ): number {
-    return this.#native.read(tag, this.#numberOf(file), iov, first, count, offset);
+  read(tag: number, file: NativeFileIo, pieces: Pieces, offset: number): number {
+    return this.#native.read(tag, this.#numberOf(file), pieces.pairs, pieces.first, pieces.count, offset);
   }
 
   /** The other way; as HostFile.writev. */
-  write(
-    tag: number,
-    file: NativeFileIo,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-    dsync: boolean,
-  ): number {
+  write(tag: number, file: NativeFileIo, pieces: Pieces, offset: number, dsync: boolean): number {
     const number = this.#numberOf(file);
+    const { pairs, first, count } = pieces;
     return dsync
-      ? this.#native.writeThrough(tag, number, iov, first, count, offset)
-      : this.#native.write(tag, number, iov, first, count, offset);
+      ? this.#native.writeThrough(tag, number, pairs, first, count, offset)
+      : this.#native.write(tag, number, pairs, first, count, offset);
   }
 
   /** Queues a flush: requests that have completed are then on stable storage. */

@@ -9,9 +9,11 @@
  * Source: preadv2(2), fdatasync(2), fallocate(2), lseek(2), fcntl(2). Every call
  * blocks its thread.
  */
+
 import { closeSync, constants, openSync } from "node:fs";
 import { hasEscapes } from "../base/byte-text.ts";
 import { EACCES, EAGAIN, EINVAL, EIO, ENOSYS, ENXIO, EOPNOTSUPP } from "../base/errno.ts";
+import type { Pieces } from "../base/pieces.ts";
 import { check, SystemError } from "./errors.ts";
 import type { GuestRam } from "./guest-ram.ts";
 import { hostPath } from "./host-path.ts";
@@ -138,27 +140,19 @@ export class HostFile {
   /**
    * Fills pieces of memory with the file's bytes from `fileOffset` on.
    *
-   * @param iov pairs of offset in the memory and length, in bytes
-   * @param first index of the first pair; @param count pairs
    * @returns bytes moved, fewer than asked for only at the end of the file; or
-   *   -errno, -EFAULT if a pair is not all memory (then nothing moved)
+   *   -errno, -EFAULT if a piece is not all memory (then nothing moved)
    */
-  readv(memory: TransferMemory, iov: Float64Array, first: number, count: number, fileOffset: number): number {
-    const file = this.#handleFor(memory, iov, first, count, fileOffset);
-    return file.preadv(nativeOf(memory), iov, first, count, fileOffset);
+  readv(memory: TransferMemory, pieces: Pieces, fileOffset: number): number {
+    const file = this.#handleFor(memory, pieces, fileOffset);
+    return file.preadv(nativeOf(memory), pieces.pairs, pieces.first, pieces.count, fileOffset);
   }
 
   /** The other way. With `dsync` the bytes are on stable storage when the call returns. */
-  writev(
-    memory: TransferMemory,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    fileOffset: number,
-    dsync: boolean,
-  ): number {
-    const file = this.#handleFor(memory, iov, first, count, fileOffset);
-    return file.pwritev(nativeOf(memory), iov, first, count, fileOffset, dsync);
+  writev(memory: TransferMemory, pieces: Pieces, fileOffset: number, dsync: boolean): number {
+    const file = this.#handleFor(memory, pieces, fileOffset);
+    const { pairs, first, count } = pieces;
+    return file.pwritev(nativeOf(memory), pairs, first, count, fileOffset, dsync);
   }
 
   /**
@@ -166,29 +160,19 @@ export class HostFile {
    * Undefined for one that is not aligned as O_DIRECT needs it: such a one must not
    * run beside others, because it goes through the page cache.
    */
-  transferHandle(
-    iov: Float64Array,
-    first: number,
-    count: number,
-    fileOffset: number,
-  ): NativeFileIo | undefined {
+  transferHandle(pieces: Pieces, fileOffset: number): NativeFileIo | undefined {
     if (this.#direct === undefined) return this.#native;
     const mask = this.blockSizes.directAlignment - 1;
     if ((fileOffset & mask) !== 0) return undefined;
-    for (let i = 2 * first; i < 2 * (first + count); i++) if ((iov[i] & mask) !== 0) return undefined;
+    const { pairs, first, count } = pieces;
+    for (let i = 2 * first; i < 2 * (first + count); i++) if ((pairs[i] & mask) !== 0) return undefined;
     return this.#direct;
   }
 
   /** O_DIRECT is for guest RAM: where a buffer of JavaScript's lies nobody knows. */
-  #handleFor(
-    memory: TransferMemory,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    fileOffset: number,
-  ): NativeFileIo {
+  #handleFor(memory: TransferMemory, pieces: Pieces, fileOffset: number): NativeFileIo {
     if (memory instanceof Uint8Array) return this.#native;
-    return this.transferHandle(iov, first, count, fileOffset) ?? this.#native;
+    return this.transferHandle(pieces, fileOffset) ?? this.#native;
   }
 
   /** The handle that flushes it. */

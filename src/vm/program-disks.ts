@@ -85,12 +85,12 @@ export class ProgramDiskPort {
     const source = this.#source;
     switch (request.kind) {
       case "read": {
-        const views = this.#views(request.iov);
+        const views = this.#views(request.pairs);
         await source.read(request.offset, views);
         return bytesOf(views);
       }
       case "write": {
-        const views = this.#views(request.iov);
+        const views = this.#views(request.pairs);
         await source.write?.(request.offset, views);
         if (request.dsync) await source.flush?.();
         return bytesOf(views);
@@ -114,11 +114,11 @@ export class ProgramDiskPort {
     }
   }
 
-  #views(iov: Float64Array): Uint8Array[] {
+  #views(pairs: Float64Array): Uint8Array[] {
     const views: Uint8Array[] = [];
-    for (let i = 0; i < iov.length; i += 2) {
-      for (let done = 0; done < iov[i + 1]; done += VIEW) {
-        views.push(this.#memory.window(iov[i] + done, Math.min(VIEW, iov[i + 1] - done)));
+    for (let i = 0; i < pairs.length; i += 2) {
+      for (let done = 0; done < pairs[i + 1]; done += VIEW) {
+        views.push(this.#memory.window(pairs[i] + done, Math.min(VIEW, pairs[i + 1] - done)));
       }
     }
     return views;

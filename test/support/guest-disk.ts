@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { EINPROGRESS } from "../../src/base/errno.ts";
+import { Pieces } from "../../src/base/pieces.ts";
 import { type DriveImage, openDrive } from "../../src/images/drive.ts";
 import { GuestMemory } from "../../src/memory/guest-memory.ts";
 import { GuestRam } from "../../src/sys/guest-ram.ts";
@@ -46,12 +47,10 @@ export function guestDisk(image: Partial<DriveImage> & { readonly file: string }
     memory,
     disk,
     notes,
-    read: (offset: number, ...iov: number[]) =>
-      over(3, disk.readv(Float64Array.from(iov), 0, iov.length / 2, offset, 3)),
-    write: (offset: number, ...iov: number[]) =>
-      over(3, disk.writev(Float64Array.from(iov), 0, iov.length / 2, offset, false, 3)),
+    read: (offset: number, ...iov: number[]) => over(3, disk.readv(Pieces.of(...iov), offset, 3)),
+    write: (offset: number, ...iov: number[]) => over(3, disk.writev(Pieces.of(...iov), offset, false, 3)),
     writeStable: (offset: number, ...iov: number[]) =>
-      over(3, disk.writev(Float64Array.from(iov), 0, iov.length / 2, offset, true, 3)),
+      over(3, disk.writev(Pieces.of(...iov), offset, true, 3)),
     flush: () => over(3, disk.flush(3)),
   };
 }

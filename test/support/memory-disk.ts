@@ -1,5 +1,7 @@
 /** A disk in memory behind virtio-blk: it records calls, and fails or delays them on demand. */
+
 import { EINPROGRESS } from "../../src/base/errno.ts";
+import type { Pieces } from "../../src/base/pieces.ts";
 import type { BlockBackend } from "../../src/disk/backend.ts";
 import { EventFd } from "../../src/sys/event.ts";
 import type { TestMemory } from "./virtio-driver.ts";
@@ -31,26 +33,19 @@ export class MemoryDisk implements BlockBackend {
     return this.bytes.length;
   }
 
-  readv(iov: Float64Array, first: number, count: number, offset: number, tag: number): number {
+  readv(pieces: Pieces, offset: number, tag: number): number {
     const call = `readv ${offset}`;
     return this.#end(
       tag,
-      this.#transfer(call, iov, first, count, offset, (ram, disk) => ram.set(disk)),
+      this.#transfer(call, pieces, offset, (ram, disk) => ram.set(disk)),
     );
   }
 
-  writev(
-    iov: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-    dsync: boolean,
-    tag: number,
-  ): number {
+  writev(pieces: Pieces, offset: number, dsync: boolean, tag: number): number {
     const call = `writev ${offset}${dsync ? " dsync" : ""}`;
     return this.#end(
       tag,
-      this.#transfer(call, iov, first, count, offset, (ram, disk) => disk.set(ram)),
+      this.#transfer(call, pieces, offset, (ram, disk) => disk.set(ram)),
     );
   }
 
@@ -98,16 +93,14 @@ export class MemoryDisk implements BlockBackend {
 
   #transfer(
     call: string,
-    iov: Float64Array,
-    first: number,
-    count: number,
+    { pairs, first, count }: Pieces,
     offset: number,
     move: (ram: Uint8Array, disk: Uint8Array) => void,
   ): number {
     let done = 0;
     if (this.#called(call) < 0) return this.failure;
     for (let i = first; i < first + count; i++) {
-      const [at, length] = [iov[2 * i], iov[2 * i + 1]];
+      const [at, length] = [pairs[2 * i], pairs[2 * i + 1]];
       this.#memory.check(at, length);
       move(
         this.#memory.bytes.subarray(at, at + length),

@@ -7,6 +7,7 @@
  * any order, sector by sector. So each sector may have its content of the last flush,
  * or that of any write since then; the file may have any length that it had since then.
  */
+import type { Pieces } from "../../src/base/pieces.ts";
 import { HostFile, type TransferMemory } from "../../src/sys/file.ts";
 
 const SECTOR = 512;
@@ -46,18 +47,10 @@ export class StorageRecorder {
         original.write.call(this, bytes, offset);
         events.push({ kind: "write", path: this.path, offset, bytes: bytes.slice(), stable: false });
       },
-      writev(
-        this: HostFile,
-        memory: TransferMemory,
-        iov: Float64Array,
-        first: number,
-        count: number,
-        offset: number,
-        stable: boolean,
-      ) {
-        const result = original.writev.call(this, memory, iov, first, count, offset, stable);
+      writev(this: HostFile, memory: TransferMemory, pieces: Pieces, offset: number, stable: boolean) {
+        const result = original.writev.call(this, memory, pieces, offset, stable);
         if (!(memory instanceof Uint8Array)) throw new Error("only buffers are recorded");
-        const bytes = gather(memory, iov, first, count).subarray(0, Math.max(0, result));
+        const bytes = gather(memory, pieces).subarray(0, Math.max(0, result));
         events.push({ kind: "write", path: this.path, offset, bytes, stable });
         return result;
       },
@@ -94,10 +87,10 @@ export class StorageRecorder {
   }
 }
 
-function gather(memory: Uint8Array, iov: Float64Array, first: number, count: number): Uint8Array {
+function gather(memory: Uint8Array, { pairs, first, count }: Pieces): Uint8Array {
   const parts = [];
   for (let i = first; i < first + count; i++)
-    parts.push(memory.subarray(iov[2 * i], iov[2 * i] + iov[2 * i + 1]));
+    parts.push(memory.subarray(pairs[2 * i], pairs[2 * i] + pairs[2 * i + 1]));
   return new Uint8Array(Buffer.concat(parts));
 }
 

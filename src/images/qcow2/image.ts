@@ -3,8 +3,9 @@
  * resizing and checking work with. Opened by open.ts.
  */
 
+import type { Pieces } from "../../base/pieces.ts";
 import { type DiskImage, type Extent, type ImageSnapshots, writeDisk } from "../../disk/image.ts";
-import { bytesOf, type IoMemory } from "../../disk/io-memory.ts";
+import type { IoMemory } from "../../disk/io-memory.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { InflatedClusters } from "../compressed.ts";
 import { fileRunAt } from "../file-holes.ts";
@@ -83,20 +84,13 @@ export class Qcow2Image implements Qcow2Parts, DiskImage {
     return Math.max(512, this.metadata.data.blockSizes.physical);
   }
 
-  readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
-    return this.#reader.readv(memory, iov, first, count, offset);
+  readv(memory: IoMemory, pieces: Pieces, offset: number): number {
+    return this.#reader.readv(memory, pieces, offset);
   }
 
-  writev(
-    memory: IoMemory,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-    dsync: boolean,
-  ): number {
-    this.metadata.bitmaps?.mark(offset, bytesOf(iov, first, count));
-    return this.#writer.writev(memory, iov, first, count, offset, dsync);
+  writev(memory: IoMemory, pieces: Pieces, offset: number, dsync: boolean): number {
+    this.metadata.bitmaps?.mark(offset, pieces.bytes);
+    return this.#writer.writev(memory, pieces, offset, dsync);
   }
 
   flush(): number {

@@ -4,9 +4,10 @@
  */
 
 import { EIO } from "../../base/errno.ts";
+import type { Pieces } from "../../base/pieces.ts";
 import type { DiskImage } from "../../disk/image.ts";
 import { clear, fill, type IoMemory } from "../../disk/io-memory.ts";
-import { IovCursor } from "../../disk/iov-cursor.ts";
+import { PieceCursor } from "../../disk/piece-cursor.ts";
 import { decompress, type InflatedClusters } from "../compressed.ts";
 import { type ClusterMap, COMPRESSED, DATA, UNALLOCATED } from "./cluster-map.ts";
 import type { Metadata } from "./metadata.ts";
@@ -21,25 +22,25 @@ export interface Layers {
 
 export class Reader {
   readonly #layers: Layers;
-  readonly #cursor = new IovCursor();
+  readonly #cursor = new PieceCursor();
 
   constructor(layers: Layers) {
     this.#layers = layers;
   }
 
   /** As BlockBackend.readv. @throws {ImageError | SystemError} where tables or compressed data cannot be read. */
-  readv(memory: IoMemory, iov: Float64Array, first: number, count: number, offset: number): number {
+  readv(memory: IoMemory, pieces: Pieces, offset: number): number {
     const { map, backing } = this.#layers;
     const { data } = this.#layers.metadata;
     const cursor = this.#cursor;
-    const wanted = cursor.begin(iov, first, count);
+    const wanted = cursor.begin(pieces);
     for (let done = 0; done < wanted; ) {
       const at = offset + done;
       map.lookup(at, wanted - done);
       const { kind, length } = map;
       if (kind === DATA) {
         cursor.take(length);
-        const got = memory.readv(data, cursor.parts, 0, cursor.count, map.host);
+        const got = memory.readv(data, cursor.portion, map.host);
         if (got < 0) return got;
         if (got < length) {
           if (this.#isLost(map.host + length)) return EIO;
@@ -48,23 +49,17 @@ export class Reader {
       } else if (kind === COMPRESSED) {
         cursor.take(length);
         const start = at % this.#layers.metadata.geometry.clusterSize;
-        fill(
-          memory,
-          cursor.parts,
-          0,
-          cursor.count,
-          this.#inflate(at - start).subarray(start, start + length),
-        );
+        fill(memory, cursor.portion, this.#inflate(at - start).subarray(start, start + length));
       } else {
         const below = kind === UNALLOCATED && backing ? Math.min(length, Math.max(0, backing.size - at)) : 0;
         if (below > 0 && backing !== undefined) {
           cursor.take(below);
-          const got = backing.readv(memory, cursor.parts, 0, cursor.count, at);
+          const got = backing.readv(memory, cursor.portion, at);
           if (got < 0) return got;
         }
         if (length > below) {
           cursor.take(length - below);
-          clear(memory, cursor.parts, 0, cursor.count);
+          clear(memory, cursor.portion);
         }
       }
       done += length;
@@ -92,15 +87,16 @@ export class Reader {
 
   /** Clears the last portion from byte `start` on. */
   #clearFrom(memory: IoMemory, start: number): void {
-    const { parts, count } = this.#cursor;
+    const { portion } = this.#cursor;
+    const { pairs, count } = portion;
     let before = 0;
     for (let i = 0; i < count; i++) {
-      const skip = Math.min(parts[2 * i + 1], Math.max(0, start - before));
-      before += parts[2 * i + 1];
-      parts[2 * i] += skip;
-      parts[2 * i + 1] -= skip;
+      const skip = Math.min(pairs[2 * i + 1], Math.max(0, start - before));
+      before += pairs[2 * i + 1];
+      pairs[2 * i] += skip;
+      pairs[2 * i + 1] -= skip;
     }
-    clear(memory, parts, 0, count);
+    clear(memory, portion);
   }
 
   #inflate(guestOffset: number): Uint8Array {

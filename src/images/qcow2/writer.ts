@@ -7,8 +7,9 @@
  */
 
 import { EIO } from "../../base/errno.ts";
+import { Pieces } from "../../base/pieces.ts";
 import { BufferMemory, type IoMemory } from "../../disk/io-memory.ts";
-import { IovCursor } from "../../disk/iov-cursor.ts";
+import { PieceCursor } from "../../disk/piece-cursor.ts";
 import { ZEROS } from "../../disk/zeros.ts";
 import { check } from "../../sys/errors.ts";
 import type { HostFile } from "../../sys/file.ts";
@@ -25,7 +26,7 @@ export class Writer {
   readonly #map: ClusterMap;
   readonly #data: HostFile;
   readonly #external: boolean;
-  readonly #cursor = new IovCursor();
+  readonly #cursor = new PieceCursor();
   /** The cursor for copies: that of the request must not move. */
   readonly #reader: Reader;
   #scratch: Uint8Array | undefined;
@@ -40,17 +41,10 @@ export class Writer {
   }
 
   /** As BlockBackend.writev. @throws {ImageError | SystemError} where tables cannot be read or written. */
-  writev(
-    memory: IoMemory,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-    dsync: boolean,
-  ): number {
+  writev(memory: IoMemory, pieces: Pieces, offset: number, dsync: boolean): number {
     const cursor = this.#cursor;
     const map = this.#map;
-    const wanted = cursor.begin(iov, first, count);
+    const wanted = cursor.begin(pieces);
     this.#metadata.beginWriting();
     for (let done = 0; done < wanted; ) {
       const at = offset + done;
@@ -60,7 +54,7 @@ export class Writer {
         length = map.length;
         this.#checkPlace(map.host, length);
         cursor.take(length);
-        const written = memory.writev(this.#data, cursor.parts, 0, cursor.count, map.host, dsync);
+        const written = memory.writev(this.#data, cursor.portion, map.host, dsync);
         if (written !== length) return written < 0 ? written : EIO;
       } else {
         length = this.#allocating(memory, at, wanted - done);
@@ -75,10 +69,10 @@ export class Writer {
   /** Makes a range of the data read as zeros by writing them. 0 or -errno. */
   writeZeros(offset: number, length: number): number {
     const zeros = new BufferMemory(ZEROS);
-    const pair = new Float64Array(2);
+    const piece = Pieces.of(0, 0);
     for (let done = 0; done < length; ) {
-      pair[1] = Math.min(ZEROS.length, length - done);
-      const written = this.writev(zeros, pair, 0, 1, offset + done, false);
+      piece.pairs[1] = Math.min(ZEROS.length, length - done);
+      const written = this.writev(zeros, piece, offset + done, false);
       if (written < 0) return written;
       done += written;
     }
@@ -187,7 +181,7 @@ export class Writer {
     this.#copy(offset + length, to - inCluster - length, host + inCluster + length, fresh);
     const cursor = this.#cursor;
     cursor.take(length);
-    const written = memory.writev(this.#data, cursor.parts, 0, cursor.count, host + inCluster, false);
+    const written = memory.writev(this.#data, cursor.portion, host + inCluster, false);
     return written === length || written < 0 ? written : EIO;
   }
 
@@ -200,7 +194,7 @@ export class Writer {
       if (fresh) return;
       bytes.fill(0);
     } else {
-      const read = this.#reader.readv(new BufferMemory(bytes), Float64Array.of(0, length), 0, 1, guestOffset);
+      const read = this.#reader.readv(new BufferMemory(bytes), Pieces.whole(length), guestOffset);
       check(read, "pread", `copying from ${(this.#layers.backing ?? this.#metadata.file).path}`);
     }
     this.#data.write(bytes, host);

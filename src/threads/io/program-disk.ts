@@ -4,7 +4,9 @@
  * the io thread takes no messages while it works. Data is not sent at all: both
  * threads have the guest's RAM.
  */
+
 import { EINPROGRESS } from "../../base/errno.ts";
+import type { Pieces } from "../../base/pieces.ts";
 import type { BlockBackend } from "../../disk/backend.ts";
 import { EventFd } from "../../sys/event.ts";
 import type { Control } from "../control.ts";
@@ -12,8 +14,8 @@ import { ResultRing } from "./result-ring.ts";
 
 /** A request to the program. Offsets and lengths are in bytes of the disk. */
 export type ProgramRequest =
-  | { readonly kind: "read"; readonly offset: number; readonly iov: Float64Array }
-  | { readonly kind: "write"; readonly offset: number; readonly iov: Float64Array; readonly dsync: boolean }
+  | { readonly kind: "read"; readonly offset: number; readonly pairs: Float64Array }
+  | { readonly kind: "write"; readonly offset: number; readonly pairs: Float64Array; readonly dsync: boolean }
   | { readonly kind: "flush" }
   | { readonly kind: "discard"; readonly offset: number; readonly length: number }
   | {
@@ -71,19 +73,12 @@ export class ProgramDisk implements BlockBackend {
     this.#ask = ask;
   }
 
-  readv(iov: Float64Array, first: number, count: number, offset: number, tag: number): number {
-    return this.#begin(tag, { kind: "read", offset, iov: iov.slice(2 * first, 2 * (first + count)) });
+  readv(pieces: Pieces, offset: number, tag: number): number {
+    return this.#begin(tag, { kind: "read", offset, pairs: pieces.copyPairs() });
   }
 
-  writev(
-    iov: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-    dsync: boolean,
-    tag: number,
-  ): number {
-    return this.#begin(tag, { kind: "write", offset, iov: iov.slice(2 * first, 2 * (first + count)), dsync });
+  writev(pieces: Pieces, offset: number, dsync: boolean, tag: number): number {
+    return this.#begin(tag, { kind: "write", offset, pairs: pieces.copyPairs(), dsync });
   }
 
   flush(tag: number): number {

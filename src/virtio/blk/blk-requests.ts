@@ -253,17 +253,15 @@ export class BlkRequests {
         if (!this.#isTransfer(offset, length)) return BLK_S_IOERR;
         this.#note(tag, READ, offset, length);
         if (length === 0) return BLK_S_OK;
-        const count = chain.end - chain.firstWritable;
-        return this.#begun(tag, backend.readv(chain.iov, chain.firstWritable, count, offset, tag));
+        return this.#begun(tag, backend.readv(chain.writable, offset, tag));
       }
       case BLK_T_OUT: {
         const length = chain.readableBytes;
         if (this.#facts.readOnly || !this.#isTransfer(offset, length)) return BLK_S_IOERR;
         this.#note(tag, WRITE, offset, length);
         if (length === 0) return BLK_S_OK;
-        const count = chain.firstWritable - chain.first;
         const dsync = !this.#facts.writeback;
-        return this.#begun(tag, backend.writev(chain.iov, chain.first, count, offset, dsync, tag));
+        return this.#begun(tag, backend.writev(chain.readable, offset, dsync, tag));
       }
       case BLK_T_FLUSH:
         this.#io.counters[BLK_FLUSHES]++;

@@ -8,6 +8,7 @@
  * back, which VIRTIO 1.2, 2.7.4 (Message Framing) allows the driver to place in
  * any number of descriptors, and passes the rest to its back end as it is.
  */
+import { Pieces } from "../../base/pieces.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 
 /** The driver violated a rule of the ring, which the message names. The device needs a reset (2.1.2). */
@@ -32,12 +33,30 @@ export class Chain {
   writableBytes = 0;
   readonly capacity: number;
   readonly #memory: GuestMemory;
+  readonly #readable: Pieces;
+  readonly #writable: Pieces;
 
   /** @param capacity buffers that one request may have. */
   constructor(memory: GuestMemory, capacity: number) {
     this.#memory = memory;
     this.capacity = capacity;
     this.iov = new Float64Array(2 * capacity);
+    this.#readable = new Pieces(this.iov, 0);
+    this.#writable = new Pieces(this.iov, 0);
+  }
+
+  /** The bytes for the device to read that were not taken yet. Valid until the chain changes. */
+  get readable(): Pieces {
+    this.#readable.first = this.first;
+    this.#readable.count = this.firstWritable - this.first;
+    return this.#readable;
+  }
+
+  /** The bytes for the device to write. Valid until the chain changes. */
+  get writable(): Pieces {
+    this.#writable.first = this.firstWritable;
+    this.#writable.count = this.end - this.firstWritable;
+    return this.#writable;
   }
 
   /** Forgets the previous request. */

@@ -5,6 +5,7 @@ import { closeSync, openSync, readFileSync, statSync, truncateSync, writeFileSyn
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { EINPROGRESS } from "../../../src/base/errno.ts";
+import { Pieces } from "../../../src/base/pieces.ts";
 import { describeDrive } from "../../../src/images/drive.ts";
 import { createQcow2 } from "../../../src/images/qcow2/create.ts";
 import { Qcow2Image } from "../../../src/images/qcow2/image.ts";
@@ -54,7 +55,7 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
   test("a batch of requests is in flight together, and each has its own result", () => {
     const { memory, disk } = guestDisk({ file: rawDisk(), aio: engine, cache: "none" });
     for (let tag = 0; tag < TAGS; tag++) {
-      expect(disk.readv(Float64Array.of(4096 * tag, 4096), 0, 1, 4096 * tag, tag)).toBe(EINPROGRESS);
+      expect(disk.readv(Pieces.of(4096 * tag, 4096), 4096 * tag, tag)).toBe(EINPROGRESS);
     }
     disk.submit();
     const over: number[] = [];
@@ -78,9 +79,9 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
   test("what the page cache holds is there at once, and what it does not is waited for", () => {
     const file = rawDisk();
     const { disk, memory } = guestDisk({ file, aio: engine });
-    expect(disk.readv(Float64Array.of(0, 512, 0x2000, 512), 0, 2, 1024, 9)).toBe(1024);
+    expect(disk.readv(Pieces.of(0, 512, 0x2000, 512), 1024, 9)).toBe(1024);
     expect([memory.getUint8(0), memory.getUint8(0x2000)]).toEqual([2, 3]);
-    expect(disk.writev(Float64Array.of(0, 512), 0, 1, 0, true, 9)).toBe(EINPROGRESS); // stable
+    expect(disk.writev(Pieces.of(0, 512), 0, true, 9)).toBe(EINPROGRESS); // stable
     disk.drain();
     expect([disk.take(), disk.result]).toEqual([9, 512]);
     disk.close();
@@ -175,16 +176,16 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
       for (let tag = 0; tag < 32; tag++) {
         const block = below(64) * 16 + below(4);
         if (busy.has(tag) || [...busy.values()].includes(block)) continue;
-        const pair = Float64Array.of(tag * BLOCK, BLOCK);
+        const piece = Pieces.of(tag * BLOCK, BLOCK);
         let result: number;
         if (next() < 0.6) {
           const bytes = new Uint8Array(BLOCK).fill(1 + below(255));
           memory.write(tag * BLOCK, bytes);
           model.set(bytes, block * BLOCK);
-          result = disk.writev(pair, 0, 1, block * BLOCK, next() < 0.05, tag);
+          result = disk.writev(piece, block * BLOCK, next() < 0.05, tag);
         } else {
           reads.set(tag, block);
-          result = disk.readv(pair, 0, 1, block * BLOCK, tag);
+          result = disk.readv(piece, block * BLOCK, tag);
         }
         if (result === EINPROGRESS) {
           busy.set(tag, block);

@@ -1,9 +1,11 @@
 /** Transfers that do not block: a sleeping waiter is woken when one completes, however it ended. */
+
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, onTestFinished, test } from "vitest";
+import { Pieces } from "../../../src/base/pieces.ts";
 import { ASYNC_ENGINES, AsyncIo } from "../../../src/sys/async-io.ts";
 import { SystemError } from "../../../src/sys/errors.ts";
 import { Epoll } from "../../../src/sys/event.ts";
@@ -54,13 +56,13 @@ class Requests implements Disposable {
   }
 }
 
-const pair = (length: number) => Float64Array.of(0, length);
+const piece = (length: number) => Pieces.of(0, length);
 
 test.each(ASYNC_ENGINES)("%s: a read that the end of the file shortens completes at once", (engine) => {
   using requests = new Requests(engine);
   using file = HostFile.open(path, { readOnly: true });
   for (let round = 0; round < 20; round++) {
-    requests.io.read(0, file.native, pair(64 * KIB), 0, 1, MIB - 4 * KIB);
+    requests.io.read(0, file.native, piece(64 * KIB), MIB - 4 * KIB);
     expect(requests.results(1)).toEqual([4 * KIB]);
   }
 });
@@ -76,12 +78,12 @@ test.each(ASYNC_ENGINES)("%s: requests past the page cache ring when they end", 
   }
   onTestFinished(() => file.close());
   for (let round = 0; round < 100; round++) {
-    const handle = file.transferHandle(pair(256 * KIB), 0, 1, 0);
+    const handle = file.transferHandle(piece(256 * KIB), 0);
     if (handle === undefined) throw new Error("this is aligned");
     for (let i = 0; i < 4; i++) {
       const at = i * 256 * KIB;
-      if (round % 2 === 0) requests.io.read(i, handle, pair(256 * KIB), 0, 1, at);
-      else requests.io.write(i, handle, pair(256 * KIB), 0, 1, at, false);
+      if (round % 2 === 0) requests.io.read(i, handle, piece(256 * KIB), at);
+      else requests.io.write(i, handle, piece(256 * KIB), at, false);
     }
     expect(requests.results(4)).toEqual(new Array(4).fill(256 * KIB));
   }
@@ -97,7 +99,7 @@ test.each(ASYNC_ENGINES)("%s: a write that the host refuses half way completes, 
   limit(`${128 * KIB}:`);
   onTestFinished(() => void limit("unlimited:"));
   for (let round = 0; round < 5; round++) {
-    requests.io.write(0, file.native, pair(64 * KIB), 0, 1, 96 * KIB, false);
+    requests.io.write(0, file.native, piece(64 * KIB), 96 * KIB, false);
     expect(requests.results(1)).toEqual([-27]); // EFBIG
   }
 });

@@ -1,8 +1,10 @@
 /** Files, and data that moves between them and guest RAM. */
+
 import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { Pieces } from "../../../src/base/pieces.ts";
 import { HostFile } from "../../../src/sys/file.ts";
 import { GuestRam } from "../../../src/sys/guest-ram.ts";
 
@@ -33,8 +35,10 @@ function fixture(bytes = pattern(SIZE)) {
 
 test("a transfer fills the pieces of RAM in order", () => {
   using f = fixture();
-  const iov = Float64Array.of(9e15, 9e15, 5000, 100, 100, 1, 0, 0, 70000, 4096, 9e15, 9e15);
-  expect(f.file.readv(f.ram, iov, 1, 4, 1234)).toBe(4197);
+  const pieces = Pieces.of(9e15, 9e15, 5000, 100, 100, 1, 0, 0, 70000, 4096, 9e15, 9e15);
+  pieces.first = 1;
+  pieces.count = 4;
+  expect(f.file.readv(f.ram, pieces, 1234)).toBe(4197);
   expect(f.memory.subarray(5000, 5100)).toEqual(f.bytes.subarray(1234, 1334));
   expect(f.memory[100]).toBe(f.bytes[1334]);
   expect(f.memory.subarray(70000, 74096)).toEqual(f.bytes.subarray(1335, 5431));
@@ -45,40 +49,40 @@ test.each([false, true])("a write takes the pieces of RAM in order (dsync %s)", 
   using f = fixture(new Uint8Array(8192));
   f.memory.set([1, 2, 3], 100);
   f.memory.set([4, 5], 9000);
-  expect(f.file.writev(f.ram, Float64Array.of(9000, 2, 100, 3), 0, 2, 4095, dsync)).toBe(5);
+  expect(f.file.writev(f.ram, Pieces.of(9000, 2, 100, 3), 4095, dsync)).toBe(5);
   expect(f.file.flush()).toBe(0);
   expect([...readFileSync(f.path).subarray(4094, 4101)]).toEqual([0, 4, 5, 1, 2, 3, 0]);
 });
 
 test("a transfer of more pieces than the kernel takes at once is whole", () => {
   using f = fixture();
-  const pieces = 3000;
-  const iov = new Float64Array(2 * pieces);
-  for (let i = 0; i < pieces; i++) iov.set([(pieces - 1 - i) * 512, 512], 2 * i);
-  expect(f.file.readv(f.ram, iov, 0, pieces, 512)).toBe(pieces * 512);
+  const count = 3000;
+  const pairs = new Float64Array(2 * count);
+  for (let i = 0; i < count; i++) pairs.set([(count - 1 - i) * 512, 512], 2 * i);
+  expect(f.file.readv(f.ram, new Pieces(pairs), 512)).toBe(count * 512);
   for (const i of [0, 1023, 1024, 2048, 2999]) {
-    const at = (pieces - 1 - i) * 512;
+    const at = (count - 1 - i) * 512;
     expect(f.memory.slice(at, at + 512)).toEqual(f.bytes.slice(512 + i * 512, 1024 + i * 512));
   }
 });
 
 test("nothing moves if one piece is not RAM, however late it comes", () => {
   using f = fixture();
-  const iov = new Float64Array(2 * 3000).fill(512);
-  iov[2 * 2999] = SIZE - 511;
-  expect(f.file.readv(f.ram, iov, 0, 3000, 0)).toBe(EFAULT);
+  const pairs = new Float64Array(2 * 3000).fill(512);
+  pairs[2 * 2999] = SIZE - 511;
+  expect(f.file.readv(f.ram, new Pieces(pairs), 0)).toBe(EFAULT);
   expect(f.memory.every((byte) => byte === 0)).toBe(true);
   for (const bad of [-1, Number.NaN, Infinity, 0.5, SIZE + 1, 2 ** 53]) {
-    expect(f.file.readv(f.ram, Float64Array.of(bad, 512), 0, 1, 0)).toBe(EFAULT);
-    expect(f.file.writev(f.ram, Float64Array.of(0, bad), 0, 1, 0, false)).toBe(EFAULT);
+    expect(f.file.readv(f.ram, Pieces.of(bad, 512), 0)).toBe(EFAULT);
+    expect(f.file.writev(f.ram, Pieces.of(0, bad), 0, false)).toBe(EFAULT);
   }
 });
 
 test("a file that ends gives what it has", () => {
   using f = fixture(pattern(1000));
-  expect(f.file.readv(f.ram, Float64Array.of(0, 600, 600, 600), 0, 2, 0)).toBe(1000);
+  expect(f.file.readv(f.ram, Pieces.of(0, 600, 600, 600), 0)).toBe(1000);
   expect(f.memory[999]).toBe(f.bytes[999]);
-  expect(f.file.readv(f.ram, Float64Array.of(0, 600), 0, 1, 5000)).toBe(0);
+  expect(f.file.readv(f.ram, Pieces.of(0, 600), 5000)).toBe(0);
   expect(f.file.read(new Uint8Array(10), 995)).toBe(5);
 });
 
@@ -93,14 +97,14 @@ test("a kernel that got shorter after it was looked at is an error", () => {
 test("an error of the host's storage comes back as its number", () => {
   using ram = GuestRam.create(65536);
   using broken = HostFile.open("/proc/self/mem", { readOnly: true }); // nothing is mapped at 0
-  expect(broken.readv(ram, Float64Array.of(0, 512), 0, 1, 0)).toBe(-5);
+  expect(broken.readv(ram, Pieces.of(0, 512), 0)).toBe(-5);
   expect(() => broken.read(new Uint8Array(1), 0)).toThrow(expect.objectContaining({ code: "EIO" }));
 });
 
 test("a file that was opened to read cannot be written", () => {
   using f = fixture();
   using file = HostFile.open(f.path, { readOnly: true });
-  expect(file.writev(f.ram, Float64Array.of(0, 512), 0, 1, 0, false)).toBe(EBADF);
+  expect(file.writev(f.ram, Pieces.of(0, 512), 0, false)).toBe(EBADF);
   expect(() => file.write(new Uint8Array(1), 0)).toThrow(expect.objectContaining({ code: "EBADF" }));
   expect(readFileSync(f.path).equals(f.bytes)).toBe(true);
 });
@@ -154,7 +158,7 @@ test("a closed file answers EBADF", () => {
   const f = fixture();
   f.file.close();
   f.file.close();
-  expect(f.file.readv(f.ram, Float64Array.of(0, 1), 0, 1, 0)).toBe(EBADF);
+  expect(f.file.readv(f.ram, Pieces.of(0, 1), 0)).toBe(EBADF);
   expect(f.file.flush()).toBe(EBADF);
   expect(() => f.file.size).toThrow(expect.objectContaining({ code: "EBADF" }));
   f.ram.close();

@@ -3,11 +3,13 @@
  * half way. The caller gets an error, other data stays, and QEMU finds the
  * image whole. A failure names its seed.
  */
+
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, expect, onTestFinished, test } from "vitest";
+import { Pieces } from "../../../../src/base/pieces.ts";
 import { readDisk, writeDisk } from "../../../../src/disk/image.ts";
 import { copyDisk } from "../../../../src/image-tools/copy.ts";
 import { readBitmapDirectory } from "../../../../src/images/qcow2/bitmap-directory.ts";
@@ -64,14 +66,12 @@ class Spoiler {
       write.call(this, errno === 0 ? bytes : bytes.subarray(0, arrives), offset);
       if (errno < 0) throw new SystemError(errno, "pwrite", `writing ${this.path} at ${offset}`);
     };
-    HostFile.prototype.writev = function (memory, iov, first, count, offset, dsync) {
-      if (!spoiler.strikes()) return writev.call(this, memory, iov, first, count, offset, dsync);
+    HostFile.prototype.writev = function (memory, pieces, offset, dsync) {
+      if (!spoiler.strikes()) return writev.call(this, memory, pieces, offset, dsync);
       if (draw() < 0.5) return spoiler.errno();
-      const some = Float64Array.of(
-        iov[2 * first],
-        Math.floor((draw() * iov[2 * first + 1]) / SECTOR) * SECTOR,
-      );
-      return writev.call(this, memory, some, 0, 1, offset, dsync);
+      const { pairs, first } = pieces;
+      const some = Pieces.of(pairs[2 * first], Math.floor((draw() * pairs[2 * first + 1]) / SECTOR) * SECTOR);
+      return writev.call(this, memory, some, offset, dsync);
     };
     HostFile.prototype.flush = function () {
       return spoiler.strikes() ? EIO : flush.call(this);

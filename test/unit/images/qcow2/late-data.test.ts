@@ -2,10 +2,12 @@
  * Data that is only on its way when a write returns, as a guest's is: tables that
  * point to it reach the file after it, and a place is not used again before.
  */
+
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { Pieces } from "../../../../src/base/pieces.ts";
 import { readDisk } from "../../../../src/disk/image.ts";
-import { BufferMemory, bytesOf, type IoMemory } from "../../../../src/disk/io-memory.ts";
+import { BufferMemory, type IoMemory } from "../../../../src/disk/io-memory.ts";
 import { createQcow2 } from "../../../../src/images/qcow2/create.ts";
 import type { Qcow2Image } from "../../../../src/images/qcow2/image.ts";
 import { openQcow2 } from "../../../../src/images/qcow2/open.ts";
@@ -43,21 +45,14 @@ class LateMemory implements IoMemory {
     return offset;
   }
 
-  readv(file: HostFile, iov: Float64Array, first: number, count: number, fileOffset: number): number {
-    return this.#at.readv(file, iov, first, count, fileOffset);
+  readv(file: HostFile, pieces: Pieces, fileOffset: number): number {
+    return this.#at.readv(file, pieces, fileOffset);
   }
 
-  writev(
-    file: HostFile,
-    iov: Float64Array,
-    first: number,
-    count: number,
-    fileOffset: number,
-    dsync: boolean,
-  ): number {
-    const pairs = iov.slice(2 * first, 2 * (first + count));
-    const length = bytesOf(pairs, 0, count);
-    this.#late.push(() => expect(this.#at.writev(file, pairs, 0, count, fileOffset, dsync)).toBe(length));
+  writev(file: HostFile, pieces: Pieces, fileOffset: number, dsync: boolean): number {
+    const copy = new Pieces(pieces.copyPairs());
+    const length = copy.bytes;
+    this.#late.push(() => expect(this.#at.writev(file, copy, fileOffset, dsync)).toBe(length));
     return length;
   }
 
@@ -77,8 +72,8 @@ function rig(size: number, cacheBytes = MIB) {
   const memory = new LateMemory();
   image.settleWith(() => memory.settle());
   const write = (offset: number, value: number) => {
-    const pair = Float64Array.of(memory.put(value), BLOCK);
-    expect(image.writev(memory, pair, 0, 1, offset, false)).toBe(BLOCK);
+    const piece = Pieces.of(memory.put(value), BLOCK);
+    expect(image.writev(memory, piece, offset, false)).toBe(BLOCK);
   };
   return { path, image, memory, write };
 }

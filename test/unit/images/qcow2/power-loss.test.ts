@@ -3,10 +3,12 @@
  * order and torn between sectors. No image is damaged, clusters may leak, and
  * what was flushed is there. A failure names its seed.
  */
+
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { Pieces } from "../../../../src/base/pieces.ts";
 import { readDisk, writeDisk } from "../../../../src/disk/image.ts";
 import { BufferMemory } from "../../../../src/disk/io-memory.ts";
 import { type BitmapEntry, readBitmapDirectory } from "../../../../src/images/qcow2/bitmap-directory.ts";
@@ -128,7 +130,7 @@ class Run {
         break;
       case 5: {
         const memory = new BufferMemory(this.#bytes(count));
-        const result = image.writev(memory, Float64Array.of(0, count * SECTOR), 0, 1, first * SECTOR, true);
+        const result = image.writev(memory, Pieces.of(0, count * SECTOR), first * SECTOR, true);
         expect(result).toBe(count * SECTOR);
         this.#note(`stable write ${range}`, false, [first, count]);
         break;

@@ -1,8 +1,10 @@
 /** What each of the formats that are only read promises by itself; QEMU says what is right where it knows. */
+
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Pieces } from "../../../../src/base/pieces.ts";
 import { readDisk } from "../../../../src/disk/image.ts";
 import { BufferMemory } from "../../../../src/disk/io-memory.ts";
 import type { ReadOnlyFormat } from "../../../../src/images/formats.ts";
@@ -61,8 +63,8 @@ test.each([
   expect(() => openImage(path)).toThrow(`images of the format ${format} are only read`);
   using image = openImage(path, { readOnly: true });
   expect(image.readOnly).toBe(true);
-  const pair = Float64Array.of(0, 512);
-  expect(image.writev(new BufferMemory(new Uint8Array(512)), pair, 0, 1, 0, false)).toBe(EROFS);
+  const piece = Pieces.of(0, 512);
+  expect(image.writev(new BufferMemory(new Uint8Array(512)), piece, 0, false)).toBe(EROFS);
   expect(image.discard(0, 512)).toBe(EROFS);
   expect(image.writeZeroes(0, 512, true)).toBe(EROFS);
   expect(image.flush()).toBe(0);

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { EINPROGRESS } from "../../../../src/base/errno.ts";
+import { Pieces } from "../../../../src/base/pieces.ts";
 import { type DiskSource, sourceFacts } from "../../../../src/disk/disk-source.ts";
 import { GuestMemory } from "../../../../src/memory/guest-memory.ts";
 import { CONTROL_WORDS, Control, END } from "../../../../src/threads/control.ts";
@@ -68,13 +69,15 @@ test("what the guest writes is in the program's disk, and comes back", async () 
   const { memory, disk, over } = rig(source);
   memory.write(0x1000, new Uint8Array(512).fill(0xa1));
   memory.write(0x5000, new Uint8Array(1024).fill(0xa2));
-  const iov = Float64Array.of(0, 0, 0x1000, 512, 0x5000, 1024);
-  expect(disk.writev(iov, 1, 2, 4096, false, 7)).toBe(EINPROGRESS);
+  const pieces = Pieces.of(0, 0, 0x1000, 512, 0x5000, 1024);
+  pieces.first = 1;
+  pieces.count = 2;
+  expect(disk.writev(pieces, 4096, false, 7)).toBe(EINPROGRESS);
   expect(await over()).toEqual([[7, 1536]]);
   expect([4095, 4096, 4607, 4608, 5631, 5632].map((at) => source.bytes[at])).toEqual([
     0, 0xa1, 0xa1, 0xa2, 0xa2, 0,
   ]);
-  expect(disk.readv(Float64Array.of(0x9000, 1024), 0, 1, 4096, 3)).toBe(EINPROGRESS);
+  expect(disk.readv(Pieces.of(0x9000, 1024), 4096, 3)).toBe(EINPROGRESS);
   expect(await over()).toEqual([[3, 1024]]);
   expect([0x9000, 0x91ff, 0x9200].map((at) => memory.getUint8(at))).toEqual([0xa1, 0xa1, 0xa2]);
 });
@@ -83,7 +86,7 @@ test("a transfer larger than one view of guest memory is whole", async () => {
   const source = bufferDisk(8 * MIB);
   const { memory, disk, over } = rig(source);
   memory.write(5 * MIB - 1, Uint8Array.of(9));
-  disk.writev(Float64Array.of(0, 5 * MIB), 0, 1, 0, false, 0);
+  disk.writev(Pieces.of(0, 5 * MIB), 0, false, 0);
   expect(await over()).toEqual([[0, 5 * MIB]]);
   expect(source.bytes[5 * MIB - 1]).toBe(9);
 });
@@ -92,7 +95,7 @@ test("a stable write is flushed before it completes; methods that a source lacks
   const source = bufferDisk();
   source.bytes.fill(1);
   const { disk, over } = rig(source);
-  disk.writev(Float64Array.of(0, 512), 0, 1, 0, true, 0);
+  disk.writev(Pieces.of(0, 512), 0, true, 0);
   await over();
   expect(source.calls).toEqual(["write 0 512", "flush"]);
   disk.writeZeroes(1024, 2048, true, 1);
@@ -129,8 +132,8 @@ test("an error of a source is an error of that kind for the guest, and is report
     write: () => Promise.reject(new Error("no")),
   };
   const { disk, over, failures } = rig(source);
-  disk.readv(Float64Array.of(0, 512), 0, 1, 0, 1);
-  disk.writev(Float64Array.of(0, 512), 0, 1, 0, false, 2);
+  disk.readv(Pieces.of(0, 512), 0, 1);
+  disk.writev(Pieces.of(0, 512), 0, false, 2);
   expect((await over()).sort(([a], [b]) => a - b)).toEqual([
     [1, ENOSPC],
     [2, EIO],
@@ -142,7 +145,7 @@ test("a guest cannot flood the program with what its disk throws", async () => {
   const source: DiskSource = { size: 4096, read: () => Promise.reject(new Error("no")) };
   const { disk, over, failures } = rig(source);
   for (let round = 0; round < 20; round++) {
-    disk.readv(Float64Array.of(0, 512), 0, 1, 0, 1);
+    disk.readv(Pieces.of(0, 512), 0, 1);
     expect(await over()).toEqual([[1, EIO]]);
   }
   expect(failures).toHaveLength(5); // the 1st, 2nd, 4th, 8th and 16th
@@ -155,14 +158,14 @@ test("requests end in the order in which the program answers them", async () => 
     read: () => new Promise<void>((resolve) => void waiting.push(resolve)),
   };
   const { disk, over } = rig(source);
-  for (const tag of [4, 5, 6]) disk.readv(Float64Array.of(0, 512), 0, 1, 0, tag);
+  for (const tag of [4, 5, 6]) disk.readv(Pieces.of(0, 512), 0, tag);
   for (const resolve of waiting.reverse()) resolve();
   expect((await over()).map(([tag]) => tag)).toEqual([6, 5, 4]);
 });
 
 test("a machine that ends does not wait for a program that never answers", () => {
   const { disk, control } = rig({ size: 4096, read: () => new Promise<void>(() => {}) });
-  disk.readv(Float64Array.of(0, 512), 0, 1, 0, 0);
+  disk.readv(Pieces.of(0, 512), 0, 0);
   control.request(END);
   expect(disk.drain()).toBe(false);
 });
@@ -174,7 +177,7 @@ test("an answer that comes after the end goes nowhere", async () => {
     read: () => new Promise<void>((resolve) => void answers.push(resolve)),
   };
   const { disk, port } = rig(source);
-  disk.readv(Float64Array.of(0, 512), 0, 1, 0, 0);
+  disk.readv(Pieces.of(0, 512), 0, 0);
   port.close();
   for (const answer of answers) answer();
   await port.idle();
