@@ -13,6 +13,7 @@ import { KIB, MIB } from "../../base/units.ts";
 import { ImageError } from "../../disk/image-error.ts";
 import type { HostFile } from "../../sys/file.ts";
 import { crc32c } from "./crc32c.ts";
+import { hasChanges } from "./log.ts";
 
 const FILE_TYPE_IDENTIFIER = "vhdxfile";
 
@@ -22,7 +23,11 @@ const HEADER_SIGNATURE = "head";
 const CHECKSUM = 4; // of headers and region tables
 const SEQUENCE_NUMBER = 8;
 const LOG_GUID = 48;
+const GUID_BYTES = 16;
+const LOG_VERSION = 64;
 const VERSION = 66;
+const LOG_LENGTH = 68;
+const LOG_OFFSET = 72;
 
 const REGION_TABLES_AT = [192 * KIB, 256 * KIB];
 const REGION_TABLE_BYTES = 64 * KIB;
@@ -93,10 +98,14 @@ function checkHeader(file: HostFile): void {
     .sort((one, other) => getUint64(other, SEQUENCE_NUMBER) - getUint64(one, SEQUENCE_NUMBER));
   if (headers.length === 0) throw new ImageError(file.path, "neither of its two headers is valid");
   const [current] = headers;
-  if (current.getBigUint64(LOG_GUID) === 0n && current.getBigUint64(LOG_GUID + 8) === 0n) return;
+  const guid = new Uint8Array(current.buffer, LOG_GUID, GUID_BYTES);
+  if (guid.every((byte) => byte === 0)) return;
+  const isKnown = current.getUint16(LOG_VERSION, true) === 0;
+  const [length, offset] = [current.getUint32(LOG_LENGTH, true), getUint64(current, LOG_OFFSET)];
+  if (isKnown && !hasChanges(file, offset, length, guid)) return;
   throw new ImageError(
     file.path,
-    "it was not closed: changes wait in its log to be replayed, which is not supported; `qemu-img check -r all` does it",
+    "it was not closed: changes wait in its log to be replayed, which is not supported; `qemu-img check -r all` replays them",
   );
 }
 

@@ -62,7 +62,8 @@ export function readMetadata(file: HostFile, region: Region): Metadata {
     return new DataView(bytes.buffer);
   };
   const parameters = item(FILE_PARAMETERS);
-  if ((parameters.getUint32(4, true) & HAS_PARENT) !== 0 || items.has(PARENT_LOCATOR)) {
+  // A locator by itself may be left from a disk that was merged with its parent.
+  if ((parameters.getUint32(4, true) & HAS_PARENT) !== 0) {
     refuse("it is a differencing disk, which stands on another file; merge the two first");
   }
   const blockSize = parameters.getUint32(0, true);

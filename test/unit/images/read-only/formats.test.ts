@@ -10,6 +10,7 @@ import { BufferMemory } from "../../../../src/disk/io-memory.ts";
 import type { ReadOnlyFormat } from "../../../../src/images/formats.ts";
 import { openImage, probeFormat } from "../../../../src/images/open-image.ts";
 import { openQcow2 } from "../../../../src/images/qcow2/open.ts";
+import { crc32c } from "../../../../src/images/vhdx/crc32c.ts";
 import { sealChecksums } from "../../../support/foreign-images.ts";
 import { ours, theirs } from "../../../support/img-pair.ts";
 import { qemuContents, qemuImg, qemuIo } from "../../../support/qemu-tools.ts";
@@ -262,15 +263,56 @@ describe("VHDX", () => {
     dynamic = make("vhdx", "subformat=dynamic");
   });
 
-  test("an image with changes in its log is refused", () => {
-    const path = changed(
+  /** Names the log of somebody who opened the image, and puts an entry into it. */
+  function withLog(change: (entry: Buffer) => void = () => {}, at = 0, guid = 7): string {
+    return changed(
       dynamic,
       (bytes) => {
-        for (const at of HEADERS) bytes.fill(7, at + 48, at + 64);
+        for (const header of HEADERS) bytes.fill(7, header + 48, header + 64);
+        const entry = Buffer.alloc(8192, 5);
+        entry.write("loge", 0, "latin1");
+        entry.writeUInt32LE(8192, 8);
+        entry.writeUInt32LE(at, 12);
+        entry.fill(guid, 32, 48);
+        entry.writeUInt32LE(crc32c(entry, 4), 4);
+        change(entry);
+        // The log is a ring.
+        entry.copy(bytes, MIB + at);
+        if (at + 8192 > MIB) entry.copy(bytes, MIB, MIB - at);
       },
       "vhdx",
     );
-    expect(opening(path)).toThrow("changes wait in its log to be replayed");
+  }
+
+  test("an image with changes in its log is refused", () => {
+    expect(opening(withLog())).toThrow("changes wait in its log to be replayed");
+    expect(opening(withLog(undefined, 40960))).toThrow("changes wait in its log");
+    expect(opening(withLog(undefined, MIB - 4096))).toThrow("changes wait in its log");
+  });
+
+  test.each<[string, () => string]>([
+    ["an entry of another opening", () => withLog(undefined, 0, 8)],
+    ["an entry with a wrong checksum", () => withLog((entry) => void entry.writeUInt8(1, 5000))],
+    ["an entry of no length", () => withLog((entry) => void entry.writeUInt32LE(0, 8))],
+    ["an entry longer than the log", () => withLog((entry) => void entry.writeUInt32LE(2 ** 31, 8))],
+  ])("a log that holds no valid entry is empty, as for QEMU: %s", (_, make) => {
+    const path = make();
+    expect(Buffer.compare(contents(path), readFileSync(raw))).toBe(0);
+    expect(qemuImg("info", "-f", "vhdx", path)).toContain("virtual size: 3 MiB");
+  });
+
+  test("a locator of a parent without the flag for one means nothing, as for QEMU", () => {
+    const path = changed(dynamic, (bytes) => {
+      const table = 3 * MIB;
+      const count = bytes.readUInt16LE(table + 10);
+      const entry = table + 32 * (count + 1);
+      Buffer.from("2d5fd3a80bb34d45abf7d3d84834ab0c", "hex").copy(bytes, entry);
+      bytes.writeUInt32LE(65536 + 4096, entry + 16);
+      bytes.writeUInt32LE(20, entry + 20);
+      bytes.writeUInt32LE(4, entry + 24);
+      bytes.writeUInt16LE(count + 1, table + 10);
+    });
+    expect(Buffer.compare(contents(path), readFileSync(raw))).toBe(0);
   });
 
   test("the header with the larger number holds; one is enough", () => {
@@ -280,6 +322,7 @@ describe("VHDX", () => {
         (bytes) => {
           bytes.writeBigUInt64LE(2n ** 40n, HEADERS[which] + 8);
           bytes.fill(7, HEADERS[0] + 48, HEADERS[0] + 64);
+          bytes.writeUInt16LE(1, HEADERS[0] + 64); // the version of its log
         },
         "vhdx",
       );
