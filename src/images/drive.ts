@@ -9,6 +9,7 @@ import { type AsyncEngine, AsyncIo } from "../sys/async-io.ts";
 import { SystemError } from "../sys/errors.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
 import { CACHING, type CacheMode } from "./cache-mode.ts";
+import { attachFiles, type Files, type FoundFiles } from "./files.ts";
 import type { ImageFormat } from "./formats.ts";
 import { openImage } from "./open-image.ts";
 import type { OtherFiles } from "./other-file.ts";
@@ -28,6 +29,8 @@ export interface DriveImage {
   /** Whether discarded ranges are returned to the ports. */
   readonly discard: "unmap" | "ignore";
   readonly detectZeroes: DetectZeroes;
+  /** Its files, which the machine has open. */
+  readonly files: FoundFiles;
   /** The destination of the guest's writes: a qcow2 image as large as the disk. Undefined: the image itself. */
   readonly overlay: string | undefined;
 }
@@ -51,7 +54,7 @@ const MAX_DEPTH = 1024;
  */
 export function openDrive(drive: DriveImage, ports: DrivePorts): GuestDisk {
   const { aio, discard, detectZeroes } = drive;
-  const image = openDriveImage(drive);
+  const image = openDriveImage(drive, attachFiles(drive.files), true);
   try {
     const io = openAsyncIo(aio, ports.ram, Math.min(MAX_DEPTH, ports.tags), ports.note);
     const transfers = new Transfers(io, ports.ram, ports.memory, ports.tags);
@@ -62,9 +65,12 @@ export function openDrive(drive: DriveImage, ports: DrivePorts): GuestDisk {
   }
 }
 
-/** The properties of a drive, before there is RAM. @throws as `openDrive` */
-export function describeDrive(drive: DriveImage): DiskFacts {
-  const image = openDriveImage(drive);
+/**
+ * The properties of a drive, before there is RAM. Changes nothing in its images.
+ * @param files keeps what it finds, for `openDrive` @throws as `openDrive`
+ */
+export function describeDrive(drive: Omit<DriveImage, "files">, files: Files): DiskFacts {
+  const image = openDriveImage(drive, files, false);
   try {
     const { size, readOnly, blockSize } = image;
     return { size, readOnly, blockSize };
@@ -73,14 +79,17 @@ export function describeDrive(drive: DriveImage): DiskFacts {
   }
 }
 
-function openDriveImage(drive: DriveImage): DiskImage {
+function openDriveImage(drive: Omit<DriveImage, "files">, files: Files, mayChange: boolean): DiskImage {
   const { file, format, readOnly, otherFiles, cacheBytes, overlay } = drive;
   const { direct, durable } = CACHING[drive.cache];
-  const options = { format, otherFiles, direct, durable, ...(cacheBytes !== undefined && { cacheBytes }) };
+  const options = {
+    ...{ format, otherFiles, direct, durable, files, mayChange },
+    ...(cacheBytes !== undefined && { cacheBytes }),
+  };
   if (overlay === undefined) return openImage(file, { ...options, readOnly });
   const backing = openImage(file, { ...options, readOnly: true });
   try {
-    return openQcow2(overlay, { otherFiles: "none", durable: false, backing });
+    return openQcow2(overlay, { otherFiles: "none", durable: false, backing, files, mayChange });
   } catch (error) {
     backing.close();
     throw error;

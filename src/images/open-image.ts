@@ -50,10 +50,10 @@ export function probeFormat(name: string): ImageFormat {
 export function openImage(name: string, options: OpenImageOptions = {}): OpenedImage {
   if (isNbdName(name)) return openRemote(name, options);
   const path = fileNamed(name);
-  const { format = probeFormat(path), readOnly = false, lock = true, direct, durable } = options;
+  const { format = probeFormat(path), readOnly = false, lock = true, direct, durable, files } = options;
   if (format === "qcow2") return openQcow2(path, options);
   if (isReadOnlyFormat(format)) return openReadOnly(path, format, { ...options, readOnly, lock });
-  const raw = RawDisk.open(path, { readOnly, direct, durable });
+  const raw = RawDisk.open(path, { readOnly, direct, durable, files });
   if (!lock) return raw;
   try {
     lockImage(raw.file, "raw");

@@ -1,8 +1,9 @@
 /** Opens images of the read-only formats, and detects them by their first bytes. Each image is one file. */
 
 import { ImageError } from "../disk/image-error.ts";
-import { HostFile } from "../sys/file.ts";
+import type { HostFile } from "../sys/file.ts";
 import { lockImage } from "./file-lock.ts";
+import { type Files, HOST_FILES } from "./files.ts";
 import { READ_ONLY_FORMATS, type ReadOnlyFormat } from "./formats.ts";
 import { ReadOnlyImage, type ReadOnlyParts } from "./read-only-image.ts";
 import { looksLikeVdi, openVdi } from "./vdi.ts";
@@ -35,6 +36,8 @@ export interface OpenReadOnlyOptions {
   readonly lock: boolean;
   /** Bytes that its tables may take in memory; never more than they need. Default 32 MiB. */
   readonly cacheBytes?: number;
+  /** How its file is opened. */
+  readonly files?: Files;
 }
 
 /** The format of a file's first bytes. @throws {SystemError} if it cannot be read */
@@ -53,14 +56,14 @@ export function openReadOnly(
   format: ReadOnlyFormat,
   options: OpenReadOnlyOptions,
 ): ReadOnlyImage {
-  const { readOnly, lock, cacheBytes = DEFAULT_CACHE } = options;
+  const { readOnly, lock, cacheBytes = DEFAULT_CACHE, files = HOST_FILES } = options;
   if (!readOnly) {
     throw new ImageError(
       path,
       `images of the format ${format} are only read; open it read-only, or convert it to qcow2`,
     );
   }
-  const file = HostFile.open(path, { readOnly: true });
+  const file = files.open(path, { readOnly: true });
   try {
     if (lock) lockImage(file, "format");
     return new ReadOnlyImage(file, FORMATS[format].open(file, cacheBytes));

@@ -14,8 +14,9 @@ import { ImageError } from "../disk/image-error.ts";
 import { BufferMemory, clear, type IoMemory } from "../disk/io-memory.ts";
 import { PieceCursor } from "../disk/piece-cursor.ts";
 import { ZEROS } from "../disk/zeros.ts";
-import { HostFile } from "../sys/file.ts";
+import type { HostFile } from "../sys/file.ts";
 import { fileRunAt } from "./file-holes.ts";
+import { type Files, HOST_FILES } from "./files.ts";
 
 export interface RawDiskOptions {
   readonly readOnly?: boolean | undefined;
@@ -23,6 +24,8 @@ export interface RawDiskOptions {
   readonly direct?: boolean | undefined;
   /** False: nothing waits for stable storage, not even `flush`. */
   readonly durable?: boolean | undefined;
+  /** How its file is opened. */
+  readonly files?: Files | undefined;
 }
 
 export class RawDisk implements DiskImage {
@@ -40,8 +43,9 @@ export class RawDisk implements DiskImage {
   }
 
   /** @throws {SystemError} for a file that cannot be opened. */
-  static open(path: string, { readOnly = false, direct = false, durable }: RawDiskOptions = {}): RawDisk {
-    return new RawDisk(HostFile.open(path, { readOnly, direct }), { durable });
+  static open(path: string, options: RawDiskOptions = {}): RawDisk {
+    const { readOnly = false, direct = false, durable, files = HOST_FILES } = options;
+    return new RawDisk(files.open(path, { readOnly, direct }), { durable });
   }
 
   get size(): number {

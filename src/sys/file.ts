@@ -49,6 +49,14 @@ export interface BlockSizes {
   readonly directAlignment: number;
 }
 
+/** An open file as data: see `HostFile.shared`. */
+export interface SharedFile {
+  readonly path: string;
+  readonly readOnly: boolean;
+  readonly token: number;
+  readonly directToken: number | undefined;
+}
+
 /** What the data of `readv` and `writev` lies in. */
 export type TransferMemory = GuestRam | Uint8Array;
 
@@ -103,6 +111,30 @@ export class HostFile {
     check(fd, "open", `opening ${path}`);
     closeSync(fd);
     return HostFile.open(path);
+  }
+
+  /** The file that another thread, or another handle of this one, has open. @throws {SystemError} ENOENT if it is closed */
+  static attach({ path, readOnly, token, directToken }: SharedFile): HostFile {
+    const handle = new native.FileIo();
+    check(handle.attach(token), "attach(file)", `sharing ${path} with a thread`);
+    if (directToken === undefined) return new HostFile(handle, undefined, path, readOnly);
+    const past = new native.FileIo();
+    const attached = past.attach(directToken);
+    if (attached < 0) handle.close();
+    check(attached, "attach(file)", `sharing ${path} with a thread`);
+    return new HostFile(handle, past, path, readOnly);
+  }
+
+  /** Names the open file in every thread; valid until its last handle closes. Its locks are common to all handles. */
+  get shared(): SharedFile {
+    const tokenOf = (handle: NativeFileIo) =>
+      check(handle.token(), "token(file)", `sharing ${this.path} with a thread`);
+    return {
+      path: this.path,
+      readOnly: this.readOnly,
+      token: tokenOf(this.#native),
+      directToken: this.#direct && tokenOf(this.#direct),
+    };
   }
 
   /** Length in bytes, now. */

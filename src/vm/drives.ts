@@ -8,6 +8,7 @@ import type { DriveConfig } from "../config/devices/virtio-blk.ts";
 import type { DiskFacts } from "../disk/disk-facts.ts";
 import { type DiskSource, sourceFacts } from "../disk/disk-source.ts";
 import { type DriveImage, describeDrive } from "../images/drive.ts";
+import { KeptFiles } from "../images/files.ts";
 import { ForeignFormatError } from "../images/foreign-formats.ts";
 import { isReadOnlyFormat } from "../images/formats.ts";
 import { probeFormat } from "../images/open-image.ts";
@@ -20,6 +21,8 @@ import type { ProgramDiskPort } from "./program-disks.ts";
 /** One drive, and what stays open for as long as the machine exists. */
 interface Drive {
   readonly options: DriveConfig;
+  /** Of its image, opened once. */
+  readonly files: KeptFiles;
   readonly overlay?: TemporaryOverlay;
   /** In place of a file: a disk of the program, or an NBD export. */
   readonly source?: DiskSource;
@@ -63,7 +66,7 @@ export class Drives {
       const { readOnly } = drive.options;
       const facts =
         drive.source === undefined
-          ? { ...describeDrive(imageOf(drive)), readOnly }
+          ? { ...describeDrive(imageOf(drive), drive.files), readOnly }
           : readOnlyIf(readOnly, sourceFacts(drive.source));
       const config = { ...drive.options, source: undefined, ...facts };
       return { kind: "virtio-blk", name: driveName(n), config };
@@ -78,7 +81,7 @@ export class Drives {
       const name = driveName(n);
       const { source, options } = drive;
       if (source === undefined) {
-        storage.set(name, { kind: "image", image: imageOf(drive) });
+        storage.set(name, { kind: "image", image: { ...imageOf(drive), files: drive.files.found } });
         continue;
       }
       const port = plug(name, source, options.queues * TAGS_PER_QUEUE);
@@ -100,7 +103,8 @@ export class Drives {
 
   /** Closes the disks, when no thread uses them any more. Errors are ignored: nobody could handle them. */
   close(): void {
-    for (const { overlay, source } of this.#drives) {
+    for (const { overlay, source, files } of this.#drives) {
+      files.close();
       overlay?.close();
       void (async () => source?.close?.())().catch(() => {});
     }
@@ -114,22 +118,30 @@ function readOnlyIf(readOnly: boolean, facts: DiskFacts): DiskFacts {
 
 async function openDrive(options: DriveConfig, n: number): Promise<Drive> {
   const { file = "", source, format, snapshot } = options;
-  if (source !== undefined) return { options, source };
+  const files = new KeptFiles();
+  if (source !== undefined) return { options, files, source };
   if (isNbdName(file)) {
     // Loaded only here: most machines have no network disk, and start sooner without this module.
     const { connectNbd } = await import("../nbd/connect.ts");
-    return { options, source: await connectNbd(file, { reconnectDelayMs: RECONNECT_MS }) };
+    return { options, files, source: await connectNbd(file, { reconnectDelayMs: RECONNECT_MS }) };
   }
   if (format === undefined) refuseOtherFormats(file, `drives[${n}].file`);
-  if (!snapshot) return { options };
-  const base = imageOf({ options: { ...options, readOnly: true } }); // opened in the mode in which it will be used
-  return { options, overlay: new TemporaryOverlay(describeDrive(base).size) };
+  const drive = { options, files };
+  if (!snapshot) return drive;
+  try {
+    // The image is opened as it will be used: to be read.
+    const { size } = describeDrive(imageOf({ ...drive, options: { ...options, readOnly: true } }), files);
+    return { ...drive, overlay: new TemporaryOverlay(size) };
+  } catch (error) {
+    files.close();
+    throw error;
+  }
 }
 
 /** How long a guest's requests wait for a server to come back. */
 const RECONNECT_MS = 10_000;
 
-function imageOf({ options, overlay }: Drive): DriveImage {
+function imageOf({ options, overlay }: Drive): Omit<DriveImage, "files"> {
   const { file = "", format = "raw" } = options;
   return { ...options, file, format, overlay: overlay?.path };
 }

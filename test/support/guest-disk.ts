@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { EINPROGRESS } from "../../src/base/errno.ts";
 import { Pieces } from "../../src/base/pieces.ts";
-import { type DriveImage, openDrive } from "../../src/images/drive.ts";
+import { type DriveImage, describeDrive, openDrive } from "../../src/images/drive.ts";
+import { KeptFiles } from "../../src/images/files.ts";
 import { GuestMemory } from "../../src/memory/guest-memory.ts";
 import { GuestRam } from "../../src/sys/guest-ram.ts";
 
@@ -16,25 +17,30 @@ export function diskFolder(name: string): { path: string; remove: () => void } {
   return { path, remove: () => rmSync(path, { recursive: true }) };
 }
 
-export function guestDisk(image: Partial<DriveImage> & { readonly file: string }, ramBytes = 2 ** 21) {
+type Given = Partial<Omit<DriveImage, "files">> & { readonly file: string };
+
+/** Opened as a machine does it: its files first, where it is described, then the disk from those. */
+export function guestDisk(given: Given, ramBytes = 2 ** 21) {
   const ram = GuestRam.create(ramBytes);
   const memory = new GuestMemory(ram, [{ address: 0, size: ramBytes, offset: 0 }]);
   const notes: string[] = [];
-  const disk = openDrive(
-    {
-      format: "raw",
-      readOnly: false,
-      otherFiles: "folder",
-      cacheBytes: undefined,
-      cache: "writeback",
-      aio: "io_uring",
-      discard: "unmap",
-      detectZeroes: "off",
-      overlay: undefined,
-      ...image,
-    },
-    { ram, memory, tags: TAGS, note: (note) => void notes.push(note) },
-  );
+  const image = {
+    format: "raw",
+    readOnly: false,
+    otherFiles: "folder",
+    cacheBytes: undefined,
+    cache: "writeback",
+    aio: "io_uring",
+    discard: "unmap",
+    detectZeroes: "off",
+    overlay: undefined,
+    ...given,
+  } as const;
+  const files = new KeptFiles();
+  describeDrive(image, files);
+  const ports = { ram, memory, tags: TAGS, note: (note: string) => void notes.push(note) };
+  const disk = openDrive({ ...image, files: files.found }, ports);
+  files.close();
   /** Waits for the result of a request. */
   const over = (tag: number, begun: number): number => {
     if (begun !== EINPROGRESS) return begun;

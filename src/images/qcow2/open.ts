@@ -8,17 +8,16 @@
  * raw disk could otherwise make an image of it that names any file of the host.)
  */
 
-import { statSync } from "node:fs";
 import { MIB } from "../../base/units.ts";
 import type { DiskImage } from "../../disk/image.ts";
 import { ImageError } from "../../disk/image-error.ts";
-import { HostFile } from "../../sys/file.ts";
-import { hostPath } from "../../sys/host-path.ts";
+import type { HostFile } from "../../sys/file.ts";
 import { lockImage } from "../file-lock.ts";
+import { type Files, HOST_FILES } from "../files.ts";
 import { ForeignFormatError, foreignFormat } from "../foreign-formats.ts";
 import { IMAGE_FORMATS, isReadOnlyFormat, type ReadOnlyFormat } from "../formats.ts";
 import { openReadOnly, probeReadOnly } from "../open-read-only.ts";
-import { type OtherFiles, resolveOtherFile } from "../other-file.ts";
+import type { OtherFiles } from "../other-file.ts";
 import { RawDisk } from "../raw-disk.ts";
 import { repairDirty } from "./check.ts";
 import { INCOMPAT_DATA_FILE, INCOMPAT_EXTENDED_L2 } from "./features.ts";
@@ -53,6 +52,10 @@ export interface Qcow2Options {
   readonly snapshot?: string;
   /** What shines through where the image holds nothing, in place of the backing file that it names. Closed with it. */
   readonly backing?: DiskImage;
+  /** How its files are opened. */
+  readonly files?: Files;
+  /** False: it is opened as it is to be used, but nothing in it is changed yet. Default true. */
+  readonly mayChange?: boolean;
   /** This backing file is opened for writing too, to commit to it: 1 for the image's own, 2 for that one's … */
   readonly writableBacking?: number;
 }
@@ -84,6 +87,8 @@ export function openQcow2(path: string, options: Qcow2Options = {}): Qcow2Image 
     lock: true,
     repair: true,
     writableBacking: 0,
+    files: HOST_FILES,
+    mayChange: true,
     ...options,
   };
   if (!all.lock && !all.readOnly) throw new RangeError("an image without locks can only be read");
@@ -121,7 +126,7 @@ function openIn(
   below?: DiskImage,
 ): Qcow2Image {
   const { options } = chain;
-  const file = HostFile.open(path, { readOnly, direct: options.direct });
+  const file = options.files.open(path, { readOnly, direct: options.direct });
   const opened: { close(): void }[] = [file];
   try {
     enter(chain, path);
@@ -141,7 +146,7 @@ function openIn(
     const l2 = Math.max(MIN_CACHE, options.cacheBytes);
     const metadata = new Metadata(file, data, header, { l2, refcounts: l2 / 4 }, options.durable);
     const image = new Qcow2Image(metadata, backing);
-    if (metadata.isDirtyImage && !readOnly && options.repair) repairDirty(image);
+    if (metadata.isDirtyImage && !readOnly && options.repair && options.mayChange) repairDirty(image);
     return image;
   } catch (error) {
     for (const each of opened) each.close();
@@ -173,10 +178,10 @@ function headerOfSnapshot(file: HostFile, header: Header, wanted: string): Heade
 function openData(chain: Chain, path: string, header: Header, file: HostFile, readOnly: boolean): HostFile {
   if ((header.incompatible & INCOMPAT_DATA_FILE) === 0n) return file;
   if (header.dataFile === undefined) throw new ImageError(path, "it does not say where its data file is");
-  const { otherFiles, lock, direct } = chain.options;
+  const { otherFiles, lock, direct, files } = chain.options;
   if (otherFiles === "none") return file; // only the tables will be looked at
-  const place = resolveOtherFile(path, header.dataFile, chain.top, otherFiles, "data file");
-  const data = HostFile.open(place, { readOnly, direct });
+  const place = files.resolve(path, header.dataFile, chain.top, otherFiles, "data file");
+  const data = files.open(place, { readOnly, direct });
   try {
     enter(chain, place);
     if (lock) lockImage(data, "format");
@@ -188,16 +193,16 @@ function openData(chain: Chain, path: string, header: Header, file: HostFile, re
 }
 
 function openBacking(chain: Chain, path: string, header: Header): DiskImage | undefined {
-  const { otherFiles, lock, direct } = chain.options;
+  const { otherFiles, lock, direct, files } = chain.options;
   if (header.backingFile === undefined || otherFiles === "none") return undefined;
-  const place = resolveOtherFile(path, header.backingFile, chain.top, otherFiles, "backing file");
+  const place = files.resolve(path, header.backingFile, chain.top, otherFiles, "backing file");
   chain.depth++;
   const readOnly = chain.depth !== chain.options.writableBacking;
   switch (header.backingFormat) {
     case "qcow2":
       return openIn(chain, place, readOnly, true);
     case undefined: {
-      const found = probe(place);
+      const found = probe(files, place);
       if (found === "qcow2") return openIn(chain, place, readOnly, false);
       if (found !== undefined) return openBelow(chain, place, found);
       break;
@@ -215,7 +220,7 @@ function openBacking(chain: Chain, path: string, header: Header): DiskImage | un
       );
     }
   }
-  const raw = RawDisk.open(place, { readOnly, direct });
+  const raw = RawDisk.open(place, { readOnly, direct, files });
   try {
     enter(chain, place);
     if (lock) lockImage(raw.file, "format");
@@ -228,8 +233,8 @@ function openBacking(chain: Chain, path: string, header: Header): DiskImage | un
 
 /** An image of a format that names no further files. */
 function openBelow(chain: Chain, path: string, format: ReadOnlyFormat): DiskImage {
-  const { lock, cacheBytes } = chain.options;
-  const image = openReadOnly(path, format, { readOnly: true, lock, cacheBytes });
+  const { lock, cacheBytes, files } = chain.options;
+  const image = openReadOnly(path, format, { readOnly: true, lock, cacheBytes, files });
   try {
     enter(chain, path);
     return image;
@@ -240,8 +245,8 @@ function openBelow(chain: Chain, path: string, format: ReadOnlyFormat): DiskImag
 }
 
 /** Undefined: as nothing known, so it is raw. */
-function probe(path: string): ReadOnlyFormat | "qcow2" | undefined {
-  using file = HostFile.open(path, { readOnly: true });
+function probe(files: Files, path: string): ReadOnlyFormat | "qcow2" | undefined {
+  using file = files.open(path, { readOnly: true });
   if (looksLikeQcow2(file)) return "qcow2";
   const found = probeReadOnly(file);
   const foreign = found === undefined ? foreignFormat(file) : undefined;
@@ -250,8 +255,7 @@ function probe(path: string): ReadOnlyFormat | "qcow2" | undefined {
 }
 
 function enter(chain: Chain, path: string): void {
-  const { dev, ino } = statSync(hostPath(path), { bigint: true });
-  const identity = `${dev}:${ino}`;
+  const identity = chain.options.files.identity(path);
   if (chain.files.has(identity)) {
     throw new ImageError(chain.top, `its chain of files comes back to ${JSON.stringify(path)}`);
   }

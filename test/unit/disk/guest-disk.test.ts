@@ -7,6 +7,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { EINPROGRESS } from "../../../src/base/errno.ts";
 import { Pieces } from "../../../src/base/pieces.ts";
 import { describeDrive } from "../../../src/images/drive.ts";
+import { HOST_FILES } from "../../../src/images/files.ts";
 import { createQcow2 } from "../../../src/images/qcow2/create.ts";
 import { Qcow2Image } from "../../../src/images/qcow2/image.ts";
 import { openQcow2 } from "../../../src/images/qcow2/open.ts";
@@ -242,8 +243,9 @@ test("what a drive is can be known without RAM", () => {
     detectZeroes: "off",
     overlay: undefined,
   } as const;
-  expect(describeDrive({ ...image, file: rawDisk(513) }).size).toBe(1024);
-  expect(() => describeDrive({ ...image, file: join(folder.path, "absent.img") })).toThrow(/ENOENT/);
+  expect(describeDrive({ ...image, file: rawDisk(513) }, HOST_FILES).size).toBe(1024);
+  const absent = { ...image, file: join(folder.path, "absent.img") };
+  expect(() => describeDrive(absent, HOST_FILES)).toThrow(/ENOENT/);
 });
 
 test("zeroes and discards reach the file; a discard gives storage back where the file system can", () => {
