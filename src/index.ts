@@ -34,6 +34,7 @@ export type {
   TraceRegisters,
 } from "./trace/format.ts";
 export { type CutRecord, type ReadRecord, readTrace, TraceError } from "./trace/read.ts";
+export { createVm } from "./vm/create-vm.ts";
 export type { GuestCpu, Registers, RegistersChange } from "./vm/guest-cpu.ts";
 export type { MemoryNode, MemoryTree } from "./vm/memory-tree.ts";
 export { BalloonError, type BalloonStats, type VmBalloon } from "./vm/outlets/balloon.ts";
@@ -42,7 +43,7 @@ export { type SerialPort, WaitError } from "./vm/serial-port.ts";
 export type { DriveStats, KernelStats, SerialStats, VmStats } from "./vm/stats.ts";
 export type { Trace } from "./vm/trace-stream.ts";
 export {
-  createVm,
+  type ForkOptions,
   type RunOptions,
   type SnapshotOptions,
   type SnapshotReport,

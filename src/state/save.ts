@@ -75,13 +75,6 @@ export async function saveSnapshot(
   from: Savable,
   described: Described,
 ): Promise<SnapshotFacts> {
-  const hypervisor = from.vcpus.findIndex(isHypervisor);
-  if (hypervisor >= 0) {
-    throw new SnapshotError(
-      place,
-      `CPU ${hypervisor} runs a hypervisor of the guest's own, whose state is not saved`,
-    );
-  }
   const folder = new NewSnapshotFolder(place);
   try {
     const ram = await writeRam(from.ram, from.memory, folder.file(RAM_FILE));
@@ -102,7 +95,7 @@ export async function saveSnapshot(
     const sum = new Uint8Array(4);
     new DataView(sum.buffer).setUint32(0, crc32(text), true);
     const sections = [{ name: MACHINE_SECTION, version: 1, bytes: sum }];
-    folder.write(STATE, encodeSections([...sections, ...stateSections(from)]));
+    folder.write(STATE, encodeSections([...sections, ...stateSections(from, place)]));
     folder.commit();
     return { dir: folder.place, ramBytes: ram.pages * 4096 };
   } catch (error) {
@@ -111,8 +104,15 @@ export async function saveSnapshot(
   }
 }
 
-/** All of a machine's state but RAM. */
-function stateSections(from: Savable): Section[] {
+/** All of a machine's state but RAM. @throws {SnapshotError} for a machine that cannot be saved */
+export function stateSections(from: Savable, path: string): Section[] {
+  const hypervisor = from.vcpus.findIndex(isHypervisor);
+  if (hypervisor >= 0) {
+    throw new SnapshotError(
+      path,
+      `CPU ${hypervisor} runs a hypervisor of the guest's own, whose state is not saved`,
+    );
+  }
   const calls = cpuCalls(from);
   const memories = [...from.memories].filter(([name]) => name !== RAM);
   const clock = new Uint8Array(8);

@@ -1,4 +1,5 @@
 /** Saves a machine whose threads are parked. */
+import { isNbdName } from "../nbd/address.ts";
 import { type SnapshotFacts, saveSnapshot } from "../state/save.ts";
 import { type Drives, driveName } from "./drives.ts";
 import type { PowerCycle } from "./power-cycle.ts";
@@ -19,9 +20,7 @@ export async function saveMachine(
   dir: string,
 ): Promise<SnapshotFacts> {
   const { name } = options;
-  const images = options.drives.flatMap(({ source }, n) => (source === undefined ? [driveName(n)] : []));
-  for (const drive of images) await cycle.order(drive, { kind: "flush" });
-  await drives.flushSources();
+  await flushDrives(cycle, options, drives);
   return saveSnapshot(dir, cycle.savable, {
     name,
     options: savedOptions(options),
@@ -29,4 +28,12 @@ export async function saveMachine(
     drives: savedDrives(options),
     overlays: drives.overlays,
   });
+}
+
+/** @throws {DriveError} for a disk that cannot be flushed */
+export async function flushDrives(cycle: PowerCycle, options: CheckedOptions, drives: Drives): Promise<void> {
+  for (const [n, { source, file = "" }] of options.drives.entries()) {
+    if (source === undefined && !isNbdName(file)) await cycle.order(driveName(n), { kind: "flush" });
+  }
+  await drives.flushSources();
 }

@@ -7,7 +7,7 @@ import type { Machine } from "../machine/machine.ts";
 import { cpuDifferences } from "../state/cpu-differences.ts";
 import { announcePause, restoreCpu } from "../state/cpu-state.ts";
 import { restoreKernelState } from "../state/kernel-state.ts";
-import type { Snapshot } from "../state/open-snapshot.ts";
+import type { SavedMachine } from "../state/machine-state.ts";
 import { loadParts } from "../state/part-state.ts";
 import { cpuCalls } from "../state/save.ts";
 import { SnapshotError } from "../state/snapshot-error.ts";
@@ -21,27 +21,28 @@ export type CpuPolicy = "same" | "any";
 
 export class StateOrigin implements Origin {
   readonly clockOffsetNs: number;
-  readonly #snapshot: Snapshot;
+  readonly #saved: SavedMachine;
   readonly #cpu: CpuPolicy;
 
-  constructor(snapshot: Snapshot, cpu: CpuPolicy) {
-    this.#snapshot = snapshot;
+  constructor(saved: SavedMachine, cpu: CpuPolicy) {
+    this.#saved = saved;
     this.#cpu = cpu;
-    this.clockOffsetNs = snapshot.monotonicNs - hostClock.monotonic();
+    this.clockOffsetNs = saved.state.monotonicNs - hostClock.monotonic();
   }
 
   ram(): GuestRam {
-    return this.#snapshot.mapRam();
+    return this.#saved.ram();
   }
 
   /** @throws {SnapshotError} if the machine is not the one that was saved, or the host lacks what its guest uses */
   load(hardware: Hardware, machine: Machine): void {
-    const { path, manifest, sections, cpus } = this.#snapshot;
-    const difference = specDifference(manifest.spec, machine.spec);
+    const { path, description, state } = this.#saved;
+    const { cpus } = state;
+    const difference = specDifference(description.spec, machine.spec);
     if (difference !== undefined) {
       throw new SnapshotError(
         path,
-        `it is of another machine, made by vmexit ${manifest.vmexit}: ${difference}`,
+        `it is of another machine, made by vmexit ${description.vmexit}: ${difference}`,
       );
     }
     if (cpus.length !== hardware.vcpus.length) {
@@ -51,22 +52,22 @@ export class StateOrigin implements Origin {
       );
     }
     if (this.#cpu === "same") this.#checkCpu(hardware);
-    loadParts(machine.arena, sections, path, manifest.vmexit);
+    loadParts(machine.arena, state.sections, path, description.vmexit);
     for (const [name, memory] of hardware.memories) {
       if (name === RAM) continue;
-      new Uint8Array(memory.map(0, memory.size)).set(this.#snapshot.boardMemory(name, memory.size));
+      new Uint8Array(memory.map(0, memory.size)).set(state.boardMemory(name, memory.size));
     }
   }
 
   /** Returns the boot protocol's name. @throws {SnapshotError} for what the host's CPU does not take; {KvmError} */
   fill(hardware: Hardware, machine: Machine): string {
-    const { path, manifest, cpus, kernel } = this.#snapshot;
+    const { path, description, state: saved } = this.#saved;
     const { vm, vcpus } = hardware;
     machine.driveLines();
-    restoreKernelState(vm, kernel);
+    restoreKernelState(vm, saved.kernel);
     const calls = cpuCalls(hardware);
     vcpus.forEach((vcpu, index) => {
-      const state = cpus[index];
+      const state = saved.cpus[index];
       const refused = restoreCpu(vcpu, state, state.cpuid, calls);
       if (refused.length > 0 && this.#cpu === "same") {
         throw new SnapshotError(path, `CPU ${index}: this host does not take ${refused.join(", ")}`);
@@ -74,15 +75,15 @@ export class StateOrigin implements Origin {
     });
     // After all clocks are set: KVM notes the pause in the guest's memory.
     for (const vcpu of vcpus) announcePause(vcpu);
-    return manifest.protocol;
+    return description.protocol;
   }
 
   #checkCpu({ kvm, vcpus }: Hardware): void {
-    const { path, cpus } = this.#snapshot;
+    const { path, state } = this.#saved;
     const tscDeadlineTimer = kvm.checkExtension("TSC_DEADLINE_TIMER") > 0;
     const guest = { index: 0, count: vcpus.length };
     const here = guestCpuid(kvm.supportedCpuid(), guest, { tscDeadlineTimer });
-    const missing = cpuDifferences(cpus[0].cpuid, here);
+    const missing = cpuDifferences(state.cpus[0].cpuid, here);
     if (missing.length === 0) return;
     throw new SnapshotError(
       path,

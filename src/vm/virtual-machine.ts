@@ -3,30 +3,30 @@
  */
 import { EventEmitter } from "node:events";
 import { setImmediate } from "node:timers/promises";
-import type { VmOptions } from "../config/machine.ts";
 import type { TraceFilter } from "../config/trace.ts";
 import type { GdbPlace, GdbServer } from "../gdb/server.ts";
 import { probeGuestDebug } from "../kvm/guest-debug-probe.ts";
 import { addressMapText } from "../machine/address-map.ts";
 import type { Board } from "../machine/board.ts";
-import { loadBoard } from "../machine/load-board.ts";
 import type { SnapshotFacts } from "../state/save.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
 import type { MapRange } from "../trace/format.ts";
 import { BootOrigin } from "./boot-origin.ts";
-import { Drives, driveName } from "./drives.ts";
+import { type Drives, driveName } from "./drives.ts";
+import { type ForkSources, forkMachine } from "./fork-machine.ts";
 import { GuestCpu } from "./guest-cpu.ts";
 import { machineSpec } from "./machine-spec.ts";
 import { VmBalloon } from "./outlets/balloon.ts";
 import type { Outlet } from "./outlets/outlet.ts";
 import { serialOutlet } from "./outlets/serial.ts";
+import { PanicWatch } from "./panic-watch.ts";
 import { type Origin, PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
 import { saveMachine } from "./save-machine.ts";
 import { SerialPort } from "./serial-port.ts";
 import { addStats, type CycleStats, type VmStats, vmStats } from "./stats.ts";
 import type { Trace } from "./trace-stream.ts";
 import { Tracer } from "./tracer.ts";
-import { type CheckedOptions, checkOptions } from "./validate.ts";
+import type { CheckedOptions } from "./validate.ts";
 import { VmDrive } from "./vm-drive.ts";
 import { StateError, VmError } from "./vm-error.ts";
 import { VmMemory } from "./vm-memory.ts";
@@ -42,6 +42,11 @@ export interface RunOptions {
 export interface SnapshotOptions {
   /** The folder to make, or a snapshot to replace. */
   readonly dir: string;
+}
+
+export interface ForkOptions extends ForkSources {
+  /** Called for each copy before its first instruction: it may write memory, or to a serial port. */
+  readonly onFork?: (child: VirtualMachine, index: number) => void | Promise<void>;
 }
 
 /** A snapshot that was made. */
@@ -68,30 +73,6 @@ interface VmEvents {
 /** The parts behind `debugConsole` and `balloon`. */
 const DEBUG_CONSOLE = "debug-console";
 const BALLOON = "virtio-balloon";
-
-/** How Linux announces a panic on its console. */
-const PANIC = /Kernel panic - not syncing: [^\r\n]*/;
-const PANIC_TAIL = 4096;
-
-/**
- * Makes a machine, ready to start: its memory holds the kernel, its threads
- * wait. Nothing of the guest has run.
- *
- * @throws {OptionError} for options that cannot be, {BootError} for a kernel or
- *   initrd that cannot be started, {SystemError} for files and KVM, {ImageError}
- *   and {NbdError} for disks.
- */
-export async function createVm(options: VmOptions): Promise<VirtualMachine> {
-  const checked = checkOptions(options);
-  const board = await loadBoard(checked.machine);
-  const drives = await Drives.open(checked.drives);
-  try {
-    return new VirtualMachine(board, checked, drives);
-  } catch (error) {
-    drives.close();
-    throw error;
-  }
-}
 
 export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly name: string;
@@ -128,8 +109,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   #stop: (value?: unknown) => void = () => {};
   /** One change of state at a time: each waits for the one before. */
   #turn: Promise<unknown> = Promise.resolve();
-  #panic: string | undefined;
-  #tail = "";
+  readonly #panic = new PanicWatch();
 
   /** @param saved where it continues, if it is not a new machine: it is paused there */
   constructor(board: Board, options: CheckedOptions, drives: Drives, saved?: Origin) {
@@ -165,7 +145,12 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
       ({ id }, n) =>
         new VmDrive(id, driveName(n), async (part, task) => this.#existing(task.kind).order(part, task)),
     );
-    for (const serial of this.serials) serial.onText = (text) => this.#watchForPanic(text);
+    for (const serial of this.serials)
+      serial.onText = (text) => {
+        if (this.#panic.watch(text)) {
+          this.#report(new VmError("EPANIC", "vm", `the guest's kernel panicked: ${this.#panic.line}`));
+        }
+      };
     this.#plugOutlets();
   }
 
@@ -257,22 +242,26 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
    * @throws {SnapshotError} for a machine that cannot be saved, or a folder in which something else is;
    *   {StateError} unless it is running or paused.
    */
-  snapshot({ dir }: SnapshotOptions): Promise<SnapshotReport> {
-    return this.#inTurn(async () => {
-      this.#expect("snapshot", "running", "paused");
-      const cycle = this.#cycle;
-      const start = performance.now();
-      const wasRunning = this.#state === "running";
-      if (wasRunning) await cycle.park(() => this.#drainOutlets());
-      try {
-        await setImmediate(); // a guest that has just ended says so in a message
-        if (cycle.isCut || cycle.hasEnded) throw new StateError(`snapshot(): ${this.name} has ended`);
-        const facts = await saveMachine(cycle, this.#options, this.#images, dir);
-        return { ...facts, pauseMs: performance.now() - start };
-      } finally {
-        if (wasRunning && !cycle.isCut) cycle.run(this.#running);
-      }
-    });
+  async snapshot({ dir }: SnapshotOptions): Promise<SnapshotReport> {
+    const save = (cycle: PowerCycle) => saveMachine(cycle, this.#options, this.#images, dir);
+    const { result, pauseMs } = await this.#standStill("snapshot", save);
+    return { ...result, pauseMs };
+  }
+
+  /**
+   * Makes `count` copies of the machine, which continue from where it is and share with it what of its RAM
+   * neither has written. They run if it runs. Each has streams of its own, and an overlay of its own over
+   * each drive that has the option `snapshot`.
+   *
+   * @throws {SnapshotError} for a machine that cannot be copied; {StateError} unless it is running or paused.
+   */
+  async fork(count: number, options: ForkOptions = {}): Promise<VirtualMachine[]> {
+    const make = (...how: [CheckedOptions, Drives, Origin]) => new VirtualMachine(this.#board, ...how);
+    const fork = (cycle: PowerCycle) => forkMachine(cycle, this.#options, this.#images, count, options, make);
+    const { result: children, wasRunning } = await this.#standStill("fork", fork);
+    for (const [n, child] of children.entries()) await options.onFork?.(child, n);
+    if (wasRunning) await Promise.all(children.map((child) => child.resume()));
+    return children;
   }
 
   /** Presses the power button: a guest with ACPI shuts down in its own time. See `exited`. */
@@ -334,6 +323,25 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#state = "running";
   }
 
+  /** Does something with the machine while nothing in it moves. If it ran, it continues then. */
+  #standStill<T>(doing: string, work: (cycle: PowerCycle) => Promise<T>) {
+    return this.#inTurn(async () => {
+      this.#expect(doing, "running", "paused");
+      const cycle = this.#cycle;
+      const start = performance.now();
+      const wasRunning = this.#state === "running";
+      if (wasRunning) await cycle.park(() => this.#drainOutlets());
+      try {
+        await setImmediate(); // a guest that has just ended says so in a message
+        if (cycle.isCut || cycle.hasEnded) throw new StateError(`${doing}(): ${this.name} has ended`);
+        const result = await work(cycle);
+        return { result, wasRunning, pauseMs: performance.now() - start };
+      } finally {
+        if (wasRunning && !cycle.isCut) cycle.run(this.#running);
+      }
+    });
+  }
+
   /** Counts of all power cycles. */
   #count(): CycleStats {
     const now = this.#cycle.stats();
@@ -378,8 +386,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   }
 
   async #ended(ending: Ending): Promise<void> {
-    const panicked = this.#panic !== undefined && ending.reason === "reset";
-    if (panicked) return this.#finish({ reason: "crash", message: this.#panic ?? "" });
+    const { line } = this.#panic;
+    if (line !== undefined && ending.reason === "reset")
+      return this.#finish({ reason: "crash", message: line });
     if (ending.reason === "reset" && this.#options.onReset === "reset") return this.#startOver();
     if (ending.reason === "crash") this.#report(new VmError("ECRASH", "vm", ending.message ?? "crashed"));
     return this.#finish(ending);
@@ -407,7 +416,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     const idle = await Promise.race([this.#cycle.disksIdle(), this.#stopping.then(() => "stopped")]);
     if (idle === "stopped") return; // by stop(), which runs next
     const done = this.#count();
-    this.#panic = undefined;
+    this.#panic.forget();
     try {
       this.#cycle = this.#powerOn();
       this.#before = done;
@@ -456,19 +465,6 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   #report(error: VmError): void {
     if (this.listenerCount("error") > 0) this.emit("error", error);
-  }
-
-  /** A panic appears only on the console; without panic= the guest then halts for ever. */
-  #watchForPanic(text: string): void {
-    if (this.#panic !== undefined) return;
-    this.#tail = (this.#tail + text).slice(-PANIC_TAIL);
-    const start = this.#tail.search(PANIC);
-    if (start < 0) return;
-    const line = PANIC.exec(this.#tail)?.[0] ?? "";
-    if (start + line.length === this.#tail.length) return; // the line is not complete yet
-    this.#tail = "";
-    this.#panic = line;
-    this.#report(new VmError("EPANIC", "vm", `the guest's kernel panicked: ${line}`));
   }
 
   #expect(doing: string, ...states: VmState[]): void {

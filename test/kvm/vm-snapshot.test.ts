@@ -294,10 +294,14 @@ async function answerOf(vm: VirtualMachine): Promise<string> {
 
 test("requests in flight are completed before a machine is saved, and the guest learns of it afterwards", async () => {
   const source = new MemorySource(2 ** 20);
-  source.before.write = () => sleep(20);
+  let begun = 0;
+  source.before.write = () => {
+    begun++;
+    return sleep(1000);
+  };
   await using guest = await BlkGuest.start({ source });
   guest.begin(`w 8 ${MOST_BLOCKS.toString(16)} 61`);
-  await sleep(30);
+  await expect.poll(() => begun, WAIT).toBeGreaterThan(0);
   const dir = place();
   await guest.vm.snapshot({ dir });
   await guest.vm.stop();

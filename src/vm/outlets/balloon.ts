@@ -63,6 +63,7 @@ export class VmBalloon implements Outlet {
   plug(part: PartHandle): void {
     this.#part = part;
     if (this.#target > 0) part.set("target", this.#target);
+    else this.#target = part.get("target"); // of a machine that continues
   }
 
   ready(): void {

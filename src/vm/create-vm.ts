@@ -1,0 +1,26 @@
+/** Machines that begin with a kernel. */
+import type { VmOptions } from "../config/machine.ts";
+import { loadBoard } from "../machine/load-board.ts";
+import { Drives } from "./drives.ts";
+import { checkOptions } from "./validate.ts";
+import { VirtualMachine } from "./virtual-machine.ts";
+
+/**
+ * Makes a machine, ready to start: its memory holds the kernel, its threads
+ * wait. Nothing of the guest has run.
+ *
+ * @throws {OptionError} for options that cannot be, {BootError} for a kernel or
+ *   initrd that cannot be started, {SystemError} for files and KVM, {ImageError}
+ *   and {NbdError} for disks.
+ */
+export async function createVm(options: VmOptions): Promise<VirtualMachine> {
+  const checked = checkOptions(options);
+  const board = await loadBoard(checked.machine);
+  const drives = await Drives.open(checked.drives);
+  try {
+    return new VirtualMachine(board, checked, drives);
+  } catch (error) {
+    drives.close();
+    throw error;
+  }
+}
