@@ -28,6 +28,7 @@ const EXTRA_SIZE = 20;
 
 const FLAG_IN_USE = 1;
 const FLAG_AUTO = 2;
+const FLAG_EXTRA_DATA_COMPATIBLE = 4;
 const TYPE_DIRTY_TRACKING = 1;
 
 /** log2 of the bytes that a bit may stand for: BME_MIN_GRANULARITY_BITS, BME_MAX_GRANULARITY_BITS. */
@@ -49,7 +50,7 @@ export interface BitmapEntry extends BitmapDescription {
   readonly tableOffset: number;
   /** Entries. */
   readonly tableSize: number;
-  /** Data of later versions, kept as it is; and the flags and the type, where they are not known here. */
+  /** Data, flags and types of later versions are kept. */
   readonly extra: Uint8Array;
   readonly otherFlags: number;
   readonly type: number;
@@ -198,6 +199,11 @@ export function encodeBitmapDirectory(entries: readonly BitmapEntry[]): Uint8Arr
 
 export function flagsOf({ inUse, auto, otherFlags }: BitmapEntry): number {
   return (otherFlags | (inUse ? FLAG_IN_USE : 0) | (auto ? FLAG_AUTO : 0)) >>> 0;
+}
+
+/** The bitmap can be used by programs that do not know its extra data. */
+export function isExtraCompatible({ otherFlags }: BitmapEntry): boolean {
+  return (otherFlags & FLAG_EXTRA_DATA_COMPATIBLE) !== 0;
 }
 
 /** Fields of a bitmap that is made here. */

@@ -23,6 +23,7 @@ import {
   entryOffsets,
   FLAGS,
   flagsOf,
+  isExtraCompatible,
   MAX_NAME_BYTES,
   NEW_ENTRY,
   readBitmapDirectory,
@@ -33,7 +34,7 @@ import type { Header } from "./header.ts";
 import { PointerTable } from "./pointer-table.ts";
 import type { Refcounts } from "./refcounts.ts";
 
-/** As QEMU has it: BME_MAX_PHYS_SIZE. */
+/** QEMU's limit, BME_MAX_PHYS_SIZE; here also for all bitmaps that are in memory together. */
 const MAX_BITMAP_BYTES = 2 ** 29;
 /** In the low word of a table's entry that points nowhere: all bits of its cluster are set. */
 const ALL_ONES = 1;
@@ -44,6 +45,8 @@ export interface BitmapHost {
   readonly geometry: Geometry;
   readonly refcounts: Refcounts;
   readonly header: Header;
+  /** See RefcountHost. */
+  metadataAt(offset: number, length: number): string | undefined;
   barrier(): void;
   commit(): void;
   free(first: number, count: number, punch: boolean): void;
@@ -225,8 +228,19 @@ export class DirtyBitmaps {
   }
 
   #load(bitmap: Bitmap): DirtyBits {
-    bitmap.bits ??= readBits(this.#host.file, this.#host.header, bitmap.entry);
-    return bitmap.bits;
+    if (bitmap.bits !== undefined) return bitmap.bits;
+    const { file, header } = this.#host;
+    const loaded = this.#bitmaps.reduce((sum, { bits }) => sum + (bits?.bytes.length ?? 0), 0);
+    const bits = readBits(file, header, bitmap.entry, MAX_BITMAP_BYTES - loaded);
+    // The table and the bits will be written in place.
+    const metadata = this.#runsOf(bitmap.entry)
+      .map(({ offset, length }) => this.#host.metadataAt(offset, length))
+      .find((what) => what !== undefined);
+    if (metadata !== undefined) {
+      throw new ImageError(file.path, `Bitmap '${bitmap.entry.name}' lies where ${metadata} is`);
+    }
+    bitmap.bits = bits;
+    return bits;
   }
 
   /** Writes the bits of a loaded bitmap, and its table. Returns what the file does without afterwards. */
@@ -300,8 +314,16 @@ export class DirtyBitmaps {
   }
 }
 
-/** The bits of one bitmap of an image, as the file has them. @throws {ImageError} if they cannot be used; {SystemError} */
-export function readBits(file: HostFile, header: Header, entry: BitmapEntry): DirtyBits {
+/**
+ * The bits of one bitmap of an image, as the file has them.
+ * @throws {ImageError} if they cannot be used, or take more than `most` bytes; {SystemError}
+ */
+export function readBits(
+  file: HostFile,
+  header: Header,
+  entry: BitmapEntry,
+  most = MAX_BITMAP_BYTES,
+): DirtyBits {
   const { name, granularity, tableOffset, tableSize, inUse } = entry;
   const clusterSize = 2 ** header.clusterBits;
   const refuse = (why: string) => new ImageError(file.path, `Bitmap '${name}' ${why}`);
@@ -313,11 +335,20 @@ export function readBits(file: HostFile, header: Header, entry: BitmapEntry): Di
   if (tableSize !== bitmapClusters(header.size, granularity, clusterSize)) {
     throw refuse(`has a table of ${tableSize} entries, which does not fit the disk`);
   }
+  if (entry.type !== NEW_ENTRY.type || (entry.extra.length > 0 && !isExtraCompatible(entry))) {
+    throw refuse("is of a kind that this version does not know");
+  }
+  if (tableOffset % clusterSize !== 0) throw refuse(`has a table at offset ${tableOffset}`);
+  const bytes = Math.ceil(header.size / granularity / 8);
+  if (bytes > most) throw refuse(`has ${bytes} bytes; ${most} are the most`);
   const bits = new DirtyBits(header.size, granularity);
   const table = PointerTable.read(file, tableOffset, tableSize);
   for (let i = 0; i < tableSize; i++) {
     const part = bits.bytes.subarray(i * clusterSize, (i + 1) * clusterSize);
     const cluster = table.pointer(i);
+    if (cluster % clusterSize !== 0 || cluster >= file.size) {
+      throw refuse(`has a part at offset ${cluster}, where there can be none`);
+    }
     if (cluster !== 0) file.read(part, cluster);
     else if ((table.low(i) & ALL_ONES) !== 0) part.fill(0xff);
   }

@@ -1,11 +1,12 @@
 /** Persistent dirty bitmaps: kept up to date by everything that changes a disk, as QEMU reads them afterwards. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
-import { writeDisk } from "../../../../src/disk/image.ts";
+import { readDisk, writeDisk } from "../../../../src/disk/image.ts";
+import { ImageError } from "../../../../src/disk/image-error.ts";
 import { copyDisk } from "../../../../src/image-tools/copy.ts";
 import {
   bitmapsOf,
@@ -336,4 +337,84 @@ test("a bitmap whose name is not UTF-8 keeps its bytes", () => {
   change(path, (image) => changeBitmap(image, "c", [{ kind: "add" }]));
   const shown = execFileSync("qemu-img", ["info", path], { encoding: "latin1" });
   expect(shown).toContain("name: b\xf6\n");
+});
+
+describe("a stranger's bitmaps", () => {
+  /** An image with bitmaps in it, of which bytes are changed: of the directory, a table or the extension. */
+  function spoiled(spoil: (bytes: Buffer, directory: number, table: number) => void): string {
+    const path = fresh(8 * MIB, 4096);
+    change(path, (image) => {
+      changeBitmap(image, "b", [{ kind: "add", granularity: 512 }]);
+      changeBitmap(image, "off", [{ kind: "add" }, { kind: "disable" }]);
+      writeDisk(image, new Uint8Array(MIB).fill(1), MIB);
+    });
+    const bytes = readFileSync(path);
+    const extension = bytes.indexOf(Buffer.from("23852875", "hex")) + 8;
+    const directory = Number(bytes.readBigUInt64BE(extension + 16));
+    spoil(bytes, directory, Number(bytes.readBigUInt64BE(directory)));
+    writeFileSync(path, bytes);
+    return path;
+  }
+
+  test.each<[string, Parameters<typeof spoiled>[0]]>([
+    ["bits where the header is", (bytes, _, table) => void bytes.writeBigUInt64BE(0n + 512n, table)],
+    ["bits where the L1 table is", (bytes, _, table) => void bytes.copy(bytes, table, 40, 48)],
+    ["bits where the refcount table is", (bytes, _, table) => void bytes.copy(bytes, table, 48, 56)],
+    ["bits behind the end of the file", (bytes, _, table) => void bytes.writeBigUInt64BE(2n ** 50n, table)],
+    ["a table where the L1 table is", (bytes, directory) => void bytes.copy(bytes, directory, 40, 48)],
+    ["a table that is too long", (bytes, directory) => void bytes.writeUInt32BE(3, directory + 8)],
+    ["a kind that is not known", (bytes, directory) => void bytes.writeUInt8(9, directory + 16)],
+    [
+      "a name longer than the directory",
+      (bytes, directory) => void bytes.writeUInt16BE(9999, directory + 18),
+    ],
+  ])("%s: the disk is written, and nothing else is damaged", (_, spoil) => {
+    const path = spoiled(spoil);
+    change(path, (image) => writeDisk(image, new Uint8Array(4096).fill(7), 4096));
+    using image = openQcow2(path, { readOnly: true });
+    const bytes = new Uint8Array(4096);
+    readDisk(image, bytes, 4096);
+    expect(bytes.every((byte) => byte === 7)).toBe(true);
+    const found = bitmapsOf(image).find(({ name }) => name === "b");
+    expect(found === undefined || found.inUse).toBe(true);
+  });
+
+  test("one that would take all memory is inconsistent, and not loaded", () => {
+    const path = fresh(2 ** 46, 2 * MIB);
+    change(path, (image) => changeBitmap(image, "b", [{ kind: "add", granularity: 2 ** 20 }]));
+    const bytes = readFileSync(path);
+    const at = bytes.indexOf(Buffer.from([0, 0, 0, 2, 1, 20, 0, 1])); // flags, type, granularity, name's length
+    bytes.writeUInt8(9, at + 5);
+    bytes.writeUInt32BE(2 ** 46 / 512 / 8 / (2 * MIB), at - 4);
+    writeFileSync(path, bytes);
+    change(path, (image) => writeDisk(image, new Uint8Array(512), 0));
+    using image = openQcow2(path, { readOnly: true });
+    expect(bitmapsOf(image)).toMatchObject([{ name: "b", inUse: true }]);
+  });
+
+  test("any byte of directory and table: an ImageError or none, and the disk is whole", {
+    timeout: 60_000,
+  }, () => {
+    const next = random(5);
+    for (let round = 0; round < 60; round++) {
+      const path = spoiled((bytes, directory, table) => {
+        for (let i = 0; i < 3; i++) {
+          const [start, length] = next() < 0.6 ? [directory, 64] : [table, 32];
+          bytes[start + Math.floor(next() * length)] = Math.floor(next() * 256);
+        }
+      });
+      try {
+        change(path, (image) => {
+          writeDisk(image, new Uint8Array(4096).fill(7), 4096);
+          resizeQcow2(image, 9 * MIB);
+        });
+      } catch (error) {
+        expect(error).toBeInstanceOf(ImageError);
+      }
+      using image = openQcow2(path, { readOnly: true });
+      const found = new Uint8Array(MIB);
+      readDisk(image, found, MIB);
+      expect(found.every((byte) => byte === 1)).toBe(true);
+    }
+  });
 });
