@@ -20,6 +20,15 @@ const EBDA_SEGMENT = 0x0e; // a real-mode segment
 const EQUIPMENT = 0x10;
 const BASE_MEMORY = 0x13; // KiB
 
+/**
+ * The interrupt controllers as a BIOS leaves them on a machine without floppy drive, mouse and disk
+ * controller. Unmasked are the timer, the keyboard and the cascade; the clock and the coprocessor.
+ */
+export const BIOS_PICS = {
+  master: { irqBase: 0x08, imr: 0xf8 },
+  slave: { irqBase: 0x70, imr: 0xde },
+} as const;
+
 const MAX_COM_PORTS = 4;
 const EQUIPMENT_FPU = 1 << 1;
 const EQUIPMENT_COM_COUNT = 9; // a shift

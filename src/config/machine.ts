@@ -1,7 +1,7 @@
 /** The options of `createVm`. */
 import { DEVICES } from "./devices.ts";
 import { list, type Options, table } from "./schema.ts";
-import { callback, content, integer, object, size, text, words } from "./value.ts";
+import { callback, content, flag, integer, object, size, text, words } from "./value.ts";
 
 const MIB = 2 ** 20;
 const TIB = 2 ** 40;
@@ -87,6 +87,8 @@ export const MACHINE = table({
   ...DEVICES,
   /** Serial ports: COM1 and up. Default: `1`. */
   serialPorts: { type: integer(1, 4), default: 1, help: "serial ports: COM1 and up" },
+  /** A PIT (i8254 timer) at ports 0x40 to 0x43 and 0x61. Default: `true`. */
+  pit: { type: flag, default: true, help: "a PIT (i8254 timer) at ports 0x40 to 0x43 and 0x61" },
   /** Devices that the program provides. Default: `[]`. */
   devices: {
     type: list(OWN_DEVICE),

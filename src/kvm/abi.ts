@@ -326,6 +326,13 @@ export const kvm_clock_data = {
 export const kvm_irqchip = {
   sizeof: 520,
   chip_id: 0,
+  chip: 8,
+} as const;
+
+export const kvm_pic_state = {
+  sizeof: 16,
+  imr: 2,
+  irq_base: 5,
 } as const;
 
 export const kvm_pit_state2 = {

@@ -30,6 +30,8 @@ export interface MachineSpec {
   readonly ram: readonly RamRegion[];
   /** 1 to 4. */
   readonly serialPorts: number;
+  /** KVM's i8254 timer. */
+  readonly pit: boolean;
   /** In the order in which they get their places. */
   readonly devices: readonly DeviceSpec[];
   readonly own: readonly OwnDeviceSpec[];

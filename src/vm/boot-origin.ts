@@ -3,12 +3,13 @@
  * values to the registers of the CPUs.
  */
 import { buildAcpi } from "../boot/acpi/tables.ts";
-import { biosData } from "../boot/bios-data.ts";
+import { BIOS_PICS, biosData } from "../boot/bios-data.ts";
 import { pcMemoryMap } from "../boot/e820.ts";
 import { entryState } from "../boot/entry-state.ts";
 import { planBoot } from "../boot/kernel.ts";
 import { ACPI_AREA } from "../boot/low-memory.ts";
 import type { ByteSource, Placement } from "../boot/plan.ts";
+import { programPics } from "../kvm/pic.ts";
 import { acpiDescription } from "../machine/describe/acpi.ts";
 import type { Machine } from "../machine/machine.ts";
 import { HostFile } from "../sys/file.ts";
@@ -56,6 +57,7 @@ export class BootOrigin implements Origin {
     for (const placement of [...bios, ...acpi.placements, ...entry.placements, ...plan.placements]) {
       place(hardware, placement, files);
     }
+    programPics(hardware.vm, BIOS_PICS.master, BIOS_PICS.slave);
     setUpCpus(hardware, entry);
     return plan.protocol;
   }

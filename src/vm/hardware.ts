@@ -4,6 +4,7 @@
  * The kernel map decides where each memory is and which write signals which
  * event: see machine/kernel-map.ts.
  */
+import { KVM_PIT_SPEAKER_DUMMY } from "../kvm/abi.ts";
 import { KvmError } from "../kvm/errors.ts";
 import type { Counters } from "../kvm/stats.ts";
 import { Kvm } from "../kvm/system.ts";
@@ -61,6 +62,8 @@ export class Hardware {
       this.vm.setTssAddr(map.TSS);
       this.vm.setIdentityMapAddr(map.IDENTITY_MAP);
       this.vm.createIrqchip();
+      // With port 0x61, through which guests gate channel 2 to measure time.
+      if (spec.pit) this.vm.createPit2(KVM_PIT_SPEAKER_DUMMY);
       // CPUID hides performance counters, but AMD's oldest ones have no CPUID bit.
       if (this.kvm.checkExtension(KVM_CAP_PMU_CAPABILITY) > 0) {
         this.vm.enableCap(KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);

@@ -14,6 +14,7 @@ export function machineSpec(options: CheckedOptions, drives: Drives): MachineSpe
     cpus: options.cpus,
     ram: ramRegions(options.memory),
     serialPorts: options.serialPorts,
+    pit: options.pit,
     devices: listDevices(DEVICES, options).map((device) => disks.get(device.name) ?? device),
     own: options.ownDevices,
   };

@@ -1,5 +1,6 @@
 /** Checks the options of createVm: first each option by its table row, then what depends on several of them. */
 import { OptionError } from "../base/errors.ts";
+import { hex, hexRange } from "../base/hex.ts";
 import { type Configs, checkDevices, listDevices } from "../config/device-table.ts";
 import { DEVICES } from "../config/devices.ts";
 import { MACHINE, type VmOptions } from "../config/machine.ts";
@@ -26,11 +27,15 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
       `createVm: ${count} virtio devices (drives and others) are too many; this machine has room for ${VIRTIO_IRQS.length}`,
     );
   }
-  const ownDevices = filled.devices.map((device, index) => checkPlace(device, index, filled.memory));
+  const ownDevices = filled.devices.map((device, index) => checkPlace(device, index, filled));
   return { ...filled, ...configs, ownDevices };
 }
 
-function checkPlace(device: Filling["devices"][number], index: number, memory: number): OwnDeviceSpec {
+function checkPlace(
+  device: Filling["devices"][number],
+  index: number,
+  { memory, pit }: Pick<Filling, "memory" | "pit">,
+): OwnDeviceSpec {
   const where = `devices[${index}]`;
   const { port, address, length, handlers, name = where } = device;
   if ((port === undefined) === (address === undefined)) {
@@ -48,21 +53,51 @@ function checkPlace(device: Filling["devices"][number], index: number, memory: n
         `${where}.length: ${length} ports from ${port} on are beyond the last port, 65535`,
       );
     }
+    refuseTaken(where, `${length} ports at`, port, length, kernelPorts(pit));
     return { name, space: "ports", address: port, length };
   }
   const start = address ?? 0;
-  // The kernel answers these ports: the device would never get an access.
-  const taken = notDevices(memory).find((range) => start < range.end && range.start < start + length);
-  if (taken !== undefined) {
-    throw new OptionError(
-      `${where}: ${length} bytes at 0x${start.toString(16)} overlap ${taken.what}, 0x${taken.start.toString(16)}-0x${(taken.end - 1).toString(16)}`,
-    );
-  }
+  refuseTaken(where, `${length} bytes at`, start, length, kernelMemory(memory));
   return { name, space: "memory", address: start, length };
 }
 
+interface Taken {
+  readonly what: string;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** @throws {OptionError} if the kernel answers there: the device would never be asked. */
+function refuseTaken(
+  where: string,
+  given: string,
+  start: number,
+  length: number,
+  ranges: readonly Taken[],
+): void {
+  const taken = ranges.find((range) => start < range.end && range.start < start + length);
+  if (taken === undefined) return;
+  const { what, start: first, end } = taken;
+  throw new OptionError(`${where}: ${given} ${hex(start)} overlap ${what}, ${hexRange(first, end - first)}`);
+}
+
+/** I/O ports whose accesses never exit to user space. */
+function kernelPorts(pit: boolean): Taken[] {
+  const pics = [0x20, 0xa0, 0x4d0].map((start) => ({
+    what: "the interrupt controllers",
+    start,
+    end: start + 2,
+  }));
+  if (!pit) return pics;
+  return [
+    ...pics,
+    { what: "the PIT (leave it out with pit: false)", start: 0x40, end: 0x44 },
+    { what: "the PIT's gate (leave it out with pit: false)", start: 0x61, end: 0x62 },
+  ];
+}
+
 /** Guest-physical memory whose accesses never exit to user space. */
-function notDevices(memory: number): { what: string; start: number; end: number }[] {
+function kernelMemory(memory: number): Taken[] {
   const ram = ramRegions(memory).map(({ address, size }) => ({
     what: "the guest's RAM",
     start: address,

@@ -92,7 +92,15 @@ test("a window, memory and a doorbell move under a running guest of two CPUs, an
   const { checkOptions } = await import(`${DIST}vm/validate.js`);
   const { Drives } = await import(`${DIST}vm/drives.js`);
   const options = checkOptions({ kernel: "none", memory: "1M", cpus: 2 });
-  const spec = { board: MODULE, cpus: 2, ram: ramRegions(2 ** 20), serialPorts: 1, devices: [], own: [] };
+  const spec = {
+    board: MODULE,
+    cpus: 2,
+    ram: ramRegions(2 ** 20),
+    serialPorts: 1,
+    pit: false,
+    devices: [],
+    own: [],
+  };
   let hardware: Hardware | undefined;
   const origin = {
     fill(made: Hardware) {

@@ -17,6 +17,7 @@ export const SMALLEST: MachineSpec = {
   cpus: 1,
   ram: ramRegions(2 ** 24),
   serialPorts: 1,
+  pit: true,
   devices: [],
   own: [],
 };

@@ -38,7 +38,7 @@ const MACHINE_KEYS = keysOf(
     acpi: { type: only("on", "the machine describes itself by ACPI"), help: "" },
     rtc: { type: only("on", "there is always a clock"), help: "" },
     pic: { type: only("on", "the interrupt controllers are those of KVM"), help: "" },
-    pit: { type: only("on", "the timer is that of KVM"), help: "" },
+    pit: { type: MACHINE.pit.type, help: "" },
     "isa-serial": { type: only("on", "there is always COM1"), help: "" },
     usb: { type: only("off", "there is no USB"), help: "" },
     graphics: { type: only("off", "there is no display"), help: "" },
@@ -83,16 +83,17 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
   },
   {
     names: ["machine", "M"],
-    argument: "[type=]microvm",
-    example: "-machine microvm",
-    help: `${MACHINE.machine.help}; -machine help lists them. accel=kvm, acpi=on and other properties that it always has are accepted`,
+    argument: "[type=]microvm[,pit=on|off]",
+    example: "-machine microvm,pit=off",
+    help: `${MACHINE.machine.help}; -machine help lists them. pit=off leaves out the PIT. accel=kvm, acpi=on and other properties that it always has are accepted`,
     apply: (draft, value, _typed, complain) => {
       if (/^(type=)?(help|\?)$/.test(value)) {
         draft.print = MACHINE_HELP;
         return;
       }
-      const { type } = readKeys(splitKeyValues(value, "type"), MACHINE_KEYS, complain);
+      const { type, pit } = readKeys(splitKeyValues(value, "type"), MACHINE_KEYS, complain);
       if (type !== undefined) draft.vm.machine = type;
+      if (pit !== undefined) draft.vm.pit = pit;
     },
   },
   {

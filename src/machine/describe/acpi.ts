@@ -21,5 +21,6 @@ export function acpiDescription(spec: MachineSpec, parts: readonly Plug[]): Acpi
     virtioMmio: all("virtioMmio"),
     pm,
     ...(rtc === undefined ? {} : { rtc }),
+    pit: spec.pit,
   };
 }

@@ -26,6 +26,7 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
     cmdline: "",
     drives: [],
     serialPorts: 1,
+    pit: true,
     rng: undefined,
     devices: [],
     ownDevices: [],
@@ -95,6 +96,7 @@ test("everything that is given arrives", () => {
       },
     ],
     serialPorts: 4,
+    pit: false,
     rng: { id: "entropy" },
     devices: [
       { name: "thermometer", port: 0x510, length: 2, handlers },
@@ -305,11 +307,29 @@ test.each<[unknown, string]>([
     "devices[0]: 4 bytes at 0xfee00ff0 overlap the local APICs, 0xfee00000-0xfee00fff",
   ],
   [
+    device({ port: 0x1f, length: 2 }),
+    "devices[0]: 2 ports at 0x1f overlap the interrupt controllers, 0x20-0x21",
+  ],
+  [
+    device({ port: 0x43 }),
+    "devices[0]: 1 ports at 0x43 overlap the PIT (leave it out with pit: false), 0x40-0x43",
+  ],
+  [
+    device({ port: 0x61 }),
+    "devices[0]: 1 ports at 0x61 overlap the PIT's gate (leave it out with pit: false), 0x61",
+  ],
+  [
     device({ address: 0xfffb_f000, length: 4 }),
     "devices[0]: 4 bytes at 0xfffbf000 overlap pages that KVM uses, 0xfffbc000-0xfffbffff",
   ],
 ])("%o: %s", (options, sentence) => {
   expect(() => check(options)).toThrow(new OptionError(sentence));
+});
+
+test("without a PIT, its ports are free for a device", () => {
+  for (const port of [0x43, 0x61]) {
+    expect(checkOptions({ ...device({ port }), pit: false }).ownDevices[0].address).toBe(port);
+  }
 });
 
 test("a device right behind the guest's RAM is in nobody's way", () => {
@@ -320,5 +340,5 @@ test("the limits themselves are allowed", () => {
   for (const memory of ["1M", "1T", 2 ** 20, 2 ** 40]) checkOptions({ ...OK, memory });
   expect(checkOptions({ ...OK, cpus: 254, drives: drives(12) }).drives.length).toBe(12);
   expect(checkOptions({ ...OK, drives: drives(11), rng: true }).rng).toEqual({ id: undefined });
-  checkOptions({ ...OK, devices: [{ name: "all", port: 0, length: 65536, handlers }] });
+  checkOptions({ ...OK, devices: [{ name: "most", port: 0x1000, length: 0xf000, handlers }] });
 });

@@ -212,6 +212,9 @@ test("devices, traces and our own options", () => {
   expect(request("-debugcon", "file:log").debugConsole).toEqual({ kind: "file", path: "log" });
   expect(request("-machine", "microvm,accel=kvm,acpi=on,rtc=on").vm.machine).toBe("microvm");
   expect(request("-M", "accel=kvm").vm.machine).toBeUndefined();
+  expect(request("-M", "accel=kvm").vm.pit).toBeUndefined();
+  expect(request("-M", "microvm,pit=off").vm.pit).toBe(false);
+  expect(request("-M", "pit=on").vm.pit).toBe(true);
 });
 
 test("an option given twice counts as typed last", () => {
