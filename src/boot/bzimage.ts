@@ -72,7 +72,7 @@ export interface SetupHeader {
   readonly cmdlineSize: number;
 }
 
-/** Why this is not a bzImage; undefined if it is one, whole or broken. */
+/** Why this is not a bzImage; undefined if it is one, complete or broken. */
 export function bzImageRefusal(kernel: ByteSource): string | undefined {
   const magic = kernel.read(HEADER, 4);
   if (magic.length === 4 && new DataView(magic.buffer, magic.byteOffset).getUint32(0, true) === HDRS) return;

@@ -1,10 +1,10 @@
-/** The kernel command line as a guest gets it: ASCII, ended by a zero byte, no longer than the kernel reads. */
+/** The kernel command line in guest memory: ASCII with a terminating zero, no longer than the kernel reads. */
 import { CMDLINE } from "./low-memory.ts";
 import { BootError, type Placement } from "./plan.ts";
 
 /**
  * @param limit     characters that the kernel reads, without the terminating zero
- * @throws {BootError} for a text that the guest would not get as it was written.
+ * @throws {BootError} for a text that would not reach the guest unchanged.
  */
 export function placeCmdline(cmdline: string, limit: number, kernelName: string): Placement {
   const text = encodeCmdline(cmdline, Math.min(limit, CMDLINE.size - 1), kernelName);
@@ -15,13 +15,11 @@ export function placeCmdline(cmdline: string, limit: number, kernelName: string)
 
 /**
  * The characters without a terminating zero, at most `room` of them.
- * @throws {BootError} for a text that the guest would not get as it was written.
+ * @throws {BootError} for a text that would not reach the guest unchanged.
  */
 export function encodeCmdline(cmdline: string, room: number, kernelName: string): Uint8Array {
   if (cmdline.length > room) {
-    throw new BootError(
-      `command line: ${cmdline.length} characters, and ${kernelName} takes at most ${room}; the rest would be lost`,
-    );
+    throw new BootError(`command line: ${cmdline.length} characters; ${kernelName} accepts at most ${room}`);
   }
   const data = new Uint8Array(cmdline.length);
   for (let i = 0; i < cmdline.length; i++) {

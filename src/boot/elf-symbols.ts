@@ -14,7 +14,7 @@ export interface ElfSymbol {
   readonly address: bigint;
 }
 
-/** More than any kernel has, modules and all. */
+/** More than any kernel has, including its modules. */
 const MAX_SYMBOLS = 4 * 2 ** 20;
 const MAX_SECTIONS = 0xff00; // SHN_LORESERVE
 const MAX_NAME = 512;
@@ -25,7 +25,7 @@ const SHN_ABS = 0xfff1;
 const STT_NOTYPE = 0;
 const STT_FUNC = 2;
 
-/** Elf32_Ehdr, Elf32_Shdr and Elf32_Sym, or their 64-bit sisters, as field offsets. */
+/** Elf32_Ehdr, Elf32_Shdr and Elf32_Sym, or their 64-bit counterparts, as field offsets. */
 const KINDS = [
   {
     elf: I386,

@@ -3,7 +3,7 @@
  *
  * Source: System V ABI, "Object Files" (gABI 4.1, chapters 4 and 5); names are
  * those of <elf.h>. Little-endian x86 files only. Sections and symbols are not
- * looked at. Every number in the file is hostile until checked against the
+ * read. Every number in the file is hostile until it is checked against the
  * length of the file.
  */
 import { hex } from "../base/hex.ts";
@@ -20,7 +20,7 @@ const EI_DATA = 5;
 const ELFDATA2LSB = 1;
 const E_MACHINE = 18;
 const E_ENTRY = 24;
-/** What tells one machine's files from another's ends here. */
+/** Bytes up to the end of e_machine. */
 const E_IDENTITY_SIZE = 20;
 
 export const PT_LOAD = 1;
@@ -28,8 +28,8 @@ const PT_NOTE = 4;
 const NOTE_HEADER_SIZE = 12;
 
 /**
- * A kind of file that a boot protocol takes: Elf32_Ehdr and Elf32_Phdr, or their
- * 64-bit sisters, as field offsets.
+ * A kind of file that a boot protocol accepts: Elf32_Ehdr and Elf32_Phdr, or their
+ * 64-bit counterparts, as field offsets.
  */
 interface ElfKind {
   readonly text: string;
@@ -171,7 +171,7 @@ function readProgramHeader(
   return header;
 }
 
-/** What goes into memory, where the file says: its PT_LOAD segments that are not empty. */
+/** The PT_LOAD segments that are not empty, at the physical addresses that the file gives. */
 export function loadedSegments(headers: readonly ProgramHeader[]): Placement[] {
   return headers
     .filter((header) => header.type === PT_LOAD && header.memorySize > 0)
@@ -227,7 +227,7 @@ function notesIn(bytes: Uint8Array, alignment: 4 | 8): Note[] {
   return notes;
 }
 
-/** Up to the terminating zero that a note's name carries. */
+/** Up to the terminating zero of the name. */
 function nameOf(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   return String.fromCharCode(...bytes.subarray(0, Math.min(end < 0 ? bytes.length : end, 32)));

@@ -1,12 +1,12 @@
 /**
  * The registers of the boot CPU for each way into a guest, as plain data, and
- * the tables in memory that they point at.
+ * the tables in memory to which they point.
  *
  * Source: Intel SDM volume 3, 2.5 (control registers), 3.4.5 (descriptors) and
  * 4.5 (4-level paging); for what each protocol asks for: Linux boot.rst, "32-bit"
  * and "64-bit Boot Protocol", and the PVH boot ABI. Selectors 0x10 and 0x18 are
- * Linux' __BOOT_CS and __BOOT_DS; PVH leaves them open but wants a busy 32-bit
- * TSS at 0 with limit 0x67. Multiboot (0.6.96, 3.2) asks for less than PVH.
+ * __BOOT_CS and __BOOT_DS of Linux; PVH does not define them but requires a busy
+ * 32-bit TSS at 0 with limit 0x67. Multiboot (0.6.96, 3.2) requires less than PVH.
  */
 import { GDT, PAGE_TABLES } from "./low-memory.ts";
 import type { Entry, Placement } from "./plan.ts";

@@ -22,13 +22,11 @@ export function planFlat(request: BootRequest, address: number): BootPlan {
   }
   if (kernel.size === 0) throw new BootError(`${kernelName}: the file is empty`);
   if (initrd !== undefined) {
-    throw new BootError(
-      `${initrd.name}: a flat binary takes no initrd; there is no way to tell it where it is`,
-    );
+    throw new BootError(`${initrd.name}: a flat binary cannot have an initrd; it has no means to find it`);
   }
   if (cmdline !== "") {
     throw new BootError(
-      `${kernelName}: a flat binary takes no command line; there is no way to hand it over`,
+      `${kernelName}: a flat binary cannot have a command line; it has no means to find it`,
     );
   }
   const ram = new Ram(memory);

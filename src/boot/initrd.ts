@@ -1,6 +1,6 @@
 /**
- * Where the initial RAM disk goes: as high as it may, out of the way of a
- * kernel that unpacks itself.
+ * Where the initial RAM disk goes: as high as possible, where a kernel that
+ * unpacks itself does not overwrite it.
  */
 import { hex } from "../base/hex.ts";
 import { PAGE } from "../base/units.ts";
@@ -15,8 +15,8 @@ export function initrdPages(initrd: { readonly size: number } | undefined): numb
 
 /**
  * @param highest the highest address that its last byte may have
- * @param taken   where it must not be: the kernel, before and after unpacking
- * @throws {BootError} that says how much memory would do, if any would.
+ * @param taken   ranges that it must not overlap: the kernel, before and after unpacking
+ * @throws {BootError} that says how much memory would be enough, if any would.
  */
 export function placeInitrd(
   initrd: { readonly size: number; readonly name: string },
@@ -31,7 +31,7 @@ export function placeInitrd(
     const needed = Math.ceil(kernelEnd / PAGE) * PAGE + initrdPages(initrd);
     const why =
       needed > highest + 1
-        ? `the kernel takes it only up to ${hex(highest)}, and more memory would not help`
+        ? `the kernel can use it only up to ${hex(highest)}, and more memory would not help`
         : notEnoughRam(ram, needed);
     throw new BootError(
       `${initrd.name}: no room beside the kernel for an initrd of ${initrd.size} bytes: ${why}`,

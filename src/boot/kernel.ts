@@ -1,4 +1,4 @@
-/** From the user's kernel, initrd and command line to a plan: recognises the image and leaves the rest to its protocol. */
+/** Makes a plan from a kernel, an initrd and a command line: recognises the image and calls the planner of its protocol. */
 import { bzImageRefusal } from "./bzimage.ts";
 import { planFlat } from "./flat.ts";
 import { planLinux } from "./linux64.ts";
@@ -27,8 +27,8 @@ export function planBoot(request: BootRequest): BootPlan {
   }
   refusals.push("flat binary: only with a load address");
   const likeness = lookAlike(request.kernel);
-  const seems = likeness === undefined ? "" : ` (it looks like ${likeness})`;
+  const seems = likeness === undefined ? "" : ` (it seems to be ${likeness})`;
   throw new BootError(
-    `${request.kernelName}: no boot image that vmexit knows${seems}. Tried: ${refusals.join("; ")}`,
+    `${request.kernelName}: not a boot image that vmexit supports${seems}. Tried: ${refusals.join("; ")}`,
   );
 }

@@ -52,7 +52,7 @@ export function planLinux(request: BootRequest): BootPlan {
   };
 }
 
-/** Where the code is loaded, and the memory in which the kernel unpacks itself. */
+/** The load address of the code, and the memory in which the kernel unpacks itself. */
 function placeKernel(
   header: SetupHeader,
   ram: Ram,
@@ -66,7 +66,7 @@ function placeKernel(
   for (const start of [address, loadAddress]) {
     if (start < ONE_MIB || start + size > FOUR_GIB) {
       throw new BootError(
-        `${kernelName}: the kernel wants ${hex(size)} bytes at ${hex(start)}, which is not between 1 MiB and 4 GiB`,
+        `${kernelName}: the kernel requires ${hex(size)} bytes at ${hex(start)}, which is not between 1 MiB and 4 GiB`,
       );
     }
   }

@@ -26,7 +26,7 @@ const LOOK_ALIKES: readonly LookAlike[] = [
   { offset: 0x8001, magic: ascii("CD001"), text: "an ISO 9660 image: the kernel is a file in it" },
   { offset: 0, magic: ascii("MZ"), text: "an EFI or DOS program" },
   { offset: 0, magic: ascii("#!"), text: "a script" },
-  // Behind everything else: so is a boot sector's mark.
+  // Last: other formats can have this mark too.
   { offset: 510, magic: [0x55, 0xaa], text: "a disk or a boot sector" },
 ];
 
@@ -34,14 +34,14 @@ const MULTIBOOT2_MAGIC = 0xe852_50d6;
 const MULTIBOOT2_SEARCH = 32768;
 const MULTIBOOT2_ALIGN = 8;
 
-/** In a few words; undefined if it looks like nothing known. */
+/** In a few words; undefined if it is not recognised. */
 export function lookAlike(file: ByteSource): string | undefined {
   if (file.size === 0) return "an empty file";
   const found = LOOK_ALIKES.find(({ offset, magic }) => {
     const bytes = file.read(offset, magic.length);
     return bytes.length === magic.length && magic.every((byte, i) => bytes[i] === byte);
   });
-  return hasMultiboot2Header(file) ? "a Multiboot 2 kernel: Multiboot 1 is what vmexit knows" : found?.text;
+  return hasMultiboot2Header(file) ? "a Multiboot 2 kernel; vmexit supports Multiboot 1" : found?.text;
 }
 
 function hasMultiboot2Header(file: ByteSource): boolean {

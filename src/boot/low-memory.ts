@@ -1,5 +1,5 @@
 /**
- * Who owns which page below 1 MiB when a guest starts.
+ * What each page below 1 MiB contains when a guest starts.
  *
  * The first page is the real-mode interrupt table, all zero, and the BIOS data
  * area. From 0x20000 to the extended BIOS data area nothing is placed, so that a
@@ -26,7 +26,7 @@ export const GDT: LowRange = { what: "GDT", address: 0x1000, size: 0x1000 };
 export const ZERO_PAGE: LowRange = { what: "zero page", address: 0x8000, size: 0x1000 };
 /** struct hvm_start_info of PVH, with its module list and memory map behind it. */
 export const START_INFO: LowRange = { what: "PVH start info", address: 0x9000, size: 0x1000 };
-/** The same page for the Multiboot information structure: a guest gets one of them. */
+/** The same page as START_INFO: a guest gets one of the two. */
 export const MULTIBOOT_INFO: LowRange = { ...START_INFO, what: "Multiboot information" };
 /** For Multiboot, all strings. */
 export const CMDLINE: LowRange = { what: "command line", address: 0x1_0000, size: 0x1_0000 };

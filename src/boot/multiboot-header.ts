@@ -25,7 +25,7 @@ const ENTRY_ADDR = 28;
 const ADDRESS_FIELDS_END = 32;
 
 const AOUT_KLUDGE = 1 << 16;
-/** A loader that does not know one of these has to refuse the image. Flags 0 to 2 are known. */
+/** A loader that does not support one of these has to refuse the image. Flags 0 to 2 are supported. */
 const UNKNOWN_REQUIREMENTS = 0xfff8;
 
 export interface MultibootHeader {
@@ -45,7 +45,7 @@ export interface MultibootAddresses {
   readonly entry: number;
 }
 
-/** The first header that there is, or undefined. Its addresses are as the file has them, unchecked. */
+/** The first header, or undefined. Its addresses are as the file has them, unchecked. */
 export function findMultibootHeader(kernel: ByteSource): MultibootHeader | undefined {
   const start = kernel.read(0, MULTIBOOT_SEARCH);
   const data = new DataView(start.buffer, start.byteOffset, start.byteLength);
@@ -72,12 +72,12 @@ function readAddresses(data: DataView, offset: number): MultibootAddresses {
   };
 }
 
-/** @throws {BootError} if the kernel asks for something that this loader does not know. */
+/** @throws {BootError} if the kernel requires something that this loader does not support. */
 export function checkRequirements({ flags }: MultibootHeader, name: string): void {
   const unknown = flags & UNKNOWN_REQUIREMENTS;
   if (unknown !== 0) {
     throw new BootError(
-      `${name}: its Multiboot header requires ${hex(unknown)}, flags that vmexit does not know`,
+      `${name}: its Multiboot header requires ${hex(unknown)}, flags that vmexit does not support`,
     );
   }
 }

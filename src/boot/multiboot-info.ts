@@ -3,8 +3,8 @@
  * list of modules, the memory map, and the strings that they point at.
  *
  * Source: Multiboot Specification 0.6.96, 3.3 "Boot information format"; field
- * names are the specification's. As QEMU has it, the command line starts with
- * the kernel's name.
+ * names are the specification's. As in QEMU, the command line starts with the
+ * kernel's name.
  *
  * Left out, their flags clear: boot_device (no BIOS disk), symbols, drives, the
  * BIOS configuration table, APM, and all about video.
@@ -18,7 +18,7 @@ import type { Ram, Range } from "./ram.ts";
 import type { BootRequest } from "./request.ts";
 
 const BOOT_LOADER_NAME = "vmexit";
-/** For a kernel and an initrd that the program has as bytes. */
+/** Names of a kernel and an initrd that the program gave as bytes. */
 const NAMELESS = { kernel: "kernel", initrd: "initrd" };
 
 // The information structure
@@ -98,7 +98,7 @@ export function placeMultibootInfo(request: BootRequest, ram: Ram, module: Range
   return [info, strings.placement];
 }
 
-/** Strings one behind the other, each ended by a zero, where other kernels have their command line. */
+/** Strings in sequence, each with a terminating zero, where other kernels have their command line. */
 class Strings {
   readonly #bytes: number[] = [];
   readonly #kernelName: string;
@@ -107,14 +107,14 @@ class Strings {
     this.#kernelName = kernelName;
   }
 
-  /** The parts as one string. @returns its guest-physical address */
+  /** Adds the parts as one string. @returns its guest-physical address */
   add(...parts: Uint8Array[]): number {
     const address = CMDLINE.address + this.#bytes.length;
     for (const part of parts) for (const byte of part) this.#bytes.push(byte);
     this.#bytes.push(0);
     if (this.#bytes.length > CMDLINE.size) {
       throw new BootError(
-        `command line: with the names of files it is ${this.#bytes.length} characters, and ${this.#kernelName} takes at most ${CMDLINE.size}; the rest would be lost`,
+        `command line: with the names of files it has ${this.#bytes.length} characters; ${this.#kernelName} gets at most ${CMDLINE.size}`,
       );
     }
     return address;

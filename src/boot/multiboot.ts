@@ -1,5 +1,5 @@
 /**
- * Starts a Multiboot 1 kernel: what hobby systems and test kernels are.
+ * Starts a Multiboot 1 kernel, such as hobby systems, test kernels and Xen.
  *
  * Source: Multiboot Specification 0.6.96; where it leaves a choice, this does
  * what QEMU's -kernel does (hw/i386/multiboot.c). The CPU starts in 32-bit
@@ -96,7 +96,7 @@ function elfImage({ kernel, kernelName }: BootRequest): LoadedImage {
   };
 }
 
-/** The "a.out kludge" of 3.1.3: one run of the file, then bss. */
+/** The "a.out kludge" of 3.1.3: one range of the file, then bss. */
 function addressedImage(
   header: MultibootHeader,
   addresses: MultibootAddresses,
@@ -116,7 +116,7 @@ function addressedImage(
   const length = loadEnd - load;
   if (offset + length > kernel.size) {
     throw new BootError(
-      `${kernelName}: cut off: its Multiboot header speaks of ${offset + length} bytes, the file has ${kernel.size}`,
+      `${kernelName}: cut off: its Multiboot header gives ${offset + length} bytes, the file has ${kernel.size}`,
     );
   }
   const end = addresses.bssEnd || loadEnd;
@@ -130,7 +130,7 @@ function addressedImage(
   return { segments: [image], entry, entryName: "entry_addr" };
 }
 
-/** Behind the kernel, where such kernels expect it and can reach it; else wherever there is room. */
+/** Behind the kernel, where such kernels expect it and can reach it; if there is no room, anywhere else. */
 function placeModule(
   initrd: NonNullable<BootRequest["initrd"]>,
   ram: Ram,

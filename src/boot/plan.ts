@@ -1,6 +1,6 @@
 /**
- * What has to be in memory and in the first CPU's registers when a guest
- * starts: plain data, made by pure functions, carried out by src/vm.
+ * What has to be in memory and in the first CPU's registers when a guest starts:
+ * plain data, made by pure functions and carried out by src/vm.
  */
 
 /** Random access to a file or a buffer, enough to read headers. */
@@ -11,12 +11,12 @@ export interface ByteSource {
   read(offset: number, length: number): Uint8Array;
 }
 
-/** Bytes made here, or a run of one of the user's files that goes into RAM without passing through JavaScript. */
+/** Bytes made here, or a range of one of the user's files that goes into RAM without passing through JavaScript. */
 export type PlacedData =
   | Uint8Array
   | { readonly file: "kernel" | "initrd"; readonly offset: number; readonly length: number };
 
-/** `data` goes to guest-physical `address`; RAM behind it up to `size` bytes is zero. */
+/** `data` goes to guest-physical `address`; what follows it, up to `size` bytes, is zero. */
 export interface Placement {
   readonly what: string;
   readonly address: number;

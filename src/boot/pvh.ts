@@ -20,7 +20,7 @@ import { checkPlacements, Ram, type Range } from "./ram.ts";
 import type { BootRequest } from "./request.ts";
 import { checkSegments } from "./segments.ts";
 
-/** The ABI knows no limit; Linux on x86 has read 2048 bytes with the terminating zero ever since it has this entry. */
+/** The ABI has no limit. Linux on x86 reads 2048 bytes, including the terminating zero, in every version with this entry. */
 const CMDLINE_LIMIT = 2047;
 
 const FOUR_GIB = 4 * GIB;

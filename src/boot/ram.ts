@@ -1,4 +1,4 @@
-/** The RAM that boot images are put into: does this fit, and where else would it. */
+/** The RAM into which boot images are placed: whether something fits, and where else it would. */
 import { hex } from "../base/hex.ts";
 import { GIB, MIB, PAGE } from "../base/units.ts";
 import { BootError, type MemoryRange, type Placement } from "./plan.ts";
@@ -98,7 +98,7 @@ export function checkPlacements(placements: readonly Placement[], ram: Ram, name
   }
 }
 
-/** What the user can do about it. A kernel that starts may still need more memory to go on. */
+/** What the user can do about it. A kernel that starts may need more memory to continue. */
 export function notEnoughRam(ram: Ram, needed: number): string {
   const has = `the guest's RAM below 4 GiB ends at ${inMib(ram.lowEnd)}`;
   if (!ram.growsBelow4G || needed > FOUR_GIB) return `${has}, and more memory would not help`;

@@ -1,4 +1,4 @@
-/** The parts of a kernel whose place the file itself decides: refused with advice where they cannot go there. */
+/** The parts of a kernel whose addresses the file decides: refused with advice if they cannot go there. */
 import { hex } from "../base/hex.ts";
 import { PAGE } from "../base/units.ts";
 import { initrdPages } from "./initrd.ts";
@@ -27,10 +27,10 @@ export function checkSegments(
   for (const { what, address, size } of segments) {
     if (address < BOOT_DATA.address + BOOT_DATA.size && BOOT_DATA.address < address + size) {
       throw new BootError(
-        `${kernelName}: ${what} at ${hex(address)} is where vmexit keeps boot data (${hex(BOOT_DATA.address)} to ${hex(BOOT_DATA.address + BOOT_DATA.size)})`,
+        `${kernelName}: ${what} at ${hex(address)} overlaps the boot data of vmexit (${hex(BOOT_DATA.address)} to ${hex(BOOT_DATA.address + BOOT_DATA.size)})`,
       );
     }
-    // What lies in a hole below the end of RAM is left to checkPlacements: more memory would not help it.
+    // A segment in a hole below the end of RAM is left to checkPlacements: more memory would not help.
     if (!ram.holds({ address, size }) && address + size > ram.lowEnd) {
       const end = Math.max(...segments.map((segment) => segment.address + segment.size));
       const needed = Math.ceil(end / PAGE) * PAGE + initrdPages(initrd);

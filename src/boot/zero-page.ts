@@ -1,11 +1,12 @@
 /**
- * struct boot_params, the "zero page": what a boot loader tells Linux.
+ * struct boot_params, the "zero page": the parameters that Linux gets from a boot
+ * loader.
  *
  * Source: Linux Documentation/arch/x86/zero-page.rst and boot.rst;
  * arch/x86/include/uapi/asm/bootparam.h for offsets and names.
  *
- * Left zero: screen_info (there is no display, and a screen of no lines keeps
- * the kernel from writing to one), EDD, EFI, setup_data.
+ * Left zero: screen_info (there is no display; a screen of no lines prevents the
+ * kernel from writing to one), EDD, EFI, setup_data.
  */
 import { SETUP_HEADER, type SetupHeader } from "./bzimage.ts";
 import { type E820Entry, e820Entries } from "./e820.ts";
@@ -38,7 +39,7 @@ const LOADER_UNDEFINED = 0xff; // a boot loader without an assigned number
 
 export interface BootParams {
   readonly header: SetupHeader;
-  /** Where the protected-mode code is. */
+  /** Of the protected-mode code. */
   readonly loadAddress: number;
   readonly cmdline: number;
   readonly initrd: Range | undefined;

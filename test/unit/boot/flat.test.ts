@@ -43,8 +43,8 @@ test("a flat binary that runs into video memory is refused", () => {
 test("an initrd or a command line for a flat binary is refused, not dropped", () => {
   const flat = { address: 0x1000 };
   const image = new Uint8Array(16);
-  expect(() => planBoot(bootRequest(image, { flat, cmdline: "x" }))).toThrow("takes no command line");
+  expect(() => planBoot(bootRequest(image, { flat, cmdline: "x" }))).toThrow("cannot have a command line");
   expect(() => planBoot(bootRequest(image, { flat, cmdline: "", initrd: { size: 1, name: "i" } }))).toThrow(
-    "takes no initrd",
+    "cannot have an initrd",
   );
 });

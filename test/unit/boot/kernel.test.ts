@@ -15,7 +15,7 @@ test("a bzImage, a Multiboot kernel, an ELF kernel and a flat binary are each st
 test("a file that is not a kernel is refused with every format that was tried", () => {
   const text = new TextEncoder().encode("this is not a kernel\n".repeat(100));
   expect(() => planBoot(bootRequest(text))).toThrow(
-    'vmlinuz: no boot image that vmexit knows. Tried: bzImage: no "HdrS" at 0x202; ' +
+    'vmlinuz: not a boot image that vmexit supports. Tried: bzImage: no "HdrS" at 0x202; ' +
       "Multiboot: no header in the first 8192 bytes; PVH: no magic 7f 45 4c 46; flat binary: only with a load address",
   );
 });
@@ -36,15 +36,17 @@ test.each([
   ["a Linux kernel for arm64", at(0x38, 0x41, 0x52, 0x4d, 0x64)],
   ["an ISO 9660 image: the kernel is a file in it", at(0x8001, 0x43, 0x44, 0x30, 0x30, 0x31)],
   ["a disk or a boot sector", at(510, 0x55, 0xaa)],
-  ["a Multiboot 2 kernel: Multiboot 1 is what vmexit knows", multiboot2(0x17ad_af12)],
+  ["a Multiboot 2 kernel; vmexit supports Multiboot 1", multiboot2(0x17ad_af12)],
   ["an empty file", new Uint8Array()],
-])("what is handed over by mistake is recognised: %s", (likeness, file) => {
-  expect(() => planBoot(bootRequest(file))).toThrow(`(it looks like ${likeness}). Tried: bzImage: `);
+])("a file given by mistake is recognised: %s", (likeness, file) => {
+  expect(() => planBoot(bootRequest(file))).toThrow(`(it seems to be ${likeness}). Tried: bzImage: `);
 });
 
-test("a Multiboot 2 header whose checksum is wrong is none, and a file of nothing known is said to be nothing", () => {
+test("a Multiboot 2 header with a wrong checksum does not count, and an unknown file is not guessed at", () => {
   for (const file of [multiboot2(0x17ad_af13), new Uint8Array(64), at(0, 0x1f)]) {
-    expect(() => planBoot(bootRequest(file))).toThrow("vmlinuz: no boot image that vmexit knows. Tried: ");
+    expect(() => planBoot(bootRequest(file))).toThrow(
+      "vmlinuz: not a boot image that vmexit supports. Tried: ",
+    );
   }
 });
 

@@ -81,7 +81,7 @@ test.each([0x0200, 0x0201, 0x0202, 0x0203, 0x0204, 0x0205])(
     });
     const boot = plan(image, { cmdline: "x".repeat(255) });
     expect(boot.entry).toEqual({ mode: "protected32", rip: 0x100000, registers: { rsi: ZERO_PAGE } });
-    expect(() => plan(image, { cmdline: "x".repeat(256) })).toThrow("takes at most 255");
+    expect(() => plan(image, { cmdline: "x".repeat(256) })).toThrow("accepts at most 255");
     // The command line's place was a magic number and an offset before 2.02.
     const page = madeBytes(boot.placements, "zero page");
     const said = [page.getUint16(0x20, true), ZERO_PAGE + page.getUint16(0x22, true)];
@@ -210,7 +210,7 @@ test("an initrd beyond initrd_addr_max says that memory does not help", () => {
   const image = bzImage({ initrdAddrMax: 0x1ffffff });
   const initrd = { size: 32 * 2 ** 20, name: "initrd" };
   expect(() => plan(image, { initrd, memory: memoryOf(1024) })).toThrow(
-    "takes it only up to 0x1ffffff, and more memory would not help",
+    "can use it only up to 0x1ffffff, and more memory would not help",
   );
 });
 

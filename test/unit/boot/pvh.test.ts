@@ -92,7 +92,7 @@ test("a segment in the boot data, or over another, is refused rather than overwr
   const notes = { type: 4, bytes: entryNote(0x100000) };
   const text = { type: 1, physicalAddress: 0x100000, bytes: new Uint8Array(0x2000) };
   const low = { type: 1, physicalAddress: 0x1000, bytes: new Uint8Array(64) };
-  expect(() => planBoot(bootRequest(elf([text, low, notes])))).toThrow("is where vmexit keeps boot data");
+  expect(() => planBoot(bootRequest(elf([text, low, notes])))).toThrow("overlaps the boot data of vmexit");
   const over = { type: 1, physicalAddress: 0x101000, bytes: new Uint8Array(64) };
   expect(() => planBoot(bootRequest(elf([text, over, notes])))).toThrow("overlaps ELF segment 1");
 });
