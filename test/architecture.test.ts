@@ -144,7 +144,6 @@ const PUBLIC = new Set(["index.ts", "block.ts", "trace.ts", "kvm/kvm.ts", "kvm/a
 /** Exported for unit tests and scripts/option-docs.mjs: what only its own file uses. */
 const FOR_TESTS = new Set([
   "base/errors.ts nearest",
-  "base/hex.ts hexRange",
   "base/units.ts TIB",
   "boot/acpi/aml.ts method",
   "boot/acpi/aml.ts returns",
