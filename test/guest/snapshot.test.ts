@@ -2,11 +2,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { restoreVm, type VirtualMachine } from "vmexit";
-import { bootMs, guestFile, Scratch, ScriptGuest } from "../support/guest.ts";
+import { bootMs, Scratch, ScriptGuest } from "../support/guest.ts";
 import { random } from "../support/random.ts";
 
 /** Snapshots of one guest. */
-const ROUNDS = Number(process.env.VMEXIT_SNAPSHOT_ROUNDS ?? "8");
+const ROUNDS = Number(process.env.VMEXIT_SNAPSHOT_ROUNDS ?? "3");
 
 /** Prints a running checksum and the uptime; beside it, a file is written and read back, past the page cache. */
 const SCRIPT = `
@@ -27,9 +27,11 @@ function recorded(vm: VirtualMachine): Promise<string> {
   return new Promise((resolve) => vm.serial.once("end", () => resolve(Buffer.concat(chunks).toString())));
 }
 
-test.each([1, 4])(`with %i CPUs, ${ROUNDS} snapshots at random moments change nothing`, async (cpus) => {
+// No more CPUs than the lab has: a guest with more stalls there, of any monitor.
+test.each([1, 2])(`with %i CPUs, ${ROUNDS} snapshots at random moments change nothing`, async (cpus) => {
   using scratch = new Scratch();
-  const drives = [{ file: guestFile("root.img"), format: "raw", snapshot: true }] as const;
+  // The disk itself is not in a snapshot: what the guest has written has to be there when it continues.
+  const drives = [{ file: scratch.rootDisk(), format: "raw" }] as const;
   const guest = await ScriptGuest.start(SCRIPT, { cpus, memory: "128M", drives });
   let vm = guest.vm;
   const texts = [recorded(vm)];
