@@ -1,5 +1,6 @@
 /** Persistent dirty bitmaps: kept up to date by everything that changes a disk, as QEMU reads them afterwards. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -51,12 +52,15 @@ async function dirtyOf(path: string, name: string): Promise<[number, number][]> 
     stdio: "ignore",
   });
   servers.push(server);
+  const ended = once(server, "exit");
   for (let tries = 0; !existsSync(socket) && tries < 200; tries++) await sleep(20);
   const uri = `nbd+unix:///?socket=${socket}`;
   const args = ["--json", `--map=qemu:dirty-bitmap:${name}`, uri];
   const map: { offset: number; length: number; type: number }[] = JSON.parse(
     execFileSync("nbdinfo", args, { encoding: "utf8" }),
   );
+  // It ends with its client, and locks the image until then.
+  await ended;
   const ranges: [number, number][] = [];
   for (const { offset, length, type } of map) {
     if (type === 0) continue;
