@@ -2,9 +2,8 @@
 //
 // C++ owns file descriptors and mappings, checks every argument, and returns
 // like a system call: a result >= 0, or -errno. It knows neither devices nor
-// data structures of the guest. Errors become exceptions with a sentence in
-// src/sys/errors.ts. It has one policy: AsyncIo decides when to try the page
-// cache (async_io.h).
+// data structures of the guest, and has no policy. Errors become exceptions
+// with a sentence in src/sys/errors.ts.
 //
 // In order of importance: nothing that JavaScript can pass crashes the process;
 // no memory is reachable after it was unmapped; no descriptor leaks; then

@@ -11,17 +11,12 @@ namespace vmexit {
 namespace {
 
 constexpr uint32_t kMaxDepth = 16384;
-constexpr uint32_t kMaxSkip = 63;
 
 }  // namespace
 
 AsyncState::AsyncState(std::shared_ptr<EventFdState> event,
-                       std::shared_ptr<RamState> ram, uint32_t depth,
-                       bool eager)
-    : event_(std::move(event)),
-      ram_(std::move(ram)),
-      eager_(eager),
-      requests_(depth) {
+                       std::shared_ptr<RamState> ram, uint32_t depth)
+    : event_(std::move(event)), ram_(std::move(ram)), requests_(depth) {
   free_.reserve(depth);
   for (AsyncRequest& request : requests_) free_.push_back(&request);
 }
@@ -31,18 +26,6 @@ AsyncState::~AsyncState() {
   while (in_flight > 0 && engine->Wait() >= 0) {
     while (AsyncRequest* const request = engine->Next()) Release(request);
   }
-}
-
-bool AsyncState::TriesCache(bool in_memory) {
-  if (!eager_ || in_memory) return eager_;
-  if (skip_left_ == 0) return true;
-  skip_left_--;
-  return false;
-}
-
-void AsyncState::TriedCache(bool found) {
-  skip_ = found ? 0 : std::min(kMaxSkip, 2 * skip_ + 1);
-  skip_left_ = skip_;
 }
 
 uint32_t AsyncState::AddFile(std::shared_ptr<FileState> file) {
@@ -74,7 +57,9 @@ Napi::Function AsyncIo::Define(Napi::Env env) {
           InstanceMethod<&AsyncIo::Create>("create"),
           InstanceMethod<&AsyncIo::AddFile>("addFile"),
           InstanceMethod<&AsyncIo::Read>("read"),
+          InstanceMethod<&AsyncIo::ReadCached>("readCached"),
           InstanceMethod<&AsyncIo::Write>("write"),
+          InstanceMethod<&AsyncIo::WriteCached>("writeCached"),
           InstanceMethod<&AsyncIo::WriteThrough>("writeThrough"),
           InstanceMethod<&AsyncIo::Flush>("flush"),
           InstanceMethod<&AsyncIo::Submit>("submit"),
@@ -83,25 +68,23 @@ Napi::Function AsyncIo::Define(Napi::Env env) {
       });
 }
 
-// create(kind, depth, event, eager, ram): `depth` requests at a time, between
-// files and `ram`; the event is signalled when some complete by themselves.
-// If eager, data in the page cache is moved at once. -EPERM or -ENOSYS where
-// io_uring may not be used.
+// create(kind, depth, event, ram): `depth` requests at a time, between files
+// and `ram`; the event is signalled when some complete by themselves. -EPERM or
+// -ENOSYS where io_uring may not be used.
 Napi::Value AsyncIo::Create(const Napi::CallbackInfo& info) {
   uint32_t kind = 0;
   uint32_t depth = 0;
   EventFd* const event = ReadObject<EventFd>(info, 2);
-  const Napi::Value eager = info[3];
-  GuestRam* const ram = ReadObject<GuestRam>(info, 4);
+  GuestRam* const ram = ReadObject<GuestRam>(info, 3);
   if (!ReadUint32(info, 0, &kind) || kind > kThreads ||
       !ReadUint32(info, 1, &depth) || depth == 0 || depth > kMaxDepth ||
-      event == nullptr || !eager.IsBoolean() || ram == nullptr) {
+      event == nullptr || ram == nullptr) {
     return Result(info, -EINVAL);
   }
   if (state_) return Result(info, -EBUSY);
   if (!event->state() || !ram->state()) return Result(info, -EBADF);
-  auto state = std::make_shared<AsyncState>(event->state(), ram->state(), depth,
-                                            eager.As<Napi::Boolean>());
+  auto state =
+      std::make_shared<AsyncState>(event->state(), ram->state(), depth);
   const int fd = event->state()->fd.get();
   const int failed = kind == kUring
                          ? OpenUringEngine(depth, fd, &state->engine)
@@ -122,14 +105,13 @@ Napi::Value AsyncIo::AddFile(const Napi::CallbackInfo& info) {
 }
 
 // The work of read and write: (tag, file, pairs, first, count, offset), `file`
-// a number from addFile. Returns 0; or the number of bytes if all of them were
-// moved at once: then the request has completed and will not be reaped. Data in
-// the page cache is only a copy, and one system call is the cheapest way to get
-// it; only a transfer that waits for a device is worth a request. -EAGAIN if
-// `depth` requests are in flight; -EFAULT if a pair is not all within the
-// memory.
+// a number from addFile. If `cached`, data in the page cache is moved at once:
+// it is only a copy, and one system call is the cheapest way to get it. Returns
+// the number of bytes if all of them were moved at once: then the request has
+// completed and will not be reaped. Otherwise 0. -EAGAIN if `depth` requests
+// are in flight; -EFAULT if a pair is not all within the memory.
 int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
-                               bool dsync) {
+                               bool dsync, bool cached) {
   uint32_t tag = 0;
   uint32_t number = 0;
   Span<double> pairs;
@@ -166,13 +148,10 @@ int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
   request->offset = offset;
   request->left = bytes;
   request->result = 0;
-  const bool in_memory = file->in_memory;
-  const bool tries = !file->direct && !dsync && state_->TriesCache(in_memory);
-  if (tries) {
+  if (cached && !file->direct) {
     const Transfer transfer = {file->fd.get(), write, 0};
-    const int64_t moved =
-        TransferNow(transfer, request->parts.data(), count, offset, in_memory);
-    if (!in_memory) state_->TriedCache(moved > 0);
+    const int64_t moved = TransferNow(transfer, request->parts.data(), count,
+                                      offset, file->in_memory);
     if (moved > 0) {
       if (static_cast<size_t>(moved) == bytes) {
         state_->Release(request);
@@ -184,26 +163,35 @@ int64_t AsyncIo::BeginTransfer(const Napi::CallbackInfo& info, bool write,
       request->left -= done;
       request->result = moved;
     }
-    // Any other error will be reported to the engine again.
+    // An error is not lost: the engine will meet it again.
   }
   state_->engine->Begin(request);
   return 0;
 }
 
-// read(tag, file, pairs, first, count, offset): as FileIo.preadv, but see
-// above.
+// read(tag, file, pairs, first, count, offset): as FileIo.preadv.
 Napi::Value AsyncIo::Read(const Napi::CallbackInfo& info) {
-  return Result(info, BeginTransfer(info, false, false));
+  return Result(info, BeginTransfer(info, false, false, false));
+}
+
+// readCached(…): as read; tries the page cache first.
+Napi::Value AsyncIo::ReadCached(const Napi::CallbackInfo& info) {
+  return Result(info, BeginTransfer(info, false, false, true));
 }
 
 // write(tag, file, pairs, first, count, offset): as FileIo.pwritev.
 Napi::Value AsyncIo::Write(const Napi::CallbackInfo& info) {
-  return Result(info, BeginTransfer(info, true, false));
+  return Result(info, BeginTransfer(info, true, false, false));
+}
+
+// writeCached(…): as write; tries the page cache first.
+Napi::Value AsyncIo::WriteCached(const Napi::CallbackInfo& info) {
+  return Result(info, BeginTransfer(info, true, false, true));
 }
 
 // writeThrough(…): as write, and completes when it is on stable storage.
 Napi::Value AsyncIo::WriteThrough(const Napi::CallbackInfo& info) {
-  return Result(info, BeginTransfer(info, true, true));
+  return Result(info, BeginTransfer(info, true, true, false));
 }
 
 // flush(tag, file): as FileIo.fdatasync, for requests that completed before.

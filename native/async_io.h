@@ -24,14 +24,8 @@ namespace vmexit {
 class AsyncState {
  public:
   AsyncState(std::shared_ptr<EventFdState> event, std::shared_ptr<RamState> ram,
-             uint32_t depth, bool eager);
+             uint32_t depth);
   ~AsyncState();
-
-  // Whether to try the page cache before a transfer is queued: only if eager.
-  // After each miss, more transfers skip the cache. A file in memory is always
-  // tried.
-  bool TriesCache(bool in_memory);
-  void TriedCache(bool found);
 
   // Guards every call, because handles of several threads may name this.
   std::mutex mutex;
@@ -52,11 +46,8 @@ class AsyncState {
   const std::shared_ptr<EventFdState> event_;
   const std::shared_ptr<RamState> ram_;
   std::vector<std::shared_ptr<FileState>> files_;
-  const bool eager_;
   std::vector<AsyncRequest> requests_;
   std::vector<AsyncRequest*> free_;
-  uint32_t skip_ = 0;       // transfers that skip the cache after a miss
-  uint32_t skip_left_ = 0;  // how many of them are left
 };
 
 class AsyncIo : public Handle<AsyncIo, AsyncState> {
@@ -75,14 +66,17 @@ class AsyncIo : public Handle<AsyncIo, AsyncState> {
   Napi::Value Create(const Napi::CallbackInfo& info);
   Napi::Value AddFile(const Napi::CallbackInfo& info);
   Napi::Value Read(const Napi::CallbackInfo& info);
+  Napi::Value ReadCached(const Napi::CallbackInfo& info);
   Napi::Value Write(const Napi::CallbackInfo& info);
+  Napi::Value WriteCached(const Napi::CallbackInfo& info);
   Napi::Value WriteThrough(const Napi::CallbackInfo& info);
   Napi::Value Flush(const Napi::CallbackInfo& info);
   Napi::Value Submit(const Napi::CallbackInfo& info);
   Napi::Value Reap(const Napi::CallbackInfo& info);
   Napi::Value Wait(const Napi::CallbackInfo& info);
 
-  int64_t BeginTransfer(const Napi::CallbackInfo& info, bool write, bool dsync);
+  int64_t BeginTransfer(const Napi::CallbackInfo& info, bool write, bool dsync,
+                        bool cached);
 };
 
 }  // namespace vmexit

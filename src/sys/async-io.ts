@@ -5,6 +5,7 @@
  * Source: io_uring(7). Where that is not permitted, a pool of threads blocks for
  * the caller.
  */
+import { BackOff } from "../base/back-off.ts";
 import type { Pieces } from "../base/pieces.ts";
 import { check } from "./errors.ts";
 import { EventFd } from "./event.ts";
@@ -26,30 +27,32 @@ export class AsyncIo {
   /** and their results: bytes moved, fewer than requested only at the end of the file; or -errno. */
   readonly results = new Float64Array(BATCH);
   readonly #native: NativeAsyncIo;
-  /** Numbers of files in the addon, by handle. Most requests are for the same file as the last one. */
-  readonly #files = new Map<NativeFileIo, number>();
-  #lastFile: NativeFileIo | undefined;
-  #lastNumber = 0;
+  readonly #eager: boolean;
+  readonly #files = new Map<NativeFileIo, AsyncFile>();
+  /** Most requests are for the same file as the last one. */
+  #lastFile: AsyncFile | undefined;
 
-  private constructor(handle: NativeAsyncIo, event: EventFd) {
+  private constructor(handle: NativeAsyncIo, event: EventFd, eager: boolean) {
     this.#native = handle;
     this.event = event;
+    this.#eager = eager;
   }
 
   /**
    * @param ram the memory of transfers
    * @param depth the largest number of requests in flight
-   * @param eager true (the default): data in the page cache is moved at once. False: the page cache is never
-   *   tried first, so the caller does not wait for the copy
+   * @param eager true (the default): data in the page cache is moved at once. After each miss the next
+   *   transfers of that file skip the cache. False: the page cache is never tried first, so the caller does
+   *   not wait for the copy
    * @throws {SystemError} EPERM or ENOSYS where io_uring is not available; ENOMEM
    */
   static open(engine: AsyncEngine, ram: GuestRam, depth: number, { eager = true } = {}): AsyncIo {
     const event = EventFd.create();
     const handle = new native.AsyncIo();
-    const result = handle.create(ASYNC_ENGINES.indexOf(engine), depth, event.native, eager, ram.native);
+    const result = handle.create(ASYNC_ENGINES.indexOf(engine), depth, event.native, ram.native);
     if (result < 0) event.close();
     check(result, engine === "io_uring" ? "io_uring_setup" : "create threads", "preparing disk I/O");
-    return new AsyncIo(handle, event);
+    return new AsyncIo(handle, event, eager);
   }
 
   /**
@@ -61,21 +64,28 @@ export class AsyncIo {
    *   in flight; or -errno
    */
   read(tag: number, file: NativeFileIo, pieces: Pieces, offset: number): number {
-    return this.#native.read(tag, this.#numberOf(file), pieces.pairs, pieces.first, pieces.count, offset);
+    const { number, cache } = this.#find(file);
+    const { pairs, first, count } = pieces;
+    if (!this.#eager || !cache.take()) return this.#native.read(tag, number, pairs, first, count, offset);
+    const result = this.#native.readCached(tag, number, pairs, first, count, offset);
+    cache.tried(result > 0);
+    return result;
   }
 
   /** The other way; as HostFile.writev. */
   write(tag: number, file: NativeFileIo, pieces: Pieces, offset: number, dsync: boolean): number {
-    const number = this.#numberOf(file);
+    const { number, cache } = this.#find(file);
     const { pairs, first, count } = pieces;
-    return dsync
-      ? this.#native.writeThrough(tag, number, pairs, first, count, offset)
-      : this.#native.write(tag, number, pairs, first, count, offset);
+    if (dsync) return this.#native.writeThrough(tag, number, pairs, first, count, offset);
+    if (!this.#eager || !cache.take()) return this.#native.write(tag, number, pairs, first, count, offset);
+    const result = this.#native.writeCached(tag, number, pairs, first, count, offset);
+    cache.tried(result > 0);
+    return result;
   }
 
   /** Queues a flush: requests that have completed are then on stable storage. */
   flush(tag: number, file: HostFile): number {
-    return this.#native.flush(tag, this.#numberOf(file.native));
+    return this.#native.flush(tag, this.#find(file.native).number);
   }
 
   /** Submits queued requests to the kernel, in one system call. @throws {SystemError} */
@@ -103,16 +113,24 @@ export class AsyncIo {
     this.close();
   }
 
-  #numberOf(file: NativeFileIo): number {
-    if (file !== this.#lastFile) {
-      let number = this.#files.get(file);
-      if (number === undefined) {
-        number = check(this.#native.addFile(file), "addFile", "preparing a file for disk I/O");
-        this.#files.set(file, number);
-      }
-      this.#lastFile = file;
-      this.#lastNumber = number;
+  #find(handle: NativeFileIo): AsyncFile {
+    if (this.#lastFile?.handle === handle) return this.#lastFile;
+    let file = this.#files.get(handle);
+    if (file === undefined) {
+      const number = check(this.#native.addFile(handle), "addFile", "preparing a file for disk I/O");
+      file = { handle, number, cache: new BackOff() };
+      this.#files.set(handle, file);
     }
-    return this.#lastNumber;
+    this.#lastFile = file;
+    return file;
   }
+}
+
+/** A file of requests. */
+interface AsyncFile {
+  readonly handle: NativeFileIo;
+  /** Its name in the addon. */
+  readonly number: number;
+  /** When to try the page cache first. */
+  readonly cache: BackOff;
 }

@@ -61,19 +61,23 @@ export interface NativeFileIo extends NativeHandle {
   byteIsLocked(offset: number): number;
 }
 
+type BeginTransfer = (
+  tag: number,
+  file: number,
+  pairs: Float64Array,
+  first: number,
+  count: number,
+  offset: number,
+) => number;
+
 export interface NativeAsyncIo extends NativeHandle {
-  create(kind: number, depth: number, event: NativeEventFd, eager: boolean, ram: NativeGuestRam): number;
+  create(kind: number, depth: number, event: NativeEventFd, ram: NativeGuestRam): number;
   addFile(file: NativeFileIo): number;
-  read(tag: number, file: number, pairs: Float64Array, first: number, count: number, offset: number): number;
-  write(tag: number, file: number, pairs: Float64Array, first: number, count: number, offset: number): number;
-  writeThrough(
-    tag: number,
-    file: number,
-    pairs: Float64Array,
-    first: number,
-    count: number,
-    offset: number,
-  ): number;
+  read: BeginTransfer;
+  readCached: BeginTransfer;
+  write: BeginTransfer;
+  writeCached: BeginTransfer;
+  writeThrough: BeginTransfer;
   flush(tag: number, file: number): number;
   submit(): number;
   reap(tags: Uint32Array, results: Float64Array): number;

@@ -8,6 +8,7 @@
  * requests costs little host CPU time. For a guest with many requests in flight,
  * polling is not needed: they share one wake-up.
  */
+import { BackOff } from "../../base/back-off.ts";
 
 /**
  * The number of polls before a sleep, of about 15 ns each. They take no longer than
@@ -18,35 +19,27 @@
 export const SPINS = 8000;
 /** From this number of requests at a time on, polling is not needed. */
 const MANY = 5;
-const MAX_PAUSE = 63;
 /** Sleeps without polling before the first with polling: a driver must first have sent several requests. */
 const FIRST_SLEEPS = 16;
 
 export class BusyPoll {
-  /** Sleeps without polling after the last polling that found nothing. */
-  #pause = 0;
-  /** How many of those remain. */
-  #left: number;
+  readonly #backOff: BackOff;
 
   constructor(firstSleeps = FIRST_SLEEPS) {
-    this.#left = firstSleeps;
+    this.#backOff = new BackOff(firstSleeps);
   }
 
   /** Whether polling is possible before the next sleep, so that drivers need not notify until then. */
   get ready(): boolean {
-    return this.#left === 0;
+    return this.#backOff.ready;
   }
 
   /** Whether to poll before this sleep. @param served requests since the last one */
   worthwhile(served: number): boolean {
-    if (served === 0 || served >= MANY) return false;
-    if (this.#left === 0) return true;
-    this.#left--;
-    return false;
+    return served > 0 && served < MANY && this.#backOff.take();
   }
 
   polled(found: boolean): void {
-    this.#pause = found ? 0 : Math.min(MAX_PAUSE, 2 * this.#pause + 1);
-    this.#left = this.#pause;
+    this.#backOff.tried(found);
   }
 }

@@ -103,3 +103,30 @@ test.each(ASYNC_ENGINES)("%s: a write that the host refuses half way completes, 
     expect(requests.results(1)).toEqual([-27]); // EFBIG
   }
 });
+
+test("data in the page cache is moved at once, and a file that bypasses it does not end that for others", () => {
+  using ram = GuestRam.create(MIB);
+  using io = AsyncIo.open("threads", ram, 16);
+  const written = join(folder, "written");
+  writeFileSync(written, Buffer.alloc(MIB, 7));
+  using file = HostFile.open(written, { readOnly: true });
+  const reads = () => [1, 2, 3].map((tag) => io.read(tag, file.native, piece(4 * KIB), 4 * KIB * tag));
+  expect(reads()).toEqual([4 * KIB, 4 * KIB, 4 * KIB]);
+  expect(io.reap()).toBe(0);
+  let direct: HostFile;
+  try {
+    direct = HostFile.open(path, { direct: true });
+  } catch (error) {
+    if (error instanceof SystemError && error.code === "EINVAL") return; // a file system without O_DIRECT
+    throw error;
+  }
+  onTestFinished(() => direct.close());
+  const handle = direct.transferHandle(piece(4 * KIB), 0);
+  if (handle === undefined) throw new Error("this is aligned");
+  for (let round = 0; round < 10; round++) {
+    expect(io.read(0, handle, piece(4 * KIB), 0)).toBe(0);
+    io.wait();
+    expect(io.reap()).toBe(1);
+  }
+  expect(reads()).toEqual([4 * KIB, 4 * KIB, 4 * KIB]);
+});
