@@ -11,12 +11,12 @@
 import { BackOff } from "../../base/back-off.ts";
 
 /**
- * The number of polls before a sleep, of about 15 ns each. They take no longer than
+ * The number of polls before a sleep, of about 25 ns each. They take no longer than
  * KVM's own polling for an interrupt before the thread of a halted CPU sleeps
  * (halt_poll_ns, 200 µs). They are counted instead of timed, because on a slower
  * host a wake-up takes longer too.
  */
-export const SPINS = 8000;
+export const SPINS = 4500;
 /** From this number of requests at a time on, polling is not needed. */
 const MANY = 5;
 /** Sleeps without polling before the first with polling: a driver must first have sent several requests. */
