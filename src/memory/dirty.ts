@@ -1,5 +1,5 @@
 /**
- * Which guest pages were written, as KVM_GET_DIRTY_LOG tells it: a bit a page,
+ * Which guest pages were written, as KVM_GET_DIRTY_LOG reports it: a bit a page,
  * bit 0 of byte 0 the first one.
  */
 import { PAGE } from "../base/units.ts";
