@@ -92,8 +92,11 @@ export function runIoThread(
       if (reply === undefined) throw new TypeError(`${part} takes no orders`);
       return { kind: "reply", id, reply };
     } catch (error) {
-      if (!(error instanceof Error && "code" in error && typeof error.code === "string")) throw error;
-      return { kind: "reply", id, failure: { code: error.code, message: error.message } };
+      // What an image or the host says has a code; Node's own errors begin with ERR_, and are faults of ours.
+      const code = error instanceof Error && "code" in error ? String(error.code) : "ERR_";
+      if (code.startsWith("ERR_")) throw error;
+      const message = error instanceof Error ? error.message : String(error);
+      return { kind: "reply", id, failure: { code, message } };
     }
   };
 
