@@ -1,5 +1,5 @@
 /**
- * Names of disks, as QEMU reads them: what stands before a colon that comes before any
+ * Names of disks, as QEMU reads them: the text before a colon that comes before any
  * slash is a protocol. `file:` is removed, `nbd:` and similar are NBD servers, and
  * others are refused by name. A file whose own name has such a colon is `./a:b` or
  * `file:a:b`.

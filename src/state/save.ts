@@ -1,5 +1,5 @@
 /**
- * Saves a machine that stands still: every thread parked, nothing in flight.
+ * Saves a paused machine: every thread is parked, and nothing is in flight.
  *
  * The order of what is said here and in vm/virtual-machine.ts: vCPUs park, and
  * each finishes the instruction that waits for an answer; the io thread finishes

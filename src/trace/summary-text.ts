@@ -4,8 +4,8 @@ import type { KernelCounters } from "./format.ts";
 import type { Summary } from "./summary.ts";
 
 /** The explanation that belongs to every count of exits. */
-const WHAT_IS_COUNTED = `Counted are returns of KVM_RUN. Most exits of the hardware (page faults of the second level, CPUID,
-MSRs, HLT, hypercalls) are served by the host's kernel and never get here: its own counters tell of them.`;
+const WHAT_IS_COUNTED = `The exits are returns of KVM_RUN. The host's kernel handles most hardware exits itself (second-level
+page faults, CPUID, MSRs, HLT, hypercalls): they are only in KVM's own counters, at the end.`;
 
 /** KVM's counters that are shown first, if they are not 0. */
 const KERNEL_FIRST = [

@@ -1,7 +1,7 @@
 /**
- * The drives of a machine, from its creation to its end. Each power cycle reads
- * the facts of the images anew and completes the spec with them. What must
- * outlive a reset is kept here.
+ * The drives of a machine, from its creation to its end. Files of images are
+ * opened once. Each power cycle reads the facts of the images anew and completes
+ * the spec with them. What must outlive a reset is kept here.
  */
 import { OptionError } from "../base/errors.ts";
 import type { DriveConfig } from "../config/devices/virtio-blk.ts";

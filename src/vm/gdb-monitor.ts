@@ -19,10 +19,10 @@ interface MonitorCommand {
 const COMMANDS: readonly MonitorCommand[] = [
   {
     name: "reset",
-    help: "resets the machine, which then stands before its first instruction",
+    help: "resets the machine and pauses it before its first instruction",
     run: async (vm) => {
       await vm.reset({ paused: true });
-      return "the machine was reset; what gdb shows is old until: maintenance flush register-cache\n";
+      return "the machine was reset; make gdb read the registers again by: maintenance flush register-cache\n";
     },
   },
   { name: "memory", help: "what is where in guest-physical memory", run: (vm) => vm.memory.tree().text },

@@ -51,7 +51,7 @@ export interface ForkOptions extends ForkSources {
 
 /** A snapshot that was made. */
 export interface SnapshotReport extends SnapshotFacts {
-  /** How long the machine stood still for it. */
+  /** How long the machine was paused for it. */
   readonly pauseMs: number;
 }
 
@@ -237,7 +237,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   /**
    * Saves the machine in a folder, from which `restoreVm` makes it again, any number of times, also in
-   * another process. A machine that runs stands still meanwhile, and then continues.
+   * another process. A running machine is paused meanwhile, and then continues.
    *
    * @throws {SnapshotError} for a machine that cannot be saved, or a folder in which something else is;
    *   {StateError} unless it is running or paused.

@@ -60,7 +60,7 @@ test("a balloon takes memory from a running guest, gives it back, and knows what
   balloon.resize(160 * mib);
   expect(balloon.target).toBe(160 * mib);
   await expect.poll(() => balloon.size, { timeout: bootMs(), interval: 500 }).toBe(160 * mib);
-  expect(before - (await total())).toBeGreaterThan(90 * 1024); // the driver takes what it gave back off the total
+  expect(before - (await total())).toBeGreaterThan(90 * 1024); // the driver subtracts the returned pages from the total
   expect((await balloon.stats({ timeoutMs: bootMs() })).totalMemory).toBeLessThan(before * 1024 - 90 * mib);
   expect(vm.memory.resident()).toBeLessThan(165 * mib);
 

@@ -1,4 +1,4 @@
-/** `-trace`: what `vmexit run` records of what happens in its guest. */
+/** `-trace`: what `vmexit run` records of its guest. */
 import { didYouMean } from "../../base/errors.ts";
 import { keyHelp, keysOf, readKeys } from "../../config/keys.ts";
 import { table } from "../../config/schema.ts";
@@ -32,8 +32,8 @@ export const TRACE_KEYS: readonly (readonly [string, string])[] = [
 const TRACE_HELP = `Traces:
 ${helpLines(TRACE_KEYS, 2, 23).join("\n")}
 
-vmexit trace summary FILE counts what a file of exits contains. Most exits of the hardware are
-served by the host's kernel and are not among them; -stats shows the kernel's own counters.
+vmexit trace summary FILE counts the exits in such a file. The host's kernel handles most hardware
+exits itself; these are not in the file. -stats shows the kernel's counters, which include them.
 `;
 
 export function addTrace(draft: Draft, value: string, _typed: string, complain: Complain): void {

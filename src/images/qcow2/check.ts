@@ -43,7 +43,7 @@ export interface CheckResult {
 export interface CheckOptions {
   /** Which mistakes to mend; by default none. */
   readonly repair?: "leaks" | "all" | undefined;
-  /** Is told each mistake, in a line. */
+  /** Called with each mistake, as one line of text. */
   readonly report?: (message: string) => void;
 }
 
@@ -88,7 +88,7 @@ function rebuilt(image: Qcow2Image, before: Check, report: (message: string) => 
   after.compareRefcounts("leaks");
   const { result } = after;
   result.corruptionsFixed = Math.max(0, before.result.corruptions - result.corruptions);
-  // The clusters of the old structure leaked because of the new one: that is no mistake mended.
+  // The clusters of the old structure leaked because of the new one: that is not a mistake that was repaired.
   result.leaksFixed = Math.max(0, before.result.leaks - result.leaks);
   return after;
 }

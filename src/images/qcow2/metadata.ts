@@ -142,7 +142,7 @@ export class Metadata implements RefcountPorts, BitmapHost {
     this.#writing = true;
   }
 
-  /** The dirty bitmaps that a change of the disk has to be told, or that are to be changed. @throws as `beginWriting` */
+  /** The dirty bitmaps that must record a change of the disk, or that are to be changed. @throws as `beginWriting` */
   get bitmaps(): DirtyBitmaps | undefined {
     this.beginWriting();
     return this.#bitmaps;
@@ -155,7 +155,7 @@ export class Metadata implements RefcountPorts, BitmapHost {
     return this.#bitmaps;
   }
 
-  /** Before a refcount changes: with lazy refcounts the file will not be told. */
+  /** Before a refcount changes: with lazy refcounts the change is not written to the file. */
   beginCounting(): void {
     this.beginWriting();
     const lazy = (this.#header.compatible & COMPAT_LAZY_REFCOUNTS) !== 0n;

@@ -31,7 +31,7 @@ test("options stand before, between and behind operands, in all of getopt's spel
   }
 });
 
-test("what was given is told in its order, defaults fill the rest", () => {
+test("given options are listed in their order, and defaults fill the rest", () => {
   expect(read("--force", "-q", "--force").given).toEqual(["force", "quiet", "force"]);
   expect(read().options.format).toBe("none");
 });
@@ -40,7 +40,7 @@ test("behind -- everything is an operand, and so is a dash", () => {
   expect(read("-", "--", "-f", "--q").operands).toEqual(["-", "-f", "--q"]);
 });
 
-test("mistakes are told in getopt's words, with the nearest name", () => {
+test("errors have getopt's words and the nearest name", () => {
   expect(() => read("--fromat=raw")).toThrow(
     "unrecognized option '--fromat=raw' (did you mean \"--format\"?)",
   );
