@@ -273,8 +273,8 @@ test(
       return `${status} ${stderr.trim().replaceAll(folder, "")}`;
     };
     const out = join(folder, "never.html");
-    expect(complaint()).toMatch(/^2 .*which file\?/);
-    expect(complaint(trace)).toMatch(/^2 .*where to\? .*-o report\.html/);
+    expect(complaint()).toMatch(/^2 .*the trace is missing, as in .*-o report\.html/);
+    expect(complaint(trace)).toMatch(/^2 .*name is missing, as in .*-o report\.html/);
     expect(complaint(trace, "-o")).toMatch(/^2 .*-o: needs a value/);
     expect(complaint(trace, "-o", out, "-step", "5")).toMatch(/^2 .*did you mean "-steps"/);
     expect(complaint(trace, "-o", out, "-steps", "1e9")).toMatch(/^2 .*-steps 1e9: not a number from 0/);
