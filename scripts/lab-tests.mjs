@@ -33,7 +33,10 @@ for await (const file of createInterface({ input: process.stdin })) {
   }, patience(FILE_MS));
   const run = await vitest.runTestSpecifications([project.createSpecification(join(root, file))], false);
   clearTimeout(limit);
-  const counts = countModules(run.testModules, run.unhandledErrors);
+  // A vitest that continues remembers the files before this one.
+  const modules = run.testModules.filter(({ moduleId }) => moduleId === join(root, file));
+  const counts = countModules(modules, run.unhandledErrors);
+  if (modules.length === 0) counts.failed++;
   report({ kind: "ended", file, counts, slowness: slowness() });
 }
 await vitest.close();
