@@ -151,7 +151,8 @@ export function restoreCpu(
   else vcpu.setSregs(readSregs(state.sregs));
   vcpu.setRegs(readRegs(state.regs));
   attempt("the XSAVE area", () => vcpu.setXsave(fitting(state.xsave, vcpu.getXsave().length)));
-  attempt("XCR0", () => vcpu.setXcrs(state.xcrs));
+  // A CPU without XSAVE has none, and KVM refuses to be given none.
+  if (wordOf(state.xcrs) > 0) attempt("XCR0", () => vcpu.setXcrs(state.xcrs));
   vcpu.setDebugregs(state.debugregs);
   vcpu.setLapic(state.lapic);
   refused.push(...setMsrs(vcpu, state.msrs).map(({ index }) => `MSR ${hex(index)}`));
