@@ -19,6 +19,8 @@ export function specDifference(saved: unknown, made: object): string | undefined
 function difference(saved: unknown, now: unknown, path: string): string | undefined {
   if (!isObject(saved) || !isObject(now)) {
     if (Object.is(saved, now)) return undefined;
+    // What the version that saved did not know, and this machine does not have.
+    if (saved === undefined && now === false) return undefined;
     return `${path} is ${shown(saved)} in the snapshot, and ${shown(now)} in this machine`;
   }
   for (const key of new Set([...Object.keys(saved), ...Object.keys(now)])) {

@@ -42,6 +42,7 @@ export async function restoreVm(dir: string, options: RestoreOptions = {}): Prom
   const snapshot = verify ? await verifySnapshot(dir) : new Snapshot(dir);
   const { manifest } = snapshot;
   const checked = checkOptions({
+    pit: false, // in snapshots from before there was one
     ...manifest.options,
     name: manifest.name,
     ...more,
