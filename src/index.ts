@@ -39,14 +39,14 @@ export type { GuestCpu, Registers, RegistersChange } from "./vm/guest-cpu.ts";
 export type { MemoryNode, MemoryTree } from "./vm/memory-tree.ts";
 export { BalloonError, type BalloonStats, type VmBalloon } from "./vm/outlets/balloon.ts";
 export { type RestoreOptions, restoreVm } from "./vm/restore-vm.ts";
+export type { SnapshotOptions, SnapshotReport } from "./vm/save-machine.ts";
+export type { RewindReport } from "./vm/saves.ts";
 export { type SerialPort, WaitError } from "./vm/serial-port.ts";
 export type { DriveStats, KernelStats, SerialStats, VmStats } from "./vm/stats.ts";
 export type { Trace } from "./vm/trace-stream.ts";
 export {
   type ForkOptions,
   type RunOptions,
-  type SnapshotOptions,
-  type SnapshotReport,
   VirtualMachine,
   type VmState,
 } from "./vm/virtual-machine.ts";

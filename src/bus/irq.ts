@@ -32,6 +32,11 @@ export class LevelLine implements IrqLine {
     this.#drive(this.#gsi, asserted);
   }
 
+  /** Lowers the input of a line that is asserted: its register is replaced next, and may say otherwise. */
+  lower(): void {
+    if (this.#regs.asserted !== 0) this.#drive(this.#gsi, false);
+  }
+
   /** Drives the input again if the line is asserted: the interrupt controllers are new, the registers are not. */
   drive(): void {
     if (this.#regs.asserted !== 0) this.#drive(this.#gsi, true);

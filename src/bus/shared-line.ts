@@ -41,6 +41,11 @@ export class SharedLine {
     };
   }
 
+  /** As LevelLine.lower. */
+  lower(): void {
+    if (this.#regs.asserting !== 0) this.#drive(this.#gsi, false);
+  }
+
   /** As LevelLine.drive. */
   drive(): void {
     if (this.#regs.asserting !== 0) this.#drive(this.#gsi, true);

@@ -1,7 +1,7 @@
 /**
  * What the owner of a machine asks of a disk while the guest uses it: another
- * size, snapshots inside its image, that all is on stable storage. Carried out by the io thread between two
- * batches of requests, when none of the disk's is in flight.
+ * size, snapshots inside its image, that all is on stable storage. Carried out by
+ * the io thread between two batches of requests, when none of the disk's is in flight.
  */
 import type { BlockBackend } from "./backend.ts";
 import { GuestDisk } from "./guest-disk.ts";
@@ -14,6 +14,8 @@ export type DiskOrder =
   | { readonly kind: "create-snapshot"; readonly name: string }
   /** By id or name. */
   | { readonly kind: "delete-snapshot"; readonly name: string }
+  /** Makes the disk what it was when a snapshot was created. */
+  | { readonly kind: "apply-snapshot"; readonly name: string }
   | { readonly kind: "list-snapshots" }
   /** All that was written, and the image's own tables, on stable storage. */
   | { readonly kind: "flush" };
@@ -52,6 +54,9 @@ export function carryOut(order: DiskOrder, disk: BlockBackend, resized: (size: n
       break;
     case "delete-snapshot":
       snapshotsOf(disk).delete(order.name);
+      break;
+    case "apply-snapshot":
+      snapshotsOf(disk).apply(order.name);
       break;
     case "flush":
       disk.image.flush();

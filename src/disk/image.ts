@@ -96,6 +96,8 @@ export interface ImageSnapshots {
   list(): readonly Snapshot[];
   /** @throws {ImageError} if a snapshot of that name exists; {SystemError} */
   create(name: string): void;
+  /** Makes the disk what it was then; the snapshot stays. @throws {ImageError} if it does not exist; {SystemError} */
+  apply(wanted: string): void;
   /** @param wanted id or name. @throws {ImageError} if it does not exist; {SystemError} */
   delete(wanted: string): void;
 }

@@ -85,6 +85,11 @@ export class Machine {
     for (const device of this.#devices) device.reset();
   }
 
+  /** Lowers each input that the registers assert, before these are replaced. */
+  lowerLines(): void {
+    for (const line of this.#lines) line.lower();
+  }
+
   /** Drives each input of the interrupt controllers that the registers assert, after these were loaded. */
   driveLines(): void {
     for (const line of this.#lines) line.drive();
@@ -93,6 +98,8 @@ export class Machine {
 
 /** A line whose level is in the registers. */
 interface DrivenLine {
+  /** Lowers its input, if it is asserted. */
+  lower(): void;
   /** Drives its input, if it is asserted. */
   drive(): void;
 }

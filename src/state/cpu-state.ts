@@ -147,6 +147,27 @@ export function restoreCpu(
       vcpu.tscKhz = state.tscKhz;
     });
   }
+  return [...refused, ...setCpu(vcpu, state, calls)];
+}
+
+/**
+ * Makes a vCPU that has run what it was before.
+ * @returns as restoreCpu
+ */
+export function rewindCpu(vcpu: Vcpu, state: CpuState, calls: CpuCalls): readonly string[] {
+  // Interrupts that are on their way arrive now, and are replaced with the rest: KVM_GET_MP_STATE
+  // takes INIT and SIPI, KVM_GET_LAPIC what was posted for the CPU.
+  vcpu.getMpState();
+  vcpu.getLapic();
+  return setCpu(vcpu, state, calls);
+}
+
+/** All but what KVM refuses of a vCPU that has run: CPUID and the TSC's frequency, which do not change. */
+function setCpu(vcpu: Vcpu, state: CpuState, calls: CpuCalls): readonly string[] {
+  const refused: string[] = [];
+  const attempt = (what: string, set: () => void) => {
+    if (!succeeds(set)) refused.push(what);
+  };
   if (calls.sregs2 && state.sregs2 !== undefined) vcpu.setSregs2(state.sregs2);
   else vcpu.setSregs(readSregs(state.sregs));
   vcpu.setRegs(readRegs(state.regs));

@@ -38,6 +38,8 @@ export interface Blocks {
   readonly counters: readonly VcpuCounters[];
   /** Incremented when registers changed from which windows and KVM's objects are computed. */
   readonly generation: Generation;
+  /** One number: by how much the machine's monotonic clock is ahead of the host's. Written while the threads are parked. */
+  readonly clockOffsetNs: Float64Array;
   /** What KVM has of the machine at this moment. */
   readonly kernel: KernelTable;
   readonly parts: PartBlocks;
@@ -97,6 +99,7 @@ export function blocks(buffer: SharedArrayBuffer, cpus: number): Blocks {
       memory: arena.takeCounters(MAX_WINDOWS + 1, `vcpu${i}`),
     })),
     generation: new Generation(arena.takeWords(1, "generation")),
+    clockOffsetNs: arena.takeCounters(1, "clock"),
     kernel: new KernelTable(arena.takeWords(KernelTable.WORDS, "kernel")),
     parts: new PartBlocks(arena),
   };

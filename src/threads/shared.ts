@@ -24,8 +24,6 @@ export interface ThreadData {
   readonly ioWake: number;
   /** What the monitor writes to RAM: see DirtyMap. */
   readonly dirty: SharedArrayBuffer;
-  /** By how much the machine's monotonic clock is ahead of the host's: see machineClock. */
-  readonly clockOffsetNs: number;
   /** Accesses that no device answers are reported. */
   readonly reportUnclaimed: boolean;
   readonly role: Role;

@@ -26,8 +26,6 @@ export interface VcpuWires {
   /** Wakes the io thread. */
   readonly ioWake: EventFd;
   readonly shadow: Ports["shadow"];
-  /** See ThreadData. */
-  readonly clockOffsetNs: number;
   readonly post: (message: Message) => void;
   /** Makes KVM's objects match the registers. */
   readonly reconcile: () => void;
@@ -47,7 +45,7 @@ export class VcpuPorts implements Ports {
   constructor(wires: VcpuWires) {
     const { vm, blocks, index, shadow, reconcile } = wires;
     this.#wires = wires;
-    this.clock = machineClock(wires.clockOffsetNs);
+    this.clock = machineClock(blocks.clockOffsetNs);
     this.#control = blocks.vcpus[index];
     this.driveIrq = (gsi, asserted) => vm.irqLine(gsi, asserted);
     this.power = {

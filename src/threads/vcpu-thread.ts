@@ -40,7 +40,6 @@ export function runVcpuThread(
     blocks,
     ioWake: EventFd.attach(data.ioWake),
     shadow: plugged.shadow,
-    clockOffsetNs: data.clockOffsetNs,
     post,
     reconcile: () => plugged.reconcile(machine),
   });

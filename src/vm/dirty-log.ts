@@ -29,6 +29,8 @@ export interface DirtyLogParts {
 export interface DirtyReader {
   /** One bit for each page; bit 0 of word 0 is the page at RAM offset 0. Valid until the next call. */
   take(): Uint32Array;
+  /** This reader has written these pages itself: so others find them. @param pages as `take` returns them */
+  wrote(pages: Uint32Array): void;
   close(): void;
 }
 
@@ -66,6 +68,9 @@ export class DirtyLog {
         pending.fill(0);
         return taken;
       },
+      wrote: (pages) => {
+        for (const other of this.#readers) if (other !== pending) add(other, pages);
+      },
       close: () => {
         if (!this.#readers.delete(pending) || this.#readers.size > 0) return;
         this.#parts.log(false);
@@ -97,8 +102,12 @@ export class DirtyLog {
       orInto(all, firstPage, new Uint32Array(bytes.buffer));
     }
     devices.take(all);
-    for (const pending of this.#readers) for (let n = 0; n < all.length; n++) pending[n] |= all[n];
+    for (const pending of this.#readers) add(pending, all);
   }
+}
+
+function add(to: Uint32Array, pages: Uint32Array): void {
+  for (let n = 0; n < pages.length; n++) if (pages[n] !== 0) to[n] |= pages[n];
 }
 
 /** Adds a bitmap whose first bit is page `firstPage`. */

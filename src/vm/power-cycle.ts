@@ -13,7 +13,7 @@ import { sourceFacts } from "../disk/disk-source.ts";
 import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
 import { addressMap } from "../machine/address-map.ts";
 import type { Board } from "../machine/board.ts";
-import { machineClock } from "../machine/clock.ts";
+import { hostClock, machineClock } from "../machine/clock.ts";
 import { type Machine, type PartOf, STATE_BYTES } from "../machine/machine.ts";
 import type { Ports } from "../machine/ports.ts";
 import type { MachineSpec } from "../machine/spec.ts";
@@ -75,11 +75,12 @@ export class PowerCycle {
   readonly protocol: string;
   /** What traces read. */
   readonly tap: TraceTap;
+  /** Which pages of RAM are written. */
+  readonly pages: DirtyLog;
 
   readonly #handlers: readonly DeviceHandlers[];
   readonly #listener: PowerCycleListener;
   readonly #hardware: Hardware;
-  readonly #clockOffsetNs: number;
   readonly #plugged: Plugged;
   readonly #machine: Machine;
   readonly #threads: ThreadGroup;
@@ -110,16 +111,17 @@ export class PowerCycle {
     this.spec = spec;
     const hardware = new Hardware(options, board, spec, origin.ram?.());
     this.#hardware = hardware;
-    this.#clockOffsetNs = origin.clockOffsetNs ?? 0;
     try {
       const data = this.#sharedData(options);
       this.#plugged = new Plugged(board, data, hardware);
+      this.#blocks.clockOffsetNs[0] = origin.clockOffsetNs ?? 0;
       this.#machine = this.#assemble();
       origin.load?.(hardware, this.#machine);
       hardware.makeBells(this.#machine.bells);
       this.#plugged.reconcile(this.#machine);
       this.#threads = this.#startThreads(options, drives, { ...data, bells: hardware.bells.map(tokenOf) });
-      this.tap = new TraceTap(this.#threads, hardware, this.#machine, this.#dirtyLog());
+      this.pages = this.#dirtyLog();
+      this.tap = new TraceTap(this.#threads, hardware, this.#machine, this.pages);
     } catch (error) {
       hardware.close();
       throw error;
@@ -166,8 +168,19 @@ export class PowerCycle {
 
   /** What a snapshot copies, while all threads are parked. */
   get savable(): Savable {
-    const monotonicNs = machineClock(this.#clockOffsetNs).monotonic();
+    const monotonicNs = machineClock(this.#blocks.clockOffsetNs).monotonic();
     return { ...this.#hardware.parts, machine: this.#machine, monotonicNs };
+  }
+
+  /**
+   * The registers of parts were replaced, while all threads are parked: KVM's objects follow them.
+   * @param monotonicNs the machine's monotonic clock from now on
+   */
+  follow(monotonicNs: number): void {
+    const { generation, clockOffsetNs } = this.#blocks;
+    clockOffsetNs[0] = monotonicNs - hostClock.monotonic();
+    generation.bump();
+    this.#plugged.reconcile(this.#machine);
   }
 
   /** True once the guest ended or reset the machine, or a thread failed. */
@@ -296,7 +309,6 @@ export class PowerCycle {
       bells: [],
       ioWake: ioWake.token,
       dirty,
-      clockOffsetNs: this.#clockOffsetNs,
       reportUnclaimed: options.onUnclaimed !== undefined,
     };
   }

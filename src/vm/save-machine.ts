@@ -6,6 +6,17 @@ import type { PowerCycle } from "./power-cycle.ts";
 import { savedDrives, savedOptions } from "./saved-options.ts";
 import type { CheckedOptions } from "./validate.ts";
 
+export interface SnapshotOptions {
+  /** The folder to make, or a snapshot to replace. */
+  readonly dir: string;
+}
+
+/** A snapshot that was made. */
+export interface SnapshotReport extends SnapshotFacts {
+  /** How long the machine was paused for it. */
+  readonly pauseMs: number;
+}
+
 /**
  * Everything that was written reaches stable storage first, so that the files of
  * drives are what the snapshot says of them.

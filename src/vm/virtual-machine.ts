@@ -8,12 +8,11 @@ import type { GdbPlace, GdbServer } from "../gdb/server.ts";
 import { probeGuestDebug } from "../kvm/guest-debug-probe.ts";
 import { addressMapText } from "../machine/address-map.ts";
 import type { Board } from "../machine/board.ts";
-import type { SnapshotFacts } from "../state/save.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
 import type { MapRange } from "../trace/format.ts";
 import { BootOrigin } from "./boot-origin.ts";
 import { type Drives, driveName } from "./drives.ts";
-import { type ForkSources, forkMachine } from "./fork-machine.ts";
+import type { ForkSources } from "./fork-machine.ts";
 import { GuestCpu } from "./guest-cpu.ts";
 import { machineSpec } from "./machine-spec.ts";
 import { VmBalloon } from "./outlets/balloon.ts";
@@ -21,7 +20,8 @@ import type { Outlet } from "./outlets/outlet.ts";
 import { serialOutlet } from "./outlets/serial.ts";
 import { PanicWatch } from "./panic-watch.ts";
 import { type Origin, PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
-import { saveMachine } from "./save-machine.ts";
+import type { SnapshotOptions, SnapshotReport } from "./save-machine.ts";
+import { type RewindReport, Saves } from "./saves.ts";
 import { SerialPort } from "./serial-port.ts";
 import { addStats, type CycleStats, type VmStats, vmStats } from "./stats.ts";
 import type { Trace } from "./trace-stream.ts";
@@ -29,6 +29,7 @@ import { Tracer } from "./tracer.ts";
 import type { CheckedOptions } from "./validate.ts";
 import { VmDrive } from "./vm-drive.ts";
 import { StateError, VmError } from "./vm-error.ts";
+import type { VmEvents } from "./vm-events.ts";
 import { VmMemory } from "./vm-memory.ts";
 
 export type VmState = "created" | "running" | "paused" | "exited";
@@ -39,35 +40,9 @@ export interface RunOptions {
   readonly vcpus?: readonly number[];
 }
 
-export interface SnapshotOptions {
-  /** The folder to make, or a snapshot to replace. */
-  readonly dir: string;
-}
-
 export interface ForkOptions extends ForkSources {
   /** Called for each copy before its first instruction: it may write memory, or to a serial port. */
   readonly onFork?: (child: VirtualMachine, index: number) => void | Promise<void>;
-}
-
-/** A snapshot that was made. */
-export interface SnapshotReport extends SnapshotFacts {
-  /** How long the machine was paused for it. */
-  readonly pauseMs: number;
-}
-
-interface VmEvents {
-  started: [];
-  paused: [];
-  resumed: [];
-  /** A CPU stopped where `setDebug` told it to, and the machine is paused. A second CPU may follow. */
-  debug: [DebugStop];
-  /** The machine was reset, by the guest or by reset(), and runs again. */
-  reset: [];
-  exited: [Ending];
-  /** Only emitted if somebody listens: a guest must not be able to end the program. */
-  error: [VmError];
-  /** Nothing is wrong, but not as it was asked for: in a sentence, once. */
-  note: [string];
 }
 
 /** The parts behind `debugConsole` and `balloon`. */
@@ -110,6 +85,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   /** One change of state at a time: each waits for the one before. */
   #turn: Promise<unknown> = Promise.resolve();
   readonly #panic = new PanicWatch();
+  readonly #saves: Saves;
 
   /** @param saved where it continues, if it is not a new machine: it is paused there */
   constructor(board: Board, options: CheckedOptions, drives: Drives, saved?: Origin) {
@@ -124,6 +100,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
       this.#stop = resolve;
     });
     this.#images = drives;
+    this.#saves = new Saves(options, drives, (doing, prepare) => this.#standStill(doing, prepare));
     this.#cycle = this.#powerOn(saved);
     if (saved !== undefined) this.#state = "paused";
     const { serialParts } = this.#cycle;
@@ -242,10 +219,31 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
    * @throws {SnapshotError} for a machine that cannot be saved, or a folder in which something else is;
    *   {StateError} unless it is running or paused.
    */
-  async snapshot({ dir }: SnapshotOptions): Promise<SnapshotReport> {
-    const save = (cycle: PowerCycle) => saveMachine(cycle, this.#options, this.#images, dir);
-    const { result, pauseMs } = await this.#standStill("snapshot", save);
-    return { ...result, pauseMs };
+  snapshot(options: SnapshotOptions): Promise<SnapshotReport> {
+    return this.#saves.snapshot(options);
+  }
+
+  /**
+   * Remembers the machine as it is now, for `rewind`, in place of an earlier mark. From then on KVM logs
+   * which pages the guest writes. A reset drops the mark.
+   *
+   * @throws {SnapshotError} for a machine that cannot go back; {StateError} unless it is running or paused.
+   */
+  mark(): Promise<void> {
+    return this.#saves.mark();
+  }
+
+  /**
+   * Makes the machine what it was at its mark: RAM, CPUs, devices, clocks, drives. It runs on from there if
+   * it was running. What it printed stays printed.
+   *
+   * @throws {StateError} without a mark, or unless it is running or paused.
+   */
+  async rewind(): Promise<RewindReport> {
+    const report = await this.#saves.rewind();
+    this.#panic.forget();
+    for (const outlet of this.#outlets.values()) outlet.rewound?.();
+    return report;
   }
 
   /**
@@ -257,8 +255,10 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
    */
   async fork(count: number, options: ForkOptions = {}): Promise<VirtualMachine[]> {
     const make = (...how: [CheckedOptions, Drives, Origin]) => new VirtualMachine(this.#board, ...how);
-    const fork = (cycle: PowerCycle) => forkMachine(cycle, this.#options, this.#images, count, options, make);
-    const { result: children, wasRunning } = await this.#standStill("fork", fork);
+    const { result: children, wasRunning } = await this.#standStill("fork", async () => {
+      const { forkMachine } = await import("./fork-machine.ts");
+      return (cycle) => forkMachine(cycle, this.#options, this.#images, count, options, make);
+    });
     for (const [n, child] of children.entries()) await options.onFork?.(child, n);
     if (wasRunning) await Promise.all(children.map((child) => child.resume()));
     return children;
@@ -323,10 +323,14 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#state = "running";
   }
 
-  /** Does something with the machine while nothing in it moves. If it ran, it continues then. */
-  #standStill<T>(doing: string, work: (cycle: PowerCycle) => Promise<T>) {
+  /**
+   * Does something with the machine while nothing in it moves. If it ran, it continues then.
+   * @param prepare is called before the pause, and returns what to do in it
+   */
+  #standStill<T>(doing: string, prepare: () => Promise<(cycle: PowerCycle) => Promise<T>>) {
     return this.#inTurn(async () => {
       this.#expect(doing, "running", "paused");
+      const work = await prepare();
       const cycle = this.#cycle;
       const start = performance.now();
       const wasRunning = this.#state === "running";
@@ -444,6 +448,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     const drain = () => this.#drainOutlets();
     await this.#cycle.end(drain);
     drain();
+    this.#saves.release();
   }
 
   #settle(ending: Ending): void {

@@ -18,7 +18,7 @@ import type { Qcow2Parts } from "./parts.ts";
 import { isProbablyPreallocated } from "./preallocate.ts";
 import { type Layers, Reader } from "./reader.ts";
 import { resizeQcow2 } from "./resize.ts";
-import { createSnapshot, deleteSnapshot, listSnapshots } from "./snapshots.ts";
+import { applySnapshot, createSnapshot, deleteSnapshot, listSnapshots } from "./snapshots.ts";
 import { Writer } from "./writer.ts";
 
 export class Qcow2Image implements Qcow2Parts, DiskImage {
@@ -26,6 +26,7 @@ export class Qcow2Image implements Qcow2Parts, DiskImage {
   readonly snapshots: ImageSnapshots = {
     list: () => listSnapshots(this),
     create: (name) => void createSnapshot(this, name),
+    apply: (wanted) => applySnapshot(this, wanted),
     delete: (wanted) => deleteSnapshot(this, wanted),
   };
   readonly metadata: Metadata;

@@ -48,9 +48,10 @@ export function runIoThread(
     const note = (message: string) => report({ device: part, code: "NOTE", message });
     return openDrive(storage.image, { ram, memory, tags, note });
   };
+  const dirty = new DirtyMap(data.dirty);
   const io: IoSide = {
     memory,
-    dirty: new DirtyMap(data.dirty),
+    dirty,
     report,
     bell,
     disk(part, tags) {
@@ -62,7 +63,10 @@ export function runIoThread(
         close: () => disk.close(),
       };
     },
-    discard: (offset, length) => ram.discard(offset, length),
+    discard(offset, length) {
+      ram.discard(offset, length);
+      dirty.mark(offset, length); // zeros are not what was there
+    },
     random: (bytes) => randomFillSync(bytes),
   };
   const ports: Ports = {

@@ -70,6 +70,11 @@ export class VmBalloon implements Outlet {
     for (const wake of this.#waiting) wake();
   }
 
+  rewound(): void {
+    if (this.#part !== undefined) this.#target = this.#part.get("target");
+    this.ready();
+  }
+
   finish(): void {
     this.#part = undefined;
     this.ready();

@@ -25,6 +25,8 @@ export interface Outlet {
   output?(): void;
   /** The part can take bytes again, or has news. */
   ready?(): void;
+  /** The machine went back to a mark: the part is what it was then. */
+  rewound?(): void;
   /** Takes all waiting bytes, whatever the reader does: the guest must not wait for it. */
   drain?(): void;
   /** The machine has ended. */

@@ -9,6 +9,7 @@ export function serialOutlet(port: SerialPort): Outlet {
     },
     output: () => port.wake(),
     ready: () => port.receiverReady(),
+    rewound: () => port.receiverReady(), // if it waited for room: the chip has it, and says so only when it is read
     drain: () => port.drainAll(),
     finish: () => port.finish(),
   };

@@ -74,6 +74,16 @@ test("what devices wrote counts as what CPUs wrote, from the first page to the l
   expect(pagesOf(reader.take())).toEqual([0, 1, 31, 32]);
 });
 
+test("what one reader writes back, the others find, and it does not", () => {
+  const { log, write } = machine();
+  const [mark, diff] = [log.open(), log.open()];
+  write(0, 3);
+  expect(pagesOf(diff.take())).toEqual([3]);
+  mark.wrote(mark.take());
+  expect(pagesOf(diff.take())).toEqual([3]);
+  expect(pagesOf(mark.take())).toEqual([]);
+});
+
 test("KVM logs from the first reader to the last", () => {
   const { log, devices, logging } = machine();
   const [a, b] = [log.open(), log.open()];

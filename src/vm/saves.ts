@@ -1,0 +1,76 @@
+/**
+ * What a machine can be saved as: a snapshot in a folder, a mark in this process.
+ * The modules that do it are loaded at their first use, because most machines
+ * start and end without.
+ */
+import type { Drives } from "./drives.ts";
+import type { Mark } from "./mark.ts";
+import type { PowerCycle } from "./power-cycle.ts";
+import type { SnapshotOptions, SnapshotReport } from "./save-machine.ts";
+import type { CheckedOptions } from "./validate.ts";
+import { StateError } from "./vm-error.ts";
+
+/** A machine that went back to its mark. */
+export interface RewindReport {
+  /** Pages of RAM that were written since the mark. */
+  readonly pages: number;
+  /** How long the machine was paused for it. */
+  readonly pauseMs: number;
+}
+
+/**
+ * Does something with a machine while nothing in it moves. If it ran, it continues then.
+ * @param prepare is called before the pause, and returns what to do in it
+ */
+export type StandStill = <T>(
+  doing: string,
+  prepare: () => Promise<(cycle: PowerCycle) => Promise<T>>,
+) => Promise<{ readonly result: T; readonly wasRunning: boolean; readonly pauseMs: number }>;
+
+export class Saves {
+  readonly #options: CheckedOptions;
+  readonly #drives: Drives;
+  readonly #standStill: StandStill;
+  /** Of the present power cycle. */
+  #mark: Mark | undefined;
+
+  constructor(options: CheckedOptions, drives: Drives, standStill: StandStill) {
+    this.#options = options;
+    this.#drives = drives;
+    this.#standStill = standStill;
+  }
+
+  async snapshot({ dir }: SnapshotOptions): Promise<SnapshotReport> {
+    const { result, pauseMs } = await this.#standStill("snapshot", async () => {
+      const { saveMachine } = await import("./save-machine.ts");
+      return (cycle) => saveMachine(cycle, this.#options, this.#drives, dir);
+    });
+    return { ...result, pauseMs };
+  }
+
+  async mark(): Promise<void> {
+    await this.#standStill("mark", async () => {
+      const { Mark } = await import("./mark.ts");
+      return async (cycle) => {
+        this.#mark?.close();
+        this.#mark = undefined;
+        this.#mark = await Mark.make(cycle, this.#options, this.#drives);
+      };
+    });
+  }
+
+  async rewind(): Promise<RewindReport> {
+    const { result: pages, pauseMs } = await this.#standStill("rewind", async () => {
+      const mark = this.#mark;
+      if (mark !== undefined) return () => mark.rewind();
+      throw new StateError(`rewind(): ${this.#options.name} has no mark; a reset drops it`);
+    });
+    return { pages, pauseMs };
+  }
+
+  /** The power cycle has ended. */
+  release(): void {
+    this.#mark?.release();
+    this.#mark = undefined;
+  }
+}
