@@ -4,7 +4,7 @@ import { endProcess, onEndingSignal } from "./end-process.ts";
 import { exactArguments, InexactArgument, wordThatIsNotText } from "./exact-arguments.ts";
 import { exitStatusHelp, type Outcome, USAGE } from "./exit-status.ts";
 import { catchInternalErrors } from "./internal-error.ts";
-import { run } from "./run/run.ts";
+import { type RunDeps, run } from "./run/run.ts";
 
 interface Command {
   readonly name: string;
@@ -12,20 +12,29 @@ interface Command {
   run(argv: readonly string[]): Promise<Outcome>;
 }
 
+/** Made when it is used: to name standard input opens it. */
+const runDeps = (): RunDeps => ({
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  createVm: async (options) => (await import("../index.ts")).createVm(options),
+  restoreVm: async (dir, options) => (await import("../index.ts")).restoreVm(dir, options),
+  openPty: async () => (await import("../sys/pty.ts")).Pty.open(),
+  onSignal: onEndingSignal,
+});
+
 const COMMANDS: readonly Command[] = [
   {
     name: "run",
     help: "starts a virtual machine; vmexit run --help lists the options",
     run: async (argv) => {
-      return run(argv, {
-        stdin: process.stdin,
-        stdout: process.stdout,
-        stderr: process.stderr,
-        createVm: async (options) => (await import("../index.ts")).createVm(options),
-        openPty: async () => (await import("../sys/pty.ts")).Pty.open(),
-        onSignal: onEndingSignal,
-      });
+      return run(argv, runDeps());
     },
+  },
+  {
+    name: "snapshot",
+    help: "saves machines and works on their snapshots; see vmexit snapshot --help",
+    run: async (argv) => (await import("./snapshot/snapshot.ts")).snapshotCommand(argv, runDeps()),
   },
   {
     name: "img",

@@ -86,7 +86,7 @@ export class NewSnapshotFolder {
 }
 
 /** A folder with other files in it is somebody's, whatever else is there. One that is empty was made for this. */
-function refuseOther(place: string): void {
+export function refuseOther(place: string): void {
   let names: string[];
   try {
     names = readdirSync(place);

@@ -12,15 +12,12 @@ import { VirtualMachine } from "./virtual-machine.ts";
 
 /**
  * What a snapshot does not contain. Files that it names are not opened: a snapshot
- * may come from anywhere, and what is given here decides.
+ * may come from anywhere, and what is given here decides. What it does contain,
+ * such as memory, may be left out; if it is given, it has to be the same.
  */
-export interface RestoreOptions
-  extends Pick<VmOptions, "name" | "drives" | "devices" | "onReset" | "onUnclaimed" | "kvm"> {
-  /** For a reset of the guest. Without it, that ends the machine. */
+export interface RestoreOptions extends Omit<VmOptions, "kernel" | "memoryBacking"> {
+  /** For a reset of the guest, as are `loadAddress`, `initrd` and `cmdline`. Without it, that ends the machine. */
   readonly kernel?: VmOptions["kernel"];
-  readonly loadAddress?: VmOptions["loadAddress"];
-  readonly initrd?: VmOptions["initrd"];
-  readonly cmdline?: VmOptions["cmdline"];
   /** "same" (the default): a drive's file must be as it was; "any": whoever restores knows better. */
   readonly driveFiles?: "same" | "any";
   /** "same" (the default): the host must have what the guest was shown of its CPU; "any": it may differ. */

@@ -1,6 +1,7 @@
 /**
  * Separates the command's own keys from the input for the guest: Ctrl-A and a
- * letter, as with QEMU's -nographic.
+ * letter, as with QEMU's -nographic. One differs: QEMU's Ctrl-A s writes the changes
+ * that -snapshot keeps to the images; here it saves the machine.
  */
 
 const CTRL_A = 0x01;
@@ -10,11 +11,13 @@ export type EscapeKey =
   | { readonly kind: "quit" }
   | { readonly kind: "help" }
   | { readonly kind: "resume" }
+  | { readonly kind: "save" }
   | { readonly kind: "unknown"; readonly byte: number };
 
 export const KEYS_HELP = `
 Ctrl-A x       quit: stop the guest at once
-Ctrl-A r       resume a guest that is paused because a disk failed
+Ctrl-A r       resume a guest that is paused: a disk failed, or it was saved
+Ctrl-A s       save the machine, as vmexit run -savevm says
 Ctrl-A h       show this list
 Ctrl-A Ctrl-A  send Ctrl-A to the guest (also Ctrl-A a)
 `;
@@ -53,6 +56,8 @@ function meaning(byte: number): EscapeKey | undefined {
       return { kind: "quit" };
     case "r":
       return { kind: "resume" };
+    case "s":
+      return { kind: "save" };
     case "h":
     case "?":
       return { kind: "help" };

@@ -22,6 +22,9 @@ export interface Input {
   setRawMode?(raw: boolean): unknown;
 }
 
+/** What the user asks of the command itself. */
+export type Command = "quit" | "resume" | "save";
+
 /** What a keyboard needs of the guest's serial port. */
 export interface Receiver {
   write(bytes: Uint8Array): boolean;
@@ -42,7 +45,7 @@ export class Keyboard {
   readonly #isTerminal: boolean;
   readonly #filter = new EscapeFilter();
   #receiver: Receiver | undefined;
-  #command: ((key: "quit" | "resume") => void) | undefined;
+  #command: ((key: Command) => void) | undefined;
   #closed = false;
 
   /** @param notice prints a text for the user, besides the guest's output */
@@ -52,8 +55,8 @@ export class Keyboard {
     this.#isTerminal = input.isTTY === true;
   }
 
-  /** Sends what is typed to `receiver` from now on; calls `command` at Ctrl-A x and Ctrl-A r. */
-  connect(receiver: Receiver, command: (key: "quit" | "resume") => void): void {
+  /** Sends what is typed to `receiver` from now on; calls `command` at Ctrl-A x, r and s. */
+  connect(receiver: Receiver, command: (key: Command) => void): void {
     if (this.#closed) return; // the command ended while the machine was being created
     this.#receiver = receiver;
     this.#command = command;
@@ -85,8 +88,8 @@ export class Keyboard {
       const { forGuest, keys } = this.#filter.take(chunk);
       bytes = forGuest;
       for (const key of keys) {
-        if (key.kind === "quit" || key.kind === "resume") this.#command?.(key.kind);
-        else if (key.kind === "help") this.#notice(KEYS_HELP);
+        if (key.kind === "help") this.#notice(KEYS_HELP);
+        else if (key.kind !== "unknown") this.#command?.(key.kind);
         else this.#notice(`\nCtrl-A ${keyName(key.byte)} does nothing; Ctrl-A h lists the keys\n`);
       }
     }

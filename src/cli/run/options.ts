@@ -16,6 +16,7 @@ import { GDB_OPTIONS } from "./gdb-options.ts";
 import { MACHINE_OPTIONS } from "./machine-options.ts";
 import type { OptionRow } from "./option-row.ts";
 import type { Chardev } from "./request.ts";
+import { SNAPSHOT_OPTIONS } from "./snapshot-options.ts";
 import { addTrace, TRACE_KEYS } from "./trace-options.ts";
 
 export const OPTIONS: readonly OptionRow[] = [
@@ -87,6 +88,7 @@ export const OPTIONS: readonly OptionRow[] = [
     help: "adds a device, as keys or as JSON; -device help lists the devices and their keys, -device NAME,help the keys of one",
     apply: addDevice,
   },
+  ...SNAPSHOT_OPTIONS,
   {
     names: ["serial"],
     argument: "WHERE",

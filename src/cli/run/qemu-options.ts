@@ -7,7 +7,7 @@
 const DISK = "this machine has virtio disks only; use -drive file=PATH,format=raw,if=virtio";
 const NETWORK = "this version has no network device";
 const DISPLAY = "this machine has no display; its console is -serial";
-const CONTROL = "this version has no monitor and no saved states";
+const CONTROL = "this version has no monitor";
 const FIRMWARE = "this machine has no firmware; give it a kernel with -kernel";
 
 const REFUSED: ReadonlyMap<string, string> = new Map(
@@ -29,8 +29,7 @@ const REFUSED: ReadonlyMap<string, string> = new Map(
     curses: DISPLAY,
     qmp: CONTROL,
     mon: CONTROL,
-    loadvm: CONTROL,
-    incoming: CONTROL,
+    incoming: "this version has no migration; -loadvm DIR starts from a snapshot",
     usb: "this machine has no USB",
     usbdevice: "this machine has no USB",
     object:

@@ -9,6 +9,7 @@ import type { VmOptions } from "../../config/machine.ts";
 import type { Options } from "../../config/schema.ts";
 import type { TraceFilter } from "../../config/trace.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
+import type { RestoreOptions } from "../../vm/restore-vm.ts";
 
 /** What a serial port is connected to. */
 export type Chardev =
@@ -24,9 +25,24 @@ export interface TraceFile {
   readonly filter: TraceFilter;
 }
 
-export interface RunRequest {
-  readonly vm: VmOptions;
-  /** COM1 and up: `vm.serialPorts` of them. */
+/** A new machine, or one that continues from a snapshot. */
+export type RunRequest = RunSettings &
+  (
+    | { readonly vm: VmOptions; readonly loadvm?: undefined }
+    | { readonly vm: RestoreOptions; readonly loadvm: string }
+  );
+
+/** A snapshot that is made once, without a key. */
+export interface SaveRequest {
+  readonly dir: string;
+  /** Made when COM1 printed this. */
+  readonly until: string;
+  readonly timeoutMs: number;
+}
+
+/** What the command does around a machine. */
+export interface RunSettings {
+  /** COM1 and up. The ports of a new machine are as many; a saved one may have more. */
   readonly serials: readonly Chardev[];
   readonly debugConsole: Chardev;
   /** Where gdb may connect. */
@@ -39,6 +55,8 @@ export interface RunRequest {
   readonly traceUnclaimed: boolean;
   /** Files that exits are written to. */
   readonly traceFiles: readonly TraceFile[];
+  /** Where Ctrl-A s saves the machine, if not in a new folder. */
+  readonly savevm?: string;
 }
 
 /** A drive as typed; `attach` is false until something connects it to the machine. */
@@ -73,6 +91,9 @@ export interface Draft {
   serials: Chardev[];
   debugConsole?: Chardev;
   gdb?: GdbPlace;
+  /** The folder of the snapshot to continue from. */
+  loadvm?: string;
+  savevm?: string;
   startStopped: boolean;
   noDefaults: boolean;
   /** For all drives. */
@@ -105,9 +126,10 @@ export function emptyDraft(): Draft {
 
 /** @throws {OptionError} if the options do not make a machine together. */
 export function finish(draft: Draft): RunRequest {
-  if (draft.kernel === undefined) {
+  const { kernel, loadvm } = draft;
+  if (kernel === undefined && loadvm === undefined) {
     throw new OptionError(
-      "there is no guest to start: give one with -kernel FILE (a bzImage, an ELF vmlinux, a Multiboot kernel, or a flat binary with -load-address)",
+      "there is no guest to start: give one with -kernel FILE (a bzImage, an ELF vmlinux, a Multiboot kernel, or a flat binary with -load-address), or a snapshot with -loadvm DIR",
     );
   }
   const serials = draft.serials.length > 0 ? draft.serials : [defaultSerial(draft)];
@@ -119,14 +141,8 @@ export function finish(draft: Draft): RunRequest {
     );
   }
   const drives = finishDrives(draft);
-  return {
-    vm: {
-      ...draft.vm,
-      kernel: draft.kernel,
-      serialPorts: serials.length,
-      ...devicesOf(draft),
-      ...(drives.length > 0 ? { drives } : {}),
-    },
+  const vm = { ...draft.vm, ...devicesOf(draft), ...(drives.length > 0 ? { drives } : {}) };
+  const settings: RunSettings = {
     serials,
     debugConsole: draft.debugConsole ?? { kind: "none" },
     ...(draft.gdb === undefined ? {} : { gdb: draft.gdb }),
@@ -134,7 +150,31 @@ export function finish(draft: Draft): RunRequest {
     stats: draft.stats,
     traceUnclaimed: draft.traceUnclaimed,
     traceFiles: draft.traceFiles,
+    ...(draft.savevm === undefined ? {} : { savevm: draft.savevm }),
   };
+  if (loadvm !== undefined) {
+    refuseBootOptions(draft);
+    return { ...settings, vm: { ...vm, ...(kernel === undefined ? {} : { kernel }) }, loadvm };
+  }
+  return { ...settings, vm: { ...vm, kernel: kernel ?? "", serialPorts: serials.length } };
+}
+
+/** What a machine that continues has no use for. */
+function refuseBootOptions({ kernel, vm }: Draft): void {
+  if (vm.memoryBacking !== undefined) {
+    throw new OptionError("-memory-backing: with -loadvm, memory is the file of the snapshot");
+  }
+  if (kernel !== undefined) return;
+  const given = Object.entries({
+    "-initrd": vm.initrd,
+    "-append": vm.cmdline,
+    "-load-address": vm.loadAddress,
+  });
+  const [option] = given.find(([, value]) => value !== undefined) ?? [];
+  if (option === undefined) return;
+  throw new OptionError(
+    `${option}: it belongs to a kernel: with -loadvm, that of a reset, which needs -kernel FILE too`,
+  );
 }
 
 /** There is no display, so the console is on the terminal by default. */

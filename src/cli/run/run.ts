@@ -12,6 +12,7 @@ import type { UnclaimedAccess, VmOptions } from "../../config/machine.ts";
 import type { TraceFilter } from "../../config/trace.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
 import type { Ending } from "../../threads/shared.ts";
+import type { RestoreOptions } from "../../vm/restore-vm.ts";
 import type { EndingSignal, Outcome } from "../exit-status.ts";
 import { FAILED, OK, OUTPUT_CLOSED, STOPPED, statusOf, USAGE } from "../exit-status.ts";
 import { parseRun } from "./command-line.ts";
@@ -19,13 +20,14 @@ import type { PlaceDeps } from "./consoles.ts";
 import { connectOutput, openPlace } from "./consoles.ts";
 import type { Input } from "./keyboard.ts";
 import { Keyboard } from "./keyboard.ts";
-import type { RunRequest } from "./request.ts";
+import type { RunRequest, SaveRequest } from "./request.ts";
+import type { ConsoleText, SavableMachine, SaveKey } from "./save.ts";
 import { statsText } from "./stats-text.ts";
 import type { RecordSource, TraceFileWriter } from "./trace-file.ts";
 
 /** What the command uses of a VirtualMachine. */
-export interface Machine {
-  readonly serials: readonly Duplex[];
+export interface Machine extends SavableMachine {
+  readonly serials: readonly (Duplex & ConsoleText)[];
   readonly debugConsole: Readable;
   readonly exited: Promise<Ending>;
   start(): Promise<void>;
@@ -43,6 +45,7 @@ export interface Machine {
 export interface RunDeps extends PlaceDeps {
   readonly stdin: Input;
   createVm(options: VmOptions): Promise<Machine>;
+  restoreVm(dir: string, options: RestoreOptions): Promise<Machine>;
   /** Calls back at the first signal that asks the process to end. */
   onSignal(listener: (signal: EndingSignal) => void): void;
 }
@@ -65,7 +68,11 @@ export async function run(argv: readonly string[], deps: RunDeps): Promise<Outco
   }
 }
 
-async function runMachine(request: RunRequest, deps: RunDeps): Promise<Outcome> {
+/**
+ * @param save saves the machine when it has booted, which ends the command
+ * @throws what createVm and restoreVm throw, and Node for files
+ */
+export async function runMachine(request: RunRequest, deps: RunDeps, save?: SaveRequest): Promise<Outcome> {
   const notice = (text: string) => void deps.stderr.write(text);
   const interruption = new Interruption(notice);
   const keyboard = new Keyboard(deps.stdin, notice);
@@ -78,22 +85,46 @@ async function runMachine(request: RunRequest, deps: RunDeps): Promise<Outcome> 
     const label = (index: number) => (index < request.serials.length ? `serial${index}` : "debugcon");
     const places = await Promise.all(wheres.map((where, index) => openPlace(where, label(index), deps)));
     const traces = await Promise.all(request.traceFiles.map(({ path }) => openTrace(path)));
-    const machine = await deps.createVm({
-      ...request.vm,
-      ...(request.traceUnclaimed ? { onUnclaimed: (access) => notice(unclaimedText(access)) } : {}),
-    });
+    const unclaimed = (access: UnclaimedAccess) => notice(unclaimedText(access));
+    const handlers = request.traceUnclaimed ? { onUnclaimed: unclaimed } : {};
+    const machine =
+      request.loadvm === undefined
+        ? await deps.createVm({ ...request.vm, ...handlers })
+        : await deps.restoreVm(request.loadvm, { ...request.vm, ...handlers });
+    const { serials } = request;
+    if (serials.length > machine.serials.length) {
+      const { length } = machine.serials;
+      throw new OptionError(
+        `-serial: ${serials.length} are given, and the machine of ${request.loadvm} has ${length}`,
+      );
+    }
     machine.on("error", reporter(notice));
     machine.on("note", (text) => notice(`vmexit: ${text}\n`));
-    [...machine.serials, machine.debugConsole].forEach((port, index) => {
-      const place = places[index];
+    const ports = [...machine.serials, machine.debugConsole];
+    ports.forEach((port, index) => {
+      const isDebugConsole = index === ports.length - 1;
+      const place = isDebugConsole
+        ? places[serials.length]
+        : index < serials.length
+          ? places[index]
+          : undefined;
       place?.sink.on("error", (error) => interruption.raise(...outputFailure(place.name, error)));
       written.push(connectOutput(port, place));
     });
-    machine.serials.forEach((serial, index) => {
+    let saveKey: Promise<SaveKey> | undefined;
+    const pressSave = async () => {
+      saveKey ??= import("./save.ts").then(({ SaveKey }) => {
+        return new SaveKey(machine, request.vm.drives ?? [], request.savevm, notice);
+      });
+      await (await saveKey).press();
+    };
+    serials.forEach(({ kind }, index) => {
+      const serial = machine.serials[index];
       places[index]?.connectInput?.(serial);
-      if (request.serials[index].kind !== "stdio") return;
+      if (kind !== "stdio") return;
       keyboard.connect(serial, (key) => {
         if (key === "quit") interruption.raise(STOPPED, "stopped by Ctrl-A x");
+        else if (key === "save") void pressSave();
         else machine.resume().catch((error: Error) => notice(`\nvmexit: ${error.message}\n`));
       });
     });
@@ -105,7 +136,11 @@ async function runMachine(request: RunRequest, deps: RunDeps): Promise<Outcome> 
       const until = request.startStopped ? "; the guest starts when gdb continues it" : "";
       notice(`vmexit: gdb may connect: target remote ${address}${until}\n`);
     }
-    if (!request.startStopped) await machine.start();
+    if (save !== undefined) {
+      const { saveOnce } = await import("./save.ts");
+      void saveOnce(machine, machine.serials[0], save).then((end) => interruption.raise(...end));
+    }
+    if (!request.startStopped) await (request.loadvm === undefined ? machine.start() : machine.resume());
     return machine;
   };
 
@@ -116,6 +151,8 @@ async function runMachine(request: RunRequest, deps: RunDeps): Promise<Outcome> 
     const allWritten = Promise.all(written);
     if (isEnding(end)) {
       await Promise.race([allWritten, interruption.happened]);
+      if (save !== undefined)
+        notice(`\nvmexit: the guest ended before it printed "${save.until}"; nothing was saved\n`);
       if (end.reason === "crash") notice(`vmexit: the guest crashed: ${end.message ?? "no reason given"}\n`);
     } else {
       await atMost(
@@ -125,7 +162,8 @@ async function runMachine(request: RunRequest, deps: RunDeps): Promise<Outcome> 
     }
     if (request.stats) notice(statsText(machine.stats()));
     await atMost(LAST_WORDS_MS, machine.close());
-    return isEnding(end) ? statusOf(end) : end;
+    if (!isEnding(end)) return end;
+    return save === undefined ? statusOf(end) : FAILED;
   } finally {
     keyboard.close();
   }

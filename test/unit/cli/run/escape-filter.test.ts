@@ -18,7 +18,8 @@ test("what is typed goes to the guest as it is, control characters too", () => {
   expect(type(bytes)).toEqual({ guest: bytes, keys: [] });
 });
 
-test("Ctrl-A x quits, Ctrl-A r resumes, Ctrl-A h helps", () => {
+test("Ctrl-A x quits, Ctrl-A r resumes, Ctrl-A s saves, Ctrl-A h helps", () => {
+  expect(type("\x01s")).toEqual({ guest: "", keys: [{ kind: "save" }] });
   expect(type("\x01r")).toEqual({ guest: "", keys: [{ kind: "resume" }] });
   expect(type("ab\x01xcd")).toEqual({ guest: "abcd", keys: [{ kind: "quit" }] });
   expect(type("\x01h\x01?")).toEqual({ guest: "", keys: [{ kind: "help" }, { kind: "help" }] });
@@ -40,6 +41,6 @@ test("another key after Ctrl-A goes nowhere and is named", () => {
 });
 
 test("help lists the keys that work", () => {
-  for (const key of ["Ctrl-A x", "Ctrl-A r", "Ctrl-A h", "Ctrl-A Ctrl-A", "Ctrl-A a"])
+  for (const key of ["Ctrl-A x", "Ctrl-A r", "Ctrl-A s", "Ctrl-A h", "Ctrl-A Ctrl-A", "Ctrl-A a"])
     expect(KEYS_HELP).toContain(key);
 });

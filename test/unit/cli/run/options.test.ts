@@ -208,7 +208,7 @@ test("devices, traces and our own options", () => {
   ]);
   expect(request("--stats").stats).toBe(true);
   expect(request("-load-address", "0x1000").vm.loadAddress).toBe(0x1000);
-  expect(request("--memory-backing", "anonymous").vm.memoryBacking).toBe("anonymous");
+  expect(request("--memory-backing", "anonymous").vm).toMatchObject({ memoryBacking: "anonymous" });
   expect(request("-debugcon", "file:log").debugConsole).toEqual({ kind: "file", path: "log" });
   expect(request("-machine", "microvm,accel=kvm,acpi=on,rtc=on").vm.machine).toBe("microvm");
   expect(request("-M", "accel=kvm").vm.machine).toBeUndefined();
@@ -426,4 +426,29 @@ test.each([
   [["-S"], "-S: the guest could never start; let a debugger connect too: -s, or -gdb tcp::PORT"],
 ])("%j is refused", (argv, message) => {
   expect(() => request(...argv)).toThrow(message);
+});
+
+test("-loadvm continues a machine, of which only what is given is said", () => {
+  const saved = (...argv: string[]) => {
+    const command = parseRun(["-loadvm", "booted", ...argv]);
+    if (command.action !== "run") throw new Error("printed instead");
+    return command.request;
+  };
+  expect(saved()).toMatchObject({ loadvm: "booted", vm: {}, serials: [{ kind: "stdio" }] });
+  expect(saved().vm).toEqual({});
+  expect(saved("-m", "256", "-device", "virtio-rng-device", "-kernel", "K", "-append", "quiet").vm).toEqual({
+    memory: "256M",
+    rng: true,
+    kernel: "K",
+    cmdline: "quiet",
+  });
+  expect(saved("-savevm", "later").savevm).toBe("later");
+  expect(request("-savevm", "later").savevm).toBe("later");
+});
+
+test("what a machine that continues has no use for is refused", () => {
+  const refusal = (...argv: string[]) => expect(() => parseRun(["-loadvm", "booted", ...argv]));
+  refusal("-append", "quiet").toThrow(/-append: it belongs to a kernel/);
+  refusal("-load-address", "4096").toThrow(/-load-address: .*needs -kernel FILE/);
+  refusal("-memory-backing", "memfd").toThrow(/memory is the file of the snapshot/);
 });

@@ -10,6 +10,7 @@ import type { EndingSignal } from "../../../../src/cli/exit-status.ts";
 import type { Machine, RunDeps } from "../../../../src/cli/run/run.ts";
 import { run } from "../../../../src/cli/run/run.ts";
 import type { RecordSource } from "../../../../src/cli/run/trace-file.ts";
+import { snapshotCommand } from "../../../../src/cli/snapshot/snapshot.ts";
 import type { VmOptions } from "../../../../src/config/machine.ts";
 import type { GdbPlace } from "../../../../src/gdb/server.ts";
 import { SystemError } from "../../../../src/sys/errors.ts";
@@ -18,6 +19,14 @@ import type { Ending } from "../../../../src/threads/shared.ts";
 /** A serial port of a guest that prints a test's text and echoes nothing. */
 class FakePort extends Duplex {
   received = "";
+  printed = (_text: string): void => {};
+  waitFor(text: string): Promise<void> {
+    return new Promise((resolve) => {
+      this.printed = (printed) => {
+        if (printed.includes(text)) resolve();
+      };
+    });
+  }
   override _read(): void {}
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
     this.received += chunk.toString();
@@ -26,6 +35,16 @@ class FakePort extends Duplex {
 }
 
 class FakeMachine extends EventEmitter implements Machine {
+  name = "web";
+  state = "running";
+  readonly saved: string[] = [];
+  async pause(): Promise<void> {
+    this.state = "paused";
+  }
+  async snapshot({ dir }: { dir: string }) {
+    this.saved.push(`${this.state}: ${dir}`);
+    return { dir, ramBytes: 3 << 20, pauseMs: 12.3 };
+  }
   readonly serials: readonly FakePort[];
   readonly debugConsole = new PassThrough();
   readonly exited: Promise<Ending>;
@@ -90,6 +109,7 @@ function host(guest: (machine: FakeMachine, options: VmOptions) => void | Promis
     stderr: new Sink(),
     machine: undefined as FakeMachine | undefined,
     refusal: undefined as Error | undefined,
+    restored: undefined as readonly [string, object] | undefined,
     signal: (_signal: EndingSignal) => {},
   };
   const world: RunDeps = {
@@ -105,6 +125,10 @@ function host(guest: (machine: FakeMachine, options: VmOptions) => void | Promis
         setImmediate(() => void guest(machine, options));
       };
       return machine;
+    },
+    restoreVm: async (dir, options) => {
+      seen.restored = [dir, options];
+      return world.createVm({ kernel: "", ...options });
     },
     openPty: () => Promise.reject(new Error("no pseudo-terminal in this test")),
     onSignal: (listener) => {
@@ -313,4 +337,112 @@ test("a port in use for gdb is an error before the guest starts", async () => {
   expect(seen.stderr.text).toBe(
     "vmexit run: waiting for gdb at 127.0.0.1:1234: listen failed with EADDRINUSE. Choose another port.\n",
   );
+});
+
+/** Standard input on a terminal. */
+function onTerminal(world: RunDeps, stdin: PassThrough): RunDeps {
+  return { ...world, stdin: Object.assign(stdin, { isTTY: true, setRawMode: () => {} }) };
+}
+
+const turns = () => new Promise((resolve) => setTimeout(resolve, 20));
+
+test("Ctrl-A s saves the machine, which goes on", async () => {
+  const place = join(folder, "saved");
+  const { seen, world } = host(async (machine) => {
+    seen.stdin.write("\x01s");
+    await turns();
+    says("on", { reason: "poweroff" })(machine);
+  });
+  expect(await run(["-kernel", "K", "-savevm", place], onTerminal(world, seen.stdin))).toBe(0);
+  expect(seen.machine?.saved).toEqual([`running: ${place}`]);
+  expect(seen.stderr.text).toBe(`\nvmexit: saved in ${place} (3 MiB of RAM, paused for 12 ms)\n`);
+  expect(seen.stdout.text).toBe("on");
+});
+
+test("Ctrl-A s leaves a machine paused whose guest would write to the file that the snapshot names", async () => {
+  const { seen, world } = host(async () => {
+    seen.stdin.write("\x01s");
+    await turns();
+    seen.stdin.write("\x01x");
+  });
+  const argv = ["-kernel", "K", "-savevm", "there", "-drive", "file=a.img,format=raw"];
+  expect(await run(argv, onTerminal(world, seen.stdin))).toBe(6);
+  expect(seen.machine?.saved).toEqual(["paused: there"]);
+  expect(seen.stderr.text).toContain("the machine is paused: the snapshot fits a.img only until the guest");
+});
+
+test("with -snapshot the guest does not write to files, and goes on", async () => {
+  const { seen, world } = host(async (machine) => {
+    seen.stdin.write("\x01s");
+    await turns();
+    machine.end({ reason: "poweroff" });
+  });
+  const argv = ["-kernel", "K", "-savevm", "there", "-snapshot", "-drive", "file=a.img,format=raw"];
+  expect(await run(argv, onTerminal(world, seen.stdin))).toBe(0);
+  expect(seen.machine?.saved).toEqual(["running: there"]);
+});
+
+test("a failure to save is a sentence, and the machine goes on", async () => {
+  const { seen, world } = host(async (machine) => {
+    machine.snapshot = () => Promise.reject(new Error("there is no space"));
+    seen.stdin.write("\x01s");
+    await turns();
+    machine.end({ reason: "poweroff" });
+  });
+  expect(await run(["-kernel", "K"], onTerminal(world, seen.stdin))).toBe(0);
+  expect(seen.stderr.text).toBe("\nvmexit: there is no space\n");
+});
+
+test("-loadvm restores and resumes; a port that the saved machine lacks is refused", async () => {
+  const { seen, world } = host(() => {});
+  const running = run(["-loadvm", "booted", "-name", "copy"], world);
+  await turns();
+  expect(seen.restored).toEqual(["booted", { name: "copy" }]);
+  expect([seen.machine?.started, seen.machine?.resumed]).toEqual([false, 1]);
+  seen.machine?.end({ reason: "poweroff" });
+  expect(await running).toBe(0);
+  expect(await run(["-loadvm", "booted", "-serial", "stdio", "-serial", "none"], world)).toBe(2);
+  expect(seen.stderr.text).toContain("-serial: 2 are given, and the machine of booted has 1");
+});
+
+test("without -savevm, Ctrl-A s makes a new folder, with a name that files may have", async () => {
+  const { seen, world } = host(async (machine) => {
+    seen.stdin.write("\x01s");
+    await turns();
+    machine.end({ reason: "poweroff" });
+  });
+  const createVm = async (options: VmOptions) =>
+    Object.assign(await world.createVm(options), { name: ".my/vm" });
+  expect(await run(["-kernel", "K"], onTerminal({ ...world, createVm }, seen.stdin))).toBe(0);
+  expect(seen.machine?.saved).toEqual([expect.stringMatching(/^running: _my_vm-\d{8}-\d{6}$/)]);
+});
+
+test("snapshot save starts a machine, saves it when its console shows the text, and ends", async () => {
+  const { seen, world } = host((machine) => {
+    machine.serials[0].push("login:");
+    machine.serials[0].printed("login:");
+  });
+  expect(await snapshotCommand(["save", "there", "-until", "login:", "-kernel", "K"], world)).toBe(0);
+  expect(seen.machine?.saved).toEqual(["paused: there"]);
+  expect(seen.machine?.closed).toBe(true);
+  expect(seen.stdout.text).toBe("login:");
+});
+
+test("snapshot save fails if the guest ends first", async () => {
+  const { seen, world } = host(says("panic", { reason: "poweroff" }));
+  expect(await snapshotCommand(["save", "there", "-until", "login:", "-kernel", "K"], world)).toBe(1);
+  expect(seen.stderr.text).toBe('\nvmexit: the guest ended before it printed "login:"; nothing was saved\n');
+});
+
+test.each([
+  [["save", "-kernel", "K"], "the folder for the snapshot comes first"],
+  [["save", "there", "-kernel", "K"], "A machine that already runs is saved by Ctrl-A s in its console"],
+  [["save", "there", "-until", "a", "-timeout", "soon", "-kernel", "K"], "not a number of seconds"],
+  [["save", "there", "-until", "a", "-kernel", "K", "-s", "-S"], "the machine has to start by itself"],
+  [["sav"], 'unknown command "sav" (did you mean "save"?)'],
+])("vmexit snapshot %j is refused", async (argv, sentence) => {
+  const { seen, world } = host(() => {});
+  expect(await snapshotCommand(argv, world)).toBe(2);
+  expect(seen.stderr.text).toContain(sentence);
+  expect(seen.machine).toBeUndefined();
 });

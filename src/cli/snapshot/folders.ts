@@ -1,0 +1,171 @@
+/** `vmexit snapshot list`, `show`, `delete` and `verify`: snapshots that are folders. */
+import { didYouMean, OptionError } from "../../base/errors.ts";
+import { verifySnapshot } from "../../state/open-snapshot.ts";
+import { SnapshotError } from "../../state/snapshot-error.ts";
+import {
+  deleteSnapshot,
+  describeSnapshot,
+  type StoredSnapshot,
+  snapshotsIn,
+} from "../../state/stored-snapshot.ts";
+import { FAILED, OK } from "../exit-status.ts";
+import { sizeText } from "../img/sizes.ts";
+import type { PlaceDeps } from "../run/consoles.ts";
+
+type Output = Pick<PlaceDeps, "stdout" | "stderr">;
+
+/** One that cannot be used is a line on standard error, and the others are listed. */
+export function listCommand(argv: readonly string[], { stdout, stderr }: Output): number {
+  const { operands, json } = words(argv, ["json"]);
+  if (operands.length > 1) throw new OptionError(`"${operands[1]}": only one folder is listed`);
+  const [folder = "."] = operands;
+  let failed = false;
+  const found = snapshotsIn(folder).flatMap((path) => {
+    try {
+      return [describeSnapshot(path)];
+    } catch (error) {
+      if (!(error instanceof SnapshotError)) throw error;
+      stderr.write(`vmexit snapshot list: ${error.message}\n`);
+      failed = true;
+      return [];
+    }
+  });
+  if (json) stdout.write(jsonText(found.map(facts)));
+  else if (found.length > 0) stdout.write(table(found));
+  return failed ? FAILED : OK;
+}
+
+export function showCommand(argv: readonly string[], { stdout }: Output): number {
+  const { operands, json } = words(argv, ["json"]);
+  if (operands.length !== 1) throw new OptionError("give one snapshot, as in vmexit snapshot show booted");
+  const snapshot = describeSnapshot(operands[0]);
+  stdout.write(json ? jsonText({ ...facts(snapshot), machine: snapshot.manifest }) : description(snapshot));
+  return OK;
+}
+
+export function deleteCommand(argv: readonly string[], output: Output): number {
+  return eachOf("delete", argv, output, deleteSnapshot);
+}
+
+export async function verifyCommand(argv: readonly string[], output: Output): Promise<number> {
+  const paths = several("verify", argv);
+  let failed = false;
+  for (const path of paths) {
+    try {
+      await verifySnapshot(path);
+      output.stdout.write(`${path}: no errors were found\n`);
+    } catch (error) {
+      failed = true;
+      report("verify", error, output);
+    }
+  }
+  return failed ? FAILED : OK;
+}
+
+function eachOf(
+  command: string,
+  argv: readonly string[],
+  output: Output,
+  work: (path: string) => void,
+): number {
+  let failed = false;
+  for (const path of several(command, argv)) {
+    try {
+      work(path);
+    } catch (error) {
+      failed = true;
+      report(command, error, output);
+    }
+  }
+  return failed ? FAILED : OK;
+}
+
+/** A failure of one is printed, and the others have their turn. @throws a bug on */
+function report(command: string, error: unknown, { stderr }: Output): void {
+  if (!(error instanceof Error && "code" in error)) throw error;
+  stderr.write(`vmexit snapshot ${command}: ${error.message}\n`);
+}
+
+function several(command: string, argv: readonly string[]): readonly string[] {
+  const { operands } = words(argv, []);
+  if (operands.length === 0) {
+    throw new OptionError(`the snapshot is missing, as in vmexit snapshot ${command} booted`);
+  }
+  return operands;
+}
+
+function words(argv: readonly string[], flags: readonly string[]): { operands: string[]; json: boolean } {
+  const operands: string[] = [];
+  let json = false;
+  for (const word of argv) {
+    const [, flag] = /^--?(.+)$/.exec(word) ?? [];
+    if (flag === undefined) operands.push(word);
+    else if (flags.includes(flag)) json = true;
+    else throw new OptionError(`${word}: unknown option${didYouMean(flag, flags, "-")}`);
+  }
+  return { operands, json };
+}
+
+function facts({ path, manifest, bytes }: StoredSnapshot): object {
+  const { name, time, vmexit, ram } = manifest;
+  return { path, name, time, vmexit, memory: ram.size, cpus: cpusOf(manifest), bytes };
+}
+
+const HEAD = ["SNAPSHOT", "MACHINE", "MEMORY", "CPUS", "ON DISK", "SAVED"];
+
+function table(snapshots: readonly StoredSnapshot[]): string {
+  const rows = snapshots.map(({ path, manifest, bytes }) => [
+    path.replace(/^\.\//, ""),
+    manifest.name,
+    sizeText(manifest.ram.size),
+    cpusOf(manifest),
+    sizeText(bytes),
+    localTime(manifest.time),
+  ]);
+  const widths = HEAD.map((_, n) => Math.max(...[HEAD, ...rows].map((row) => row[n].length)));
+  const line = (row: readonly string[]) =>
+    row
+      .map((word, n) => word.padEnd(widths[n]))
+      .join("  ")
+      .trimEnd();
+  return `${[HEAD, ...rows].map(line).join("\n")}\n`;
+}
+
+function description({ path, manifest, bytes }: StoredSnapshot): string {
+  const { name, time, vmexit, protocol, ram, drives, options } = manifest;
+  const rows: [string, string][] = [
+    ["snapshot", path],
+    ["machine", `${name}, a ${shown(options.machine)} whose kernel was started as ${protocol}`],
+    ["saved", `${localTime(time)} by vmexit ${vmexit}`],
+    ["memory", `${sizeText(ram.size)}, of which ${sizeText(4096 * ram.pages)} are not zeros`],
+    ["CPUs", cpusOf(manifest)],
+    ["on disk", sizeText(bytes)],
+    ...drives.map(({ name: drive, file, overlay }): [string, string] => {
+      const where = file?.path ?? "a disk of the program's own, or of a server";
+      return [drive, overlay ? `${where}; what the guest wrote is in the snapshot (snapshot=on)` : where];
+    }),
+  ];
+  const width = Math.max(...rows.map(([left]) => left.length));
+  return rows.map(([left, right]) => `${left.padEnd(width)}  ${right}\n`).join("");
+}
+
+function cpusOf({ options }: StoredSnapshot["manifest"]): string {
+  return shown(options.cpus);
+}
+
+function shown(value: unknown): string {
+  return typeof value === "string" || typeof value === "number" ? String(value) : "?";
+}
+
+/** "2026-11-30 13:45:12", in the time zone of whoever reads it. */
+function localTime(iso: string): string {
+  const date = new Date(iso);
+  if (Number.isNaN(date.getTime())) return iso;
+  const two = (value: number) => String(value).padStart(2, "0");
+  const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join("-");
+  return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":")}`;
+}
+
+function jsonText(value: object): string {
+  return `${JSON.stringify(value, undefined, 2)}\n`;
+}
