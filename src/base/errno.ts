@@ -5,6 +5,7 @@
  * number is in sys/errors.ts.
  */
 
+export const EPERM = -1;
 export const EINTR = -4;
 export const EIO = -5;
 export const ENXIO = -6;

@@ -37,6 +37,11 @@ export interface IrqPulse {
   pulse(): void;
 }
 
+/** Takes message-signalled interrupts: a write of `data` to `address`, which is no memory's. */
+export interface MessageSink {
+  send(address: number, data: number): void;
+}
+
 /** Takes bytes from a device and never loses one: it may hold the caller until there is room. */
 export interface ByteSink {
   put(byte: number): void;

@@ -4,7 +4,7 @@
  * Source: Linux Documentation/virt/kvm/api.rst, section 4, "Type: vm ioctl".
  * Addresses are guest-physical; sizes and offsets are in bytes.
  */
-import { EINVAL } from "../base/errno.ts";
+import { EINVAL, EPERM } from "../base/errno.ts";
 import { hex } from "../base/hex.ts";
 import type { EventFd } from "../sys/event.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
@@ -246,9 +246,15 @@ export class Vm {
     check(this.#native.setGsiRouting(words), "ioctl(KVM_SET_GSI_ROUTING)", "routing interrupts");
   }
 
-  /** Sends a message-signalled interrupt. False if the guest blocks it. @see api.rst, 4.71 KVM_SIGNAL_MSI */
+  /**
+   * Sends a message-signalled interrupt. False if the guest blocks it, or has no
+   * CPU of that id, for which KVM returns -1.
+   *
+   * @see api.rst, 4.71 KVM_SIGNAL_MSI
+   */
   signalMsi(address: number, data: number): boolean {
     const result = this.#native.signalMsi(address, data);
+    if (result === EPERM) return false;
     return check(result, "ioctl(KVM_SIGNAL_MSI)", "sending an MSI") > 0;
   }
 

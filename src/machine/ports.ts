@@ -3,9 +3,18 @@
  * events. Parts are identified by name, so that a new kind of device needs no
  * new port.
  */
-import type { AfterWrite, ByteSink, IoDevice, IrqPulse, Latch, PowerSwitch, Signal } from "../bus/io.ts";
+import type {
+  AfterWrite,
+  ByteSink,
+  IoDevice,
+  IrqPulse,
+  Latch,
+  MessageSink,
+  PowerSwitch,
+  Signal,
+} from "../bus/io.ts";
 import type { DriveIrq } from "../bus/irq.ts";
-import type { NotifyQueue } from "../virtio/transport/mmio.ts";
+import type { NotifyQueue } from "../virtio/transport/transport.ts";
 import type { IoSide } from "./io-side.ts";
 
 export interface Clock {
@@ -22,6 +31,8 @@ export interface Ports {
   readonly driveIrq: DriveIrq;
   /** Raises one interrupt: at an edge-triggered input, or the message that `gsi` is routed to. */
   pulse(gsi: number): IrqPulse;
+  /** Sends messages that have no route: a device reads address and data from its own registers. */
+  readonly messages: MessageSink;
   /** Takes the bytes that a part sends to the outside. */
   sink(part: string): ByteSink;
   /** Notifies the outside that a part can take bytes again, or that its properties changed. */

@@ -1,11 +1,20 @@
 /** Ports that do nothing, for tests and for threads that use only some ports. */
-import type { AfterWrite, ByteSink, IoDevice, IrqPulse, PowerSwitch, Signal } from "../bus/io.ts";
+import type {
+  AfterWrite,
+  ByteSink,
+  IoDevice,
+  IrqPulse,
+  MessageSink,
+  PowerSwitch,
+  Signal,
+} from "../bus/io.ts";
 import { hostClock } from "./clock.ts";
 import type { Ports } from "./ports.ts";
 
-const nowhere: Signal & IrqPulse & ByteSink & PowerSwitch & AfterWrite = {
+const nowhere: Signal & IrqPulse & MessageSink & ByteSink & PowerSwitch & AfterWrite = {
   raise() {},
   pulse() {},
+  send() {},
   put() {},
   off() {},
   reset() {},
@@ -20,6 +29,7 @@ export const unplugged: Ports = {
   power: nowhere,
   driveIrq() {},
   pulse: () => nowhere,
+  messages: nowhere,
   sink: () => nowhere,
   ready: () => nowhere,
   notify: () => ({ notify() {} }),

@@ -5,7 +5,15 @@
  * disables.
  */
 import type { ByteRing } from "../base/ring.ts";
-import type { AfterWrite, ByteSink, IoDevice, IrqPulse, PowerSwitch, Signal } from "../bus/io.ts";
+import type {
+  AfterWrite,
+  ByteSink,
+  IoDevice,
+  IrqPulse,
+  MessageSink,
+  PowerSwitch,
+  Signal,
+} from "../bus/io.ts";
 import type { DriveIrq } from "../bus/irq.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { type Clock, machineClock } from "../machine/clock.ts";
@@ -14,6 +22,7 @@ import type { EventFd } from "../sys/event.ts";
 import type { Blocks } from "./blocks.ts";
 import { type Control, END, PARK } from "./control.ts";
 import { OwnDevice } from "./mailbox.ts";
+import { messagesTo } from "./messages.ts";
 import type { Ending, Message } from "./shared.ts";
 
 /** How often a vCPU that waits for a slow reader checks whether the machine is ending. */
@@ -37,6 +46,7 @@ export class VcpuPorts implements Ports {
   readonly driveIrq: DriveIrq;
   readonly moved: AfterWrite;
   readonly shadow: Ports["shadow"];
+  readonly messages: MessageSink;
   readonly #wires: VcpuWires;
   readonly #control: Control;
   /** Set when this vCPU ended or reset the machine. */
@@ -54,6 +64,7 @@ export class VcpuPorts implements Ports {
       exit: (status) => this.#end({ reason: "exit", status }),
     };
     this.shadow = shadow;
+    this.messages = messagesTo(vm);
     this.moved = {
       settle() {
         blocks.generation.bump();

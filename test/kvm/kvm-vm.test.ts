@@ -260,3 +260,8 @@ test("routes to pins and messages are taken", () => {
   );
   expect(guest.vm.signalMsi(0xfee00000, 0x30)).toBeTypeOf("boolean");
 });
+
+test("a message to a CPU that does not exist is not an error: a guest may send one", () => {
+  using guest = tinyGuest([HLT], { irqchip: true });
+  expect(guest.vm.signalMsi(0xfee7f000, 0x30)).toBe(false);
+});

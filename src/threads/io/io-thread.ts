@@ -16,6 +16,7 @@ import { GuestMemory } from "../../memory/guest-memory.ts";
 import { EventFd } from "../../sys/event.ts";
 import { GuestRam } from "../../sys/guest-ram.ts";
 import type { DeviceReport } from "../../virtio/device.ts";
+import { messagesTo } from "../messages.ts";
 import { attach, Plugged } from "../plugged.ts";
 import type { IoRole, Message, PartOrder, ThreadData } from "../shared.ts";
 import { EpollPoller } from "./epoll-poller.ts";
@@ -71,7 +72,9 @@ export function runIoThread(
   };
   const ports: Ports = {
     ...unplugged,
+    driveIrq: (gsi, asserted) => vm.irqLine(gsi, asserted),
     pulse: (gsi) => ({ pulse: () => vm.pulseIrqLine(gsi) }),
+    messages: messagesTo(vm),
     shadow: plugged.shadow,
     latch: (number) => {
       const event = bell(number);

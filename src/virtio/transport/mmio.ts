@@ -25,7 +25,7 @@ import type { VirtioDevice } from "../device.ts";
 import type { QueueConfig } from "../queue/split-queue.ts";
 import { DEVICE_NEEDS_RESET } from "../spec.ts";
 import * as mmio from "./mmio-registers.ts";
-import type { Doorbell, LateAcknowledgement, VirtioTransport } from "./transport.ts";
+import type { Doorbell, LateAcknowledgement, NotifyQueue, VirtioTransport } from "./transport.ts";
 
 const MAGIC = 0x7472_6976; // "virt"
 const MODERN = 2;
@@ -45,11 +45,6 @@ export const VirtioMmioState = layout("virtio-mmio", 1, {
   configGeneration: "u32",
   epoch: "u32",
 });
-
-/** The io thread's attention to one queue: for a notification that arrives as an exit. */
-export interface NotifyQueue {
-  notify(queue: number): void;
-}
 
 export interface MmioWiring {
   readonly interrupt: IrqPulse;

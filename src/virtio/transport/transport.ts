@@ -13,10 +13,15 @@
 export interface Doorbell {
   /** From the start of the transport's window. */
   readonly offset: number;
-  /** Bytes of the store. */
-  readonly length: 1 | 2 | 4 | 8;
+  /** Bytes of the store; 0: any number. */
+  readonly length: 0 | 1 | 2 | 4 | 8;
   /** The value of the store; without it, any. */
   readonly datamatch?: number;
+}
+
+/** The io thread's attention to one queue: for a notification that arrives as an exit. */
+export interface NotifyQueue {
+  notify(queue: number): void;
 }
 
 export interface VirtioTransport {
