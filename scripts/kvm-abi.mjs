@@ -25,7 +25,28 @@ const lines = [
   " */",
   "",
 ];
-for (const [name, value] of Object.entries(constants)) lines.push(`export const ${name} = ${hex(value)};`);
+const CAPABILITY = "KVM_CAP_";
+const isExit = (name) => /^KVM_EXIT_(?!IO_(IN|OUT)$)/.test(name);
+const capabilities = [];
+const exits = [];
+for (const [name, value] of Object.entries(constants)) {
+  if (name.startsWith(CAPABILITY)) {
+    capabilities.push(`  ${name.slice(CAPABILITY.length)}: ${hex(value)},`);
+    continue;
+  }
+  lines.push(`export const ${name} = ${hex(value)};`);
+  if (isExit(name)) exits.push([value, name.slice("KVM_EXIT_".length)]);
+}
+exits.sort(([a], [b]) => a - b);
+// Tables of names stand here as objects: a namespace that is searched by name must have all its members at run time.
+lines.push("", "/** KVM_CAP_ */", "export const KVM_CAP = {", ...capabilities, "} as const;");
+lines.push(
+  "",
+  "/** KVM_EXIT_, by number */",
+  "export const EXIT_NAMES: Readonly<Record<number, string>> = {",
+);
+for (const [value, name] of exits) lines.push(`  ${value}: "${name}",`);
+lines.push("};");
 for (const [name, members] of Object.entries(structs)) {
   lines.push("", `export const ${name} = {`);
   for (const [member, offset] of Object.entries(members)) {

@@ -71,56 +71,86 @@ export const KVM_STATS_TYPE_INSTANT = 1;
 export const KVM_STATS_TYPE_PEAK = 2;
 export const KVM_STATS_TYPE_LINEAR_HIST = 3;
 export const KVM_STATS_TYPE_LOG_HIST = 4;
-export const KVM_CAP_IRQCHIP = 0;
-export const KVM_CAP_HLT = 1;
-export const KVM_CAP_USER_MEMORY = 3;
-export const KVM_CAP_SET_TSS_ADDR = 4;
-export const KVM_CAP_EXT_CPUID = 7;
-export const KVM_CAP_NR_VCPUS = 9;
-export const KVM_CAP_NR_MEMSLOTS = 10;
-export const KVM_CAP_MP_STATE = 14;
-export const KVM_CAP_SYNC_MMU = 16;
-export const KVM_CAP_DESTROY_MEMORY_REGION_WORKS = 21;
-export const KVM_CAP_IRQ_ROUTING = 25;
-export const KVM_CAP_USER_NMI = 22;
-export const KVM_CAP_SET_GUEST_DEBUG = 23;
-export const KVM_CAP_IRQFD = 32;
-export const KVM_CAP_PIT2 = 33;
-export const KVM_CAP_PIT_STATE2 = 35;
-export const KVM_CAP_IOEVENTFD = 36;
-export const KVM_CAP_SET_IDENTITY_MAP_ADDR = 37;
-export const KVM_CAP_ADJUST_CLOCK = 39;
-export const KVM_CAP_INTERNAL_ERROR_DATA = 40;
-export const KVM_CAP_VCPU_EVENTS = 41;
-export const KVM_CAP_DEBUGREGS = 50;
-export const KVM_CAP_XSAVE = 55;
-export const KVM_CAP_XCRS = 56;
-export const KVM_CAP_MAX_VCPUS = 66;
-export const KVM_CAP_TSC_CONTROL = 60;
-export const KVM_CAP_GET_TSC_KHZ = 61;
-export const KVM_CAP_TSC_DEADLINE_TIMER = 72;
-export const KVM_CAP_KVMCLOCK_CTRL = 76;
-export const KVM_CAP_SIGNAL_MSI = 77;
-export const KVM_CAP_READONLY_MEM = 81;
-export const KVM_CAP_IRQFD_RESAMPLE = 82;
-export const KVM_CAP_EXT_EMUL_CPUID = 95;
-export const KVM_CAP_IOEVENTFD_NO_LENGTH = 100;
-export const KVM_CAP_CHECK_EXTENSION_VM = 105;
-export const KVM_CAP_SPLIT_IRQCHIP = 121;
-export const KVM_CAP_IOEVENTFD_ANY_LENGTH = 122;
-export const KVM_CAP_MAX_VCPU_ID = 128;
-export const KVM_CAP_X2APIC_API = 129;
-export const KVM_CAP_IMMEDIATE_EXIT = 136;
-export const KVM_CAP_GET_MSR_FEATURES = 153;
-export const KVM_CAP_X86_DISABLE_EXITS = 143;
-export const KVM_CAP_EXCEPTION_PAYLOAD = 164;
-export const KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 = 168;
-export const KVM_CAP_X86_USER_SPACE_MSR = 188;
-export const KVM_CAP_SYNC_REGS = 74;
-export const KVM_CAP_COALESCED_MMIO = 15;
-export const KVM_CAP_BINARY_STATS_FD = 203;
-export const KVM_CAP_SREGS2 = 200;
-export const KVM_CAP_EXIT_ON_EMULATION_FAILURE = 204;
+
+/** KVM_CAP_ */
+export const KVM_CAP = {
+  IRQCHIP: 0,
+  HLT: 1,
+  USER_MEMORY: 3,
+  SET_TSS_ADDR: 4,
+  EXT_CPUID: 7,
+  NR_VCPUS: 9,
+  NR_MEMSLOTS: 10,
+  MP_STATE: 14,
+  SYNC_MMU: 16,
+  DESTROY_MEMORY_REGION_WORKS: 21,
+  IRQ_ROUTING: 25,
+  USER_NMI: 22,
+  SET_GUEST_DEBUG: 23,
+  IRQFD: 32,
+  PIT2: 33,
+  PIT_STATE2: 35,
+  IOEVENTFD: 36,
+  SET_IDENTITY_MAP_ADDR: 37,
+  ADJUST_CLOCK: 39,
+  INTERNAL_ERROR_DATA: 40,
+  VCPU_EVENTS: 41,
+  DEBUGREGS: 50,
+  XSAVE: 55,
+  XCRS: 56,
+  MAX_VCPUS: 66,
+  TSC_CONTROL: 60,
+  GET_TSC_KHZ: 61,
+  TSC_DEADLINE_TIMER: 72,
+  KVMCLOCK_CTRL: 76,
+  SIGNAL_MSI: 77,
+  READONLY_MEM: 81,
+  IRQFD_RESAMPLE: 82,
+  EXT_EMUL_CPUID: 95,
+  IOEVENTFD_NO_LENGTH: 100,
+  CHECK_EXTENSION_VM: 105,
+  SPLIT_IRQCHIP: 121,
+  IOEVENTFD_ANY_LENGTH: 122,
+  MAX_VCPU_ID: 128,
+  X2APIC_API: 129,
+  IMMEDIATE_EXIT: 136,
+  GET_MSR_FEATURES: 153,
+  X86_DISABLE_EXITS: 143,
+  EXCEPTION_PAYLOAD: 164,
+  MANUAL_DIRTY_LOG_PROTECT2: 168,
+  X86_USER_SPACE_MSR: 188,
+  SYNC_REGS: 74,
+  COALESCED_MMIO: 15,
+  BINARY_STATS_FD: 203,
+  SREGS2: 200,
+  EXIT_ON_EMULATION_FAILURE: 204,
+} as const;
+
+/** KVM_EXIT_, by number */
+export const EXIT_NAMES: Readonly<Record<number, string>> = {
+  0: "UNKNOWN",
+  1: "EXCEPTION",
+  2: "IO",
+  3: "HYPERCALL",
+  4: "DEBUG",
+  5: "HLT",
+  6: "MMIO",
+  7: "IRQ_WINDOW_OPEN",
+  8: "SHUTDOWN",
+  9: "FAIL_ENTRY",
+  10: "INTR",
+  11: "SET_TPR",
+  12: "TPR_ACCESS",
+  16: "NMI",
+  17: "INTERNAL_ERROR",
+  24: "SYSTEM_EVENT",
+  26: "IOAPIC_EOI",
+  27: "HYPERV",
+  29: "X86_RDMSR",
+  30: "X86_WRMSR",
+  31: "DIRTY_RING_FULL",
+  33: "X86_BUS_LOCK",
+};
 
 export const kvm_run = {
   sizeof: 2352,

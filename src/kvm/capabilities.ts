@@ -3,29 +3,21 @@
  *
  * Source: <linux/kvm.h>; what each means is in Linux api.rst under its name.
  */
-import * as abi from "./abi.ts";
-
-type CapNames = Extract<keyof typeof abi, `KVM_CAP_${string}`>;
+import { KVM_CAP } from "./abi.ts";
 
 /** "IRQCHIP" for KVM_CAP_IRQCHIP. */
-export type CapabilityName = CapNames extends `KVM_CAP_${infer Name}` ? Name : never;
-
-const NUMBERS: ReadonlyMap<string, number> = new Map(
-  Object.entries(abi).flatMap(([name, value]): [string, number][] =>
-    name.startsWith("KVM_CAP_") && typeof value === "number" ? [[name.slice("KVM_CAP_".length), value]] : [],
-  ),
-);
+export type CapabilityName = keyof typeof KVM_CAP;
 
 /** Every capability that has a name here, with its number. */
-export const capabilities: ReadonlyMap<string, number> = NUMBERS;
+export const capabilities: ReadonlyMap<string, number> = new Map(Object.entries(KVM_CAP));
 
-/** The number of a capability, which may also be passed as a number. */
+/** The number of a capability, which may also be passed as a number. A name that is not known: -1. */
 export function capabilityNumber(capability: CapabilityName | number): number {
-  return typeof capability === "number" ? capability : (NUMBERS.get(capability) ?? -1);
+  return typeof capability === "number" ? capability : (capabilities.get(capability) ?? -1);
 }
 
 /** "KVM_CAP_IRQCHIP" for 0. */
 export function capabilityName(number: number): string {
-  for (const [name, value] of NUMBERS) if (value === number) return `KVM_CAP_${name}`;
+  for (const [name, value] of capabilities) if (value === number) return `KVM_CAP_${name}`;
   return `KVM_CAP ${number}`;
 }

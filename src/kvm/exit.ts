@@ -244,18 +244,10 @@ export class Exit {
   }
 }
 
-const NAMES: Readonly<Record<number, string>> = Object.fromEntries(
-  Object.entries(abi).flatMap(([name, value]) =>
-    typeof value === "number" && /^KVM_EXIT_(?!IO_(IN|OUT)$)/.test(name)
-      ? [[value, name.slice("KVM_EXIT_".length)]]
-      : [],
-  ),
-);
-
 /** The names that exitName gives, without those of unknown reasons. */
-export const exitNames: readonly string[] = Object.values(NAMES);
+export const exitNames: readonly string[] = Object.values(abi.EXIT_NAMES);
 
 /** "HLT" for KVM_EXIT_HLT; a number that is not known stays one. */
 export function exitName(reason: number): string {
-  return reason === INTERRUPTED ? "INTERRUPTED" : (NAMES[reason] ?? String(reason));
+  return reason === INTERRUPTED ? "INTERRUPTED" : (abi.EXIT_NAMES[reason] ?? String(reason));
 }

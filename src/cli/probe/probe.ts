@@ -5,7 +5,7 @@
  * Source: Linux Documentation/virt/kvm/api.rst, 4.1 KVM_GET_API_VERSION and 4.4
  * KVM_CHECK_EXTENSION; proc(5); Documentation/admin-guide/mm/transhuge.rst.
  */
-import { KVM_API_VERSION, KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS } from "../../kvm/abi.ts";
+import { KVM_API_VERSION, KVM_CAP } from "../../kvm/abi.ts";
 import type { Capability } from "./capabilities.ts";
 import { CAPABILITIES } from "./capabilities.ts";
 
@@ -178,8 +178,8 @@ function readHugePages(host: ProbeHost): ProbeReport["hugePages"] {
 
 function readMaxCpus(kvm: KvmAnswers): ProbeReport["maxCpus"] {
   // api.rst 4.7: without KVM_CAP_NR_VCPUS it is 4; without KVM_CAP_MAX_VCPUS the same as that.
-  const recommended = kvm.extension(KVM_CAP_NR_VCPUS) || 4;
-  return { recommended, most: kvm.extension(KVM_CAP_MAX_VCPUS) || recommended };
+  const recommended = kvm.extension(KVM_CAP.NR_VCPUS) || 4;
+  return { recommended, most: kvm.extension(KVM_CAP.MAX_VCPUS) || recommended };
 }
 
 /** Why /dev/kvm cannot be opened, and the command that repairs it. */
