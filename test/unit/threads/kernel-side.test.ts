@@ -71,10 +71,13 @@ test("a move takes away what was there, then brings it where it is now", () => {
 });
 
 /** A board whose one part wishes what the test wants. */
-function wishing(wishes: () => KernelWishes) {
+function wishing(wishes: () => KernelWishes, bells = 0) {
   const part: Part<object> = {
     kind: "wishes",
-    assemble: (slot) => ({ lock: slot.add({ read: () => 0, write() {}, reset() {} }), kernel: wishes }),
+    assemble: (slot) => {
+      slot.bells(bells);
+      return { lock: slot.add({ read: () => 0, write() {}, reset() {} }), kernel: wishes };
+    },
   };
   const board: Board = { name: "wishing", parts: () => [plug(part, "wishes", { windows: [] }, {})] };
   return assemble(board).machine;
@@ -98,9 +101,12 @@ test("dirty pages are logged of RAM alone, and the slots keep their numbers", ()
 test("two doorbells may change places, and one that changes its value is placed anew", () => {
   const { vm, taken } = recorder();
   let at = [0x1000, 0x2000];
-  const machine = wishing(() => ({
-    doorbells: at.map((address, n) => ({ bell: n, address, length: 4, datamatch: at[0] })),
-  }));
+  const machine = wishing(
+    () => ({
+      doorbells: at.map((address, n) => ({ bell: n, address, length: 4, datamatch: at[0] })),
+    }),
+    2,
+  );
   const kernel = new KernelSide({ vm, memories, bell: () => bell }, newTable());
   kernel.reconcile(machine);
   taken();
@@ -137,5 +143,13 @@ test("memory that this KVM cannot show is left out", () => {
     slots: [{ memory: "flash", offset: 0, address: 0xe000_0000, size: 0x1000, readOnly: true }],
   }));
   new KernelSide({ vm, memories, bell: () => bell }, newTable()).reconcile(machine);
+  expect(taken()).toEqual(["slot 0 at 0x0 of 0x1000000"]);
+});
+
+test("a part can have no doorbell but those that it took", () => {
+  const { vm, taken } = recorder();
+  const machine = wishing(() => ({ doorbells: [{ bell: 2, address: 0x1000, length: 4 }] }), 2);
+  const kernel = new KernelSide({ vm, memories, bell: () => bell }, newTable());
+  expect(() => kernel.reconcile(machine)).toThrow("a part wants bell 2; the machine has 2");
   expect(taken()).toEqual(["slot 0 at 0x0 of 0x1000000"]);
 });
