@@ -61,7 +61,7 @@ export class KernelSide {
       // Under the lock, so that the later of two changes is applied last.
       const map = kernelMap(machine);
       this.#applySlots(map);
-      this.#applyBells(map);
+      this.#applyBells(map, machine.bells);
       this.#applyMessages(map.messages);
     } finally {
       lock.release();
@@ -142,14 +142,16 @@ export class KernelSide {
     return ram;
   }
 
-  #applyBells({ doorbells }: KernelMap): void {
+  /** @param count bells that the machine's parts have taken */
+  #applyBells({ doorbells }: KernelMap, count: number): void {
+    if (count > MAX_BELLS) throw new RangeError(`the machine wants more than ${MAX_BELLS} doorbells`);
     const { vm } = this.#objects;
     const wanted = new Map(doorbells.map((wish) => [wish.bell, wish]));
     const moved: DoorbellWish[] = [];
     for (const bell of wanted.keys()) {
-      if (bell >= MAX_BELLS) throw new RangeError(`the machine wants more than ${MAX_BELLS} doorbells`);
+      if (bell >= count) throw new RangeError(`a part wants bell ${bell}; the machine has ${count}`);
     }
-    for (let bell = 0; bell < MAX_BELLS; bell++) {
+    for (let bell = 0; bell < count; bell++) {
       const present = this.#table.bell(bell);
       const wish = wanted.get(bell);
       if (present !== undefined && (wish === undefined || !isSameBell(wish, present))) {

@@ -3,11 +3,23 @@ import { expect, test } from "vitest";
 import * as abi from "../../../src/kvm/abi.ts";
 import { native } from "../../../src/sys/native.ts";
 
-const numbers = Object.entries(abi).filter(([, value]) => typeof value === "number");
-const structs = Object.entries(abi).filter(([, value]) => typeof value === "object");
+const { KVM_CAP, EXIT_NAMES, ...members } = abi;
+const capabilities = Object.entries(KVM_CAP).map(([name, value]) => [`KVM_CAP_${name}`, value]);
+const numbers = [
+  ...Object.entries(members).filter(([, value]) => typeof value === "number"),
+  ...capabilities,
+];
+const structs = Object.entries(members).filter(([, value]) => typeof value === "object");
 
 test("every constant is the one the compiler finds in <linux/kvm.h>", () => {
   expect(Object.fromEntries(numbers)).toEqual(native.constants());
+});
+
+test("every exit has its name", () => {
+  const named = Object.entries(EXIT_NAMES).map(([value, name]) => [`KVM_EXIT_${name}`, Number(value)]);
+  expect(numbers).toEqual(expect.arrayContaining(named));
+  const exits = numbers.filter(([name]) => /^KVM_EXIT_(?!IO_)/.test(String(name)));
+  expect(named).toHaveLength(exits.length);
 });
 
 test("every struct has the size and offsets that the compiler gives it", () => {
