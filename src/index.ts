@@ -36,6 +36,7 @@ export type {
 export { type CutRecord, type ReadRecord, readTrace, TraceError } from "./trace/read.ts";
 export { createVm } from "./vm/create-vm.ts";
 export type { GuestCpu, Registers, RegistersChange } from "./vm/guest-cpu.ts";
+export { createPool, type MachinePool, type PoolOptions } from "./vm/machine-pool.ts";
 export type { MemoryNode, MemoryTree } from "./vm/memory-tree.ts";
 export { BalloonError, type BalloonStats, type VmBalloon } from "./vm/outlets/balloon.ts";
 export { type RestoreOptions, restoreVm } from "./vm/restore-vm.ts";
