@@ -21,6 +21,7 @@ const ORDER = [
   "nbd",
   "images",
   "image-tools",
+  "net",
   "config",
   "virtio",
   "boot",
@@ -56,6 +57,10 @@ const WALLS: Record<string, { not: string[]; because: string }> = {
   "image-tools": {
     not: ["kvm", "memory", "bus", "devices"],
     because: "they work on images without a machine around them",
+  },
+  net: {
+    not: ["sys", "kvm", "memory", "bus", "devices", ...STORAGE],
+    because: "it moves frames, whatever card they come from",
   },
   config: {
     not: ["sys", "kvm", "memory", "bus", "devices", "image-tools", "node:"],
@@ -155,6 +160,7 @@ const FOR_TESTS = new Set([
   "config/machine.ts MAX_CPUS",
   "images/qcow2/open.ts readQcow2Header",
   "images/zstd.ts wasmZstd",
+  "net/user/user-network.ts UserNetwork",
   "sys/async-io.ts ASYNC_ENGINES",
   "threads/blocks.ts EXIT_REASONS",
   "threads/trace-ring.ts DATA_BYTES",

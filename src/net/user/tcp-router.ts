@@ -1,0 +1,219 @@
+/**
+ * Where a guest's TCP connections lead: to the host's network, to the program, or nowhere. A connection is answered when
+ * it is open at the other end, so that the guest sees a refused or unreachable host as one.
+ */
+import { spawn } from "node:child_process";
+import type { Socket } from "node:net";
+import { Duplex, duplexPair } from "node:stream";
+import { formatAddress, parseIpv4 } from "./addresses.ts";
+import { areEqual } from "./bytes.ts";
+import { serverNameIn } from "./client-hello.ts";
+import { hostAddressOf, placeOf } from "./destination.ts";
+import type { GuestForward } from "./forwards.ts";
+import type { Host } from "./host.ts";
+import { HttpAnswers } from "./http-answers.ts";
+import { metadataAnswers } from "./metadata.ts";
+import type { NameServer } from "./name-server.ts";
+import type { ConnectionDecision, ConnectionRequest, NetworkPlan, UserNetworkOptions } from "./options.ts";
+import type { TcpConnection } from "./tcp/tcp-connection.ts";
+
+const HTTP_PORT = 80;
+const HTTPS_PORT = 443;
+const DNS_PORT = 53;
+/** A client that does not say hello is judged without a server name. */
+const HELLO_PATIENCE_MS = 3000;
+const MAX_HELLO_BYTES = 20_000;
+
+interface GuestServer {
+  readonly address: Uint8Array;
+  readonly forward: GuestForward;
+}
+
+export class TcpRouter {
+  readonly #plan: NetworkPlan;
+  readonly #options: UserNetworkOptions;
+  readonly #host: Host;
+  readonly #names: NameServer;
+  readonly #http: HttpAnswers | undefined;
+  readonly #metadata: HttpAnswers | undefined;
+  readonly #servers: GuestServer[] = [];
+  /** Streams that still write what an ended connection left. */
+  readonly #streams = new Set<Duplex>();
+
+  constructor(plan: NetworkPlan, options: UserNetworkOptions, host: Host, names: NameServer) {
+    this.#plan = plan;
+    this.#options = options;
+    this.#host = host;
+    this.#names = names;
+    const { onHttp, metadata } = options;
+    const note = (message: string) => options.onNote?.(message);
+    if (onHttp !== undefined) this.#http = new HttpAnswers((request) => onHttp(request), note);
+    if (metadata !== undefined) this.#metadata = new HttpAnswers(metadataAnswers(metadata), note);
+    for (const forward of plan.guestForwards) {
+      const address = parseIpv4(forward.server);
+      if (address !== undefined) this.#servers.push({ address, forward });
+    }
+  }
+
+  /** Addresses of the guest's network at which a forward answers. */
+  hasServer(bytes: Uint8Array, at: number): boolean {
+    return this.#servers.some(({ address }) => areEqual(address, 0, bytes, at, 4));
+  }
+
+  get openStreams(): number {
+    return this.#streams.size;
+  }
+
+  /** The guest asks for a connection. */
+  route(connection: TcpConnection): void {
+    const { key } = connection;
+    const address = key.outer;
+    const server = this.#servers.find(
+      (each) =>
+        each.forward.port === key.outerPort &&
+        address.length === 4 &&
+        areEqual(each.address, 0, address, 0, 4),
+    );
+    if (server !== undefined) {
+      this.#forward(connection, server.forward);
+      return;
+    }
+    const place = placeOf(address, this.#plan);
+    if (place === "metadata" && key.outerPort === HTTP_PORT && this.#metadata !== undefined) {
+      this.#answerHttp(connection, this.#metadata);
+      return;
+    }
+    if (this.#options.restrict === true || place === "martian" || place === "local") {
+      connection.reset();
+      return;
+    }
+    if (place === "name-server") {
+      // Queries over TCP are not read: a program that answers names must not be passed by.
+      const resolver =
+        key.outerPort === DNS_PORT && this.#options.onDns === undefined
+          ? this.#names.nextResolver()
+          : undefined;
+      if (resolver === undefined) connection.reset();
+      else this.#connectTo(connection, resolver.address, resolver.port);
+      return;
+    }
+    const target = hostAddressOf(place, address);
+    const { onConnect, sniPorts = [HTTPS_PORT] } = this.#options;
+    if (onConnect === undefined) this.#allow(connection, target);
+    else if (sniPorts.includes(key.outerPort)) this.#awaitHello(connection, target);
+    else void this.#decide(connection, target, undefined);
+  }
+
+  close(): void {
+    for (const stream of this.#streams) stream.destroy();
+  }
+
+  /** Notes a stream until it closes. */
+  track(stream: Duplex): void {
+    this.#streams.add(stream);
+    stream.once("close", () => this.#streams.delete(stream));
+  }
+
+  async #decide(connection: TcpConnection, target: string, sni: string | undefined): Promise<void> {
+    const { key } = connection;
+    const address = formatAddress(key.outer);
+    const request: ConnectionRequest = {
+      protocol: "tcp",
+      host: this.#names.nameOf(address) ?? address,
+      address,
+      port: key.outerPort,
+      guest: { address: formatAddress(key.guest), port: key.guestPort },
+      ...(sni === undefined || sni === "" ? {} : { sni }),
+    };
+    let decision: ConnectionDecision = "deny";
+    try {
+      decision = (await this.#options.onConnect?.(request)) ?? "deny";
+    } catch (error) {
+      this.#options.onNote?.(
+        `onConnect threw for ${request.host}:${request.port}, which is denied: ${String(error)}`,
+      );
+    }
+    if (connection.phase === "closed") {
+      if (decision instanceof Duplex) decision.destroy();
+      return;
+    }
+    if (decision === "allow") this.#allow(connection, target);
+    else if (decision instanceof Duplex) this.#join(connection, decision);
+    else if (typeof decision === "object" && "redirect" in decision) {
+      this.#connectTo(connection, decision.redirect.host, decision.redirect.port);
+    } else connection.reset();
+  }
+
+  #allow(connection: TcpConnection, target: string): void {
+    const { httpPorts = [HTTP_PORT] } = this.#options;
+    if (this.#http !== undefined && httpPorts.includes(connection.key.outerPort)) {
+      this.#answerHttp(connection, this.#http);
+    } else this.#connectTo(connection, target, connection.key.outerPort);
+  }
+
+  /** Accepts a connection to read the name in its first bytes. */
+  #awaitHello(connection: TcpConnection, target: string): void {
+    const decide = (sni: string) => {
+      clearTimeout(timer);
+      connection.onEarlyData = undefined;
+      void this.#decide(connection, target, sni);
+    };
+    const timer = setTimeout(decide, HELLO_PATIENCE_MS, "");
+    timer.unref();
+    connection.onEarlyData = (data) => {
+      const name = serverNameIn(data) ?? (data.length > MAX_HELLO_BYTES ? "" : undefined);
+      if (name !== undefined) decide(name);
+    };
+    connection.establish();
+  }
+
+  #connectTo(connection: TcpConnection, address: string, port: number): void {
+    this.#await(connection, this.#host.connect(address, port));
+  }
+
+  /** Opens the connection when the socket is connected. */
+  #await(connection: TcpConnection, socket: Socket): void {
+    this.track(socket);
+    const refused = () => connection.reset();
+    // A refusal of the guest's own while the host connects.
+    connection.onClosed = () => socket.destroy();
+    socket.once("error", refused);
+    socket.once("connect", () => {
+      socket.off("error", refused);
+      connection.onClosed = undefined;
+      this.#open(connection, socket);
+    });
+  }
+
+  #join(connection: TcpConnection, stream: Duplex): void {
+    this.track(stream);
+    this.#open(connection, stream);
+  }
+
+  #open(connection: TcpConnection, stream: Duplex): void {
+    if (connection.phase === "connecting") connection.establish(stream);
+    else connection.attach(stream);
+  }
+
+  #answerHttp(connection: TcpConnection, answers: HttpAnswers): void {
+    const [near, far] = duplexPair();
+    this.#join(connection, near);
+    void answers.serve(far);
+  }
+
+  #forward(connection: TcpConnection, { to, server, port }: GuestForward): void {
+    if ("host" in to) this.#connectTo(connection, to.host, to.port);
+    else if ("path" in to) this.#await(connection, this.#host.connectPath(to.path));
+    else if ("open" in to) this.#join(connection, to.open());
+    else {
+      const child = spawn("/bin/sh", ["-c", to.command], { stdio: ["pipe", "pipe", "inherit"] });
+      child.once("error", (error) => {
+        this.#options.onNote?.(`guestfwd ${server}:${port}: cannot run "${to.command}": ${error.message}`);
+        connection.reset();
+      });
+      const stream = Duplex.from({ readable: child.stdout, writable: child.stdin });
+      stream.once("close", () => child.kill());
+      this.#join(connection, stream);
+    }
+  }
+}

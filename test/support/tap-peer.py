@@ -1,0 +1,49 @@
+"""The host kernel as a guest: a tap in this network namespace, and a workload that uses it.
+
+Frames cross on stdin and stdout, each behind its length in two bytes. What the workload prints goes to stderr. Started
+in a namespace of its own: unshare -n python3 tap-peer.py [--dhcp] PROGRAM ARGUMENTS...
+"""
+import fcntl, os, struct, subprocess, sys, threading
+
+TUNSETIFF = 0x400454CA
+IFF_TAP_NO_PI = 0x1002
+
+tap = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH", b"tap0", IFF_TAP_NO_PI))
+
+
+def run(*words):
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+arguments = sys.argv[1:]
+run("ip", "link", "set", "lo", "up")
+run("ip", "link", "set", "tap0", "up")
+if arguments[0] == "--dhcp":
+    arguments = arguments[1:]
+else:
+    run("ip", "addr", "add", "10.0.2.15/24", "dev", "tap0")
+    run("ip", "route", "add", "default", "via", "10.0.2.2")
+
+
+def to_network():
+    while True:
+        frame = os.read(tap, 65536)
+        out = struct.pack(">H", len(frame)) + frame
+        while out:
+            out = out[os.write(1, out):]
+
+
+def from_network():
+    stdin = os.fdopen(0, "rb", buffering=1 << 20)
+    while True:
+        header = stdin.read(2)
+        if len(header) < 2:
+            os._exit(0)
+        os.write(tap, stdin.read(struct.unpack(">H", header)[0]))
+
+
+threading.Thread(target=to_network, daemon=True).start()
+threading.Thread(target=from_network, daemon=True).start()
+status = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=2).returncode
+os._exit(status & 0xFF)
