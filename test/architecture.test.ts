@@ -16,6 +16,7 @@ const ORDER = [
   "kvm",
   "memory",
   "bus",
+  "pci",
   "devices",
   "disk",
   "nbd",
@@ -47,7 +48,11 @@ const WALLS: Record<string, { not: string[]; because: string }> = {
   base: { not: ["node:"], because: "it is arithmetic and shared memory" },
   memory: { not: ["sys", "kvm", "node:"], because: "tests give it a plain buffer for RAM" },
   bus: { not: ["sys", "kvm", "memory", "node:"], because: "it only carries accesses" },
-  devices: { not: ["sys", "kvm", "memory", "node:"], because: "a device is a chip: registers, wires, sinks" },
+  pci: { not: ["sys", "kvm", "memory", "node:"], because: "it is registers that say where devices are" },
+  devices: {
+    not: ["sys", "kvm", "memory", "pci", "node:"],
+    because: "a device is a chip: registers, wires, sinks",
+  },
   disk: {
     not: ["kvm", "bus", "devices"],
     because: "what an image is, it says; how one is stored, others know",

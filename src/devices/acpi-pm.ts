@@ -28,7 +28,7 @@ export const ACPI_PM_PORTS = 16;
 
 /** RESET_VALUE: what resets the machine when written to RESET_REG. */
 export const RESET_VALUE = 1;
-/** SLP_TYP of the soft-off state, for the \_S5 object. */
+/** SLP_TYP of the soft-off state, for the \_S5 object; firmware of a PC expects 0. */
 export const SLP_TYP_S5 = 5;
 
 const PM1_EN = PM1_EVT + 2;
@@ -64,12 +64,21 @@ export class AcpiPm implements IoDevice {
   readonly #sci: IrqLine;
   readonly #power: PowerSwitch;
   readonly #clock: MonotonicClock;
+  readonly #softOff: number;
 
-  constructor(regs: Registers, sci: IrqLine, power: PowerSwitch, clock: MonotonicClock) {
+  /** @param softOff SLP_TYP of the soft-off state */
+  constructor(
+    regs: Registers,
+    sci: IrqLine,
+    power: PowerSwitch,
+    clock: MonotonicClock,
+    softOff = SLP_TYP_S5,
+  ) {
     this.#regs = regs;
     this.#sci = sci;
     this.#power = power;
     this.#clock = clock;
+    this.#softOff = softOff;
   }
 
   read(offset: number, size: AccessSize): number {
@@ -135,7 +144,7 @@ export class AcpiPm implements IoDevice {
         break;
       case PM1_CNT + 1:
         regs.control = withByte(regs.control, 1, byte) & CNT_STORED;
-        if (byte & SLP_EN && ((byte >> SLP_TYP_SHIFT) & SLP_TYP_MASK) === SLP_TYP_S5) this.#power.off();
+        if (byte & SLP_EN && ((byte >> SLP_TYP_SHIFT) & SLP_TYP_MASK) === this.#softOff) this.#power.off();
         break;
       case RESET_REG:
         if (byte === RESET_VALUE) this.#power.reset();

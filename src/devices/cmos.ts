@@ -14,7 +14,7 @@
  * zero, the alarm registers are RAM), the square wave, the NMI mask in bit 7 of
  * the index, daylight saving, and a weekday that disagrees with the date. The
  * fraction of a second is always the host's. The battery is taken out at reset:
- * RAM is zero and the clock shows UTC again.
+ * RAM is as after power-on and the clock shows UTC again.
  *
  * Answering matters: where nothing answers, Linux reads register A 20 000 times
  * before it gives up on the update in progress that all ones announce.
@@ -63,6 +63,9 @@ export const CmosState = layout("cmos", 1, {
 
 type Registers = ReturnType<typeof CmosState.view>;
 
+/** Bytes by index. */
+export type CmosContents = readonly (readonly [index: number, byte: number])[];
+
 /** The host's clock. */
 export interface WallClock {
   /** Milliseconds since 1970-01-01 UTC. */
@@ -72,10 +75,13 @@ export interface WallClock {
 export class Cmos implements IoDevice {
   readonly #regs: Registers;
   readonly #clock: WallClock;
+  readonly #contents: CmosContents;
 
-  constructor(regs: Registers, clock: WallClock) {
+  /** @param contents of the RAM after power-on; the rest is zero */
+  constructor(regs: Registers, clock: WallClock, contents: CmosContents = []) {
     this.#regs = regs;
     this.#clock = clock;
+    this.#contents = contents;
   }
 
   read(offset: number, _size: AccessSize): number {
@@ -92,6 +98,7 @@ export class Cmos implements IoDevice {
     this.#regs.offsetMs = 0;
     this.#regs.index = 0;
     ram.fill(0);
+    for (const [index, byte] of this.#contents) ram[index] = byte;
     ram[RTC_REG_A] = RTC_REF_CLCK_32KHZ | RTC_RATE_1024HZ;
     ram[RTC_REG_B] = RTC_24H;
   }

@@ -1,4 +1,5 @@
 /** A board: an ordered list of parts, as data. */
+import type { RamRegion } from "../memory/guest-memory.ts";
 import type { KernelWishes } from "./kernel-wishes.ts";
 import type { Plug } from "./part.ts";
 import type { MachineSpec } from "./spec.ts";
@@ -10,6 +11,8 @@ export interface Board {
   parts(spec: MachineSpec): readonly Plug[];
   /** The board's memories besides RAM: name and size in bytes. */
   memories?(spec: MachineSpec): Readonly<Record<string, number>>;
+  /** The RAM that the guest always sees; all of it without this. Parts show it the rest, or not. */
+  fixedRam?(spec: MachineSpec): readonly RamRegion[];
   /** What KVM must have for the board itself, besides RAM. */
   kernel?(spec: MachineSpec): KernelWishes;
 }

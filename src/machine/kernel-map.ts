@@ -26,7 +26,9 @@ export interface KernelMap {
 
 /** @returns what KVM should have for `machine`, as its registers are now. */
 export function kernelMap(machine: Machine): KernelMap {
-  const slots: SlotWish[] = machine.spec.ram.map(({ address, size, offset }) => {
+  const { board, spec } = machine;
+  const ram = board.fixedRam?.(spec) ?? spec.ram;
+  const slots: SlotWish[] = ram.map(({ address, size, offset }) => {
     return { memory: RAM, offset, address, size, readOnly: false };
   });
   const doorbells: DoorbellWish[] = [];
@@ -36,7 +38,7 @@ export function kernelMap(machine: Machine): KernelMap {
     doorbells.push(...(wishes.doorbells ?? []));
     messages.push(...(wishes.messages ?? []));
   };
-  add(machine.board.kernel?.(machine.spec) ?? {});
+  add(board.kernel?.(spec) ?? {});
   for (const { made } of machine.parts.values()) {
     if (made.kernel === undefined) continue;
     made.lock.acquire();

@@ -10,6 +10,8 @@ export async function loadBoard(name: string): Promise<Board> {
   switch (name) {
     case "microvm":
       return (await import("./boards/microvm.ts")).microvm;
+    case "pc":
+      return (await import("./boards/pc.ts")).pc;
     default:
       if (name.startsWith("file:")) return (await import(name)).board;
       throw new RangeError(`there is no board "${name}"`);

@@ -16,7 +16,7 @@ import { LevelLine, LevelLineState } from "../bus/irq.ts";
 import { SharedLine, SharedLineState } from "../bus/shared-line.ts";
 import type { Board } from "./board.ts";
 import { FIRST_MESSAGE_GSI } from "./memory-map.ts";
-import type { Made, Place, Plug, Slot } from "./part.ts";
+import type { DrivenLine, Made, Place, Plug, Slot } from "./part.ts";
 import type { Ports } from "./ports.ts";
 import type { MachineSpec } from "./spec.ts";
 
@@ -96,14 +96,6 @@ export class Machine {
   }
 }
 
-/** A line whose level is in the registers. */
-interface DrivenLine {
-  /** Lowers its input, if it is asserted. */
-  lower(): void;
-  /** Drives its input, if it is asserted. */
-  drive(): void;
-}
-
 /** The resources that the parts of one machine get, one part after the other, while they are assembled. */
 class Assembly {
   bells = 0;
@@ -137,17 +129,19 @@ class Assembly {
       place,
       ports: this.#ports,
       take,
-      line: () => this.#line(name, place),
-      add: (chip) => {
-        const { device, lock } = this.#guard(name, chip);
+      line: (gsi = place.gsi) => this.#line(name, gsi, place.sharesLine ?? false),
+      add: (chip, given) => {
+        const { device, lock } = this.#guard(name, chip, given);
         for (const { space, ...window } of place.windows) machine[space].add({ name, device, ...window });
         return lock;
       },
-      addMoving: (space, chip, where, registers) => {
-        const { device, lock } = this.#guard(name, chip);
+      addHidden: (chip) => this.#guard(name, chip).lock,
+      addMoving: (space, chip, where, registers, given) => {
+        const { device, lock } = this.#guard(name, chip, given);
         machine[space].addMoving({ name, device, place: underLock(registers ?? lock, where) });
         return lock;
       },
+      drivesLines: (line) => this.#lines.push(line),
       bells: (count) => {
         const first = this.bells;
         this.bells += count;
@@ -161,14 +155,14 @@ class Assembly {
     };
   }
 
-  #guard(name: string, chip: IoDevice): { device: IoDevice; lock: Lock } {
-    const lock = this.#arena.takeLock(name);
+  #guard(name: string, chip: IoDevice, given?: Lock): { device: IoDevice; lock: Lock } {
+    const lock = given ?? this.#arena.takeLock(name);
     const device = new Guarded(chip, lock);
     this.#devices.push(device);
     return { device, lock };
   }
 
-  #line(name: string, { gsi, sharesLine }: Place): IrqLine {
+  #line(name: string, gsi: number | undefined, sharesLine: boolean): IrqLine {
     if (gsi === undefined) throw new RangeError(`${name}: the board gives it no interrupt line`);
     const { driveIrq } = this.#ports;
     const regs = this.#arena.take(LevelLineState, name);

@@ -33,6 +33,14 @@ export interface Place {
   readonly sharesLine?: boolean;
 }
 
+/** A line whose level is in the registers. */
+export interface DrivenLine {
+  /** Lowers its input, if it is asserted. */
+  lower(): void;
+  /** Drives its input, if it is asserted. */
+  drive(): void;
+}
+
 /** What a part gets from the board while it is assembled. */
 export interface Slot {
   readonly name: string;
@@ -40,15 +48,26 @@ export interface Slot {
   readonly ports: Ports;
   /** Allocates registers of the part. Every thread must ask for the same ones in the same order. */
   take<const F extends Fields>(layout: Layout<F>): View<F>;
-  /** The level-triggered line to the part's input of the interrupt controllers. */
-  line(): IrqLine;
-  /** Connects a chip, behind its lock, to the part's windows. */
-  add(chip: IoDevice): Lock;
+  /** The level-triggered line to the part's input of the interrupt controllers, or to another one. */
+  line(gsi?: number): IrqLine;
+  /** Connects a chip to the part's windows, behind its own lock or behind one that the part has already. */
+  add(chip: IoDevice, lock?: Lock): Lock;
+  /** Puts a chip without a window behind a lock. Other parts reach it. */
+  addHidden(chip: IoDevice): Lock;
   /**
    * Connects a chip, behind its lock, to a window whose address is in registers.
    * @param registers the lock of those registers, if it is not the chip's own
+   * @param lock the chip's, if the part has it already
    */
-  addMoving(space: "ports" | "memory", chip: IoDevice, place: MovingWindow["place"], registers?: Lock): Lock;
+  addMoving(
+    space: "ports" | "memory",
+    chip: IoDevice,
+    place: MovingWindow["place"],
+    registers?: Lock,
+    lock?: Lock,
+  ): Lock;
+  /** Adds a line of the part's own: it follows when registers are replaced. */
+  drivesLines(line: DrivenLine): void;
   /** Reserves `count` events that KVM can signal for a guest's write; the number of the first. */
   bells(count: number): number;
   /** Reserves `count` interrupts that can be routed to messages; the GSI of the first. */

@@ -13,6 +13,27 @@ export interface DeviceSpec {
   readonly name: string;
   /** What the part's `assemble` takes. */
   readonly config: object;
+  /** Where it was asked to be, on a board that has more than one kind of place. */
+  readonly place?: DevicePlace;
+}
+
+/** A place that was asked for. What is left out, the board chooses. */
+export interface DevicePlace {
+  /** "pci.0", "ide.0", "ide.1". */
+  readonly bus?: string;
+  /** The device number on a PCI bus. */
+  readonly slot?: number;
+  readonly fn?: number;
+  /** The drive on an IDE channel. */
+  readonly unit?: number;
+}
+
+/** The firmware of a machine that begins with it. */
+export interface FirmwareSpec {
+  /** Bytes of its image: a multiple of 64 KiB. */
+  readonly size: number;
+  /** Letters, first choice first: a floppy, c disk, d CD, n network. */
+  readonly bootOrder: string;
 }
 
 /** A device that the program provides: the program's own thread serves its registers. */
@@ -24,7 +45,7 @@ export interface OwnDeviceSpec {
 }
 
 export interface MachineSpec {
-  /** Which board: "microvm". */
+  /** Which board: "microvm", "pc". */
   readonly board: string;
   readonly cpus: number;
   readonly ram: readonly RamRegion[];
@@ -35,4 +56,6 @@ export interface MachineSpec {
   /** In the order in which they get their places. */
   readonly devices: readonly DeviceSpec[];
   readonly own: readonly OwnDeviceSpec[];
+  /** Absent if the machine begins with a kernel. */
+  readonly firmware?: FirmwareSpec;
 }

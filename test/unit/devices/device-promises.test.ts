@@ -6,6 +6,8 @@ import { DEBUG_CONSOLE_PORTS, DebugConsole } from "../../../src/devices/debug-co
 import { DEBUG_EXIT_PORTS, DebugExit } from "../../../src/devices/debug-exit.ts";
 import { I8042, I8042_COMMAND, I8042State } from "../../../src/devices/i8042.ts";
 import { POST_CODE_PORTS, PostCode, PostCodeState } from "../../../src/devices/post-code.ts";
+import { SMBUS_PORTS, SmbusHost, SmbusHostState } from "../../../src/devices/smbus-host.ts";
+import { dmaControllers, LatchesState, PortA, PortAState } from "../../../src/devices/system-ports.ts";
 import { UART16550_PORTS, Uart16550, Uart16550State } from "../../../src/devices/uart16550.ts";
 import { devicePromises } from "../../support/device-promises.ts";
 
@@ -67,4 +69,25 @@ devicePromises({
   layout: NoState,
   length: DEBUG_EXIT_PORTS,
   build: (_, world) => new DebugExit(world.power),
+});
+
+devicePromises({
+  name: "smbus host",
+  layout: SmbusHostState,
+  length: SMBUS_PORTS,
+  build: (regs) => new SmbusHost(regs),
+});
+
+devicePromises({
+  name: "system control port A",
+  layout: PortAState,
+  length: 1,
+  build: (regs, world) => new ByteWide(new PortA(regs, world.power)),
+});
+
+devicePromises({
+  name: "dma controllers",
+  layout: LatchesState,
+  length: 0x40,
+  build: (regs) => new ByteWide(dmaControllers(regs)),
 });

@@ -1,0 +1,165 @@
+/**
+ * The PC board: an i440FX host bridge and a PIIX3 with what a PC of 1996 has
+ * behind them. Firmware finds the devices by PCI and at their ISA ports.
+ */
+import { KIB, MIB } from "../../base/units.ts";
+import { CMOS_PORTS, type CmosContents } from "../../devices/cmos.ts";
+import { DEBUG_CONSOLE_PORTS } from "../../devices/debug-console.ts";
+import { DEBUG_EXIT_PORTS } from "../../devices/debug-exit.ts";
+import { I8042_COMMAND, I8042_DATA } from "../../devices/i8042.ts";
+import { POST_CODE_PORTS } from "../../devices/post-code.ts";
+import { DMA_PAGES, DMA1, DMA2 } from "../../devices/system-ports.ts";
+import { UART16550_PORTS } from "../../devices/uart16550.ts";
+import type { RamRegion } from "../../memory/guest-memory.ts";
+import { CONFIG_PORTS, PciBus } from "../../pci/bus.ts";
+import type { Board } from "../board.ts";
+import * as map from "../memory-map.ts";
+import { type Plug, plug, type WindowPlace } from "../part.ts";
+import { cmos } from "../parts/cmos.ts";
+import { debugConsole } from "../parts/debug-console.ts";
+import { debugExit } from "../parts/debug-exit.ts";
+import { i440fx, SHADOW_END } from "../parts/i440fx.ts";
+import { i8042 } from "../parts/i8042.ts";
+import { ownDevice } from "../parts/own-device.ts";
+import { pciHost } from "../parts/pci-host.ts";
+import { piix3 } from "../parts/piix3.ts";
+import { piix4Pm } from "../parts/piix4-pm.ts";
+import { postCode } from "../parts/post-code.ts";
+import { serialPort } from "../parts/serial-port.ts";
+import { apm, dma, portA } from "../parts/system-ports.ts";
+import { type PciPart, type PciSegment, plugPci } from "../pci-part.ts";
+import type { DeviceSpec, MachineSpec } from "../spec.ts";
+
+/** Functions that can be plugged into the bus, besides those that every PC has. */
+const FUNCTIONS: Readonly<Record<string, PciPart<object>>> = {};
+
+/** Devices 0 and 1 are the board's own. */
+const FIRST_FREE = 2;
+const DEVICES = 32;
+
+/** Memory that holds the firmware. */
+const FIRMWARE = "firmware";
+const HOLE_640K = 640 * KIB;
+
+const CONFIG_PORT = 0xcf8;
+const PORT_A = 0x92;
+const APM_PORT = 0xb2;
+const PM_PORT = 0x600;
+
+export const pc: Board = {
+  name: "pc",
+
+  parts(spec) {
+    const segment: PciSegment = { bus: new PciBus(), router: undefined };
+    const firmwareSize = spec.firmware?.size ?? 0;
+    return [
+      plug(pciHost, "pci", { windows: [ports(CONFIG_PORT, CONFIG_PORTS)], gsi: map.SCI_IRQ }, segment),
+      plugPci(segment, i440fx, "i440fx", { device: 0, fn: 0 }, { firmware: FIRMWARE, firmwareSize }),
+      plugPci(segment, piix3, "piix3", { device: 1, fn: 0 }, {}),
+      plugPci(segment, piix4Pm, "piix4-pm", { device: 1, fn: 3 }, { port: PM_PORT, sciIrq: map.SCI_IRQ }),
+      ...map.SERIAL.slice(0, spec.serialPorts).map(({ name, port, irq }) => {
+        return plug(serialPort, name, { windows: [ports(port, UART16550_PORTS)], gsi: irq }, {});
+      }),
+      plug(cmos, "cmos", { windows: [ports(map.CMOS_PORT, CMOS_PORTS)] }, { contents: cmosContents(spec) }),
+      plug(
+        i8042,
+        "i8042",
+        {
+          windows: [
+            ports(map.I8042_DATA_PORT, 1, I8042_DATA),
+            ports(map.I8042_COMMAND_PORT, 1, I8042_COMMAND),
+          ],
+          gsi: map.I8042_IRQ,
+        },
+        {},
+      ),
+      plug(
+        dma,
+        "dma",
+        { windows: [ports(0x00, 16, DMA1), ports(0x81, 15, DMA_PAGES), ports(0xc0, 32, DMA2)] },
+        {},
+      ),
+      plug(portA, "port-a", { windows: [ports(PORT_A, 1)] }, {}),
+      plug(apm, "apm", { windows: [ports(APM_PORT, 2)] }, {}),
+      plug(postCode, "post-code", { windows: [ports(map.POST_CODE_PORT, POST_CODE_PORTS)] }, {}),
+      plug(
+        debugConsole,
+        "debug-console",
+        { windows: map.DEBUG_CONSOLE_PORTS.map((port) => ports(port, DEBUG_CONSOLE_PORTS)) },
+        {},
+      ),
+      plug(debugExit, "debug-exit", { windows: [ports(map.DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS)] }, {}),
+      ...plugFunctions(segment, spec.devices),
+      ...spec.own.map(({ name, space, address, length }, index) => {
+        return plug(ownDevice, name, { windows: [{ space, address, length }] }, { index });
+      }),
+    ];
+  },
+
+  memories: ({ firmware }) => (firmware === undefined ? {} : { [FIRMWARE]: firmware.size }),
+
+  fixedRam: ({ ram: [low, ...high] }): RamRegion[] => [
+    { address: 0, size: HOLE_640K, offset: 0 },
+    { address: SHADOW_END, size: low.size - SHADOW_END, offset: SHADOW_END },
+    ...high,
+  ],
+
+  kernel({ firmware }) {
+    if (firmware === undefined) return {};
+    const { size } = firmware;
+    const slot = { memory: FIRMWARE, offset: 0, address: map.HIGH_RAM - size, size, readOnly: true };
+    return { slots: [slot] };
+  },
+};
+
+function ports(address: number, length: number, offset = 0): WindowPlace {
+  return { space: "ports", address, length, offset };
+}
+
+/** Devices that ask for a place get it, the others the lowest free ones. @throws {RangeError} if there is none */
+function plugFunctions(segment: PciSegment, devices: readonly DeviceSpec[]): Plug[] {
+  const taken = new Set<number>();
+  for (const { place } of devices) if (place?.slot !== undefined) taken.add(place.slot);
+  let next = FIRST_FREE;
+  return devices.map(({ kind, name, config, place }) => {
+    const part = FUNCTIONS[kind];
+    if (part === undefined) throw new RangeError(`a PC has no place for a device "${kind}"`);
+    while (place?.slot === undefined && taken.has(next)) next++;
+    const device = place?.slot ?? next++;
+    if (device >= DEVICES) throw new RangeError(`${name}: there is no free place on the PCI bus`);
+    return plugPci(segment, part, name, { device, fn: place?.fn ?? 0 }, config);
+  });
+}
+
+const BASE_MEMORY_KIB = 640;
+const EQUIPMENT_FPU = 0x02;
+/** As the nibbles of the boot order have them. */
+const BOOT_DEVICES = "acdn";
+
+/**
+ * What firmware reads in CMOS: the sizes of memory, CPUs, the boot order.
+ *
+ * Source: SeaBIOS 1.16, src/hw/rtc.h (names of the bytes).
+ */
+function cmosContents({ ram: [low, high], cpus, firmware }: MachineSpec): CmosContents {
+  const word = (index: number, value: number) => [
+    [index, value & 0xff] as const,
+    [index + 1, (value >> 8) & 0xff] as const,
+  ];
+  const extended = Math.min(0xffff, (low.size - MIB) / KIB);
+  const above16M = Math.max(0, Math.min(0xffff, (low.size - 16 * MIB) / (64 * KIB)));
+  const above4G = (high?.size ?? 0) / (64 * KIB);
+  const order = [0, 1, 2].map((n) => BOOT_DEVICES.indexOf(firmware?.bootOrder[n] ?? "-") + 1);
+  return [
+    ...word(0x15, BASE_MEMORY_KIB),
+    ...word(0x17, extended),
+    ...word(0x30, extended),
+    ...word(0x34, above16M),
+    ...word(0x5b, above4G),
+    [0x5d, (above4G >> 16) & 0xff],
+    [0x14, EQUIPMENT_FPU],
+    [0x3d, order[0] | (order[1] << 4)],
+    [0x38, order[2] << 4],
+    [0x5f, cpus - 1],
+  ];
+}
