@@ -77,6 +77,7 @@ void KvmVcpu::AddStateMethods(Methods* methods) {
       InstanceMethod<&KvmVcpu::PlainIoctl<KVM_NMI>>("nmi"),
       InstanceMethod<&KvmVcpu::Interrupt>("interrupt"),
       InstanceMethod<&KvmVcpu::PlainIoctl<KVM_GET_TSC_KHZ>>("getTscKhz"),
+      InstanceMethod<&KvmVcpu::EnableCap>("enableCap"),
       InstanceMethod<&KvmVcpu::SetTscKhz>("setTscKhz"),
       InstanceMethod<&KvmVcpu::PlainIoctl<KVM_KVMCLOCK_CTRL>>("kvmclockCtrl"),
       InstanceMethod<&KvmVcpu::ReadStats>("readStats"),
@@ -210,6 +211,17 @@ Napi::Value KvmVcpu::Interrupt(const Napi::CallbackInfo& info) {
   if (!claim) return Result(info, -EBUSY);
   return Result(info,
                 Sys(::ioctl(state_->fd.get(), KVM_INTERRUPT, &interrupt)));
+}
+
+// enableCap(capability). Without arguments: those of some capabilities are
+// addresses in this process.
+Napi::Value KvmVcpu::EnableCap(const Napi::CallbackInfo& info) {
+  kvm_enable_cap cap = {};
+  if (!ReadUint32(info, 0, &cap.cap)) return Result(info, -EINVAL);
+  if (!state_) return Result(info, -EBADF);
+  const VcpuClaim claim(state_.get());
+  if (!claim) return Result(info, -EBUSY);
+  return Result(info, Sys(::ioctl(state_->fd.get(), KVM_ENABLE_CAP, &cap)));
 }
 
 // setTscKhz(khz).

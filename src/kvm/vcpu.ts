@@ -20,6 +20,7 @@ import {
   kvm_vcpu_events,
   kvm_xcrs,
 } from "./abi.ts";
+import { type CapabilityName, capabilityNumber } from "./capabilities.ts";
 import { type CpuidEntry, writeCpuid } from "./cpuid.ts";
 import { check, fail } from "./errors.ts";
 import { Exit, INTERRUPTED } from "./exit.ts";
@@ -320,6 +321,12 @@ export class Vcpu {
   /** @see api.rst, 4.34 KVM_SET_DEBUGREGS */
   setDebugregs(bytes: Uint8Array): void {
     check(this.#native.setDebugregs(bytes), "ioctl(KVM_SET_DEBUGREGS)", "setting debug registers");
+  }
+
+  /** A capability of vCPUs that takes no arguments. @see api.rst, 4.37 KVM_ENABLE_CAP and section 6 */
+  enableCap(capability: CapabilityName | number): void {
+    const result = this.#native.enableCap(capabilityNumber(capability));
+    check(result, "ioctl(KVM_ENABLE_CAP)", `enabling capability ${capability} of a vCPU`);
   }
 
   /** Replaces what stops the guest; `{}` for nothing. @see api.rst, 4.87 KVM_SET_GUEST_DEBUG */

@@ -191,6 +191,7 @@ export interface NativeKvmVcpu extends NativeHandle {
   translate: StructIoctl;
   nmi(): number;
   interrupt(vector: number): number;
+  enableCap(capability: number): number;
   getTscKhz(): number;
   setTscKhz(khz: number): number;
   kvmclockCtrl(): number;

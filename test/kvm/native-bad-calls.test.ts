@@ -223,6 +223,7 @@ const table: Table = [
   ["more MSRs than KVM takes", E2BIG, (o) => o.vcpu.setMsrs(new Uint8Array(16 * 4097))],
   ["a state that no CPU is in", EINVAL, (o) => o.vcpu.setMpState(99)],
   ["a negative state", EINVAL, (o) => o.vcpu.setMpState(-1)],
+  ["a capability that vCPUs do not have", EINVAL, (o) => o.vcpu.enableCap(0xffff)],
   ["an interrupt vector beyond 255", EINVAL, (o) => o.vcpu.interrupt(256)],
 
   ["a file that does not exist", ENOENT, () => new native.FileIo().open(join(folder, "none"), 0)],
