@@ -1,6 +1,6 @@
 /** The options of `createVm`. */
 import { DEVICES } from "./devices.ts";
-import { list, type Options, table } from "./schema.ts";
+import { group, list, type Options, table } from "./schema.ts";
 import { callback, content, flag, integer, object, size, text, words } from "./value.ts";
 
 const MIB = 2 ** 20;
@@ -26,6 +26,21 @@ export interface UnclaimedAccess {
   /** What was written; all ones for a read. */
   readonly value: number;
 }
+
+const CPU_TOPOLOGY = table({
+  /** Sockets. Default: `1`. */
+  sockets: { type: integer(1, MAX_CPUS), default: 1, help: "sockets" },
+  /** Dies in a socket. Default: `1`. */
+  dies: { type: integer(1, MAX_CPUS), default: 1, help: "dies in a socket" },
+  /** Cores in a die. Default: as many as there have to be. */
+  cores: {
+    type: integer(1, MAX_CPUS),
+    otherwise: "as many as there have to be",
+    help: "cores in a die",
+  },
+  /** Threads in a core. Default: `1`. */
+  threads: { type: integer(1, MAX_CPUS), default: 1, help: "threads in a core" },
+});
 
 const OWN_DEVICE = table({
   /** Its name in the address map and in statistics. Default: `devices[N]`. */
@@ -84,6 +99,23 @@ export const MACHINE = table({
   },
   /** CPUs. Default: `1`. */
   cpus: { type: integer(1, MAX_CPUS), default: 1, help: "CPUs" },
+  /** How the guest sees its CPUs divided. There may be room for more than `cpus`. Default: `{}`. */
+  topology: {
+    type: group(CPU_TOPOLOGY),
+    default: {},
+    help: "how the guest sees its CPUs divided. There may be room for more than `cpus`",
+    see: "cpu-models.md#sockets-cores-threads",
+  },
+  /**
+   * The CPU: `"host"`, or a model with what is to be different, as in `"SandyBridge,+erms,kvm=off"`. Default:
+   * `"host"`.
+   */
+  cpu: {
+    type: text("MODEL"),
+    default: "host",
+    help: 'the CPU: `"host"`, or a model with what is to be different, as in `"SandyBridge,+erms,kvm=off"`',
+    see: "cpu-models.md",
+  },
   ...DEVICES,
   /** Serial ports: COM1 and up. Default: `1`. */
   serialPorts: { type: integer(1, 4), default: 1, help: "serial ports: COM1 and up" },

@@ -1,7 +1,6 @@
 /**
  * The CPUID that guests see: what KVM supports here, with the guest's own
- * topology in place of the host's. One socket of `count` cores with one thread
- * each; a CPU's APIC id is its index.
+ * topology in place of the host's. cpu/custom-cpu.ts makes the CPUID of a CPU model.
  *
  * Source: Intel SDM volume 2A, CPUID (leaves 1, 4, 0xB, 0x1F); AMD APM volume 3,
  * appendix E (0x8000_0001, 08, 1D, 1E); Linux Documentation/virt/kvm/x86/cpuid.rst
@@ -14,6 +13,8 @@
  * `perf` in the guest counts only software events. AMD's four oldest counters
  * have no CPUID bit: KVM_CAP_PMU_CAPABILITY removes those.
  */
+
+import { perSocket, placeOf, shiftsOf, type Topology } from "./topology.ts";
 
 /** struct kvm_cpuid_entry2; the registers are unsigned. */
 export interface CpuidEntry {
@@ -28,8 +29,7 @@ export interface CpuidEntry {
 
 export interface GuestCpu {
   readonly index: number;
-  /** All CPUs of the guest. */
-  readonly count: number;
+  readonly topology: Topology;
 }
 
 export interface CpuidFeatures {
@@ -37,7 +37,26 @@ export interface CpuidFeatures {
   readonly tscDeadlineTimer: boolean;
 }
 
-const KVM_CPUID_FLAG_SIGNIFCANT_INDEX = 1;
+/** What decides a guest's CPUID where it is not simply the host's: see cpu/. */
+export interface CpuChoice {
+  /** Capabilities of KVM that each vCPU needs. */
+  readonly capabilities: readonly number[];
+  /** The CPUID of one CPU, of what KVM and this host support. */
+  cpuid(supported: readonly CpuidEntry[], cpu: GuestCpu, features: CpuidFeatures): CpuidEntry[];
+  /** MSRs that show features, of what the host's show; undefined for an MSR that it does not have. */
+  msrs(host: (index: number) => bigint | undefined): { readonly index: number; readonly data: bigint }[];
+  /**
+   * What of it this host lacks, in sentences.
+   * @throws {OptionError} if it must not lack anything
+   */
+  warnings(
+    supported: readonly CpuidEntry[],
+    features: CpuidFeatures,
+    host: (index: number) => bigint | undefined,
+  ): string[];
+}
+
+export const KVM_CPUID_FLAG_SIGNIFCANT_INDEX = 1;
 
 const LEAF_CACHES = 4; // deterministic cache parameters, Intel
 const LEAF_PERFMON = 0xa;
@@ -72,6 +91,7 @@ const ECX_PERFCTR_LLC = 1 << 28;
 // Leaves 0xB and 0x1F.
 const LEVEL_SMT = 1;
 const LEVEL_CORE = 2;
+const LEVEL_DIE = 5;
 
 /** @param supported what KVM_GET_SUPPORTED_CPUID gave */
 export function guestCpuid(
@@ -80,7 +100,7 @@ export function guestCpuid(
   features: CpuidFeatures,
 ): CpuidEntry[] {
   const vendor = vendorOf(supported);
-  const entries = supported
+  const entries: CpuidEntry[] = supported
     .filter((entry) => !HOST_TOPOLOGY.includes(entry.function))
     .map((entry) => adapt(entry, vendor, cpu, features));
   const maxBasic = supported.find((entry) => entry.function === 0)?.eax ?? 0;
@@ -98,22 +118,26 @@ export function guestCpuid(
 function adapt(
   entry: CpuidEntry,
   vendor: Vendor,
-  { index, count }: GuestCpu,
+  { index, topology }: GuestCpu,
   { tscDeadlineTimer }: CpuidFeatures,
 ): CpuidEntry {
   const { eax, ebx, ecx, edx } = entry;
+  const { threads, cores } = topology;
+  const count = perSocket(topology);
+  const shifts = shiftsOf(topology);
   switch (entry.function) {
     case 1:
       return registers(entry, {
         // Brand and CLFLUSH size are kept.
-        ebx: (ebx & 0xffff) | (Math.min(count, 255) << 16) | (index << 24),
+        ebx: (ebx & 0xffff) | (Math.min(count, 255) << 16) | (placeOf(topology, index).apicId << 24),
         ecx: withBits(ecx & ~ECX_PDCM, ECX_HYPERVISOR | ECX_X2APIC, ECX_TSC_DEADLINE, tscDeadlineTimer),
         edx: withBits(edx, 0, EDX_HTT, count > 1),
       });
     case LEAF_CACHES: {
       if ((eax & 0x1f) === 0) return entry; // the end of the list of caches
-      const ids = 2 ** coreBits(count); // addressable, a power of two
-      const sharing = cacheLevel(eax) >= 3 ? ids : 1;
+      // Addressable ids, powers of two.
+      const ids = 2 ** (shifts.socket - shifts.core);
+      const sharing = 2 ** (cacheLevel(eax) >= 3 ? shifts.die : shifts.core);
       return registers(entry, {
         eax: (eax & 0x3fff) | (Math.min(sharing - 1, 0xfff) << 14) | (Math.min(ids - 1, 0x3f) << 26),
       });
@@ -133,10 +157,10 @@ function adapt(
       });
     case LEAF_SIZES:
       if (vendor !== "amd") return entry;
-      return registers(entry, { ecx: (ecx & ~0xf0ff) | Math.min(count - 1, 0xff) | (coreBits(count) << 12) });
+      return registers(entry, { ecx: (ecx & ~0xf0ff) | Math.min(count - 1, 0xff) | (shifts.socket << 12) });
     case LEAF_CACHES_AMD: {
       if ((eax & 0x1f) === 0) return entry;
-      const sharing = cacheLevel(eax) >= 3 ? count : 1;
+      const sharing = cacheLevel(eax) >= 3 ? cores * threads : threads;
       return registers(entry, { eax: (eax & ~0x03ff_c000) | (Math.min(sharing - 1, 0xfff) << 14) });
     }
     case LEAF_KVM_SIGNATURE:
@@ -147,8 +171,11 @@ function adapt(
   }
 }
 
-/** SMT level of one thread, core level of all CPUs, and the level that ends the list. */
-function topology(leaf: number, { index, count }: GuestCpu): CpuidEntry[] {
+/** The levels from threads up, and the one that ends the list. Leaf 0xB knows no dies: their cores are the socket's. */
+export function topology(leaf: number, { index, topology }: GuestCpu): CpuidEntry[] {
+  const { dies, cores, threads } = topology;
+  const shifts = shiftsOf(topology);
+  const { apicId } = placeOf(topology, index);
   const level = (subleaf: number, type: number, shift: number, cpus: number): CpuidEntry => ({
     function: leaf,
     index: subleaf,
@@ -156,18 +183,25 @@ function topology(leaf: number, { index, count }: GuestCpu): CpuidEntry[] {
     eax: shift,
     ebx: cpus,
     ecx: (type << 8) | subleaf,
-    edx: index,
+    edx: apicId,
   });
-  return [level(0, LEVEL_SMT, 0, 1), level(1, LEVEL_CORE, coreBits(count), count), level(2, 0, 0, 0)];
+  const smt = level(0, LEVEL_SMT, shifts.core, threads);
+  if (leaf === LEAF_TOPOLOGY_V2 && dies > 1) {
+    const core = level(1, LEVEL_CORE, shifts.die, cores * threads);
+    return [smt, core, level(2, LEVEL_DIE, shifts.socket, perSocket(topology)), level(3, 0, 0, 0)];
+  }
+  return [smt, level(1, LEVEL_CORE, shifts.socket, perSocket(topology)), level(2, 0, 0, 0)];
 }
 
-/** Extended APIC id, core id with one thread, node 0 of one. */
-function amdIds({ index }: GuestCpu): CpuidEntry {
-  return { function: LEAF_IDS_AMD, index: 0, flags: 0, eax: index, ebx: index & 0xff, ecx: 0, edx: 0 };
+/** Extended APIC id, core id and threads of a core, and the socket as the node. */
+export function amdIds({ index, topology }: GuestCpu): CpuidEntry {
+  const { apicId, core, socket } = placeOf(topology, index);
+  const ebx = (core & 0xff) | ((topology.threads - 1) << 8);
+  return { function: LEAF_IDS_AMD, index: 0, flags: 0, eax: apicId, ebx, ecx: socket, edx: 0 };
 }
 
 /** "KVMKVMKVM" without paravirtual features: KVM reports those itself. */
-function kvmLeaves(): CpuidEntry[] {
+export function kvmLeaves(): CpuidEntry[] {
   const empty = { index: 0, flags: 0, eax: 0, ebx: 0, ecx: 0, edx: 0 };
   const signature = { eax: LEAF_KVM_FEATURES, ebx: 0x4b4d_564b, ecx: 0x564b_4d56, edx: 0x4d };
   return [
@@ -189,11 +223,6 @@ function vendorOf(supported: readonly CpuidEntry[]): Vendor {
     default:
       return "other";
   }
-}
-
-/** Bits of an APIC id that number cores. */
-function coreBits(count: number): number {
-  return Math.ceil(Math.log2(count));
 }
 
 function cacheLevel(eax: number): number {

@@ -4,6 +4,7 @@
  * file name, descriptor or other object of the host.
  */
 import type { RamRegion } from "../memory/guest-memory.ts";
+import type { Topology } from "./topology.ts";
 
 /** A device that is plugged into a board. */
 export interface DeviceSpec {
@@ -48,6 +49,8 @@ export interface MachineSpec {
   /** Which board: "microvm", "pc". */
   readonly board: string;
   readonly cpus: number;
+  /** Only if they are not the cores of one socket: see topologyOf. */
+  readonly topology?: Topology;
   readonly ram: readonly RamRegion[];
   /** 1 to 4. */
   readonly serialPorts: number;

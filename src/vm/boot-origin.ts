@@ -23,9 +23,12 @@ const ANONYMOUS = "(given as bytes)";
 /** A power cycle that begins with a kernel. */
 export class BootOrigin implements Origin {
   readonly #options: CheckedOptions;
+  readonly #note: (text: string) => void;
 
-  constructor(options: CheckedOptions) {
+  /** @param note called with what is not as the options have it, in a sentence */
+  constructor(options: CheckedOptions, note: (text: string) => void) {
     this.#options = options;
+    this.#note = note;
   }
 
   /**
@@ -58,7 +61,7 @@ export class BootOrigin implements Origin {
       place(hardware, placement, files);
     }
     programPics(hardware.vm, BIOS_PICS.master, BIOS_PICS.slave);
-    setUpCpus(hardware, entry);
+    setUpCpus(hardware, spec, entry, options.cpuChoice).forEach(this.#note);
     return plan.protocol;
   }
 }

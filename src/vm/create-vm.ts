@@ -2,6 +2,7 @@
 import type { VmOptions } from "../config/machine.ts";
 import { loadBoard } from "../machine/load-board.ts";
 import { Drives } from "./drives.ts";
+import { loadCpu } from "./load-cpu.ts";
 import { checkOptions } from "./validate.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
 
@@ -14,7 +15,7 @@ import { VirtualMachine } from "./virtual-machine.ts";
  *   and {NbdError} for disks.
  */
 export async function createVm(options: VmOptions): Promise<VirtualMachine> {
-  const checked = checkOptions(options);
+  const checked = await loadCpu(checkOptions(options));
   const board = await loadBoard(checked.machine);
   const drives = await Drives.open(checked.drives);
   try {

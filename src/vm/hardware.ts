@@ -14,6 +14,7 @@ import type { Board } from "../machine/board.ts";
 import { RAM } from "../machine/kernel-wishes.ts";
 import * as map from "../machine/memory-map.ts";
 import type { MachineSpec } from "../machine/spec.ts";
+import { placeOf, topologyOf } from "../machine/topology.ts";
 import { DirtyMap } from "../memory/dirty-map.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
@@ -50,7 +51,7 @@ export class Hardware {
    * @throws {SystemError} what the kernel refused; nothing is left open then.
    */
   constructor(
-    options: Pick<CheckedOptions, "kvm" | "memory" | "memoryBacking">,
+    options: Pick<CheckedOptions, "kvm" | "memory" | "memoryBacking" | "cpuChoice">,
     board: Board,
     spec: MachineSpec,
     ram = GuestRam.create(options.memory, { backing: options.memoryBacking }),
@@ -72,7 +73,13 @@ export class Hardware {
       this.dirty = new SharedArrayBuffer(DirtyMap.bytes(options.memory));
       this.dirtyMap = new DirtyMap(this.dirty);
       this.memories = new Map([[RAM, this.ram], ...this.#memoriesOf(board, spec)]);
-      this.vcpus = Array.from({ length: spec.cpus }, (_, id) => this.#keep(this.vm.createVcpu(id)));
+      const topology = topologyOf(spec);
+      this.vcpus = Array.from({ length: spec.cpus }, (_, index) => {
+        return this.#keep(this.vm.createVcpu(placeOf(topology, index).apicId));
+      });
+      for (const capability of options.cpuChoice?.capabilities ?? []) {
+        for (const vcpu of this.vcpus) vcpu.enableCap(capability);
+      }
       this.ioWake = this.#keep(EventFd.create());
       this.counters(); // opens them: those of a vCPU cannot be opened once it runs
     } catch (error) {

@@ -12,10 +12,16 @@ export function machineSpec(options: CheckedOptions, drives: Drives): MachineSpe
   return {
     board: options.machine,
     cpus: options.cpus,
+    ...(isSingleSocket(options) ? {} : { topology: options.topology }),
     ram: ramRegions(options.memory),
     serialPorts: options.serialPorts,
     pit: options.pit,
     devices: listDevices(DEVICES, options).map((device) => disks.get(device.name) ?? device),
     own: options.ownDevices,
   };
+}
+
+function isSingleSocket({ cpus, topology }: CheckedOptions): boolean {
+  const { sockets, dies, cores, threads } = topology;
+  return sockets === 1 && dies === 1 && threads === 1 && cores === cpus;
 }

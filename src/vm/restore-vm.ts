@@ -6,6 +6,7 @@ import { differenceOf, identify } from "../state/drive-identity.ts";
 import { Snapshot, verifySnapshot } from "../state/open-snapshot.ts";
 import { SnapshotError } from "../state/snapshot-error.ts";
 import { Drives } from "./drives.ts";
+import { loadCpu } from "./load-cpu.ts";
 import { type CpuPolicy, StateOrigin } from "./state-origin.ts";
 import { type CheckedOptions, checkOptions } from "./validate.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
@@ -15,7 +16,7 @@ import { VirtualMachine } from "./virtual-machine.ts";
  * may come from anywhere, and what is given here decides. What it does contain,
  * such as memory, may be left out; if it is given, it has to be the same.
  */
-export interface RestoreOptions extends Omit<VmOptions, "kernel" | "memoryBacking"> {
+export interface RestoreOptions extends Omit<VmOptions, "kernel" | "memoryBacking" | "cpu"> {
   /** For a reset of the guest, as are `loadAddress`, `initrd` and `cmdline`. Without it, that ends the machine. */
   readonly kernel?: VmOptions["kernel"];
   /** "same" (the default): a drive's file must be as it was; "any": whoever restores knows better. */
@@ -38,14 +39,16 @@ export async function restoreVm(dir: string, options: RestoreOptions = {}): Prom
   const { driveFiles = "same", cpu = "same", verify = false, kernel, ...more } = options;
   const snapshot = verify ? await verifySnapshot(dir) : new Snapshot(dir);
   const { manifest } = snapshot;
-  const checked = checkOptions({
-    pit: false, // in snapshots from before there was one
-    ...manifest.options,
-    name: manifest.name,
-    ...more,
-    kernel: kernel ?? new Uint8Array(),
-    ...(kernel === undefined ? { onReset: "exit" } : {}),
-  });
+  const checked = await loadCpu(
+    checkOptions({
+      pit: false, // in snapshots from before there was one
+      ...manifest.options,
+      name: manifest.name,
+      ...more,
+      kernel: kernel ?? new Uint8Array(),
+      ...(kernel === undefined ? { onReset: "exit" } : {}),
+    }),
+  );
   checkDrives(snapshot, checked, driveFiles);
   const board = await loadBoard(checked.machine);
   const drives = await Drives.open(checked.drives);

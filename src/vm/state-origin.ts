@@ -4,6 +4,7 @@ import { hostClock } from "../machine/clock.ts";
 import { guestCpuid } from "../machine/cpuid.ts";
 import { RAM } from "../machine/kernel-wishes.ts";
 import type { Machine } from "../machine/machine.ts";
+import { singleSocket } from "../machine/topology.ts";
 import { cpuDifferences } from "../state/cpu-differences.ts";
 import { announcePause, restoreCpu } from "../state/cpu-state.ts";
 import { restoreKernelState } from "../state/kernel-state.ts";
@@ -81,7 +82,7 @@ export class StateOrigin implements Origin {
   #checkCpu({ kvm, vcpus }: Hardware): void {
     const { path, state } = this.#saved;
     const tscDeadlineTimer = kvm.checkExtension("TSC_DEADLINE_TIMER") > 0;
-    const guest = { index: 0, count: vcpus.length };
+    const guest = { index: 0, topology: singleSocket(vcpus.length) };
     const here = guestCpuid(kvm.supportedCpuid(), guest, { tscDeadlineTimer });
     const missing = cpuDifferences(state.cpus[0].cpuid, here);
     if (missing.length === 0) return;

@@ -3,16 +3,26 @@ import { OptionError } from "../base/errors.ts";
 import { hex, hexRange } from "../base/hex.ts";
 import { type Configs, checkDevices, listDevices } from "../config/device-table.ts";
 import { DEVICES } from "../config/devices.ts";
-import { MACHINE, type VmOptions } from "../config/machine.ts";
+import { MACHINE, MAX_CPUS, type VmOptions } from "../config/machine.ts";
 import { type Filled, fill } from "../config/schema.ts";
 import { quoted } from "../config/value.ts";
+import type { CpuChoice } from "../machine/cpuid.ts";
 import { IDENTITY_MAP, IOAPIC, LOCAL_APIC, ramRegions, VIRTIO_IRQS } from "../machine/memory-map.ts";
 import type { OwnDeviceSpec } from "../machine/spec.ts";
+import { perSocket, placeOf, type Topology } from "../machine/topology.ts";
+
+/** Ids from 255 on need x2APIC structures in the MADT. */
+const MAX_APIC_ID = MAX_CPUS;
 
 type Filling = Filled<typeof MACHINE>;
 
 /** The options with every default filled in. */
-export interface CheckedOptions extends Omit<Filling, keyof typeof DEVICES>, Configs<typeof DEVICES> {
+export interface CheckedOptions
+  extends Omit<Filling, keyof typeof DEVICES | "topology">,
+    Configs<typeof DEVICES> {
+  readonly topology: Topology;
+  /** What `cpu` means, if it is not simply the host's: see load-cpu.ts. */
+  readonly cpuChoice?: CpuChoice;
   /** `devices` in the form of the machine's spec: where the program's own devices are. */
   readonly ownDevices: readonly OwnDeviceSpec[];
 }
@@ -28,7 +38,29 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
     );
   }
   const ownDevices = filled.devices.map((device, index) => checkPlace(device, index, filled));
-  return { ...filled, ...configs, ownDevices };
+  return { ...filled, ...configs, ownDevices, topology: checkTopology(filled) };
+}
+
+/** Of what was left out, there are as many cores as there have to be. */
+function checkTopology({ cpus, topology: given }: Filling): Topology {
+  const { sockets, dies, threads } = given;
+  const topology = {
+    sockets,
+    dies,
+    cores: given.cores ?? Math.ceil(cpus / (sockets * dies * threads)),
+    threads,
+  };
+  const room = sockets * perSocket(topology);
+  if (room < cpus) {
+    throw new OptionError(`topology: there is room for ${room} CPUs, and cpus is ${cpus}`);
+  }
+  const { apicId } = placeOf(topology, cpus - 1);
+  if (apicId > MAX_APIC_ID) {
+    throw new OptionError(
+      `topology: the last CPU would have APIC id ${apicId}; this version has ids up to ${MAX_APIC_ID}. Powers of two leave no gaps`,
+    );
+  }
+  return topology;
 }
 
 function checkPlace(

@@ -1,6 +1,4 @@
-/**
- * The public face of a machine: its life, its streams, its events.
- */
+/** The public face of a machine: its life, its streams, its events. */
 import { EventEmitter } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import type { TraceFilter } from "../config/trace.ts";
@@ -85,6 +83,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   /** One change of state at a time: each waits for the one before. */
   #turn: Promise<unknown> = Promise.resolve();
   readonly #panic = new PanicWatch();
+  readonly #notes = new Set<string>(); // emitted at the start: until then nobody can listen
   readonly #saves: Saves;
 
   /** @param saved where it continues, if it is not a new machine: it is paused there */
@@ -182,6 +181,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   start(options: RunOptions = {}): Promise<void> {
     return this.#inTurn(() => {
       this.#expect("start", "created");
+      for (const note of this.#notes) this.emit("note", note);
       this.#run(options);
       this.emit("started");
     });
@@ -323,12 +323,15 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#state = "running";
   }
 
-  /** See StandStill. */
-  #standStill<T>(doing: string, prepare: (cycle: PowerCycle) => Promise<(cycle: PowerCycle) => Promise<T>>) {
+  /**
+   * Does something with the machine while nothing in it moves. If it ran, it continues then.
+   * @param prepare is called before the pause, and returns what to do in it
+   */
+  #standStill<T>(doing: string, prepare: () => Promise<(cycle: PowerCycle) => Promise<T>>) {
     return this.#inTurn(async () => {
       this.#expect(doing, "running", "paused");
+      const work = await prepare();
       const cycle = this.#cycle;
-      const work = await prepare(cycle);
       const start = performance.now();
       const wasRunning = this.#state === "running";
       if (wasRunning) await cycle.park(() => this.#drainOutlets());
@@ -349,7 +352,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     return this.#before === undefined ? now : addStats(this.#before, now);
   }
 
-  #powerOn(origin: Origin = new BootOrigin(this.#options)): PowerCycle {
+  #powerOn(origin: Origin = new BootOrigin(this.#options, (text) => this.#notes.add(text))): PowerCycle {
     const spec = machineSpec(this.#options, this.#images);
     return new PowerCycle(this.#board, spec, this.#options, this.#images, origin, this.#listener());
   }

@@ -23,11 +23,6 @@ export interface Weather {
   readonly seed: number;
 }
 
-export interface Watching {
-  readonly weather?: Weather | undefined;
-  printed?(line: string): void;
-}
-
 export interface PeerResult {
   readonly status: number;
   readonly output: string;
@@ -44,14 +39,13 @@ const NO_OFFLOAD = {
 
 /** Runs `program` in a namespace whose only network is the one that `connect` makes. */
 export async function runBehind(
-  connect: (link: GuestLink) => Network | Promise<Network>,
+  connect: (link: GuestLink) => Network,
   program: readonly string[],
-  { weather, printed }: Watching = {},
+  weather?: Weather,
 ): Promise<PeerResult> {
   const child = spawn("unshare", ["-n", "python3", PEER, ...program], { stdio: ["pipe", "pipe", "pipe"] });
   const toGuest = disturbed(weather, (frame) => write(child, frame));
-  let isFull = false;
-  const network = await connect({
+  const network = connect({
     accepts: 0,
     mtu: 1500,
     send: (head, body) => {
@@ -63,6 +57,7 @@ export async function runBehind(
       return true;
     },
   });
+  let isFull = false;
   child.stdin.on("drain", () => {
     if (isFull) network.room();
     isFull = false;
@@ -83,9 +78,7 @@ export async function runBehind(
   });
   let output = "";
   child.stderr.on("data", (chunk: Buffer) => {
-    const lines = (output.slice(output.lastIndexOf("\n") + 1) + chunk.toString()).split("\n");
     output += chunk.toString();
-    for (const line of lines.slice(0, -1)) printed?.(line);
   });
   const status = await new Promise<number>((resolve) => child.once("close", (code) => resolve(code ?? -1)));
   return { status, output };

@@ -1,8 +1,8 @@
 /** What ACPI says that a machine has: plain data, made where the machine is assembled. */
 
 export interface AcpiDescription {
-  /** Local APIC ids are 0 to cpus - 1. */
-  readonly cpus: number;
+  /** The local APIC ids of the CPUs. */
+  readonly cpus: readonly number[];
   readonly ioapicAddress: number;
   readonly localApicAddress: number;
   /** 16550 ports in the order of their numbers; the first is COM1. */

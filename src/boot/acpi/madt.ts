@@ -36,14 +36,14 @@ const LINT1 = 1;
 export function madt(description: AcpiDescription): Uint8Array {
   const { cpus, localApicAddress, ioapicAddress, pm, pit } = description;
   const structures = [
-    ...Array.from({ length: cpus }, (_, id) => localApic(id)),
+    ...cpus.map((id) => localApic(id)),
     ioApic(ioapicAddress),
     // An ISA interrupt conforms to its bus: edge, active high. The SCI is a level.
     sourceOverride(pm.sciIrq, pm.sciIrq, ACTIVE_HIGH_LEVEL),
   ];
   if (pit) structures.push(sourceOverride(PIT_IRQ, PIT_GSI, CONFORMS_TO_BUS));
   structures.push(concat([[LOCAL_APIC_NMI, 6, ALL_CPUS_8], u16(CONFORMS_TO_BUS), [LINT1]]));
-  if (cpus > FIRST_X2APIC_ID) {
+  if (cpus.some((id) => id >= FIRST_X2APIC_ID)) {
     const nmi = [[LOCAL_X2APIC_NMI, 12], u16(CONFORMS_TO_BUS), u32(ALL_CPUS_32), [LINT1, 0, 0, 0]];
     structures.push(concat(nmi));
   }

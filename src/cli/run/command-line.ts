@@ -9,7 +9,7 @@ import { emptyDraft, finish, type RunRequest } from "./request.ts";
 
 /** What the command line asks for: a text, or a machine. */
 export type RunCommand =
-  | { readonly action: "print"; readonly text: string }
+  | { readonly action: "print"; readonly text: string | (() => Promise<string>) }
   | { readonly action: "run"; readonly request: RunRequest };
 
 /** @throws {OptionError} for what is not possible as typed. */

@@ -1,10 +1,11 @@
 /** Options of `vmexit run` for the machine as a whole. */
 import { keysOf, readKeys } from "../../config/keys.ts";
 import { MACHINE } from "../../config/machine.ts";
-import { type Options, table } from "../../config/schema.ts";
+import { table } from "../../config/schema.ts";
 import { flag, only, text, typed } from "../../config/value.ts";
-import { type Complain, splitKeyValues } from "../key-values.ts";
+import { splitKeyValues } from "../key-values.ts";
 import type { OptionRow } from "./option-row.ts";
+import { SMP_OPTION } from "./smp-option.ts";
 
 const MEMORY_KEYS = keysOf(
   table({
@@ -19,10 +20,6 @@ const MEMORY_KEYS = keysOf(
     },
   }),
 );
-
-const { cpus } = MACHINE;
-const TOPOLOGY = table({ cpus, maxcpus: cpus, sockets: cpus, cores: cpus, threads: cpus });
-const TOPOLOGY_KEYS = keysOf(TOPOLOGY);
 
 const NAME_KEYS = keysOf(
   table({
@@ -48,7 +45,6 @@ const MACHINE_KEYS = keysOf(
 );
 
 const MACHINE_HELP = "Machines:\n  microvm  virtio over MMIO, serial ports, ACPI; no PCI (default)\n";
-const CPU_HELP = "CPUs:\n  host  what KVM on this host offers (default)\n  max   the same\n";
 
 export const MACHINE_OPTIONS: readonly OptionRow[] = [
   {
@@ -61,16 +57,7 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
       if (size !== undefined) draft.vm.memory = size;
     },
   },
-  {
-    names: ["smp"],
-    argument: "[cpus=]N",
-    example: "-smp 2",
-    help: "CPUs (default: 1). sockets=, cores=, threads= and maxcpus= are accepted if they agree with it",
-    apply: (draft, value, _typed, complain) => {
-      const topology = readKeys(splitKeyValues(value, "cpus"), TOPOLOGY_KEYS, complain);
-      draft.vm.cpus = cpuCount(topology, complain);
-    },
-  },
+  SMP_OPTION,
   {
     names: ["name"],
     argument: "NAME",
@@ -107,13 +94,13 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
   { names: ["enable-kvm"], help: "accepted: guests always run under KVM", apply: () => {} },
   {
     names: ["cpu"],
-    argument: "host|max",
-    help: "accepted: guests always see what KVM on this host offers",
-    apply: (draft, value, _typed, complain) => {
-      if (value === "help" || value === "?") draft.print = CPU_HELP;
-      else if (value !== "host" && value !== "max") {
-        throw complain("this version has no CPU models; use -cpu host");
-      }
+    argument: "MODEL[,+FEATURE][,-FEATURE][,KEY=VALUE]…",
+    example: "-cpu SandyBridge,+erms",
+    help: "the CPU that the guest sees (default: host, which is what KVM offers here; also max); -cpu help lists the models",
+    apply: (draft, value) => {
+      if (value === "help" || value === "?")
+        draft.print = async () => (await import("../../machine/cpu/help.ts")).cpuHelp();
+      else if (value !== "host" && value !== "max") draft.cpu = value;
     },
   },
   {
@@ -126,18 +113,3 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
     },
   },
 ];
-
-function cpuCount(topology: Partial<Options<typeof TOPOLOGY>>, complain: Complain): number {
-  const { sockets, cores, threads } = topology;
-  const product = (sockets ?? 1) * (cores ?? 1) * (threads ?? 1);
-  const cpus = topology.cpus ?? topology.maxcpus ?? product;
-  const isWhole = sockets !== undefined && cores !== undefined && threads !== undefined;
-  // Those of sockets, cores and threads that were left out have whatever number is missing.
-  if (isWhole ? product !== cpus : cpus % product !== 0) {
-    throw complain(`${product} CPUs in sockets, cores and threads do not make ${cpus}`);
-  }
-  if (topology.maxcpus !== undefined && topology.maxcpus !== cpus) {
-    throw complain("CPUs cannot be added later: maxcpus has to equal cpus");
-  }
-  return cpus;
-}

@@ -78,7 +78,9 @@ export interface BlockNode extends DriveDraft {
 }
 
 export interface Draft {
-  vm: { -readonly [K in keyof Omit<VmOptions, "kernel" | "drives">]: VmOptions[K] };
+  vm: { -readonly [K in keyof Omit<VmOptions, "kernel" | "drives" | "cpu">]: VmOptions[K] };
+  /** As -cpu has it. */
+  cpu?: string;
   kernel?: string;
   /** Those of -drive, in its order. */
   drives: DriveDraft[];
@@ -103,7 +105,7 @@ export interface Draft {
   traceFiles: TraceFile[];
   wantsHelp: boolean;
   /** Text to print instead of running anything. */
-  print?: string;
+  print?: string | (() => Promise<string>);
 }
 
 export function emptyDraft(): Draft {
@@ -156,11 +158,13 @@ export function finish(draft: Draft): RunRequest {
     refuseBootOptions(draft);
     return { ...settings, vm: { ...vm, ...(kernel === undefined ? {} : { kernel }) }, loadvm };
   }
-  return { ...settings, vm: { ...vm, kernel: kernel ?? "", serialPorts: serials.length } };
+  const cpu = draft.cpu === undefined ? {} : { cpu: draft.cpu };
+  return { ...settings, vm: { ...vm, ...cpu, kernel: kernel ?? "", serialPorts: serials.length } };
 }
 
 /** What a machine that continues has no use for. */
-function refuseBootOptions({ kernel, vm }: Draft): void {
+function refuseBootOptions({ kernel, vm, cpu }: Draft): void {
+  if (cpu !== undefined) throw new OptionError("-cpu: with -loadvm, the CPU is that of the snapshot");
   if (vm.memoryBacking !== undefined) {
     throw new OptionError("-memory-backing: with -loadvm, memory is the file of the snapshot");
   }

@@ -60,7 +60,8 @@ export async function run(argv: readonly string[], deps: RunDeps): Promise<Outco
   try {
     const command = parseRun(argv);
     if (command.action === "run") return await runMachine(command.request, deps);
-    deps.stdout.write(command.text);
+    const { text } = command;
+    deps.stdout.write(typeof text === "string" ? text : await text());
     return OK;
   } catch (error) {
     deps.stderr.write(`vmexit run: ${describe(error)}\n`);

@@ -132,14 +132,12 @@ function table(snapshots: readonly StoredSnapshot[]): string {
 }
 
 function description({ path, manifest, bytes }: StoredSnapshot): string {
-  const { name, time, vmexit, protocol, ram, drives, options, parent } = manifest;
-  const inIt = parent === undefined ? "are not zeros" : "were written since";
+  const { name, time, vmexit, protocol, ram, drives, options } = manifest;
   const rows: [string, string][] = [
     ["snapshot", path],
     ["machine", `${name}, a ${shown(options.machine)} whose kernel was started as ${protocol}`],
     ["saved", `${localTime(time)} by vmexit ${vmexit}`],
-    ...(parent === undefined ? [] : [["continues", `${parent.name}, beside it`] satisfies [string, string]]),
-    ["memory", `${sizeText(ram.size)}, of which ${sizeText(4096 * ram.pages)} ${inIt}`],
+    ["memory", `${sizeText(ram.size)}, of which ${sizeText(4096 * ram.pages)} are not zeros`],
     ["CPUs", cpusOf(manifest)],
     ["on disk", sizeText(bytes)],
     ...drives.map(({ name: drive, file, overlay }): [string, string] => {

@@ -3,6 +3,7 @@ import type { AcpiDescription } from "../../boot/acpi/description.ts";
 import { IOAPIC, LOCAL_APIC } from "../memory-map.ts";
 import type { Plug } from "../part.ts";
 import type { MachineSpec } from "../spec.ts";
+import { placeOf, topologyOf } from "../topology.ts";
 import type { Description } from "./description.ts";
 
 /** @param parts in the order in which a guest numbers them @throws {RangeError} if none is a power management block */
@@ -13,8 +14,9 @@ export function acpiDescription(spec: MachineSpec, parts: readonly Plug[]): Acpi
   const [pm] = all("pm");
   if (pm === undefined) throw new RangeError(`the board ${spec.board} has nothing that ACPI can switch off`);
   const [rtc] = all("rtc");
+  const topology = topologyOf(spec);
   return {
-    cpus: spec.cpus,
+    cpus: Array.from({ length: spec.cpus }, (_, index) => placeOf(topology, index).apicId),
     ioapicAddress: IOAPIC,
     localApicAddress: LOCAL_APIC,
     serial: all("serial"),

@@ -114,19 +114,13 @@ function openstackAnswer(metadata: Metadata, version: string | undefined, rest: 
 }
 
 function text(body: string): Response {
-  return fixed(body, "text/plain", 200);
+  return new Response(body, { headers: { "content-type": "text/plain" } });
 }
 
 function json(value: unknown): Response {
-  return fixed(JSON.stringify(value), "application/json", 200);
+  return new Response(JSON.stringify(value), { headers: { "content-type": "application/json" } });
 }
 
 function notFound(): Response {
-  return fixed("not found\n", "text/plain", 404);
-}
-
-/** With a length, which simple clients need to keep a connection. */
-function fixed(body: string, type: string, status: number): Response {
-  const headers = { "content-type": type, "content-length": String(Buffer.byteLength(body)) };
-  return new Response(body, { status, headers });
+  return new Response("not found\n", { status: 404, headers: { "content-type": "text/plain" } });
 }

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { type CpuidEntry, guestCpuid } from "../../../src/machine/cpuid.ts";
+import { singleSocket } from "../../../src/machine/topology.ts";
 
 const COUNTS = [1, 2, 3, 4, 5, 64, 300];
 
@@ -51,8 +52,9 @@ function get(entries: readonly CpuidEntry[], leaf: number, index = 0): CpuidEntr
 }
 
 const intel = (index: number, count: number, tscDeadlineTimer = true) =>
-  guestCpuid(INTEL, { index, count }, { tscDeadlineTimer });
-const amd = (index: number, count: number) => guestCpuid(AMD, { index, count }, { tscDeadlineTimer: true });
+  guestCpuid(INTEL, { index, topology: singleSocket(count) }, { tscDeadlineTimer });
+const amd = (index: number, count: number) =>
+  guestCpuid(AMD, { index, topology: singleSocket(count) }, { tscDeadlineTimer: true });
 const bit = (value: number, number: number) => (value >>> number) & 1;
 const bits = (value: number, high: number, low: number) => (value >>> low) & (2 ** (high - low + 1) - 1);
 
@@ -63,7 +65,11 @@ test.each(COUNTS)("of %i CPUs, each has its own APIC id and all are cores of one
   ] as const) {
     for (const leaf of leaves) {
       for (let index = 0; index < count; index++) {
-        const entries = guestCpuid(supported, { index, count }, { tscDeadlineTimer: true });
+        const entries = guestCpuid(
+          supported,
+          { index, topology: singleSocket(count) },
+          { tscDeadlineTimer: true },
+        );
         const [smt, core, end] = [0, 1, 2].map((subleaf) => get(entries, leaf, subleaf));
         expect([smt.edx, core.edx, end.edx]).toEqual([index, index, index]);
         expect([smt.eax, smt.ebx, smt.ecx]).toEqual([0, 1, 0x100]);
@@ -106,7 +112,7 @@ test("a guest knows that it is one, on KVM, with x2APIC", () => {
 test("a KVM that does not name its own leaves still gets its signature", () => {
   const entries = guestCpuid(
     INTEL.filter((candidate) => !KVM.includes(candidate)),
-    { index: 0, count: 1 },
+    { index: 0, topology: singleSocket(1) },
     { tscDeadlineTimer: false },
   );
   expect(get(entries, 0x40000000)).toEqual(KVM[0]);
@@ -163,7 +169,7 @@ test("there are no performance counters for Linux to program", () => {
 
 test("no leaf of the host's topology is left over", () => {
   const host = [...AMD, entry(0x80000026, { eax: 1, ebx: 2, ecx: 0x100, edx: 3 }, 0, 1)];
-  const entries = guestCpuid(host, { index: 0, count: 2 }, { tscDeadlineTimer: true });
+  const entries = guestCpuid(host, { index: 0, topology: singleSocket(2) }, { tscDeadlineTimer: true });
   expect(entries.some((candidate) => candidate.function === 0x80000026)).toBe(false);
   expect(get(entries, 0xb, 0).edx).toBe(0);
 });

@@ -5,7 +5,7 @@ import { disassemble } from "../../../support/iasl.ts";
 const AT = 0xe0000;
 
 const microvm: AcpiDescription = {
-  cpus: 2,
+  cpus: [0, 1],
   ioapicAddress: 0xfec00000,
   localApicAddress: 0xfee00000,
   serial: [
@@ -22,7 +22,7 @@ const microvm: AcpiDescription = {
 
 const everything: AcpiDescription = {
   ...microvm,
-  cpus: 300,
+  cpus: Array.from({ length: 300 }, (_, id) => id),
   virtioMmio: Array.from({ length: 40 }, (_, i) => ({
     address: 0xfeb00000 + i * 0x1000,
     size: 0x1000,
@@ -35,7 +35,7 @@ const everything: AcpiDescription = {
 };
 
 const { rtc: _clock, ...withoutClock } = microvm;
-const nothing: AcpiDescription = { ...withoutClock, cpus: 1, serial: [], virtioMmio: [] };
+const nothing: AcpiDescription = { ...withoutClock, cpus: [0], serial: [], virtioMmio: [] };
 
 const machines: [string, AcpiDescription][] = [
   ["a microvm", microvm],

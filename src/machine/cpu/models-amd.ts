@@ -1,0 +1,197 @@
+import type { CpuModel } from "./model.ts";
+
+export const AMD_MODELS: readonly CpuModel[] = [
+  {
+    name: "athlon",
+    vendor: "AuthenticAMD",
+    signature: [6, 2, 3],
+    levels: [2, 0x80000008],
+    id: "QEMU Virtual CPU version 2.5+",
+    adds:
+      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr sse sse2 " +
+      "mmxext 3dnowext 3dnow",
+  },
+  {
+    name: "Opteron_G1",
+    vendor: "AuthenticAMD",
+    signature: [15, 6, 1],
+    levels: [5, 0x80000008],
+    id: "AMD Opteron 240 (Gen 1 Class Opteron)",
+    like: "athlon",
+    adds: "pni clflush syscall nx lm",
+    drops: "mmxext 3dnowext 3dnow",
+  },
+  {
+    name: "qemu64",
+    vendor: "AuthenticAMD",
+    signature: [15, 107, 1],
+    levels: [0xd, 0x8000000a],
+    id: "QEMU Virtual CPU version 2.5+",
+    like: "Opteron_G1",
+    adds: "cx16 lahf-lm",
+    drops: "vme",
+  },
+  {
+    name: "Opteron_G2",
+    vendor: "AuthenticAMD",
+    signature: [15, 6, 1],
+    levels: [5, 0x80000008],
+    id: "AMD Opteron 22xx (Gen 2 Class Opteron)",
+    like: "qemu64",
+    adds: "vme",
+  },
+  {
+    name: "Opteron_G3",
+    vendor: "AuthenticAMD",
+    signature: [16, 2, 3],
+    levels: [5, 0x80000008],
+    id: "AMD Opteron 23xx (Gen 3 Class Opteron)",
+    like: "Opteron_G2",
+    adds: "popcnt abm sse4a misalignsse rdtscp",
+  },
+  {
+    name: "phenom",
+    vendor: "AuthenticAMD",
+    signature: [16, 2, 3],
+    levels: [5, 0x8000001a],
+    id: "AMD Phenom(tm) 9550 Quad-Core Processor",
+    like: "Opteron_G3",
+    adds: "mmxext fxsr-opt pdpe1gb 3dnowext 3dnow",
+    drops: "misalignsse",
+  },
+  {
+    name: "Opteron_G4",
+    vendor: "AuthenticAMD",
+    signature: [21, 1, 2],
+    levels: [0xd, 0x8000001a],
+    id: "AMD Opteron 62xx class CPU",
+    like: "Opteron_G3",
+    adds: "pclmulqdq ssse3 sse4.1 sse4.2 aes xsave avx 3dnowprefetch xop fma4 pdpe1gb",
+  },
+  {
+    name: "Opteron_G5",
+    vendor: "AuthenticAMD",
+    signature: [21, 2, 0],
+    levels: [0xd, 0x8000001a],
+    id: "AMD Opteron 63xx class CPU",
+    like: "Opteron_G4",
+    adds: "fma f16c tbm",
+  },
+  {
+    name: "EPYC",
+    vendor: "AuthenticAMD",
+    signature: [23, 1, 2],
+    levels: [0xd, 0x8000001e],
+    id: "AMD EPYC Processor",
+    like: "Opteron_G5",
+    adds:
+      "movbe rdrand arat fsgsbase bmi1 avx2 smep bmi2 rdseed adx smap clflushopt sha-ni xsaveopt " +
+      "xsavec xgetbv1 cr8legacy osvw topoext mmxext fxsr-opt",
+    drops: "xop fma4 tbm",
+    caches: "zen",
+    versions: [
+      { alias: "EPYC-IBPB", id: "AMD EPYC Processor (with IBPB)", adds: "ibpb" },
+      { id: "AMD EPYC Processor", adds: "xsaves perfctr-core clzero xsaveerptr" },
+      { id: "AMD EPYC-v4 Processor" },
+      { id: "AMD EPYC-v5 Processor", caches: "zen-exact", adds: "overflow-recov succor" },
+    ],
+  },
+  {
+    name: "EPYC-Rome",
+    vendor: "AuthenticAMD",
+    signature: [23, 49, 0],
+    levels: [0xd, 0x8000001e],
+    id: "AMD EPYC-Rome Processor",
+    like: "EPYC",
+    adds: "clwb umip rdpid xsaves perfctr-core clzero xsaveerptr wbnoinvd ibpb amd-stibp",
+    caches: "rome",
+    versions: [
+      { adds: "ibrs amd-ssbd" },
+      { id: "AMD EPYC-Rome-v3 Processor" },
+      { id: "AMD EPYC-Rome-v4 Processor (no XSAVES)", drops: "xsaves" },
+      { id: "AMD EPYC-Rome-v5 Processor", caches: "rome-exact", adds: "overflow-recov succor" },
+    ],
+  },
+  {
+    name: "EPYC-Milan",
+    vendor: "AuthenticAMD",
+    signature: [25, 1, 1],
+    levels: [0xd, 0x8000001e],
+    id: "AMD EPYC-Milan Processor",
+    like: "EPYC-Rome",
+    adds: "pcid erms invpcid pku fsrm ibrs amd-ssbd",
+    caches: "milan",
+    versions: [
+      {
+        id: "AMD EPYC-Milan-v2 Processor",
+        levels: [0xd, 0x80000021],
+        adds: "vaes vpclmulqdq stibp-always-on amd-psfd no-nested-data-bp lfence-always-serializing null-sel-clr-base",
+      },
+      { id: "AMD EPYC-Milan-v3 Processor", caches: "milan-exact", adds: "overflow-recov succor" },
+      { id: "AMD EPYC-Milan-v4 Processor" },
+    ],
+  },
+  {
+    name: "EPYC-Genoa",
+    vendor: "AuthenticAMD",
+    signature: [25, 17, 0],
+    levels: [0xd, 0x80000022],
+    id: "AMD EPYC-Genoa Processor",
+    like: "EPYC-Milan",
+    adds:
+      "avx512f avx512dq avx512ifma avx512cd avx512bw avx512vl avx512vbmi avx512vbmi2 gfni vaes " +
+      "vpclmulqdq avx512vnni avx512bitalg avx512-vpopcntdq la57 avx512-bf16 stibp-always-on amd-psfd " +
+      "no-nested-data-bp lfence-always-serializing null-sel-clr-base auto-ibrs",
+    caches: "genoa",
+    versions: [
+      {
+        id: "AMD EPYC-Genoa-v2 Processor",
+        caches: "genoa-exact",
+        adds: "overflow-recov succor fs-gs-base-ns perfmon-v2",
+      },
+      { id: "AMD EPYC-Genoa-v3 Processor" },
+    ],
+  },
+  {
+    name: "EPYC-Turin",
+    vendor: "AuthenticAMD",
+    signature: [26, 0, 0],
+    levels: [0xd, 0x80000022],
+    id: "AMD EPYC-Turin Processor",
+    like: "EPYC-Genoa",
+    adds:
+      "movdiri movdir64b avx512-vp2intersect avx-vnni overflow-recov succor fs-gs-base-ns prefetchi " +
+      "sbpb ibpb-brtype srso-user-kernel-no perfmon-v2",
+    caches: "turin",
+    versions: [{ id: "AMD EPYC-Turin-v2 Processor" }],
+  },
+  {
+    name: "Dhyana",
+    vendor: "HygonGenuine",
+    signature: [24, 0, 1],
+    levels: [0xd, 0x8000001e],
+    id: "Hygon Dhyana Processor",
+    like: "Skylake-Client",
+    adds: "clflushopt cr8legacy sse4a misalignsse osvw topoext mmxext fxsr-opt pdpe1gb ibpb",
+    drops: "pclmulqdq pcid tsc-deadline aes hle erms invpcid rtm",
+    caches: "zen",
+    versions: [{ note: "XSAVES", adds: "xsaves" }],
+  },
+  {
+    name: "YongFeng",
+    vendor: "CentaurHauls",
+    signature: [7, 11, 3],
+    levels: [0x1f, 0x80000008, 0xc0000001],
+    id: "Zhaoxin YongFeng Processor",
+    like: "Dhyana",
+    adds:
+      "pclmulqdq pcid tsc-deadline aes ss invpcid sha-ni umip pku rdpid spec-ctrl arch-capabilities " +
+      "invtsc xstore xstore-en xcrypt xcrypt-en ace2 phe phe-en pmm pmm-en rdctl-no " +
+      "skip-l1dfl-vmentry ssb-no mds-no pschange-mc-no",
+    drops: "arat clflushopt xsavec xgetbv1 cr8legacy sse4a misalignsse osvw topoext mmxext fxsr-opt ibpb",
+    versions: [
+      { note: "with the correct model number", signature: [7, 91, 3] },
+      { note: "with the cache model and 0x1f leaf", dies: true, caches: "yongfeng" },
+    ],
+  },
+];
