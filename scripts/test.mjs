@@ -40,6 +40,7 @@ const LONG = {
   VMEXIT_FOREIGN_SEEDS: "1-30",
   VMEXIT_FOREIGN_FUZZ: "1-600",
   VMEXIT_CHAIN_SEEDS: "1-40",
+  VMEXIT_IDE_ACCESSES: "1250000",
 };
 
 /** For one lab and all the files that it runs, in seconds; scripts/lab-tests.mjs has a limit for each file. */

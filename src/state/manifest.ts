@@ -7,7 +7,7 @@
 import { PAGE } from "../base/units.ts";
 import type { FileIdentity } from "./drive-identity.ts";
 import type { RamFacts } from "./ram-file.ts";
-import { FORMAT } from "./sections.ts";
+import { CONTINUED_FORMAT, FORMAT, FORMATS_READ } from "./sections.ts";
 import { SnapshotError } from "./snapshot-error.ts";
 
 /** How the machine was made, as createVm takes it; without what concerns the host alone. createVm checks it. */
@@ -20,6 +20,13 @@ export interface SavedDrive {
   readonly file?: FileIdentity | undefined;
   /** What the guest wrote is in the snapshot: overlayFile. */
   readonly overlay: boolean;
+}
+
+export interface ParentSnapshot {
+  /** Of its folder, which is beside the one of the snapshot that continues it. */
+  readonly name: string;
+  /** CRC-32 of its `state`, which has that of its machine.json, which has that of its `ram`. */
+  readonly state: number;
 }
 
 export interface Manifest {
@@ -35,6 +42,8 @@ export interface Manifest {
   /** MachineSpec. To be compared with that of the machine that is made to continue. */
   readonly spec: unknown;
   readonly drives: readonly SavedDrive[];
+  /** The snapshot that it continues: pages that its `ram` does not have are in that one. */
+  readonly parent?: ParentSnapshot | undefined;
   readonly ram: RamFacts;
   /** For people: what decides is in the sections of the CPUs. */
   readonly cpu: unknown;
@@ -52,9 +61,10 @@ export function parseManifest(text: string, path: string): Manifest {
   const all = new Fields(parse(text, wrong), "it", wrong);
   const format = all.integer("format", 0);
   const vmexit = all.text("vmexit");
-  if (format !== FORMAT) {
-    wrong(`its format is ${format}, of vmexit ${vmexit}; this version of vmexit reads format ${FORMAT}`);
+  if (format !== FORMAT && format !== CONTINUED_FORMAT) {
+    wrong(`its format is ${format}, of vmexit ${vmexit}; ${FORMATS_READ}`);
   }
+  const parent = format === CONTINUED_FORMAT ? parentOf(all.fields("parent")) : undefined;
   const ram = all.fields("ram");
   const size = ram.integer("size", PAGE);
   if (size % PAGE !== 0) wrong(`ram.size ${size} is not a multiple of ${PAGE}`);
@@ -70,9 +80,21 @@ export function parseManifest(text: string, path: string): Manifest {
       file: drive.has("file") ? fileOf(drive.fields("file")) : undefined,
       overlay: drive.flag("overlay"),
     })),
+    ...(parent === undefined ? {} : { parent }),
     ram: { size, pages: ram.integer("pages", 0), crc32: ram.integer("crc32", 0) },
     cpu: all.value("cpu"),
   };
+}
+
+/** A name that leads elsewhere would make whoever restores it read other folders. */
+function parentOf(parent: Fields): ParentSnapshot {
+  const name = parent.text("name");
+  if (!isFolderName(name)) parent.wrong("name", "the name of a folder");
+  return { name, state: parent.integer("state", 0) };
+}
+
+function isFolderName(name: string): boolean {
+  return name !== "" && name !== "." && name !== ".." && !/[/\0]/.test(name);
 }
 
 function fileOf(file: Fields): FileIdentity {

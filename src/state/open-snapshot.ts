@@ -7,7 +7,7 @@
  * might have written them; KVM checks what it is given.
  */
 import { readFileSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { crc32 } from "node:zlib";
 import { GIB, MIB } from "../base/units.ts";
 import { HostFile } from "../sys/file.ts";
@@ -15,26 +15,46 @@ import { GuestRam } from "../sys/guest-ram.ts";
 import type { SectionReader } from "./cpu-state.ts";
 import { MachineState, type SavedMachine, sectionReader } from "./machine-state.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
-import { examineRam } from "./ram-file.ts";
-import { MACHINE_SECTION } from "./save.ts";
+import { decodeRuns, type PageRun } from "./page-runs.ts";
+import { examineRam, loadPages } from "./ram-file.ts";
+import { MACHINE_SECTION, PAGES_SECTION } from "./save.ts";
 import { decodeSections } from "./sections.ts";
 import { SnapshotError } from "./snapshot-error.ts";
 import { MACHINE, overlayFile, RAM_FILE, STATE } from "./snapshot-folder.ts";
 
 const MAX_MACHINE_BYTES = 16 * MIB;
 const MAX_STATE_BYTES = GIB;
+const MAX_CHAIN = 256;
+
+/** A snapshot whose parent is opened. */
+interface Child {
+  readonly path: string;
+  /** CRC-32 of its parent's `state`. */
+  readonly sum: number;
+  /** Snapshots in the chain, its parent included. */
+  readonly length: number;
+}
 
 export class Snapshot implements SavedMachine {
   /** Absolute. */
   readonly path: string;
   readonly manifest: Manifest;
   readonly state: MachineState;
+  /** The snapshot that it continues. */
+  readonly parent: Snapshot | undefined;
+  /** Pages that its `ram` has, if it continues another. */
+  readonly pages: readonly PageRun[] | undefined;
 
-  /** @throws {SnapshotError} that names a file of it and what is wrong */
-  constructor(path: string) {
+  /**
+   * @param child the snapshot that continues it, if it is opened for one
+   * @throws {SnapshotError} that names a file of it, or of one that it continues, and what is wrong
+   */
+  constructor(path: string, child?: Child) {
     this.path = resolve(path);
     const state = join(this.path, STATE);
-    const sections = decodeSections(readWhole(state, MAX_STATE_BYTES), state);
+    const bytes = readWhole(state, MAX_STATE_BYTES);
+    if (child !== undefined) checkParent(state, crc32(bytes), child);
+    const sections = decodeSections(bytes, state);
     const machine = join(this.path, MACHINE);
     const text = readWhole(machine, MAX_MACHINE_BYTES);
     if (crc32(text) !== machineSum(sectionReader(sections, state))) {
@@ -50,6 +70,15 @@ export class Snapshot implements SavedMachine {
       );
     }
     this.state = new MachineState(sections, state);
+    if (this.manifest.parent === undefined) return;
+    const list = sections.get(PAGES_SECTION);
+    if (list === undefined) throw new SnapshotError(state, `the section "${PAGES_SECTION}" is missing`);
+    this.pages = decodeRuns(list.bytes, ram.size, state);
+    const { name, state: sum } = this.manifest.parent;
+    const parent = join(dirname(this.path), name);
+    this.parent = new Snapshot(parent, { path: this.path, sum, length: (child?.length ?? 1) + 1 });
+    if (this.parent.manifest.ram.size === ram.size) return;
+    throw new SnapshotError(parent, `its RAM has another size than that of ${this.path}, which continues it`);
   }
 
   get description(): Pick<Manifest, "spec" | "vmexit" | "protocol"> {
@@ -65,6 +94,19 @@ export class Snapshot implements SavedMachine {
   }
 
   ram(): GuestRam {
+    const { parent, pages } = this;
+    if (parent === undefined || pages === undefined) return this.#map();
+    const ram = parent.ram();
+    try {
+      loadPages(this.ramPath, pages, ram);
+      return ram;
+    } catch (error) {
+      ram.close();
+      throw error;
+    }
+  }
+
+  #map(): GuestRam {
     const file = HostFile.open(this.ramPath, { readOnly: true });
     try {
       return GuestRam.mapFile(file, this.manifest.ram.size);
@@ -74,16 +116,28 @@ export class Snapshot implements SavedMachine {
   }
 }
 
+function checkParent(path: string, sum: number, child: Child): void {
+  if (sum !== child.sum) {
+    throw new SnapshotError(
+      path,
+      `it is not the snapshot that ${child.path} continues: it was replaced or altered`,
+    );
+  }
+  if (child.length > MAX_CHAIN) throw new SnapshotError(path, `a chain has at most ${MAX_CHAIN} snapshots`);
+}
+
 /**
- * Checks all of a snapshot, which takes as long as reading its RAM.
+ * Checks all of a snapshot and of those that it continues, which takes as long as reading their RAM.
  * @throws {SnapshotError} that names a file of it and what is wrong
  */
 export async function verifySnapshot(path: string): Promise<Snapshot> {
   const snapshot = new Snapshot(path);
-  const { ram } = snapshot.manifest;
-  const found = await examineRam(snapshot.ramPath);
-  if (found.crc32 !== ram.crc32 || found.pages !== ram.pages) {
-    throw new SnapshotError(snapshot.ramPath, "its contents were altered");
+  for (let each: Snapshot | undefined = snapshot; each !== undefined; each = each.parent) {
+    const { ram } = each.manifest;
+    const found = await examineRam(each.ramPath, each.pages);
+    if (found.crc32 !== ram.crc32 || found.pages !== ram.pages) {
+      throw new SnapshotError(each.ramPath, "its contents were altered");
+    }
   }
   return snapshot;
 }

@@ -17,9 +17,14 @@ export interface Section {
 
 /** Of the file as a whole, machine.json included. */
 export const FORMAT = 1;
+/** Of a snapshot that continues another: who knows only FORMAT would take the pages that it lacks for zeros. */
+export const CONTINUED_FORMAT = 2;
+
+/** For messages. */
+export const FORMATS_READ = `this version of vmexit reads formats ${FORMAT} and ${CONTINUED_FORMAT}`;
 
 const MAGIC = "VMXSTATE";
-const HEADER_BYTES = 16; // magic, FORMAT, zero
+const HEADER_BYTES = 16; // magic, format, zero
 
 // The head of a section.
 const NAME_LENGTH = 0; // u32
@@ -35,10 +40,10 @@ const MAX_NAME = 255;
 const END = "end";
 
 /** The bytes of a whole file. */
-export function encodeSections(sections: Iterable<Section>): Uint8Array {
+export function encodeSections(sections: Iterable<Section>, format = FORMAT): Uint8Array {
   const header = new Uint8Array(HEADER_BYTES);
   header.set(Buffer.from(MAGIC));
-  new DataView(header.buffer).setUint32(MAGIC.length, FORMAT, true);
+  new DataView(header.buffer).setUint32(MAGIC.length, format, true);
   const pieces: Uint8Array[] = [header];
   for (const section of [...sections, { name: END, version: 1, bytes: new Uint8Array() }]) {
     pieces.push(encodeSection(section));
@@ -76,8 +81,8 @@ export function decodeSections(given: Uint8Array, path: string): Map<string, Sec
     throw new SnapshotError(path, "it is not the state of a machine");
   }
   const format = data.getUint32(MAGIC.length, true);
-  if (format !== FORMAT) {
-    throw new SnapshotError(path, `its format is ${format}; this version of vmexit reads format ${FORMAT}`);
+  if (format !== FORMAT && format !== CONTINUED_FORMAT) {
+    throw new SnapshotError(path, `its format is ${format}; ${FORMATS_READ}`);
   }
   const sections = new Map<string, Section>();
   let at = HEADER_BYTES;

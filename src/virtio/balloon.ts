@@ -108,7 +108,12 @@ export class VirtioBalloon implements VirtioDevice {
   }
 
   writeConfig(offset: number, size: AccessSize, value: number): void {
-    if (offset === ACTUAL && size === 4) this.#regs.actual = value;
+    // Linux writes it byte by byte through the legacy interface of virtio-pci.
+    const byte = offset - ACTUAL;
+    if (byte < 0 || byte + size > 4) return;
+    const regs = this.#regs;
+    if (size === 4) regs.actual = value;
+    else regs.actual = withBytes(regs.actual, byte, size, value);
   }
 
   negotiate(featuresLow: number): boolean {
@@ -213,6 +218,12 @@ export class VirtioBalloon implements VirtioDevice {
 }
 
 const UNKNOWN = 2n ** 64n - 1n;
+
+/** `word` with `size` of its bytes replaced by `value`. */
+function withBytes(word: number, byte: number, size: AccessSize, value: number): number {
+  const mask = (2 ** (8 * size) - 1) << (8 * byte);
+  return ((word & ~mask) | ((value << (8 * byte)) & mask)) >>> 0;
+}
 
 /** 5.5.6.1: the driver sends the numbers of pages of 4 KiB, 32 bits each. Numbers that are next to each other are one piece. */
 function inflate(chain: Chain, io: BalloonIo): void {

@@ -13,11 +13,15 @@ export const DEVICE_NEEDS_RESET = 64;
 export const FAILED = 128;
 
 // 5, Device Types.
+export const DEVICE_ID_NETWORK = 1;
 export const DEVICE_ID_BLOCK = 2;
 export const DEVICE_ID_ENTROPY = 4;
 export const DEVICE_ID_BALLOON = 5;
+export const DEVICE_ID_SCSI = 8;
 
 // 6, Reserved Feature Bits, as masks: those below 32 in the low word, the rest in the high word.
+/** 6.3, Legacy Interface: Reserved Feature Bits. */
+export const F_ANY_LAYOUT_LOW = 1 << 27;
 export const F_INDIRECT_DESC_LOW = 1 << 28;
 export const F_EVENT_IDX_LOW = 1 << 29;
 export const F_VERSION_1_HIGH = 1 << (32 - 32);

@@ -209,6 +209,7 @@ export class PowerCycle {
 
   /** Sends the io thread an order for a drive. @throws {DriveError} */
   async order(part: string, order: DiskOrder): Promise<DiskReply> {
+    if (this.#isCut) throw new DriveError(ENDED.code, ENDED.message);
     const id = this.#lastOrder++;
     const reply = await new Promise<PartReply>((resolve) => {
       this.#orders.set(id, resolve);
@@ -224,6 +225,9 @@ export class PowerCycle {
     this.#isCut = true;
     for (const mailbox of this.#blocks.mailboxes) mailbox.close();
     this.#threads.tellToEnd();
+    // The io thread may end without an answer, and the end waits for who waits for it.
+    for (const [id, resolve] of this.#orders) resolve({ id, failure: ENDED });
+    this.#orders.clear();
   }
 
   /** Ends the threads and releases every descriptor and mapping. Counters can still be read. */
@@ -234,8 +238,6 @@ export class PowerCycle {
     await this.#threads.end(meanwhile);
     this.#isGone = true;
     for (const disk of this.#disks.values()) disk.close();
-    for (const [id, resolve] of this.#orders) resolve({ id, failure: ENDED });
-    this.#orders.clear();
     this.#kernel = this.#hardware.counters();
     this.#listener.closing(this);
     this.#hardware.close();

@@ -6,7 +6,7 @@
 import type { Drives } from "./drives.ts";
 import type { Mark } from "./mark.ts";
 import type { PowerCycle } from "./power-cycle.ts";
-import type { SnapshotOptions, SnapshotReport } from "./save-machine.ts";
+import type { SnapshotOptions, SnapshotReport, Written } from "./save-machine.ts";
 import type { CheckedOptions } from "./validate.ts";
 import { StateError } from "./vm-error.ts";
 
@@ -20,11 +20,11 @@ export interface RewindReport {
 
 /**
  * Does something with a machine while nothing in it moves. If it ran, it continues then.
- * @param prepare is called before the pause, and returns what to do in it
+ * @param prepare is called before the pause, while the machine may run, and returns what to do in it
  */
 export type StandStill = <T>(
   doing: string,
-  prepare: () => Promise<(cycle: PowerCycle) => Promise<T>>,
+  prepare: (cycle: PowerCycle) => Promise<(cycle: PowerCycle) => Promise<T>>,
 ) => Promise<{ readonly result: T; readonly wasRunning: boolean; readonly pauseMs: number }>;
 
 export class Saves {
@@ -33,6 +33,7 @@ export class Saves {
   readonly #standStill: StandStill;
   /** Of the present power cycle. */
   #mark: Mark | undefined;
+  #written: Written | undefined;
 
   constructor(options: CheckedOptions, drives: Drives, standStill: StandStill) {
     this.#options = options;
@@ -40,12 +41,32 @@ export class Saves {
     this.#standStill = standStill;
   }
 
-  async snapshot({ dir }: SnapshotOptions): Promise<SnapshotReport> {
-    const { result, pauseMs } = await this.#standStill("snapshot", async () => {
-      const { saveMachine } = await import("./save-machine.ts");
-      return (cycle) => saveMachine(cycle, this.#options, this.#drives, dir);
-    });
-    return { ...result, pauseMs };
+  async snapshot({ dir, stop = true, diff = false }: SnapshotOptions): Promise<SnapshotReport> {
+    let abandon = () => {};
+    try {
+      const { result: save, pauseMs } = await this.#standStill("snapshot", async (cycle) => {
+        const { MachineSave, Written } = await import("./save-machine.ts");
+        if (diff) this.#written ??= new Written(cycle);
+        const since = diff ? this.#written : undefined;
+        const save = new MachineSave(cycle, this.#options, this.#drives, dir, since);
+        const own = stop || diff ? undefined : new Written(cycle); // for this snapshot alone
+        abandon = () => {
+          if (!cycle.isCut) own?.close();
+          save.abandon();
+        };
+        const meanwhile = stop ? undefined : (own ?? since);
+        if (meanwhile !== undefined) await save.copyMeanwhile(meanwhile);
+        return async () => {
+          await save.copyRest(meanwhile);
+          own?.close();
+          return save;
+        };
+      });
+      return { ...(await save.commit()), pauseMs };
+    } catch (error) {
+      abandon();
+      throw error;
+    }
   }
 
   async mark(): Promise<void> {
@@ -72,5 +93,6 @@ export class Saves {
   release(): void {
     this.#mark?.release();
     this.#mark = undefined;
+    this.#written = undefined;
   }
 }

@@ -323,15 +323,12 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#state = "running";
   }
 
-  /**
-   * Does something with the machine while nothing in it moves. If it ran, it continues then.
-   * @param prepare is called before the pause, and returns what to do in it
-   */
-  #standStill<T>(doing: string, prepare: () => Promise<(cycle: PowerCycle) => Promise<T>>) {
+  /** See StandStill. */
+  #standStill<T>(doing: string, prepare: (cycle: PowerCycle) => Promise<(cycle: PowerCycle) => Promise<T>>) {
     return this.#inTurn(async () => {
       this.#expect(doing, "running", "paused");
-      const work = await prepare();
       const cycle = this.#cycle;
+      const work = await prepare(cycle);
       const start = performance.now();
       const wasRunning = this.#state === "running";
       if (wasRunning) await cycle.park(() => this.#drainOutlets());

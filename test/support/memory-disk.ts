@@ -1,4 +1,4 @@
-/** A disk in memory behind virtio-blk: it records calls, and fails or delays them on demand. */
+/** A disk in memory, behind a device: it records calls, and fails or delays them on demand. */
 
 import { EINPROGRESS } from "../../src/base/errno.ts";
 import type { Pieces } from "../../src/base/pieces.ts";
@@ -7,7 +7,7 @@ import { EventFd } from "../../src/sys/event.ts";
 import type { TestMemory } from "./virtio-driver.ts";
 
 export class MemoryDisk implements BlockBackend {
-  readonly readOnly = false;
+  readonly readOnly: boolean = false;
   readonly blockSize = 4096;
   readonly bytes: Uint8Array;
   /** One line for each call. */
@@ -20,11 +20,11 @@ export class MemoryDisk implements BlockBackend {
   slow = false;
   result = 0;
   readonly event = EventFd.create();
-  readonly #memory: TestMemory;
+  readonly #memory: Pick<TestMemory, "bytes" | "check">;
   readonly #begun: { tag: number; result: number }[] = [];
   readonly #over: { tag: number; result: number }[] = [];
 
-  constructor(memory: TestMemory, size: number) {
+  constructor(memory: Pick<TestMemory, "bytes" | "check">, size: number) {
     this.#memory = memory;
     this.bytes = new Uint8Array(size);
   }

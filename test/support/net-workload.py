@@ -29,6 +29,10 @@ def download(port):
     print("download", *read_all(s))
 
 
+def download_from(host, port):
+    print("download", *read_all(connect(port, host)))
+
+
 def upload(port, count):
     """Sends, half-closes, and reads the peer's checksum."""
     s = connect(port)
@@ -184,9 +188,9 @@ def resolve(name, kind="A"):
 
 def http(url_host, path, port=80):
     s = connect(port, url_host)
-    s.sendall(("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (path, url_host)).encode())
+    s.sendall(("GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" % (path, url_host)).encode())
     answer = s.makefile("rb").read().decode()
-    print("http", answer.split()[1], answer.split("\r\n\r\n", 1)[1].replace("\r\n", " "))
+    print("http", answer.split()[1], answer.split("\r\n\r\n", 1)[1].strip())
 
 
 def scan(host, first, last):

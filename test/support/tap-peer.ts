@@ -23,6 +23,11 @@ export interface Weather {
   readonly seed: number;
 }
 
+export interface Watching {
+  readonly weather?: Weather | undefined;
+  printed?(line: string): void;
+}
+
 export interface PeerResult {
   readonly status: number;
   readonly output: string;
@@ -39,13 +44,14 @@ const NO_OFFLOAD = {
 
 /** Runs `program` in a namespace whose only network is the one that `connect` makes. */
 export async function runBehind(
-  connect: (link: GuestLink) => Network,
+  connect: (link: GuestLink) => Network | Promise<Network>,
   program: readonly string[],
-  weather?: Weather,
+  { weather, printed }: Watching = {},
 ): Promise<PeerResult> {
   const child = spawn("unshare", ["-n", "python3", PEER, ...program], { stdio: ["pipe", "pipe", "pipe"] });
   const toGuest = disturbed(weather, (frame) => write(child, frame));
-  const network = connect({
+  let isFull = false;
+  const network = await connect({
     accepts: 0,
     mtu: 1500,
     send: (head, body) => {
@@ -57,7 +63,6 @@ export async function runBehind(
       return true;
     },
   });
-  let isFull = false;
   child.stdin.on("drain", () => {
     if (isFull) network.room();
     isFull = false;
@@ -78,7 +83,9 @@ export async function runBehind(
   });
   let output = "";
   child.stderr.on("data", (chunk: Buffer) => {
+    const lines = (output.slice(output.lastIndexOf("\n") + 1) + chunk.toString()).split("\n");
     output += chunk.toString();
+    for (const line of lines.slice(0, -1)) printed?.(line);
   });
   const status = await new Promise<number>((resolve) => child.once("close", (code) => resolve(code ?? -1)));
   return { status, output };

@@ -103,13 +103,13 @@ export class DriverQueue {
   #seenUsed = 0;
   #nextFree = 0;
 
-  /** Places the three parts from `address` on. */
-  constructor(memory: TestMemory, size: number, address = RAM) {
+  /** Places the three parts from `address` on, the used ring at a multiple of `alignment`. */
+  constructor(memory: TestMemory, size: number, address = RAM, alignment = 4) {
     this.#memory = memory;
     this.size = size;
     this.desc = address;
     this.driver = address + 16 * size;
-    this.device = Math.ceil((this.driver + 6 + 2 * size) / 4) * 4;
+    this.device = Math.ceil((this.driver + 6 + 2 * size) / alignment) * alignment;
   }
 
   /** First address behind the three parts. */

@@ -132,12 +132,14 @@ function table(snapshots: readonly StoredSnapshot[]): string {
 }
 
 function description({ path, manifest, bytes }: StoredSnapshot): string {
-  const { name, time, vmexit, protocol, ram, drives, options } = manifest;
+  const { name, time, vmexit, protocol, ram, drives, options, parent } = manifest;
+  const inIt = parent === undefined ? "are not zeros" : "were written since";
   const rows: [string, string][] = [
     ["snapshot", path],
     ["machine", `${name}, a ${shown(options.machine)} whose kernel was started as ${protocol}`],
     ["saved", `${localTime(time)} by vmexit ${vmexit}`],
-    ["memory", `${sizeText(ram.size)}, of which ${sizeText(4096 * ram.pages)} are not zeros`],
+    ...(parent === undefined ? [] : [["continues", `${parent.name}, beside it`] satisfies [string, string]]),
+    ["memory", `${sizeText(ram.size)}, of which ${sizeText(4096 * ram.pages)} ${inIt}`],
     ["CPUs", cpusOf(manifest)],
     ["on disk", sizeText(bytes)],
     ...drives.map(({ name: drive, file, overlay }): [string, string] => {

@@ -27,11 +27,19 @@ import { piix4Pm } from "../parts/piix4-pm.ts";
 import { postCode } from "../parts/post-code.ts";
 import { serialPort } from "../parts/serial-port.ts";
 import { apm, dma, portA } from "../parts/system-ports.ts";
+import { virtioBalloon } from "../parts/virtio-balloon.ts";
+import { virtioBlk } from "../parts/virtio-blk.ts";
+import { virtioPci } from "../parts/virtio-pci.ts";
+import { virtioRng } from "../parts/virtio-rng.ts";
 import { type PciPart, type PciSegment, plugPci } from "../pci-part.ts";
 import type { DeviceSpec, MachineSpec } from "../spec.ts";
 
 /** Functions that can be plugged into the bus, besides those that every PC has. */
-const FUNCTIONS: Readonly<Record<string, PciPart<object>>> = {};
+const FUNCTIONS: Readonly<Record<string, PciPart<object>>> = {
+  "virtio-blk": virtioPci(virtioBlk),
+  "virtio-rng": virtioPci(virtioRng),
+  "virtio-balloon": virtioPci(virtioBalloon),
+};
 
 /** Devices 0 and 1 are the board's own. */
 const FIRST_FREE = 2;

@@ -1,7 +1,10 @@
 /** A virtio disk. The io thread finds its storage by the part's name. */
+
+import { DISK_FIELDS } from "../../disk/disk-counters.ts";
+import type { ErrorPolicy } from "../../disk/host-errors.ts";
 import { Throttle, type ThrottleLimits } from "../../disk/throttle.ts";
 import { type BlkDisk, blkState, QUEUE_SIZE, VirtioBlk } from "../../virtio/blk/blk.ts";
-import { BLK_FIELDS, type BlkIo, type ErrorPolicy } from "../../virtio/blk/blk-requests.ts";
+import type { BlkIo } from "../../virtio/blk/blk-requests.ts";
 import type { VirtioPart } from "./virtio-mmio.ts";
 
 export interface BlkConfig extends BlkDisk {
@@ -15,7 +18,7 @@ export const virtioBlk: VirtioPart<BlkConfig> = {
   unit({ name, take, ports }, config) {
     const { io } = ports;
     const { queues, rerror, werror, throttling } = config;
-    const counters = ports.counters(name, BLK_FIELDS);
+    const counters = ports.counters(name, DISK_FIELDS);
     const state = blkState(queues, take);
     if (io === undefined) return { device: new VirtioBlk(config, state) };
     const { memory, report } = io;

@@ -114,13 +114,19 @@ function openstackAnswer(metadata: Metadata, version: string | undefined, rest: 
 }
 
 function text(body: string): Response {
-  return new Response(body, { headers: { "content-type": "text/plain" } });
+  return fixed(body, "text/plain", 200);
 }
 
 function json(value: unknown): Response {
-  return new Response(JSON.stringify(value), { headers: { "content-type": "application/json" } });
+  return fixed(JSON.stringify(value), "application/json", 200);
 }
 
 function notFound(): Response {
-  return new Response("not found\n", { status: 404, headers: { "content-type": "text/plain" } });
+  return fixed("not found\n", "text/plain", 404);
+}
+
+/** With a length, which simple clients need to keep a connection. */
+function fixed(body: string, type: string, status: number): Response {
+  const headers = { "content-type": type, "content-length": String(Buffer.byteLength(body)) };
+  return new Response(body, { status, headers });
 }

@@ -9,17 +9,22 @@
  *
  * A driver's mistake (beyond the end, not whole sectors, a write to a read-only
  * disk) gets S_IOERR and is counted. For an error of the host the drive's policy
- * decides. It is reported too: the 1st, 2nd, 4th, 8th …, so that a failing disk
- * does not flood its user with reports.
+ * decides: see HostErrors.
  *
  * Source: VIRTIO 1.2, 5.2.6 (Device Operation).
  */
-import { EINPROGRESS, ENOSPC, EOPNOTSUPP } from "../../base/errno.ts";
-import { isPowerOfTwo } from "../../base/power-of-two.ts";
+import { EINPROGRESS, EOPNOTSUPP } from "../../base/errno.ts";
 import { SECTOR } from "../../base/units.ts";
 import { NEVER } from "../../bus/io-task.ts";
-import type { DriveConfig } from "../../config/devices/virtio-blk.ts";
-import { type BlockBackend, hostError } from "../../disk/backend.ts";
+import type { BlockBackend } from "../../disk/backend.ts";
+import {
+  DISK_BYTES_READ,
+  DISK_BYTES_WRITTEN,
+  DISK_ERRORS,
+  DISK_FLUSHES,
+  DISK_REQUESTS,
+} from "../../disk/disk-counters.ts";
+import { type ErrorPolicy, HostErrors } from "../../disk/host-errors.ts";
 import type { Throttle } from "../../disk/throttle.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import type { DeviceQueue, ReportDevice } from "../device.ts";
@@ -49,21 +54,13 @@ export const WRITE_ZEROES_SECTORS_MAX = 2 ** 24 / SECTOR;
 /** Bytes of one read or write. More than seg_max and size_max allow together; firmware ignores those. */
 const REQUEST_MAX = 2 ** 30;
 
-/**
- * What happens to a request that failed on the host, as with QEMU's rerror and werror.
- * report: the guest sees an I/O error. ignore: it sees success.
- * stop: the machine pauses, and tries again when it is resumed. enospc: stop if
- * the host has no room, else report.
- */
-export type ErrorPolicy = DriveConfig["werror"];
-
 /** What the io thread has and vCPU threads do not. */
 export interface BlkIo {
   readonly name: string;
   readonly backend: BlockBackend;
   readonly memory: GuestMemory;
   readonly report: ReportDevice;
-  /** BLK_COUNTERS numbers, counted up: see the indices below. */
+  /** See disk/disk-counters.ts. */
   readonly counters: Float64Array;
   readonly rerror: ErrorPolicy;
   readonly werror: ErrorPolicy;
@@ -71,15 +68,6 @@ export interface BlkIo {
   /** A clock in ms, for the throttle. */
   readonly now: () => number;
 }
-
-export const BLK_REQUESTS = 0;
-export const BLK_BYTES_READ = 1;
-export const BLK_BYTES_WRITTEN = 2;
-export const BLK_FLUSHES = 3;
-export const BLK_ERRORS = 4;
-export const BLK_COUNTERS = 5;
-/** Their names, in that order. */
-export const BLK_FIELDS = ["requests", "bytesRead", "bytesWritten", "flushes", "errors"] as const;
 
 /** What a request asks of the host. */
 const READ = 0;
@@ -111,6 +99,7 @@ export interface BlkFacts {
 export class BlkRequests {
   readonly #facts: BlkFacts;
   readonly #io: BlkIo;
+  readonly #errors: HostErrors;
   readonly #queueSize: number;
   readonly #chain: Chain;
   /** By queue. */
@@ -130,8 +119,6 @@ export class BlkRequests {
   #pending = 0;
   /** When the throttle lets the next request through; 0 if it does so now. */
   #throttledUntil = 0;
-  #stopped = false;
-  #hostErrors = 0;
 
   /** @param deferred one for each queue, of `queueSize` descriptors */
   constructor(facts: BlkFacts, io: BlkIo, deferred: readonly DeferredHeads[], queueSize: number) {
@@ -140,6 +127,7 @@ export class BlkRequests {
     this.#deferred = deferred;
     this.#facts = facts;
     this.#io = io;
+    this.#errors = new HostErrors(io);
     this.#queueSize = queueSize;
     this.#status = new Float64Array(tags).fill(NOBODY);
     this.#operation = new Uint8Array(tags);
@@ -150,7 +138,7 @@ export class BlkRequests {
   }
 
   resume(): void {
-    this.#stopped = false;
+    this.#errors.stopped = false;
   }
 
   /** Serves deferred requests first. */
@@ -158,7 +146,7 @@ export class BlkRequests {
     const chain = this.#chain;
     const deferred = this.#deferred[index];
     for (;;) {
-      if (this.#stopped) return NEVER;
+      if (this.#errors.stopped) return NEVER;
       if (this.#throttledUntil > 0) {
         const waitMs = this.#throttledUntil - this.#io.now();
         if (waitMs > 0) return waitMs;
@@ -227,8 +215,8 @@ export class BlkRequests {
       default:
         answer = BLK_S_UNSUPP;
     }
-    counters[BLK_REQUESTS]++;
-    if (answer !== BLK_S_OK) counters[BLK_ERRORS]++;
+    counters[DISK_REQUESTS]++;
+    if (answer !== BLK_S_OK) counters[DISK_ERRORS]++;
     memory.setUint8(status, answer);
     return written + 1;
   }
@@ -264,7 +252,7 @@ export class BlkRequests {
         return this.#begun(tag, backend.writev(chain.readable, offset, dsync, tag));
       }
       case BLK_T_FLUSH:
-        this.#io.counters[BLK_FLUSHES]++;
+        this.#io.counters[DISK_FLUSHES]++;
         this.#note(tag, FLUSH, 0, 0);
         return this.#begun(tag, backend.flush(tag));
       default:
@@ -307,8 +295,8 @@ export class BlkRequests {
       return;
     }
     const { memory, counters } = this.#io;
-    counters[BLK_REQUESTS]++;
-    if (answer !== BLK_S_OK) counters[BLK_ERRORS]++;
+    counters[DISK_REQUESTS]++;
+    if (answer !== BLK_S_OK) counters[DISK_ERRORS]++;
     memory.setUint8(status, answer);
     const data = answer === BLK_S_OK && this.#operation[tag] === READ ? this.#length[tag] : 0;
     queues[queue].push(head, 1 + data);
@@ -320,8 +308,8 @@ export class BlkRequests {
     const operation = this.#operation[tag];
     const failure = this.#failure[tag];
     if (failure < 0) return this.#failed(tag, failure);
-    if (operation === READ) counters[BLK_BYTES_READ] += this.#length[tag];
-    if (operation === WRITE) counters[BLK_BYTES_WRITTEN] += this.#length[tag];
+    if (operation === READ) counters[DISK_BYTES_READ] += this.#length[tag];
+    if (operation === WRITE) counters[DISK_BYTES_WRITTEN] += this.#length[tag];
     if ((operation === DISCARD || operation === ZERO) && !this.#facts.writeback) {
       this.#operation[tag] = FLUSH;
       return this.#begun(tag, backend.flush(tag));
@@ -377,30 +365,9 @@ export class BlkRequests {
   #failed(tag: number, failure: number): number {
     const operation = this.#operation[tag];
     if (failure === EOPNOTSUPP && (operation === DISCARD || operation === ZERO)) return BLK_S_UNSUPP;
-    const policy = operation === READ ? this.#io.rerror : this.#io.werror;
-    const stops = policy === "stop" || (policy === "enospc" && failure === ENOSPC);
-    this.#report(tag, failure, stops ? "stop" : policy);
-    this.#stopped ||= stops;
-    if (stops) return DEFER;
-    return policy === "ignore" ? BLK_S_OK : BLK_S_IOERR;
-  }
-
-  #report(tag: number, failure: number, outcome: ErrorPolicy): void {
-    const count = ++this.#hostErrors;
-    // A stop is reported once, for all requests that were in flight.
-    if (outcome === "stop" ? this.#stopped : !isPowerOfTwo(count)) return;
-    const { name, report } = this.#io;
-    const length = this.#length[tag];
-    const where = length === 0 ? "" : ` ${length} bytes at ${this.#offset[tag]}`;
-    const before = count === 1 ? "" : ` (${count} such errors so far)`;
-    const meaning =
-      outcome === "stop"
-        ? "The machine pauses, and tries the request again when it is resumed"
-        : `The guest ${outcome === "ignore" ? "sees no error" : "sees an I/O error"}`;
-    report({
-      device: name,
-      code: outcome === "stop" ? "ESTOP" : "EIO",
-      message: `${DOING[this.#operation[tag]]}${where} failed: ${hostError(failure)}. ${meaning}${before}.`,
-    });
+    const doing = DOING[operation];
+    const outcome = this.#errors.decide(doing, failure, this.#offset[tag], this.#length[tag]);
+    if (outcome === "stop") return DEFER;
+    return outcome === "ignore" ? BLK_S_OK : BLK_S_IOERR;
   }
 }

@@ -3,13 +3,10 @@ import { createHash } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, test } from "vitest";
-import type { UserNetworkOptions } from "../../../src/net/user/options.ts";
-import { UserNetwork } from "../../../src/net/user/user-network.ts";
-import { canTap, runBehind, type Weather } from "../../support/tap-peer.ts";
+import { guest } from "../../support/kernel-guest.ts";
+import { canTap } from "../../support/tap-peer.ts";
 
-const WORKLOAD = fileURLToPath(new URL("../../support/net-workload.py", import.meta.url));
 const MIB = 1024 * 1024;
 
 const closers: (() => unknown)[] = [];
@@ -44,23 +41,6 @@ const content = Buffer.alloc(8 * MIB, "a line that is not a power of two long\n"
 const serveContent = (bytes: number) => serve((socket) => socket.end(content.subarray(0, bytes)));
 const sumOf = (bytes: number) => createHash("sha256").update(content.subarray(0, bytes)).digest("hex");
 
-async function guest(actions: readonly string[], options: UserNetworkOptions = {}, weather?: Weather) {
-  let network: UserNetwork | undefined;
-  const result = await runBehind(
-    (link) => {
-      network = new UserNetwork(options, link);
-      void network.open();
-      return network;
-    },
-    ["python3", WORKLOAD, ...actions],
-    weather,
-  );
-  const counters = network?.counters;
-  await network?.close();
-  if (result.status !== 0) throw new Error(result.output);
-  return { output: result.output.trimEnd().split("\n"), counters };
-}
-
 describe.skipIf(!canTap)("the kernel as the guest", () => {
   test("downloads, uploads and both at once, each with a half-close", async () => {
     const [down, up, both] = await Promise.all([serveContent(4 * MIB), serveChecksum(), serveEcho()]);
@@ -79,7 +59,7 @@ describe.skipIf(!canTap)("the kernel as the guest", () => {
   ])("the same bytes arrive through %o", async (weather) => {
     const [down, up, both] = await Promise.all([serveContent(MIB), serveChecksum(), serveEcho()]);
     const actions = [`download,${down}`, `upload,${up},${MIB}`, `echo,${both},${MIB}`];
-    const { output } = await guest(actions, {}, weather);
+    const { output } = await guest(actions, {}, { weather });
     expect(output).toEqual([`download ${sumOf(MIB)} ${MIB}`, `upload ${MIB}`, `echo ${MIB}`]);
   });
 
@@ -106,6 +86,6 @@ describe.skipIf(!canTap)("the kernel as the guest", () => {
     const port = await serveEcho();
     const { output, counters } = await guest([`many,${port},200`, `sequence,${port},300`]);
     expect(output).toEqual(["many 200", "sequence 300"]);
-    expect(counters?.openStreams).toBeLessThan(10);
+    expect(counters.openStreams).toBeLessThan(10);
   });
 });

@@ -23,6 +23,8 @@ const parse = (text: string) => parseManifest(text, "dir/machine.json");
 
 test("what was written is read", () => {
   expect(parse(manifestText(MANIFEST))).toEqual(MANIFEST);
+  const continued = { ...MANIFEST, format: 2, parent: { name: "base", state: 7 } };
+  expect(parse(manifestText(continued))).toEqual(continued);
 });
 
 test.each([
@@ -40,9 +42,15 @@ test.each([
   ],
   [
     "a later format",
-    manifestText({ ...MANIFEST, format: 2, vmexit: "9.0" }),
-    "its format is 2, of vmexit 9.0",
+    manifestText({ ...MANIFEST, format: 3, vmexit: "9.0" }),
+    "its format is 3, of vmexit 9.0",
   ],
+  ["a parent that is missing", manifestText({ ...MANIFEST, format: 2 }), '"parent" of it is missing'],
+  ...["", ".", "..", "a/b", "/etc", "a\0"].map((name) => [
+    `a parent ${JSON.stringify(name)}`,
+    manifestText({ ...MANIFEST, format: 2, parent: { name, state: 1 } }),
+    '"name" of "parent" is not the name of a folder',
+  ]),
 ])("%s is refused with what is wrong", (_, text, message) => {
   expect(() => parse(text)).toThrow(`dir/machine.json: ${message}`);
 });

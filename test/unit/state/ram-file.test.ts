@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { GuestMemory } from "../../../src/memory/guest-memory.ts";
-import { examineRam, writeRam } from "../../../src/state/ram-file.ts";
+import { runsOfBitmap } from "../../../src/state/page-runs.ts";
+import { examineRam, loadPages, RamCopy, type RamFacts } from "../../../src/state/ram-file.ts";
 import { HostFile } from "../../../src/sys/file.ts";
 import { GuestRam } from "../../../src/sys/guest-ram.ts";
 
@@ -13,6 +14,14 @@ const SIZE = 16 * MIB;
 
 const folder = mkdtempSync(join(tmpdir(), "vmexit-ram-"));
 afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Writes what is in RAM, which nobody changes meanwhile. */
+async function writeRam(ram: GuestRam, memory: GuestMemory, file: string): Promise<RamFacts> {
+  const copy = new RamCopy(ram, memory, file);
+  await copy.copyContents(() => {});
+  copy.close();
+  return examineRam(file);
+}
 
 /** RAM with some bytes in it, at the border of pieces too, and pages that were touched but are zero. */
 function filled(backing: "memfd" | "anonymous") {
@@ -35,7 +44,6 @@ test.each(["memfd", "anonymous"] as const)(
     expect(ram.resident()).toBeLessThan(backing === "memfd" ? 256 * 1024 : SIZE);
     expect(Buffer.compare(readFileSync(file), memory.read(0, SIZE))).toBe(0);
     expect(statSync(file).blocks * 512).toBeLessThan(256 * 1024);
-    expect(await examineRam(file)).toEqual(facts);
     const copy = `${file}-copy`; // perhaps without holes
     writeFileSync(copy, readFileSync(file));
     expect(await examineRam(copy)).toEqual(facts);
@@ -98,5 +106,40 @@ test("a copy of a file keeps what its RAM was", async () => {
   const facts = await writeRam(ram, memory, file);
   copyFileSync(file, `${file}-2`);
   expect(await examineRam(`${file}-2`)).toEqual(facts);
+  ram.close();
+});
+
+test("listed pages are written, zeros too, and change a RAM to what it was", async () => {
+  const { ram, memory } = filled("memfd");
+  const base = join(folder, "base");
+  await writeRam(ram, memory, base);
+  const pages = new Uint32Array(SIZE / PAGE / 32);
+  const set = (page: number) => {
+    pages[page >> 5] |= 1 << (page & 31);
+  };
+  memory.setUint8(0, 0); // a page that becomes zero
+  set(0);
+  for (let page = 500; page < 530; page++) {
+    memory.setUint8(page * PAGE, page & 0xff); // over the border of a piece
+    set(page);
+  }
+  memory.setUint8(9 * MIB, 9); // written, and not listed
+  const list = runsOfBitmap(pages);
+  const file = join(folder, "pages");
+  const copy = new RamCopy(ram, memory, file);
+  await copy.copyPages(pages, () => {});
+  copy.close();
+  const facts = await examineRam(file, list);
+  expect(facts).toMatchObject({ size: SIZE, pages: 31 });
+  const opened = HostFile.open(base, { readOnly: true });
+  const mapped = GuestRam.mapFile(opened, SIZE);
+  opened.close();
+  loadPages(file, list, mapped);
+  const over = new GuestMemory(mapped, [{ address: 0, size: SIZE, offset: 0 }]);
+  memory.setUint8(9 * MIB, 0);
+  expect(Buffer.compare(over.read(0, SIZE), memory.read(0, SIZE))).toBe(0);
+  writeFileSync(file, readFileSync(file).fill(1, 0, 1));
+  expect(await examineRam(file, list)).not.toEqual(facts);
+  mapped.close();
   ram.close();
 });

@@ -51,7 +51,7 @@ test("a changed byte is found wherever it is, except in padding", () => {
 test("another format is named, and so is what follows the end", () => {
   const file = encodeSections(SECTIONS);
   expect(() => decodeSections(file.with(8, 9), "state")).toThrow(
-    "its format is 9; this version of vmexit reads format 1",
+    "its format is 9; this version of vmexit reads formats 1 and 2",
   );
   expect(() => decodeSections(Buffer.concat([file, file]), "state")).toThrow(/after its end/);
   const twice = encodeSections([SECTIONS[0], SECTIONS[0]]);

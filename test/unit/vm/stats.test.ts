@@ -1,12 +1,7 @@
 import { expect, test } from "vitest";
 import { AddressSpace } from "../../../src/bus/address-space.ts";
+import { DISK_BYTES_READ, DISK_ERRORS, DISK_FIELDS, DISK_REQUESTS } from "../../../src/disk/disk-counters.ts";
 import { blocks, blocksBytes } from "../../../src/threads/blocks.ts";
-import {
-  BLK_BYTES_READ,
-  BLK_ERRORS,
-  BLK_FIELDS,
-  BLK_REQUESTS,
-} from "../../../src/virtio/blk/blk-requests.ts";
 import { addStats, countStats, vmStats } from "../../../src/vm/stats.ts";
 
 const IO = 2; // KVM_EXIT_IO
@@ -18,7 +13,7 @@ const device = { read: () => 0, write() {}, reset() {} };
 /** Two vCPUs, two drives; each vCPU has its own buses, alike. */
 function machine() {
   const shared = blocks(new SharedArrayBuffer(blocksBytes(2)), 2);
-  const drives = DRIVES.map((name) => shared.parts.addCounters(name, BLK_FIELDS));
+  const drives = DRIVES.map((name) => shared.parts.addCounters(name, DISK_FIELDS));
   const buses = shared.counters.map((counters) => {
     const ports = new AddressSpace("ports", counters.ports);
     const memory = new AddressSpace("memory", counters.memory);
@@ -81,9 +76,9 @@ test("accesses are counted by device, whatever vCPU made them and at whichever o
 
 test("drives have their own numbers", () => {
   const { drives, stats } = machine();
-  drives[0][BLK_REQUESTS] = 1;
-  drives[1][BLK_BYTES_READ] = 2 ** 40;
-  drives[1][BLK_ERRORS] = 2;
+  drives[0][DISK_REQUESTS] = 1;
+  drives[1][DISK_BYTES_READ] = 2 ** 40;
+  drives[1][DISK_ERRORS] = 2;
   const zero = { requests: 0, bytesRead: 0, bytesWritten: 0, flushes: 0, errors: 0 };
   expect(vmStats(stats(), DRIVES, []).drives).toEqual([
     { ...zero, requests: 1 },

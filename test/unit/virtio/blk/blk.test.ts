@@ -1,15 +1,15 @@
 import { describe, expect, test } from "vitest";
+import {
+  DISK_BYTES_READ,
+  DISK_BYTES_WRITTEN,
+  DISK_COUNTERS,
+  DISK_ERRORS,
+  DISK_FLUSHES,
+  DISK_REQUESTS,
+} from "../../../../src/disk/disk-counters.ts";
 import { Throttle } from "../../../../src/disk/throttle.ts";
 import { type BlkDisk, blkState, VirtioBlk } from "../../../../src/virtio/blk/blk.ts";
-import {
-  BLK_BYTES_READ,
-  BLK_BYTES_WRITTEN,
-  BLK_COUNTERS,
-  BLK_ERRORS,
-  BLK_FLUSHES,
-  BLK_REQUESTS,
-  type BlkIo,
-} from "../../../../src/virtio/blk/blk-requests.ts";
+import type { BlkIo } from "../../../../src/virtio/blk/blk-requests.ts";
 import {
   CONFIG,
   DEVICE_FEATURES,
@@ -42,7 +42,7 @@ const STATUS = RAM + 0x4f00;
 function rig(disk: Partial<BlkDisk> = {}, without = { low: 0, high: 0 }, io: Partial<BlkIo> = {}) {
   const memory = new TestMemory();
   const backend = new MemoryDisk(memory, DISK_BYTES);
-  const counters = new Float64Array(BLK_COUNTERS);
+  const counters = new Float64Array(DISK_COUNTERS);
   const spec = {
     size: DISK_BYTES,
     blockSize: 4096,
@@ -114,8 +114,8 @@ test("a sector that is written is on the disk, and reads back", () => {
     length: 513,
   });
   expect(memory.at(DATA + 0x1000 + 100).getUint8(0)).toBe((100 * 7) & 0xff);
-  expect(counters[BLK_REQUESTS]).toBe(2);
-  expect([counters[BLK_BYTES_READ], counters[BLK_BYTES_WRITTEN], counters[BLK_ERRORS]]).toEqual([
+  expect(counters[DISK_REQUESTS]).toBe(2);
+  expect([counters[DISK_BYTES_READ], counters[DISK_BYTES_WRITTEN], counters[DISK_ERRORS]]).toEqual([
     512, 512, 0,
   ]);
 });
@@ -194,7 +194,7 @@ test("a flush makes the host flush", () => {
   const { backend, request, counters } = rig();
   expect(request(FLUSH, 0)).toEqual({ status: OK, length: 1 });
   expect(backend.calls).toEqual(["flush"]);
-  expect(counters[BLK_FLUSHES]).toBe(1);
+  expect(counters[DISK_FLUSHES]).toBe(1);
 });
 
 test("GET_ID answers the serial number, padded with NUL, in as much room as there is", () => {
@@ -236,7 +236,7 @@ describe("a driver's mistake gets an I/O error and touches nothing", () => {
     const { status } = request(type, sector, data);
     // With the data in the wrong direction there is none, and doing nothing is right.
     expect(status).toBe(what.includes("with its data") ? OK : IOERR);
-    expect(counters[BLK_ERRORS]).toBe(status);
+    expect(counters[DISK_ERRORS]).toBe(status);
     expect(backend.calls).toEqual([]);
     expect(reports).toEqual([]);
   });
@@ -362,7 +362,7 @@ test("an error of the host reaches the guest and is reported, at 1, 2, 4, 8 of t
     "reading 512 bytes at 3584 failed: ENOSPC (the host's file system is full). The guest sees an I/O error.",
   );
   expect(reports[3]).toMatch(/8 such errors so far/);
-  expect(counters[BLK_ERRORS]).toBe(9);
+  expect(counters[DISK_ERRORS]).toBe(9);
 });
 
 test("a failed read does not claim to have filled the guest's buffer", () => {

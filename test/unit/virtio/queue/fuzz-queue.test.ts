@@ -5,8 +5,8 @@
  * stays held. A failing seed is named in the message; keep it in KEPT.
  */
 import { expect, test } from "vitest";
+import { DISK_COUNTERS } from "../../../../src/disk/disk-counters.ts";
 import { blkState, VirtioBlk } from "../../../../src/virtio/blk/blk.ts";
-import { BLK_COUNTERS } from "../../../../src/virtio/blk/blk-requests.ts";
 import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, F_EVENT_IDX_LOW } from "../../../../src/virtio/spec.ts";
 import { blkIo } from "../../../support/blk-io.ts";
 import { isHeld } from "../../../support/locks.ts";
@@ -141,7 +141,7 @@ function run(seed: number): { served: number; broken: number } {
   const next = random(seed);
   const memory = new TestMemory();
   const disk = new MemoryDisk(memory, DISK_BYTES);
-  const counters = new Float64Array(BLK_COUNTERS);
+  const counters = new Float64Array(DISK_COUNTERS);
   const geometry = { size: DISK_BYTES, blockSize: 512, readOnly: seed % 7 === 0, serial: "fuzz", queues: 1 };
   disk.later = seed % 2 === 0;
   const io = blkIo(disk, memory, { counters });

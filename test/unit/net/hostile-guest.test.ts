@@ -1,0 +1,185 @@
+/**
+ * A guest that lies in every header. Nothing is thrown, what is buffered has a limit, and no socket is opened that the
+ * options forbid. VMEXIT_FUZZ_FRAMES and VMEXIT_FUZZ_SEED choose other frames than the usual.
+ */
+import type { Socket as DatagramSocket } from "node:dgram";
+import { EventEmitter } from "node:events";
+import { Socket } from "node:net";
+import { expect, test } from "vitest";
+import type { GuestLink } from "../../../src/net/link.ts";
+import type { Clock } from "../../../src/net/user/clock.ts";
+import type { Host } from "../../../src/net/user/host.ts";
+import type { UserNetworkOptions } from "../../../src/net/user/options.ts";
+import { UserNetwork } from "../../../src/net/user/user-network.ts";
+import { FrameFuzz } from "../../support/frame-fuzz.ts";
+
+const FRAMES = Number(process.env.VMEXIT_FUZZ_FRAMES ?? 30_000);
+const SEED = Number(process.env.VMEXIT_FUZZ_SEED ?? 1);
+const NO_OFFLOAD = {
+  needsChecksum: 0,
+  checksumStart: 0,
+  checksumOffset: 0,
+  gsoType: 0,
+  gsoSize: 0,
+  headerLength: 0,
+} as const;
+
+/** A socket that connects at once, and echoes or refuses. */
+class FakeSocket extends Socket {
+  constructor(isOpen: boolean) {
+    super();
+    queueMicrotask(() => (isOpen ? this.emit("connect") : this.destroy(new Error("refused"))));
+  }
+  override _write(chunk: Uint8Array, _encoding: string, done: () => void): void {
+    this.push(Buffer.from(chunk));
+    done();
+  }
+  override _read(): void {}
+  override _final(done: () => void): void {
+    this.push(null);
+    done();
+  }
+}
+
+class FakeDatagrams extends EventEmitter {
+  connect(_port: number, _address: string, done: () => void): void {
+    queueMicrotask(done);
+  }
+  getSendQueueSize(): number {
+    return 0;
+  }
+  send(data: Buffer): void {
+    queueMicrotask(() => this.emit("message", data));
+  }
+  close(): void {
+    this.removeAllListeners();
+  }
+}
+
+function isDatagramSocket(value: unknown): value is DatagramSocket {
+  return value instanceof FakeDatagrams;
+}
+
+/** Notes where sockets are opened to, and opens none. */
+function fakeHost() {
+  const opened: string[] = [];
+  const host: Host = {
+    connect: (address, port) => {
+      opened.push(address);
+      return new FakeSocket(port !== 22);
+    },
+    connectPath: () => new FakeSocket(false),
+    server: () => {
+      throw new Error("nobody listens here");
+    },
+    datagrams: () => {
+      const socket: unknown = new FakeDatagrams();
+      if (!isDatagramSocket(socket)) throw new Error("not reached");
+      const connect = socket.connect.bind(socket);
+      Object.assign(socket, {
+        connect: (port: number, address: string, done: () => void) => {
+          opened.push(address);
+          connect(port, address, done);
+        },
+      });
+      return socket;
+    },
+    nameservers: () => ["192.0.2.53"],
+    hostsFile: () => "192.0.2.7 name\n127.0.0.1 localhost\n",
+  };
+  return { host, opened };
+}
+
+/** Time that passes by frames. */
+function fakeClock() {
+  let time = 0;
+  let ringAt = Number.POSITIVE_INFINITY;
+  let ring = () => {};
+  const clock: Clock = {
+    now: () => time,
+    alarm: (callback) => {
+      ring = callback;
+      return {
+        set: (delay) => {
+          ringAt = time + delay;
+        },
+        cancel: () => {
+          ringAt = Number.POSITIVE_INFINITY;
+        },
+      };
+    },
+  };
+  const advance = (ms: number) => {
+    time += ms;
+    if (time < ringAt) return;
+    ringAt = Number.POSITIVE_INFINITY;
+    ring();
+  };
+  return { clock, advance };
+}
+
+async function attack(options: UserNetworkOptions, accepts = 0) {
+  const { host, opened } = fakeHost();
+  const { clock, advance } = fakeClock();
+  const fuzz = new FrameFuzz(SEED);
+  let heard: Uint8Array | undefined;
+  let sent = 0;
+  let isFull = false;
+  const link: GuestLink = {
+    accepts,
+    mtu: 1500,
+    send: (head, body) => {
+      if (isFull) return false;
+      sent++;
+      if (body !== undefined || head[12] === 8) heard = Uint8Array.from(head);
+      return true;
+    },
+  };
+  const network = new UserNetwork(options, link, { host, clock });
+  for (let n = 1; n <= FRAMES; n++) {
+    network.input(fuzz.frame(heard), NO_OFFLOAD);
+    if (n % 16 === 0) network.batchEnd();
+    if (n % 64 === 0) advance(40);
+    if (n % 1000 === 0) {
+      // The event loop has its turn; the guest stops taking frames now and then.
+      await new Promise((resolve) => setImmediate(resolve));
+      isFull = n % 3000 === 0;
+      if (!isFull) network.room();
+      const { tcpConnections, udpSessions, bufferedBytes } = network.counters;
+      expect(tcpConnections).toBeLessThanOrEqual(4096);
+      expect(udpSessions).toBeLessThanOrEqual(1024);
+      expect(bufferedBytes).toBeLessThan(128 * 1024 * 1024);
+    }
+    if (n % 20_000 === 0) network.reset();
+  }
+  await network.close();
+  await new Promise((resolve) => setImmediate(resolve));
+  const { counters } = network;
+  return { opened: new Set(opened), sent, counters };
+}
+
+test(`${FRAMES} frames that lie: sockets only lead outside, and to the loopback of the gateway`, async () => {
+  const { opened, sent, counters } = await attack({}, 7);
+  expect(sent).toBeGreaterThan(FRAMES / 100);
+  expect(counters).toEqual({ tcpConnections: 0, udpSessions: 0, openStreams: 0, bufferedBytes: 0 });
+  expect(opened).toContain("192.0.2.1");
+  expect(opened).toContain("127.0.0.1");
+  expect(opened).toContain("2001:db8::1");
+  for (const address of opened) {
+    // Frames are changed at random, so other addresses occur; these never.
+    expect(address).not.toMatch(/^(0\.|10\.0\.2\.|22[4-9]\.|2[345]\d\.)/);
+    if (address.startsWith("127.")) expect(address).toBe("127.0.0.1");
+    expect(address).not.toMatch(/^(::$|::ffff|ff|fe|2002:)/);
+  }
+});
+
+test("restrict=on opens no socket, whatever a guest sends", async () => {
+  const { opened, counters } = await attack({ restrict: true });
+  expect(opened).toEqual(new Set());
+  expect(counters).toEqual({ tcpConnections: 0, udpSessions: 0, openStreams: 0, bufferedBytes: 0 });
+});
+
+test("a program that denies everything opens no socket but those of the name server", async () => {
+  const { opened } = await attack({ onConnect: () => "deny" });
+  expect(opened).toEqual(new Set(["192.0.2.53"]));
+});
