@@ -51,7 +51,13 @@ ZRender, (c) Baidu Inc., BSD-3-Clause; tslib, (c) Microsoft, 0BSD. */`;
 export default defineConfig([
   {
     ...common,
-    input: { index: "dist/index.js", kvm: "dist/kvm/kvm.js", block: "dist/block.js", trace: "dist/trace.js" },
+    input: {
+      index: "dist/index.js",
+      kvm: "dist/kvm/kvm.js",
+      block: "dist/block.js",
+      network: "dist/network.js",
+      trace: "dist/trace.js",
+    },
     output: library,
   },
   { ...common, input: thread, output: { ...library, ...threadChunks } },

@@ -41,6 +41,9 @@ const LONG = {
   VMEXIT_FOREIGN_FUZZ: "1-600",
   VMEXIT_CHAIN_SEEDS: "1-40",
   VMEXIT_IDE_ACCESSES: "1250000",
+  VMEXIT_FUZZ_FRAMES: "1000000",
+  VMEXIT_TCP_CONNECTIONS: "1000",
+  VMEXIT_TCP_SEQUENCE: "10000",
 };
 
 /** For one lab and all the files that it runs, in seconds; scripts/lab-tests.mjs has a limit for each file. */

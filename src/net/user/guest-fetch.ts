@@ -1,0 +1,46 @@
+/** HTTP requests to servers in a guest: `fetch`, over a connection of the user network. */
+import type { IncomingMessage } from "node:http";
+import { type Duplex, Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+
+const HTTP_PORT = 80;
+
+/** Sends a request over a stream, and returns the response. */
+export async function fetchOver(stream: Duplex, request: Request): Promise<Response> {
+  const { request: send } = await import("node:http");
+  const { pathname, search, host } = new URL(request.url);
+  const headers = Object.fromEntries(request.headers);
+  const outgoing = send({
+    createConnection: () => stream,
+    method: request.method,
+    path: pathname + search,
+    headers: { host, connection: "close", ...headers },
+  });
+  const response = new Promise<IncomingMessage>((resolve, reject) => {
+    outgoing.once("response", resolve);
+    outgoing.once("error", reject);
+  });
+  if (request.body === null) outgoing.end();
+  // A failure is the response's too.
+  else pipeline(request.body, outgoing).catch((error: unknown) => outgoing.destroy(toError(error)));
+  return toResponse(await response);
+}
+
+/** The port of a URL that a guest's server can have. @throws {TypeError} for what is not plain HTTP */
+export function portOf({ protocol, port }: URL): number {
+  if (protocol !== "http:") throw new TypeError(`a guest is reached by http:, not by ${protocol}`);
+  return port === "" ? HTTP_PORT : Number(port);
+}
+
+function toResponse(incoming: IncomingMessage): Response {
+  const { statusCode = 502, statusMessage = "", rawHeaders } = incoming;
+  const headers = new Headers();
+  for (let n = 0; n + 1 < rawHeaders.length; n += 2) headers.append(rawHeaders[n], rawHeaders[n + 1]);
+  const hasBody = ![204, 205, 304].includes(statusCode);
+  const body = hasBody ? Readable.toWeb(incoming) : null;
+  return new Response(body, { status: statusCode, statusText: statusMessage, headers });
+}
+
+function toError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
