@@ -1,7 +1,8 @@
 /**
  * The folder of a snapshot while it is written: under a temporary name beside
  * its place, moved there at once when everything in it is on stable storage. So
- * a crash leaves what was there before, whole.
+ * a crash leaves what was there before, whole. What it leaves besides, the next
+ * save removes.
  *
  * Source: rename(2), renameat2(2) (RENAME_EXCHANGE), fsync(2).
  */
@@ -9,17 +10,17 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { EINVAL, ENOSYS } from "../base/errno.ts";
 import { check } from "../sys/errors.ts";
 import { native } from "../sys/native.ts";
+import { HiddenFolder, removeDeadFolders } from "./hidden-folder.ts";
 import { SnapshotError } from "./snapshot-error.ts";
 
 export const MACHINE = "machine.json";
@@ -33,8 +34,7 @@ const OURS = /^(machine\.json|state|ram|drive\d+\.qcow2)$/;
 export class NewSnapshotFolder {
   /** Where it will be. */
   readonly place: string;
-  /** Where it is while it is written. */
-  readonly path: string;
+  readonly #hidden: HiddenFolder;
 
   /**
    * @throws {SnapshotError} if another thing than a snapshot is in that place; {Error} of Node for a folder
@@ -42,8 +42,14 @@ export class NewSnapshotFolder {
    */
   constructor(place: string) {
     this.place = resolve(place);
+    removeDeadFolders(dirname(this.place));
     if (existsSync(this.place)) refuseOther(this.place);
-    this.path = mkdtempSync(join(dirname(this.place), `.${basename(this.place)}-`));
+    this.#hidden = new HiddenFolder(this.place);
+  }
+
+  /** Where it is while it is written. */
+  get path(): string {
+    return this.#hidden.path;
   }
 
   file(name: string): string {
@@ -61,11 +67,12 @@ export class NewSnapshotFolder {
     if (existsSync(this.place)) this.#replace();
     else renameSync(this.path, this.place);
     sync(dirname(this.place));
+    this.abandon(); // what has its name now: a snapshot that was replaced, or nothing
   }
 
   /** Deletes what was written. */
   abandon(): void {
-    rmSync(this.path, { recursive: true, force: true });
+    this.#hidden.remove();
   }
 
   #replace(): void {
@@ -73,15 +80,18 @@ export class NewSnapshotFolder {
     const result = native.exchange(this.path, this.place);
     if (result === EINVAL || result === ENOSYS) {
       // This file system cannot: for a moment, the old one has another name.
-      const old = `${this.path}-old`;
+      const { old } = this.#hidden;
       renameSync(this.place, old);
-      renameSync(this.path, this.place);
+      try {
+        renameSync(this.path, this.place);
+      } catch (error) {
+        renameSync(old, this.place);
+        throw error;
+      }
       rmSync(old, { recursive: true });
       return;
     }
     check(result, "renameat2", `replacing ${this.place}`);
-    sync(dirname(this.place));
-    this.abandon();
   }
 }
 

@@ -1,6 +1,7 @@
 /** Snapshots as folders: what they are and how large, without a machine; and how one is deleted. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { existsSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { HiddenFolder, removeDeadFolders } from "./hidden-folder.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
 import { SnapshotError } from "./snapshot-error.ts";
 import { MACHINE, refuseOther } from "./snapshot-folder.ts";
@@ -26,8 +27,12 @@ export function describeSnapshot(path: string): StoredSnapshot {
   return { path, manifest, bytes: bytes.reduce((sum, each) => sum + each, 0) };
 }
 
-/** Folders in `folder` that have the form of snapshots, by name. @throws {Error} of Node */
+/**
+ * Folders in `folder` that have the form of snapshots, by name. What processes that were killed have left
+ * there is removed. @throws {Error} of Node
+ */
 export function snapshotsIn(folder: string): string[] {
+  removeDeadFolders(folder);
   return readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
     .map(({ name }) => join(folder, name))
@@ -45,7 +50,7 @@ export function deleteSnapshot(path: string): void {
     throw new SnapshotError(path, `it is not a snapshot: it has no ${MACHINE}`);
   refuseOther(place);
   // Under another name first: what is left after a crash is not half a snapshot.
-  const trash = mkdtempSync(join(dirname(place), `.${basename(place)}-`));
-  renameSync(place, join(trash, "deleted"));
-  rmSync(trash, { recursive: true });
+  const trash = new HiddenFolder(place);
+  renameSync(place, join(trash.path, "deleted"));
+  trash.remove();
 }

@@ -454,8 +454,9 @@ test("another process continues the machine", async () => {
   await once(child, "exit");
 });
 
-test("whenever a process is killed that saves, the snapshot that was there is whole", async () => {
-  const dir = place();
+test("whenever a process is killed that saves, the snapshot that was there is whole, and the rest goes", async () => {
+  const beside = mkdtempSync(join(folder, "killed-"));
+  const dir = join(beside, "saved");
   const next = random(6);
   for (let round = 0; round < 8; round++) {
     const child = fork(support("saving-machine.mjs"), [dir]);
@@ -466,5 +467,10 @@ test("whenever a process is killed that saves, the snapshot that was there is wh
     expect(existsSync(dir)).toBe(true);
     const vm = await restoreVm(dir, { verify: true });
     await vm.stop();
+    expect(readdirSync(beside).length).toBeLessThanOrEqual(4); // what this one left, but not those before
   }
+  await using vm = await flatMachine(FOR_EVER);
+  await vm.start();
+  await vm.snapshot({ dir: join(beside, "another") });
+  expect(readdirSync(beside)).toEqual(["another", "saved"]);
 });
