@@ -22,6 +22,7 @@
 #include "kvm_system.h"
 #include "kvm_vcpu.h"
 #include "kvm_vm.h"
+#include "net_io.h"
 #include "pty.h"
 
 namespace vmexit {
@@ -36,6 +37,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Epoll", Epoll::Define(env));
   exports.Set("AsyncIo", AsyncIo::Define(env));
   exports.Set("FileIo", FileIo::Define(env));
+  exports.Set("NetIo", NetIo::Define(env));
   exports.Set("Pty", Pty::Define(env));
   exports.Set("exchange", Napi::Function::New<&ExchangePaths>(env));
   // Functions, so that only threads that call them build the tables.

@@ -11,11 +11,25 @@
 
 #include <algorithm>
 
+#include "net_io.h"
+
 namespace vmexit {
 namespace {
 
 // At most as many events in one wait.
 constexpr size_t kMaxEvents = 64;
+
+// What an argument can be waited for: an EventFd, or a NetIo. -EINVAL for
+// anything else, -EBADF if it is closed.
+int64_t PollableFd(const Napi::CallbackInfo& info, size_t index) {
+  if (EventFd* const event = ReadObject<EventFd>(info, index)) {
+    return event->state() ? event->state()->fd.get() : -EBADF;
+  }
+  if (NetIo* const net = ReadObject<NetIo>(info, index)) {
+    return net->state() ? net->state()->fd.get() : -EBADF;
+  }
+  return -EINVAL;
+}
 
 }  // namespace
 
@@ -76,28 +90,29 @@ Napi::Value Epoll::Create(const Napi::CallbackInfo& info) {
 }
 
 // add(event, tag): wait() reports the tag if the event was signalled since the
-// last report; the event need not be cleared in between.
+// last report; the event need not be cleared in between. A NetIo is signalled
+// when a frame comes.
 Napi::Value Epoll::Add(const Napi::CallbackInfo& info) {
-  EventFd* const event = ReadObject<EventFd>(info, 0);
+  const int64_t fd = PollableFd(info, 0);
   uint32_t tag = 0;
-  if (event == nullptr || !ReadUint32(info, 1, &tag)) {
+  if (fd == -EINVAL || !ReadUint32(info, 1, &tag)) {
     return Result(info, -EINVAL);
   }
-  if (!state_ || !event->state()) return Result(info, -EBADF);
+  if (!state_ || fd < 0) return Result(info, -EBADF);
   epoll_event interest = {};
   interest.events = EPOLLIN | EPOLLET;
   interest.data.u32 = tag;
   return Result(info, Sys(::epoll_ctl(state_->fd.get(), EPOLL_CTL_ADD,
-                                      event->state()->fd.get(), &interest)));
+                                      static_cast<int>(fd), &interest)));
 }
 
 // remove(event).
 Napi::Value Epoll::Remove(const Napi::CallbackInfo& info) {
-  EventFd* const event = ReadObject<EventFd>(info, 0);
-  if (event == nullptr) return Result(info, -EINVAL);
-  if (!state_ || !event->state()) return Result(info, -EBADF);
+  const int64_t fd = PollableFd(info, 0);
+  if (fd == -EINVAL) return Result(info, -EINVAL);
+  if (!state_ || fd < 0) return Result(info, -EBADF);
   return Result(info, Sys(::epoll_ctl(state_->fd.get(), EPOLL_CTL_DEL,
-                                      event->state()->fd.get(), nullptr)));
+                                      static_cast<int>(fd), nullptr)));
 }
 
 // wait(tags, timeoutMs) blocks the calling thread until an event is signalled,

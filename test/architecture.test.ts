@@ -41,7 +41,14 @@ const ORDER = [
 ];
 
 /** Boards, parts, transports and device types: a new one is not named outside of machine/, virtio/ and devices/. */
-const DEVICE_TYPES = ["devices", "machine/boards", "machine/parts", "virtio/transport", "virtio/blk"];
+const DEVICE_TYPES = [
+  "devices",
+  "machine/boards",
+  "machine/parts",
+  "virtio/transport",
+  "virtio/blk",
+  "virtio/net",
+];
 
 const STORAGE = ["disk", "nbd", "images", "image-tools"];
 
@@ -66,7 +73,7 @@ const WALLS: Record<string, { not: string[]; because: string }> = {
     because: "they work on images without a machine around them",
   },
   net: {
-    not: ["sys", "kvm", "memory", "bus", "devices", ...STORAGE],
+    not: ["kvm", "bus", "devices", ...STORAGE],
     because: "it moves frames, whatever card they come from",
   },
   config: {

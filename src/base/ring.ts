@@ -23,6 +23,7 @@ import { isPowerOfTwo } from "./power-of-two.ts";
 // Words. The two sides' counters are in cache lines of their own.
 const TAIL = 0; // slots ever filled, modulo 2^32; written by the producer
 const PRODUCER_WAITS = 1;
+const PRODUCER_ARMED = 2; // it asked to be woken, and does not wait
 const HEAD = 16; // slots ever freed, modulo 2^32; written by the consumer
 const CONSUMER_ARMED = 17;
 const HEADER_WORDS = 32;
@@ -64,9 +65,9 @@ export class RingCounters {
     return Atomics.load(this.#words, TAIL) & this.#mask;
   }
 
-  /** Producer: the slot `free` is filled. */
-  publish(): void {
-    Atomics.store(this.#words, TAIL, (Atomics.load(this.#words, TAIL) + 1) | 0);
+  /** Producer: `count` slots from `free` on are filled. */
+  publish(count = 1): void {
+    Atomics.store(this.#words, TAIL, (Atomics.load(this.#words, TAIL) + count) | 0);
   }
 
   /**
@@ -93,6 +94,25 @@ export class RingCounters {
     Atomics.wait(this.#words, HEAD, head, timeoutMs);
     Atomics.store(this.#words, PRODUCER_WAITS, 0);
     return !this.isFull;
+  }
+
+  /**
+   * Producer: asks to be woken by the next `release`. False, without a request, if
+   * `count` slots are free already.
+   */
+  armForRoom(count: number): boolean {
+    Atomics.store(this.#words, PRODUCER_ARMED, 1);
+    if (this.capacity - this.length < count) return true;
+    Atomics.store(this.#words, PRODUCER_ARMED, 0);
+    return false;
+  }
+
+  /** Consumer, after `release`: true if the producer asked to be woken, once for each request. */
+  takeRoomArmed(): boolean {
+    return (
+      Atomics.load(this.#words, PRODUCER_ARMED) !== 0 &&
+      Atomics.exchange(this.#words, PRODUCER_ARMED, 0) !== 0
+    );
   }
 
   /** Consumer: the slot that was filled first, if the ring is not empty. */

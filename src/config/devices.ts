@@ -6,6 +6,7 @@ import { many, one } from "./device-table.ts";
 import { DEBUG_EXIT } from "./devices/debug-exit.ts";
 import { VIRTIO_BALLOON } from "./devices/virtio-balloon.ts";
 import { VIRTIO_BLK } from "./devices/virtio-blk.ts";
+import { VIRTIO_NET } from "./devices/virtio-net.ts";
 import { VIRTIO_RNG } from "./devices/virtio-rng.ts";
 import { table } from "./schema.ts";
 
@@ -16,6 +17,8 @@ export const DEVICES = table({
   rng: one(VIRTIO_RNG, { help: "adds a virtio entropy device" }),
   /** Adds a virtio memory balloon: see `vm.balloon`. Default: `false`. */
   balloon: one(VIRTIO_BALLOON, { help: "adds a virtio memory balloon: see `vm.balloon`" }),
+  /** Network cards, in the order in which the guest finds them. Default: `[]`. */
+  network: many(VIRTIO_NET, { help: "network cards, in the order in which the guest finds them" }),
 });
 
 /** Devices that every machine has. A -device may name them. */

@@ -1,6 +1,7 @@
 /** What is behind a part on the io thread: it completes the part's requests and carries out its owner's orders. */
 import type { BlockBackend } from "../disk/backend.ts";
 import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
+import type { NetBackend } from "../net/backend.ts";
 import type { VirtioTaskParts } from "../virtio/virtio-task.ts";
 
 /** Its events, orders, and end. */
@@ -9,4 +10,9 @@ export type BackEnd = Pick<VirtioTaskParts<DiskOrder, DiskReply>, "events" | "or
 /** A disk's. */
 export interface DiskBackEnd extends BackEnd {
   readonly disk: BlockBackend;
+}
+
+/** A network card's. */
+export interface NetBackEnd extends BackEnd {
+  readonly backend: NetBackend;
 }

@@ -1,6 +1,7 @@
 /** A board: an ordered list of parts, as data. */
 import type { RamRegion } from "../memory/guest-memory.ts";
 import type { KernelWishes } from "./kernel-wishes.ts";
+import type { LateParts } from "./late-parts.ts";
 import type { Plug } from "./part.ts";
 import type { MachineSpec } from "./spec.ts";
 
@@ -8,7 +9,7 @@ export interface Board {
   /** As in a spec. */
   readonly name: string;
   /** Every part that a machine of this spec has, in the order in which state is taken for them. */
-  parts(spec: MachineSpec): readonly Plug[];
+  parts(spec: MachineSpec, late?: LateParts): readonly Plug[];
   /** The board's memories besides RAM: name and size in bytes. */
   memories?(spec: MachineSpec): Readonly<Record<string, number>>;
   /** The RAM that the guest always sees; all of it without this. Parts show it the rest, or not. */

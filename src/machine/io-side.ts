@@ -3,7 +3,7 @@ import type { Bell } from "../bus/io-task.ts";
 import type { DirtySink } from "../memory/dirty-sink.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { ReportDevice } from "../virtio/device.ts";
-import type { DiskBackEnd } from "./back-ends.ts";
+import type { DiskBackEnd, NetBackEnd } from "./back-ends.ts";
 
 export interface IoSide {
   readonly memory: GuestMemory;
@@ -15,6 +15,8 @@ export interface IoSide {
   bell(bell: number): Bell;
   /** The storage behind a part. @param tags requests have tags below this */
   disk(part: string, tags: number): DiskBackEnd;
+  /** What a network card is connected to. */
+  network(part: string): NetBackEnd;
   /** Gives RAM back to the host, where it reads as zero: RAM offset and length in bytes, multiples of 4096. */
   readonly discard: (offset: number, length: number) => void;
   /** Fills `bytes` with cryptographically random values. */

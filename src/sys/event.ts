@@ -6,13 +6,20 @@
  */
 import { EAGAIN, EINTR } from "../base/errno.ts";
 import { check, SystemError } from "./errors.ts";
-import { type NativeEpoll, type NativeEventFd, native } from "./native.ts";
+import { type NativeEpoll, type NativeEventFd, type NativeNetIo, native } from "./native.ts";
 
-export class EventFd {
+/** What a thread can sleep on: an event, or a descriptor that frames come from. */
+export abstract class Waitable {
+  /** The handle, for the classes that pass it to the kernel. */
+  abstract readonly native: NativeEventFd | NativeNetIo;
+}
+
+export class EventFd extends Waitable {
   /** The handle, for the classes that pass events to the kernel. */
   readonly native: NativeEventFd;
 
   private constructor(handle: NativeEventFd) {
+    super();
     this.native = handle;
   }
 
@@ -74,12 +81,12 @@ export class Epoll {
    * @param tag any unsigned 32-bit number
    * @throws {SystemError} EEXIST if it was added already.
    */
-  add(event: EventFd, tag: number): void {
+  add(event: Waitable, tag: number): void {
     check(this.#native.add(event.native, tag), "epoll_ctl", "waiting for an event");
   }
 
   /** @throws {SystemError} ENOENT if it was not added. */
-  remove(event: EventFd): void {
+  remove(event: Waitable): void {
     check(this.#native.remove(event.native), "epoll_ctl", "no longer waiting for an event");
   }
 

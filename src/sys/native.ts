@@ -92,9 +92,27 @@ export interface NativeEventFd extends NativeHandle {
 
 export interface NativeEpoll extends NativeHandle {
   create(): number;
-  add(event: NativeEventFd, tag: number): number;
-  remove(event: NativeEventFd): number;
+  add(event: NativeEventFd | NativeNetIo, tag: number): number;
+  remove(event: NativeEventFd | NativeNetIo): number;
   wait(tags: Uint32Array, timeoutMs: number): number;
+}
+
+export interface NativeNetIo extends NativeHandle {
+  openTap(name: string, flags: number, out: Uint8Array): number;
+  adopt(descriptor: number): number;
+  tapFlags(): number;
+  setHeaderSize(bytes: number): number;
+  setOffload(flags: number): number;
+  setSendBuffer(bytes: number): number;
+  setQueue(on: boolean): number;
+  receive(bytes: Uint8Array): number;
+  send(
+    head: Uint8Array,
+    memory: NativeGuestRam | Uint8Array,
+    pairs: Float64Array,
+    first: number,
+    count: number,
+  ): number;
 }
 
 export interface NativePty extends NativeHandle {
@@ -207,6 +225,7 @@ export interface NativeAddon {
   readonly AsyncIo: new () => NativeAsyncIo;
   readonly EventFd: new () => NativeEventFd;
   readonly Epoll: new () => NativeEpoll;
+  readonly NetIo: new () => NativeNetIo;
   readonly Pty: new () => NativePty;
   readonly KvmSystem: new () => NativeKvmSystem;
   readonly KvmVm: new () => NativeKvmVm;

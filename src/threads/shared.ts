@@ -5,6 +5,8 @@
 import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
 import type { DriveImage } from "../images/drive.ts";
 import type { MachineSpec } from "../machine/spec.ts";
+import type { FrameRings } from "../net/frame-ring.ts";
+import type { TapData } from "../net/tap.ts";
 import type { ProgramDiskData, ProgramRequest } from "./io/program-disk.ts";
 
 /** Everything a thread needs for its own copy of the machine. Numbers named after handles are tokens. */
@@ -41,6 +43,8 @@ export interface IoRole {
   readonly kind: "io";
   /** By part. */
   readonly storage: ReadonlyMap<string, DriveStorage>;
+  /** By part. */
+  readonly networks: ReadonlyMap<string, NetworkData>;
 }
 
 /** Where the data of a disk is. */
@@ -52,6 +56,12 @@ export type DriveStorage =
       /** Discards free storage. */
       readonly discards: boolean;
     };
+
+/** What a network card is connected to. */
+export type NetworkData =
+  | { readonly kind: "tap"; readonly tap: TapData }
+  /** A network on the program's thread. */
+  | { readonly kind: "program"; readonly rings: FrameRings };
 
 /** What the owner of the machine sends to a vCPU thread after its role: where to record its exits. */
 export interface TraceOrder {
@@ -78,6 +88,8 @@ export type Message =
   | { readonly kind: "parked" }
   /** Bytes are waiting in the ring of `part`. */
   | { readonly kind: "output"; readonly part: string }
+  /** `part` has frames for the program's network, or room for frames of it. */
+  | { readonly kind: "frames"; readonly part: string }
   /** `part` can take bytes again. */
   | { readonly kind: "ready"; readonly part: string }
   /** vCPU `index` calls a device of the program; the access is in its mailbox. */

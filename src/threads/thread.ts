@@ -5,6 +5,7 @@
 import { parentPort, receiveMessageOnPort } from "node:worker_threads";
 import type { Board } from "../machine/board.ts";
 import { loadBoard } from "../machine/load-board.ts";
+import type { OpenNetwork } from "./io/networks.ts";
 import type { IoRole, Message, PartOrder, Role, ThreadData, TraceOrder } from "./shared.ts";
 import { runVcpuThread } from "./vcpu-thread.ts";
 
@@ -20,7 +21,10 @@ port.once("message", (data: ThreadData) => {
 });
 
 async function play(data: ThreadData, role: Role): Promise<void> {
-  const board = await loadBoard(data.spec.board);
+  const board = await loadBoard(
+    data.spec.board,
+    data.spec.devices.map(({ kind }) => kind),
+  );
   if (role.kind === "vcpu") runVcpuThread(board, data, role, post, take<TraceOrder>);
   else await runIo(board, data, role);
 }
@@ -28,5 +32,11 @@ async function play(data: ThreadData, role: Role): Promise<void> {
 /** Loaded only for this role: a vCPU thread does not need the modules for disks. */
 async function runIo(board: Board, data: ThreadData, role: IoRole): Promise<void> {
   const { runIoThread } = await import("./io/io-thread.ts");
-  runIoThread(board, data, role, post, take<PartOrder>);
+  runIoThread(board, data, role, post, take<PartOrder>, await networksFor(role));
+}
+
+async function networksFor({ networks }: IoRole): Promise<OpenNetwork | undefined> {
+  if (networks.size === 0) return undefined;
+  const { openNetwork } = await import("./io/networks.ts");
+  return openNetwork;
 }

@@ -24,6 +24,18 @@ export interface DeviceQueue {
    */
   pop(chain: Chain): boolean;
   /**
+   * Fills `chain` with the next request, which the device serves together with the one
+   * that it popped last: the batch does not end between them. False if there is none.
+   *
+   * @throws {BrokenQueue} the caller of `run` handles it
+   */
+  popMore(chain: Chain): boolean;
+  /**
+   * The last `count` requests, from a `pop` on, are as if they had not been popped: the
+   * device cannot serve them now. It returns from `run` next.
+   */
+  unpop(count: number): void;
+  /**
    * Fills `chain` once more with a request that was popped and not pushed, because
    * the device deferred it. False if it is time to return from `run`.
    *

@@ -3,7 +3,8 @@ import type { VmOptions } from "../config/machine.ts";
 import { loadBoard } from "../machine/load-board.ts";
 import { Drives } from "./drives.ts";
 import { loadCpu } from "./load-cpu.ts";
-import { checkOptions } from "./validate.ts";
+import { Networks } from "./networks.ts";
+import { checkOptions, deviceKinds } from "./validate.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
 
 /**
@@ -16,12 +17,15 @@ import { VirtualMachine } from "./virtual-machine.ts";
  */
 export async function createVm(options: VmOptions): Promise<VirtualMachine> {
   const checked = await loadCpu(checkOptions(options));
-  const board = await loadBoard(checked.machine);
+  const board = await loadBoard(checked.machine, deviceKinds(checked));
   const drives = await Drives.open(checked.drives);
+  let networks = Networks.none;
   try {
-    return new VirtualMachine(board, checked, drives);
+    if (checked.network.length > 0) networks = await Networks.open(checked.network);
+    return new VirtualMachine(board, checked, drives, undefined, networks);
   } catch (error) {
     drives.close();
+    await networks.close();
     throw error;
   }
 }

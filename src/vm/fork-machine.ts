@@ -36,6 +36,8 @@ export async function forkMachine<M extends { stop(): Promise<void> }>(
 ): Promise<M[]> {
   const path = `fork of ${options.name}`;
   if (fork.drives === undefined) refuseSharedDrives(options, path);
+  if (options.network.length > 0)
+    throw new SnapshotError(path, "a machine with network cards cannot be copied");
   await flushDrives(cycle, options, drives);
   const { savable } = cycle;
   const sections = new Map(stateSections(savable, path).map((section) => [section.name, section]));

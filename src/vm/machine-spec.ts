@@ -1,14 +1,15 @@
-/** Makes the spec of a machine from checked options and the facts of its disks. */
+/** Makes the spec of a machine from checked options and the facts of its disks and networks. */
 import { listDevices } from "../config/device-table.ts";
 import { DEVICES } from "../config/devices.ts";
 import { ramRegions } from "../machine/memory-map.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import type { Drives } from "./drives.ts";
+import type { Networks } from "./networks.ts";
 import type { CheckedOptions } from "./validate.ts";
 
 /** @throws {SystemError | ImageError} for an image that cannot be used */
-export function machineSpec(options: CheckedOptions, drives: Drives): MachineSpec {
-  const disks = new Map(drives.devices.map((disk) => [disk.name, disk]));
+export function machineSpec(options: CheckedOptions, drives: Drives, networks: Networks): MachineSpec {
+  const completed = new Map([...drives.devices, ...networks.devices].map((device) => [device.name, device]));
   return {
     board: options.machine,
     cpus: options.cpus,
@@ -16,7 +17,7 @@ export function machineSpec(options: CheckedOptions, drives: Drives): MachineSpe
     ram: ramRegions(options.memory),
     serialPorts: options.serialPorts,
     pit: options.pit,
-    devices: listDevices(DEVICES, options).map((device) => disks.get(device.name) ?? device),
+    devices: listDevices(DEVICES, options).map((device) => completed.get(device.name) ?? device),
     own: options.ownDevices,
   };
 }

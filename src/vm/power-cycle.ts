@@ -18,6 +18,7 @@ import { type Machine, type PartOf, STATE_BYTES } from "../machine/machine.ts";
 import type { Ports } from "../machine/ports.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import { unplugged } from "../machine/unplugged.ts";
+import type { NetworkPort } from "../net/network-port.ts";
 import type { Savable } from "../state/save.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
 import { type Blocks, blocksBytes } from "../threads/blocks.ts";
@@ -29,6 +30,7 @@ import type { MapRange } from "../trace/format.ts";
 import { DirtyLog } from "./dirty-log.ts";
 import type { Drives } from "./drives.ts";
 import { Hardware } from "./hardware.ts";
+import { Networks } from "./networks.ts";
 import type { PartHandle } from "./outlets/outlet.ts";
 import { partHandle } from "./part-handle.ts";
 import { ProgramDiskPort } from "./program-disks.ts";
@@ -86,6 +88,8 @@ export class PowerCycle {
   readonly #threads: ThreadGroup;
   /** By part: the program's own disks. */
   #disks: ReadonlyMap<string, ProgramDiskPort> = new Map();
+  /** By part: the program's own networks. */
+  #networkPorts: ReadonlyMap<string, NetworkPort> = new Map();
   /** Orders that the io thread has not answered, by id. */
   readonly #orders = new Map<number, (reply: PartReply) => void>();
   #lastOrder = 0;
@@ -105,6 +109,7 @@ export class PowerCycle {
     drives: Drives,
     origin: Origin,
     listener: PowerCycleListener,
+    networks: Networks = Networks.none,
   ) {
     this.#listener = listener;
     this.#handlers = options.devices.map((device) => device.handlers);
@@ -119,7 +124,8 @@ export class PowerCycle {
       origin.load?.(hardware, this.#machine);
       hardware.makeBells(this.#machine.bells);
       this.#plugged.reconcile(this.#machine);
-      this.#threads = this.#startThreads(options, drives, { ...data, bells: hardware.bells.map(tokenOf) });
+      const shared = { ...data, bells: hardware.bells.map(tokenOf) };
+      this.#threads = this.#startThreads(options, drives, networks, shared);
       this.pages = this.#dirtyLog();
       this.tap = new TraceTap(this.#threads, hardware, this.#machine, this.pages);
     } catch (error) {
@@ -238,6 +244,7 @@ export class PowerCycle {
     await this.#threads.end(meanwhile);
     this.#isGone = true;
     for (const disk of this.#disks.values()) disk.close();
+    for (const port of this.#networkPorts.values()) port.close();
     this.#kernel = this.#hardware.counters();
     this.#listener.closing(this);
     this.#hardware.close();
@@ -315,8 +322,10 @@ export class PowerCycle {
     };
   }
 
-  #startThreads(options: CheckedOptions, drives: Drives, data: SharedData): ThreadGroup {
+  #startThreads(options: CheckedOptions, drives: Drives, networks: Networks, data: SharedData): ThreadGroup {
     const hardware = this.#hardware;
+    const { data: networkData, ports: networkPorts } = networks.serve();
+    this.#networkPorts = networkPorts;
     const { storage, ports } = drives.serve((part, source, tags) => {
       const failed = (message: string) => this.#listener.report(part, "EIO", message, this);
       return new ProgramDiskPort(source, sourceFacts(source), hardware.memory, tags, failed);
@@ -331,7 +340,7 @@ export class PowerCycle {
     if (hardware.bells.length > 0) {
       members.push({
         name: `${options.name} io`,
-        data: { ...data, role: { kind: "io", storage } },
+        data: { ...data, role: { kind: "io", storage, networks: networkData } },
         control: this.#blocks.io,
         kick: () => hardware.ioWake.signal(),
       });
@@ -366,6 +375,9 @@ export class PowerCycle {
         return;
       case "disk":
         this.#disks.get(message.part)?.ask(message.tag, message.request);
+        return;
+      case "frames":
+        this.#networkPorts.get(message.part)?.wake();
         return;
       case "reply":
         this.#orders.get(message.id)?.(message);

@@ -7,8 +7,9 @@ import { Snapshot, verifySnapshot } from "../state/open-snapshot.ts";
 import { SnapshotError } from "../state/snapshot-error.ts";
 import { Drives } from "./drives.ts";
 import { loadCpu } from "./load-cpu.ts";
+import { Networks } from "./networks.ts";
 import { type CpuPolicy, StateOrigin } from "./state-origin.ts";
-import { type CheckedOptions, checkOptions } from "./validate.ts";
+import { type CheckedOptions, checkOptions, deviceKinds } from "./validate.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
 
 /**
@@ -50,15 +51,18 @@ export async function restoreVm(dir: string, options: RestoreOptions = {}): Prom
     }),
   );
   checkDrives(snapshot, checked, driveFiles);
-  const board = await loadBoard(checked.machine);
+  const board = await loadBoard(checked.machine, deviceKinds(checked));
   const drives = await Drives.open(checked.drives);
+  let networks = Networks.none;
   try {
+    if (checked.network.length > 0) networks = await Networks.open(checked.network);
     drives.overlays.forEach((path, n) => {
       if (path !== undefined) copyFileSync(snapshot.overlayPath(n), path);
     });
-    return new VirtualMachine(board, checked, drives, new StateOrigin(snapshot, cpu));
+    return new VirtualMachine(board, checked, drives, new StateOrigin(snapshot, cpu), networks);
   } catch (error) {
     drives.close();
+    await networks.close();
     throw error;
   }
 }

@@ -16,6 +16,18 @@ export interface DriveStats {
   readonly errors: number;
 }
 
+/** Frames with their headers, as the guest sees them. */
+export interface NetworkStats {
+  readonly receivedFrames: number;
+  readonly receivedBytes: number;
+  /** Frames that the guest had no buffers for, or whose link was down. */
+  readonly receivedDropped: number;
+  readonly sentFrames: number;
+  readonly sentBytes: number;
+  /** Frames that the host did not take. */
+  readonly sentDropped: number;
+}
+
 export interface SerialStats {
   /** Bytes from the guest. */
   readonly bytesOut: number;
@@ -47,11 +59,12 @@ export interface VmStats {
    */
   readonly kernel?: KernelStats;
   readonly drives: readonly DriveStats[];
+  readonly networks: readonly NetworkStats[];
   readonly serials: readonly SerialStats[];
 }
 
 /** Counts of one power cycle. Each part names its own counters. */
-export interface CycleStats extends Omit<VmStats, "serials" | "drives"> {
+export interface CycleStats extends Omit<VmStats, "serials" | "drives" | "networks"> {
   readonly parts: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
 
@@ -87,10 +100,11 @@ export function countStats(shared: Blocks, ports: AddressSpace, memory: AddressS
   };
 }
 
-/** The counts as `vm.stats()` returns them. @param drives names of their parts */
+/** The counts as `vm.stats()` returns them. @param drives names of their parts, as are `networks` */
 export function vmStats(
   { parts, ...counted }: CycleStats,
   drives: readonly string[],
+  networks: readonly string[],
   serials: readonly SerialStats[],
 ): VmStats {
   const count = (name: string, field: string) => parts[name]?.[field] ?? 0;
@@ -102,6 +116,14 @@ export function vmStats(
       bytesWritten: count(name, "bytesWritten"),
       flushes: count(name, "flushes"),
       errors: count(name, "errors"),
+    })),
+    networks: networks.map((name) => ({
+      receivedFrames: count(name, "receivedFrames"),
+      receivedBytes: count(name, "receivedBytes"),
+      receivedDropped: count(name, "receivedDropped"),
+      sentFrames: count(name, "sentFrames"),
+      sentBytes: count(name, "sentBytes"),
+      sentDropped: count(name, "sentDropped"),
     })),
     serials,
   };

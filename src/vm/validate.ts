@@ -63,6 +63,11 @@ function checkTopology({ cpus, topology: given }: Filling): Topology {
   return topology;
 }
 
+/** The kinds of the machine's devices. */
+export function deviceKinds(options: CheckedOptions): string[] {
+  return listDevices(DEVICES, options).map(({ kind }) => kind);
+}
+
 function checkPlace(
   device: Filling["devices"][number],
   index: number,

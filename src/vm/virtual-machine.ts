@@ -13,6 +13,7 @@ import { type Drives, driveName } from "./drives.ts";
 import type { ForkSources } from "./fork-machine.ts";
 import { GuestCpu } from "./guest-cpu.ts";
 import { machineSpec } from "./machine-spec.ts";
+import { Networks } from "./networks.ts";
 import { VmBalloon } from "./outlets/balloon.ts";
 import type { Outlet } from "./outlets/outlet.ts";
 import { serialOutlet } from "./outlets/serial.ts";
@@ -63,13 +64,13 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly drives: readonly VmDrive[];
   /** If the machine has one. */
   readonly balloon: VmBalloon | undefined;
-
   readonly #board: Board;
   readonly #options: CheckedOptions;
   /** By part. */
   readonly #outlets: ReadonlyMap<string, Outlet>;
   readonly #tracer: Tracer;
   readonly #images: Drives;
+  readonly #networks: Networks;
   #cycle: PowerCycle;
   #state: VmState = "created";
   /** The CPUs that run, if not all do. */
@@ -87,7 +88,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly #saves: Saves;
 
   /** @param saved where it continues, if it is not a new machine: it is paused there */
-  constructor(board: Board, options: CheckedOptions, drives: Drives, saved?: Origin) {
+  constructor(board: Board, options: CheckedOptions, drives: Drives, saved?: Origin, nets = Networks.none) {
     super();
     this.#board = board;
     this.#options = options;
@@ -99,6 +100,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
       this.#stop = resolve;
     });
     this.#images = drives;
+    this.#networks = nets;
     this.#saves = new Saves(options, drives, (doing, prepare) => this.#standStill(doing, prepare));
     this.#cycle = this.#powerOn(saved);
     if (saved !== undefined) this.#state = "paused";
@@ -181,7 +183,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   start(options: RunOptions = {}): Promise<void> {
     return this.#inTurn(() => {
       this.#expect("start", "created");
-      for (const note of this.#notes) this.emit("note", note);
+      for (const note of [...this.#notes, ...this.#networks.notes]) this.emit("note", note);
       this.#run(options);
       this.emit("started");
     });
@@ -310,15 +312,13 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   stats(): VmStats {
     const serials = this.serials.map(({ bytesOut, bytesIn, dropped }) => ({ bytesOut, bytesIn, dropped }));
-    return vmStats(
-      this.#count(),
-      this.drives.map((_, n) => driveName(n)),
-      serials,
-    );
+    const [drives, networks] = [this.drives.map((_, n) => driveName(n)), this.#networks.names];
+    return vmStats(this.#count(), drives, networks, serials);
   }
 
   #run({ vcpus }: RunOptions): void {
     this.#running = vcpus;
+    this.#networks.pause(false);
     this.#cycle.run(vcpus);
     this.#state = "running";
   }
@@ -350,8 +350,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   }
 
   #powerOn(origin: Origin = new BootOrigin(this.#options, (text) => this.#notes.add(text))): PowerCycle {
-    const spec = machineSpec(this.#options, this.#images);
-    return new PowerCycle(this.#board, spec, this.#options, this.#images, origin, this.#listener());
+    const [options, images, nets] = [this.#options, this.#images, this.#networks];
+    const spec = machineSpec(options, images, nets);
+    return new PowerCycle(this.#board, spec, options, images, origin, this.#listener(), nets);
   }
 
   #listener(): PowerCycleListener {
@@ -408,6 +409,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     if (cycle.isCut) return; // stop() was called meanwhile
     this.#tracer.drain();
     this.#state = "paused";
+    this.#networks.pause(true);
     this.emit("paused");
   }
 
@@ -451,6 +453,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   #settle(ending: Ending): void {
     this.#state = "exited";
     this.#images.close();
+    void this.#networks.close().catch(() => {});
     this.#tracer.finish();
     for (const outlet of this.#outlets.values()) outlet.finish?.();
     this.#resolveExited(ending);

@@ -125,7 +125,7 @@ test("a window, memory and a doorbell move under a running guest of two CPUs, an
     },
   };
   const cycle = new PowerCycle(
-    await loadBoard(MODULE),
+    await loadBoard(MODULE, []),
     spec,
     options,
     await Drives.open([]),

@@ -10,6 +10,7 @@
 import { didYouMean } from "../../base/errors.ts";
 import type { DeviceTable } from "../../config/device-table.ts";
 import { DISK_DEVICE_KEYS, VIRTIO_BLK } from "../../config/devices/virtio-blk.ts";
+import { NET_DEVICE_KEYS, VIRTIO_NET } from "../../config/devices/virtio-net.ts";
 import { BUILT_IN, DEVICES } from "../../config/devices.ts";
 import { commandDefaults, keyHelp, keysOf, readKeys, together } from "../../config/keys.ts";
 import { table } from "../../config/schema.ts";
@@ -54,6 +55,7 @@ export function addDrive(draft: Draft, value: string, typed: string, complain: C
   });
 }
 
+const CARD_KEYS = together(keysOf(VIRTIO_NET.options, "device"), keysOf(NET_DEVICE_KEYS, "device"));
 const DISK_KEYS = together(keysOf(VIRTIO_BLK.options, "device"), keysOf(DISK_DEVICE_KEYS, "device"));
 
 /** Every device that -device knows, and the option of createVm that adds it. */
@@ -87,6 +89,12 @@ export function addDevice(draft: Draft, value: string, typed: string, complain: 
     draft.disks.push({ typed, drive, options });
     return;
   }
+  if (VIRTIO_NET.names.includes(name)) {
+    const { id, mac, mtu, netdev = "" } = readKeys(pairs, CARD_KEYS, complain);
+    const given = Object.entries({ id, mac, mtu }).filter(([, value]) => value !== undefined);
+    draft.cards.push({ typed, netdev, options: Object.fromEntries(given) });
+    return;
+  }
   const keys = together(keysOf(device.options, "device"), keysOf(device.deviceKeys, "device"));
   const options = readKeys(pairs, keys, complain);
   if (option === undefined) return;
@@ -110,8 +118,8 @@ function refusal(name: string): string {
   const names = KNOWN.flatMap(([device]) => device.names);
   const here = name.replace(/-(pci|ccw).*/, "-device");
   if (here !== name && names.includes(here)) return `this machine has no PCI bus; use ${here}`;
-  if (name.startsWith("virtio-net") || name.startsWith("e1000") || name.startsWith("rtl8139")) {
-    return "this version has no network device";
+  if (/^(e1000|rtl8139|ne2k|pcnet|i825|vmxnet|igb|usb-net)/.test(name)) {
+    return "this version has virtio cards only; use virtio-net-device";
   }
   return `unknown device "${name}"${didYouMean(name, names)}; -device help lists the devices`;
 }

@@ -14,6 +14,7 @@ import { addBlockdev, BLOCKDEV_HELP } from "./blockdev-options.ts";
 import { addDevice, addDrive, DRIVE_HELP } from "./drive-options.ts";
 import { GDB_OPTIONS } from "./gdb-options.ts";
 import { MACHINE_OPTIONS } from "./machine-options.ts";
+import { addNet, addNetdev, addNic, NETDEV_HELP, NIC_HELP } from "./net-options.ts";
 import type { OptionRow } from "./option-row.ts";
 import type { Chardev } from "./request.ts";
 import { SNAPSHOT_OPTIONS } from "./snapshot-options.ts";
@@ -90,6 +91,29 @@ export const OPTIONS: readonly OptionRow[] = [
   },
   ...SNAPSHOT_OPTIONS,
   {
+    names: ["netdev"],
+    argument: "TYPE,id=ID[,KEY=VALUE…]",
+    example: "-netdev tap,id=n0,ifname=tap0,script=no",
+    help: "describes a network that a -device attaches a card to, as keys or as JSON. Types and keys:",
+    values: NETDEV_HELP,
+    apply: addNetdev,
+  },
+  {
+    names: ["nic"],
+    argument: "TYPE[,KEY=VALUE…]",
+    example: "-nic tap,ifname=tap0,script=no",
+    help: "adds a network card and its network; -nic none adds none. Keys:",
+    values: [NIC_HELP],
+    apply: addNic,
+  },
+  {
+    names: ["net"],
+    argument: "nic|TYPE[,KEY=VALUE…]",
+    example: "-net nic,model=virtio -net tap,ifname=tap0,script=no",
+    help: "the old form of -nic: one for the card (nic), another for its network",
+    apply: addNet,
+  },
+  {
     names: ["serial"],
     argument: "WHERE",
     example: "-serial stdio",
@@ -156,7 +180,7 @@ export const OPTIONS: readonly OptionRow[] = [
     },
   },
   { names: ["no-user-config"], help: "accepted: there is no configuration file", apply: () => {} },
-  ...["display", "vga", "monitor", "parallel", "net", "nic"].map(
+  ...["display", "vga", "monitor", "parallel"].map(
     (name): OptionRow => ({
       names: [name],
       argument: "none",

@@ -5,7 +5,6 @@
  */
 
 const DISK = "this machine has virtio disks only; use -drive file=PATH,format=raw,if=virtio";
-const NETWORK = "this version has no network device";
 const DISPLAY = "this machine has no display; its console is -serial";
 const CONTROL = "this version has no monitor";
 const FIRMWARE = "this machine has no firmware; give it a kernel with -kernel";
@@ -22,7 +21,6 @@ const REFUSED: ReadonlyMap<string, string> = new Map(
     pflash: FIRMWARE,
     bios: FIRMWARE,
     boot: FIRMWARE,
-    netdev: NETWORK,
     vnc: DISPLAY,
     spice: DISPLAY,
     sdl: DISPLAY,

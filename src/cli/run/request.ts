@@ -10,6 +10,7 @@ import type { Options } from "../../config/schema.ts";
 import type { TraceFilter } from "../../config/trace.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
 import type { RestoreOptions } from "../../vm/restore-vm.ts";
+import { finishCards, type NetworkDraft } from "./network-draft.ts";
 
 /** What a serial port is connected to. */
 export type Chardev =
@@ -57,6 +58,8 @@ export interface RunSettings {
   readonly traceFiles: readonly TraceFile[];
   /** Where Ctrl-A s saves the machine, if not in a new folder. */
   readonly savevm?: string;
+  /** Sentences to print: what was typed and has no effect. */
+  readonly notes: readonly string[];
 }
 
 /** A drive as typed; `attach` is false until something connects it to the machine. */
@@ -77,8 +80,8 @@ export interface BlockNode extends DriveDraft {
   readonly noFlush: boolean;
 }
 
-export interface Draft {
-  vm: { -readonly [K in keyof Omit<VmOptions, "kernel" | "drives" | "cpu">]: VmOptions[K] };
+export interface Draft extends NetworkDraft {
+  vm: { -readonly [K in keyof Omit<VmOptions, "kernel" | "drives" | "network" | "cpu">]: VmOptions[K] };
   /** As -cpu has it. */
   cpu?: string;
   kernel?: string;
@@ -88,6 +91,8 @@ export interface Draft {
   nodes: BlockNode[];
   /** Drives that `-device virtio-blk-device,drive=ID` attaches, by id, and what it says of them. */
   disks: { readonly typed: string; readonly drive: string; readonly options: DriveOptions }[];
+  /** Sentences for the user, about what has no effect. */
+  notes: string[];
   /** Other devices: what the options of createVm are set to. */
   devices: Map<string, true | object>;
   serials: Chardev[];
@@ -114,6 +119,11 @@ export function emptyDraft(): Draft {
     drives: [],
     nodes: [],
     disks: [],
+    netdevs: [],
+    cards: [],
+    nets: [],
+    nics: [],
+    notes: [],
     devices: new Map(),
     serials: [],
     startStopped: false,
@@ -143,7 +153,13 @@ export function finish(draft: Draft): RunRequest {
     );
   }
   const drives = finishDrives(draft);
-  const vm = { ...draft.vm, ...devicesOf(draft), ...(drives.length > 0 ? { drives } : {}) };
+  const network = finishCards(draft, (note) => void draft.notes.push(note));
+  const vm = {
+    ...draft.vm,
+    ...devicesOf(draft),
+    ...(drives.length > 0 ? { drives } : {}),
+    ...(network.length > 0 ? { network } : {}),
+  };
   const settings: RunSettings = {
     serials,
     debugConsole: draft.debugConsole ?? { kind: "none" },
@@ -153,6 +169,7 @@ export function finish(draft: Draft): RunRequest {
     traceUnclaimed: draft.traceUnclaimed,
     traceFiles: draft.traceFiles,
     ...(draft.savevm === undefined ? {} : { savevm: draft.savevm }),
+    notes: draft.notes,
   };
   if (loadvm !== undefined) {
     refuseBootOptions(draft);
@@ -217,7 +234,7 @@ function finishDrives(draft: Draft): DriveOptions[] {
   return ordered.map(({ options }) => ({ ...options, ...all }));
 }
 
-function devicesOf(draft: Draft): Omit<Options<typeof DEVICES>, "drives">;
+function devicesOf(draft: Draft): Omit<Options<typeof DEVICES>, "drives" | "network">;
 function devicesOf({ devices }: Draft): object {
   return Object.fromEntries(devices);
 }

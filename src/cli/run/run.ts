@@ -82,6 +82,7 @@ export async function runMachine(request: RunRequest, deps: RunDeps, save?: Save
   const written: Promise<void>[] = [];
 
   const start = async () => {
+    for (const note of request.notes) notice(`vmexit: ${note}\n`);
     const wheres = [...request.serials, request.debugConsole];
     const label = (index: number) => (index < request.serials.length ? `serial${index}` : "debugcon");
     const places = await Promise.all(wheres.map((where, index) => openPlace(where, label(index), deps)));

@@ -10,6 +10,7 @@ import { I8042_COMMAND, I8042_DATA } from "../../devices/i8042.ts";
 import { POST_CODE_PORTS } from "../../devices/post-code.ts";
 import { UART16550_PORTS } from "../../devices/uart16550.ts";
 import type { Board } from "../board.ts";
+import type { LateParts } from "../late-parts.ts";
 import * as map from "../memory-map.ts";
 import { type Part, type Place, plug, type WindowPlace } from "../part.ts";
 import { acpiPm } from "../parts/acpi-pm.ts";
@@ -39,7 +40,7 @@ const REGISTERS = "virtio-registers";
 export const microvm: Board = {
   name: "microvm",
 
-  parts(spec) {
+  parts(spec, late) {
     return [
       ...map.SERIAL.slice(0, spec.serialPorts).map(({ name, port, irq }) => {
         return plug(serialPort, name, { windows: [ports(port, UART16550_PORTS)], gsi: irq }, {});
@@ -66,7 +67,9 @@ export const microvm: Board = {
         {},
       ),
       plug(debugExit, "debug-exit", { windows: [ports(map.DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS)] }, {}),
-      ...spec.devices.map(({ kind, name, config }, n) => plug(partOf(kind), name, virtioPlace(n), config)),
+      ...spec.devices.map(({ kind, name, config }, n) => {
+        return plug(partOf(kind, late), name, virtioPlace(n), config);
+      }),
       // Last, so that a device of the program does not move any other part.
       ...spec.own.map(({ name, space, address, length }, index) => {
         return plug(ownDevice, name, { windows: [{ space, address, length }] }, { index });
@@ -87,8 +90,9 @@ function ports(address: number, length: number, offset = 0): WindowPlace {
   return { space: "ports", address, length, offset };
 }
 
-function partOf(kind: string): Part<object> {
-  const part = DEVICES[kind];
+function partOf(kind: string, late: LateParts | undefined): Part<object> {
+  const type = late?.get(kind);
+  const part = type === undefined ? DEVICES[kind] : virtioMmio(type);
   if (part === undefined) throw new RangeError(`a microvm has no place for a device "${kind}"`);
   return part;
 }

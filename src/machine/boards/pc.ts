@@ -13,6 +13,7 @@ import { UART16550_PORTS } from "../../devices/uart16550.ts";
 import type { RamRegion } from "../../memory/guest-memory.ts";
 import { CONFIG_PORTS, PciBus } from "../../pci/bus.ts";
 import type { Board } from "../board.ts";
+import type { LateParts } from "../late-parts.ts";
 import * as map from "../memory-map.ts";
 import { type Plug, plug, type WindowPlace } from "../part.ts";
 import { cmos } from "../parts/cmos.ts";
@@ -57,7 +58,7 @@ const PM_PORT = 0x600;
 export const pc: Board = {
   name: "pc",
 
-  parts(spec) {
+  parts(spec, late) {
     const segment: PciSegment = { bus: new PciBus(), router: undefined };
     const firmwareSize = spec.firmware?.size ?? 0;
     return [
@@ -97,7 +98,7 @@ export const pc: Board = {
         {},
       ),
       plug(debugExit, "debug-exit", { windows: [ports(map.DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS)] }, {}),
-      ...plugFunctions(segment, spec.devices),
+      ...plugFunctions(segment, spec.devices, late),
       ...spec.own.map(({ name, space, address, length }, index) => {
         return plug(ownDevice, name, { windows: [{ space, address, length }] }, { index });
       }),
@@ -125,12 +126,17 @@ function ports(address: number, length: number, offset = 0): WindowPlace {
 }
 
 /** Devices that ask for a place get it, the others the lowest free ones. @throws {RangeError} if there is none */
-function plugFunctions(segment: PciSegment, devices: readonly DeviceSpec[]): Plug[] {
+function plugFunctions(
+  segment: PciSegment,
+  devices: readonly DeviceSpec[],
+  late: LateParts | undefined,
+): Plug[] {
   const taken = new Set<number>();
   for (const { place } of devices) if (place?.slot !== undefined) taken.add(place.slot);
   let next = FIRST_FREE;
   return devices.map(({ kind, name, config, place }) => {
-    const part = FUNCTIONS[kind];
+    const type = late?.get(kind);
+    const part = type === undefined ? FUNCTIONS[kind] : virtioPci(type);
     if (part === undefined) throw new RangeError(`a PC has no place for a device "${kind}"`);
     while (place?.slot === undefined && taken.has(next)) next++;
     const device = place?.slot ?? next++;

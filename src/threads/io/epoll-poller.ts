@@ -1,6 +1,6 @@
 /** Event descriptors as bells, and epoll to sleep on them. */
 import { type Bell, NEVER } from "../../bus/io-task.ts";
-import { Epoll, EventFd } from "../../sys/event.ts";
+import { Epoll, Waitable } from "../../sys/event.ts";
 import type { Poller } from "./reactor.ts";
 
 export class EpollPoller implements Poller {
@@ -19,7 +19,7 @@ export class EpollPoller implements Poller {
   }
 }
 
-function eventOf(bell: Bell): EventFd {
-  if (bell instanceof EventFd) return bell;
-  throw new TypeError("a bell on the io thread is an EventFd");
+function eventOf(bell: Bell): Waitable {
+  if (bell instanceof Waitable) return bell;
+  throw new TypeError("a bell on the io thread is an event or a descriptor of frames");
 }

@@ -20,16 +20,21 @@ import { messagesTo } from "../messages.ts";
 import { attach, Plugged } from "../plugged.ts";
 import type { IoRole, Message, PartOrder, ThreadData } from "../shared.ts";
 import { EpollPoller } from "./epoll-poller.ts";
+import type { OpenNetwork } from "./networks.ts";
 import { ProgramDisk, type ProgramRequest } from "./program-disk.ts";
 import { Reactor } from "./reactor.ts";
 
-/** @param take returns the next order, if one was sent */
+/**
+ * @param take returns the next order, if one was sent
+ * @param openNetwork for a machine that has network cards
+ */
 export function runIoThread(
   board: Board,
   data: ThreadData,
   role: IoRole,
   post: (message: Message) => void,
   take: () => PartOrder | undefined,
+  openNetwork: OpenNetwork | undefined,
 ): void {
   const handles = attach(data);
   const { vm, bell } = handles;
@@ -63,6 +68,11 @@ export function runIoThread(
         order: (order, queues) => carryOut(order, disk, (size) => queues.resize(size)),
         close: () => disk.close(),
       };
+    },
+    network: (part) => {
+      const data = role.networks.get(part);
+      if (data === undefined || openNetwork === undefined) throw new Error(`${part} has no network`);
+      return openNetwork(data, ram, memory, () => post({ kind: "frames", part }));
     },
     discard(offset, length) {
       ram.discard(offset, length);

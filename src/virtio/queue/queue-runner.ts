@@ -297,8 +297,14 @@ class RunningQueue implements DeviceQueue {
   }
 
   pop(chain: Chain): boolean {
+    if (!this.#mayTake() || !this.popMore(chain)) return false;
+    this.#take(chain.head);
+    return true;
+  }
+
+  popMore(chain: Chain): boolean {
     const split = this.#split;
-    if (split === undefined || !this.#mayTake()) return false;
+    if (split === undefined) return false;
     while (!split.pop(chain)) {
       if (this.#polls || !split.enableNotifications()) {
         this.#silent = this.#polls;
@@ -307,8 +313,13 @@ class RunningQueue implements DeviceQueue {
       }
       split.disableNotifications();
     }
-    this.#take(chain.head);
     return true;
+  }
+
+  unpop(count: number): void {
+    this.#split?.unpop(count);
+    this.#last = -1;
+    this.taken--;
   }
 
   again(chain: Chain, head: number): boolean {

@@ -76,6 +76,8 @@ export class SplitQueue {
   /** RAM offset of the used ring. */
   readonly #usedOffset: number;
   readonly #dirty: DirtySink | undefined;
+  /** Requests that were popped, and then returned to the ring by `unpop`. */
+  #returned = 0;
 
   /**
    * Opens the queue where the driver put it, and continues where the cursor stands.
@@ -133,7 +135,14 @@ export class SplitQueue {
     chain.start(head);
     this.#walk(chain, head);
     cursor.nextAvail = (next + 1) & 0xffff;
+    this.#returned = 0;
     return true;
+  }
+
+  /** The last `count` requests that were popped come once more; none of them was pushed. Until then they are not new. */
+  unpop(count: number): void {
+    this.#cursor.nextAvail = (this.#cursor.nextAvail - count) & 0xffff;
+    this.#returned = count;
   }
 
   /** Fills `chain` once more with a request that was popped and not pushed. @throws {BrokenQueue} */
@@ -175,14 +184,19 @@ export class SplitQueue {
     this.#markUsedRing();
   }
 
-  /** Whether the driver has offered something that was not popped; of any index, right or wrong. */
+  /** The index of the first request that was never popped. */
+  get #nextNew(): number {
+    return (this.#cursor.nextAvail + this.#returned) & 0xffff;
+  }
+
+  /** Whether the driver has offered something that was never popped; of any index, right or wrong. */
   get hasMore(): boolean {
-    return Atomics.load(this.#avail, IDX_U16) !== this.#cursor.nextAvail;
+    return Atomics.load(this.#avail, IDX_U16) !== this.#nextNew;
   }
 
   /** Asks the driver to notify of the next request. True if it has offered something meanwhile: pop again. */
   enableNotifications(): boolean {
-    const next = this.#cursor.nextAvail;
+    const next = this.#nextNew;
     if (this.#eventIndex) {
       Atomics.store(this.#used, 2 * USED_RING_U32 + 4 * this.size, next); // avail_event
     } else {

@@ -27,12 +27,13 @@ function machine() {
 
 test("a machine that has not run has done nothing", () => {
   const drive = { requests: 0, bytesRead: 0, bytesWritten: 0, flushes: 0, errors: 0 };
-  expect(vmStats(machine().stats(), DRIVES, [])).toEqual({
+  expect(vmStats(machine().stats(), DRIVES, [], [])).toEqual({
     exits: {},
     totalExits: 0,
     interrupted: 0,
     devices: {},
     drives: [drive, drive],
+    networks: [],
     serials: [],
   });
 });
@@ -80,7 +81,7 @@ test("drives have their own numbers", () => {
   drives[1][DISK_BYTES_READ] = 2 ** 40;
   drives[1][DISK_ERRORS] = 2;
   const zero = { requests: 0, bytesRead: 0, bytesWritten: 0, flushes: 0, errors: 0 };
-  expect(vmStats(stats(), DRIVES, []).drives).toEqual([
+  expect(vmStats(stats(), DRIVES, [], []).drives).toEqual([
     { ...zero, requests: 1 },
     { ...zero, bytesRead: 2 ** 40, errors: 2 },
   ]);
@@ -98,12 +99,13 @@ test("a reset does not start the counting anew", () => {
   after.buses[0].ports.read(0x60, 1);
   after.buses[0].ports.read(0x61, 1);
   const zero = { requests: 0, bytesRead: 0, bytesWritten: 0, flushes: 0, errors: 0 };
-  expect(vmStats(addStats(before.stats(), after.stats()), DRIVES, [])).toEqual({
+  expect(vmStats(addStats(before.stats(), after.stats()), DRIVES, [], [])).toEqual({
     exits: { IO: 7, MMIO: 1 },
     totalExits: 8,
     interrupted: 1,
     devices: { i8042: 2, unclaimed: 1 },
     drives: [{ requests: 11, bytesRead: 11, bytesWritten: 11, flushes: 11, errors: 11 }, zero],
+    networks: [],
     serials: [],
   });
 });

@@ -47,6 +47,7 @@ test("the line that people's fingers know becomes a machine", () => {
       startStopped: false,
       traceUnclaimed: false,
       traceFiles: [],
+      notes: [],
     },
   });
 });
@@ -66,6 +67,7 @@ test("a guest alone gets its console on the terminal and is started again when i
     startStopped: false,
     traceUnclaimed: false,
     traceFiles: [],
+    notes: [],
   });
 });
 
@@ -474,4 +476,55 @@ test("what a machine that continues has no use for is refused", () => {
   refusal("-append", "quiet").toThrow(/-append: it belongs to a kernel/);
   refusal("-load-address", "4096").toThrow(/-load-address: .*needs -kernel FILE/);
   refusal("-memory-backing", "memfd").toThrow(/memory is the file of the snapshot/);
+});
+
+describe("network cards", () => {
+  const cards = (...argv: string[]) => request(...argv).vm.network;
+  const card = { tap: "tap0", queues: 1 };
+
+  test("the old form, the new form and the short form are the same machine", () => {
+    const old = ["-net", "nic,model=virtio", "-net", "tap,ifname=tap0,script=no,downscript=no"];
+    expect(cards(...old)).toEqual([card]);
+    const long = ["-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no"];
+    expect(cards(...long, "-device", "virtio-net-device,netdev=n0")).toEqual([card]);
+    expect(cards("-nic", "tap,ifname=tap0,script=no,downscript=no")).toEqual([card]);
+    expect(cards("-nic", "none", "-net", "none")).toBeUndefined();
+  });
+
+  test("vlan= is ignored, with a note", () => {
+    const old = request("-net", "nic,vlan=0", "-net", "tap,vlan=0,ifname=tap0,script=no,downscript=no");
+    expect([old.vm.network, old.notes.length]).toEqual([[card], 2]);
+    expect(old.notes[0]).toContain("vlan= is ignored");
+  });
+
+  test("descriptors, queues, and keys of the card", () => {
+    expect(
+      cards(
+        "-netdev",
+        "tap,id=n,fd=32,vhost=off",
+        "-device",
+        "virtio-net-device,netdev=n,mac=fa:16:3e:d1:2d:99",
+      ),
+    ).toEqual([{ fds: [32], queues: 1, mac: "fa:16:3e:d1:2d:99" }]);
+    expect(cards("-nic", "tap,fds=3:4,mac=52:54:0:1:2:3")).toEqual([
+      { fds: [3, 4], queues: 2, mac: "52:54:00:01:02:03" },
+    ]);
+    expect(cards("-nic", "bridge,br=br7")).toEqual([{ bridge: "br7" }]);
+  });
+
+  test.each([
+    ["-nic tap,model=e1000", /virtio cards only; use model=virtio/],
+    ["-nic tap,model=rtl8139", /use model=virtio/],
+    ["-netdev slirp,id=n", /unknown network "slirp"/],
+    ["-netdev tap", /has no name: id=ID/],
+    ["-netdev tap,id=a -netdev tap,id=a", /another -netdev has the id "a"/],
+    ["-device virtio-net-device", /netdev=ID/],
+    ["-device virtio-net-device,netdev=n", /no -netdev with id=n/],
+    ["-nic tap,fd=3,ifname=tap0", /leave out ifname/],
+    ["-nic tap,mac=01:00:00:00:00:01", /first byte has to be even/],
+    ["-net nic", /connected to nothing/],
+    ["-net tap,script=no", /no card is connected to it/],
+  ])("%s is refused", (line, message) => {
+    expect(() => request(...line.split(" "))).toThrow(message);
+  });
 });

@@ -1,0 +1,167 @@
+/**
+ * A network card, and what it is connected to. Source: QEMU 7.2, virtio-net-device and
+ * -netdev; names in `qemu` are those of its properties.
+ */
+import { OptionError } from "../../base/errors.ts";
+import type { ConnectNetwork } from "../../net/program-network.ts";
+import { device, ID } from "../device-table.ts";
+import { type Filled, type Options, table } from "../schema.ts";
+import { amount, callback, each, flag, integer, type Kind, refused, text, typed, words } from "../value.ts";
+
+const MAX_QUEUES = 16;
+const MAX_SEND_BUFFER = 2 ** 31 - 1;
+/** QEMU's first one; cards of one machine count on. */
+const FIRST_MAC = 0x56;
+
+const mac: Kind<string> = {
+  ...text("MAC"),
+  manual: 'as in `"52:54:00:12:34:56"`',
+  check: (value, refuse) => checkMac(text("MAC").check(value, refuse), refuse),
+  parse: checkMac,
+};
+
+function checkMac(given: string, refuse: (sentence: string) => Error): string {
+  if (!/^[0-9a-f]{1,2}([:-][0-9a-f]{1,2}){5}$/i.test(given)) {
+    throw refuse(`"${given}" is not an address as in 52:54:00:12:34:56`);
+  }
+  const bytes = given.split(/[:-]/).map((byte) => byte.padStart(2, "0").toLowerCase());
+  if ((Number.parseInt(bytes[0], 16) & 1) !== 0) {
+    throw refuse(`"${given}" is an address of many cards; the first byte has to be even`);
+  }
+  return bytes.join(":");
+}
+
+const OPTIONS = table({
+  /** A tap interface of the host, by name; it is made if there is none. */
+  tap: { type: text("NAME"), help: "a tap interface of the host, by name; it is made if there is none" },
+  /** Open descriptors of a tap interface, one for each queue pair. */
+  fds: {
+    type: each(integer(0, 2 ** 31 - 1, "FD")),
+    help: "open descriptors of a tap interface, one for each queue pair",
+  },
+  /** A bridge of the host, to which a new tap interface is added. */
+  bridge: { type: text("NAME"), help: "a bridge of the host, to which a new tap interface is added" },
+  /** A network that the program provides: it gets each frame, and sends any. */
+  connect: {
+    type: callback<ConnectNetwork>(),
+    help: "a network that the program provides: it gets each frame, and sends any",
+    see: "network.md#a-network-of-your-own",
+  },
+  /** The card's address. Default: 52:54:00:12:34:56, and 57, 58 ... for further cards. */
+  mac: {
+    type: mac,
+    otherwise: "52:54:00:12:34:56, and 57, 58 ... for further cards",
+    qemu: { device: ["mac"] },
+    help: "the card's address",
+  },
+  /** The MTU that the guest is to use. Default: the guest decides, mostly 1500. */
+  mtu: {
+    type: integer(68, 65_535),
+    otherwise: "the guest decides, mostly 1500",
+    qemu: { device: ["host_mtu"] },
+    help: "the MTU that the guest is to use",
+  },
+  /** Queue pairs, so that several CPUs send and receive at once. Default: `1`. */
+  queues: {
+    type: integer(1, MAX_QUEUES),
+    default: 1,
+    help: "queue pairs, so that several CPUs send and receive at once",
+  },
+  /** Whether the guest may leave checksums and segmentation to the host. Default: `true`. */
+  offloads: {
+    type: flag,
+    default: true,
+    help: "whether the guest may leave checksums and segmentation to the host",
+  },
+  /** Bytes that a tap interface may queue. Default: no limit. */
+  sendBuffer: {
+    type: amount(MAX_SEND_BUFFER, "SIZE"),
+    otherwise: "no limit",
+    help: "bytes that a tap interface may queue",
+  },
+  /** A program that sets up the tap interface; its name is the argument. */
+  upScript: {
+    type: text("FILE"),
+    help: "a program that sets up the tap interface; its name is the argument",
+  },
+  /** The same, when the machine has ended. */
+  downScript: { type: text("FILE"), help: "the same, when the machine has ended" },
+  /** A name that no other device of the machine has. */
+  id: ID,
+});
+
+export type NetworkOptions = Options<typeof OPTIONS>;
+
+export interface NetworkConfig extends Filled<typeof OPTIONS> {
+  readonly mac: string;
+}
+
+const onOff = (help: string) => ({ type: flag, help });
+
+/** What -device says of a card besides its options. */
+export const NET_DEVICE_KEYS = table({
+  netdev: {
+    type: text("ID"),
+    required: "the network is missing: netdev=ID, the id of a -netdev",
+    qemu: { device: ["netdev"] },
+    help: "the id of the -netdev",
+  },
+  mq: {
+    ...onOff("accepted: a card has as many queue pairs as its -netdev"),
+    qemu: { device: ["mq"] },
+  },
+  vectors: { type: integer(0, 2048), qemu: { device: ["vectors"] }, help: "accepted; changes nothing" },
+  bootindex: {
+    type: integer(-1, 2 ** 31 - 1),
+    qemu: { device: ["bootindex"] },
+    help: "accepted and ignored: there is no firmware",
+  },
+  vlan: {
+    type: refused("a card is connected by netdev=ID"),
+    qemu: { device: ["vlan"] },
+    help: "",
+  },
+  "rx-queue": {
+    type: typed("256", (text, refuse) => {
+      if (text === "256") return text;
+      throw refuse(`"${text}" is not possible: queues have 256 descriptors`);
+    }),
+    qemu: { device: ["rx_queue_size", "tx_queue_size"] },
+    help: "accepted: queues have 256 descriptors",
+  },
+  "tx-mode": {
+    type: words(["bh", "timer"]),
+    qemu: { device: ["tx"] },
+    help: "accepted; changes nothing",
+  },
+});
+
+export const VIRTIO_NET = device({
+  kind: "virtio-net",
+  names: ["virtio-net-device", "virtio-net"],
+  help: "a network card, connected to a -netdev",
+  options: OPTIONS,
+  deviceKeys: NET_DEVICE_KEYS,
+  finish: (card, where, { index }): NetworkConfig => {
+    const ways = (["tap", "fds", "bridge", "connect"] as const).filter((way) => card[way] !== undefined);
+    if (ways.length > 1) throw new OptionError(`${where}: give either ${ways.join(" or ")}`);
+    if (ways.length === 0)
+      throw new OptionError(`${where}: it is connected to nothing; give tap, fds, bridge or connect`);
+    const [way] = ways;
+    if (way === "connect" && card.queues > 1) {
+      throw new OptionError(
+        `${where}.queues: ${card.queues} are not possible: a network of the program's own has one`,
+      );
+    }
+    if (card.fds !== undefined && card.fds.length !== card.queues) {
+      throw new OptionError(`${where}.fds: ${card.fds.length} descriptors do not make ${card.queues} queues`);
+    }
+    if (card.tap !== undefined && (card.tap === "" || card.tap.length > 15 || /[/\s]/.test(card.tap))) {
+      throw new OptionError(
+        `${where}.tap: "${card.tap}" is not the name of an interface (1 to 15 characters)`,
+      );
+    }
+    const last = (FIRST_MAC + index) & 0xff;
+    return { ...card, mac: card.mac ?? `52:54:00:12:34:${last.toString(16).padStart(2, "0")}` };
+  },
+});

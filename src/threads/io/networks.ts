@@ -1,0 +1,31 @@
+/** Opens what network cards are connected to, on the io thread. */
+import type { NetBackEnd } from "../../machine/back-ends.ts";
+import type { GuestMemory } from "../../memory/guest-memory.ts";
+import type { NetBackend } from "../../net/backend.ts";
+import { RingBackend } from "../../net/ring-backend.ts";
+import { TapBackend } from "../../net/tap.ts";
+import type { GuestRam } from "../../sys/guest-ram.ts";
+import type { NetworkData } from "../shared.ts";
+
+export type OpenNetwork = typeof openNetwork;
+
+/** @param wake wakes the program's thread for its network */
+export function openNetwork(
+  data: NetworkData,
+  ram: GuestRam,
+  memory: GuestMemory,
+  wake: () => void,
+): NetBackEnd {
+  const backend: NetBackend =
+    data.kind === "tap" ? new TapBackend(data.tap, ram) : new RingBackend(data.rings, memory, wake);
+  const { arrivals, vacancies = [] } = backend;
+  return {
+    backend,
+    // Queues come in pairs: receive, transmit.
+    events: [
+      ...arrivals.map((bell, pair) => ({ bell, queue: 2 * pair })),
+      ...vacancies.map((bell, pair) => ({ bell, queue: 2 * pair + 1 })),
+    ],
+    close: () => backend.close(),
+  };
+}

@@ -1,0 +1,157 @@
+/**
+ * What a machine's network cards are connected to, from its creation to its end. A
+ * reset keeps it: an interface stays open, a network of the program's own is the same.
+ */
+import type { NetworkConfig } from "../config/devices/virtio-net.ts";
+import type { DeviceSpec } from "../machine/spec.ts";
+import type { HostTap } from "../net/host-tap.ts";
+import type { Network } from "../net/link.ts";
+import type { NetworkPort } from "../net/network-port.ts";
+import type { NetworkData } from "../threads/shared.ts";
+
+/** What a network carries at most by default. */
+const DEFAULT_MTU = 1500;
+/** The program's networks take frames that leave checksums and segmentation to them, as NetworkPort says. */
+const ALL_OFFLOADS = 15;
+
+/** The name of the part that is card `n`. */
+function networkName(n: number): string {
+  return `virtio-net${n}`;
+}
+
+/** The other end of a card's cable, for the program's own networks. */
+class ProgramEnd {
+  readonly #config: NetworkConfig;
+  readonly #makePort: (mtu: number) => NetworkPort;
+  #network: Network | undefined;
+  #port: NetworkPort | undefined;
+
+  constructor(config: NetworkConfig, makePort: (mtu: number) => NetworkPort) {
+    this.#config = config;
+    this.#makePort = makePort;
+  }
+
+  /** Makes the network. Its frames go to the port of the present power cycle. */
+  async open(): Promise<void> {
+    const port = () => this.#port;
+    this.#network = await this.#config.connect?.({
+      mtu: this.#config.mtu ?? DEFAULT_MTU,
+      get accepts() {
+        return port()?.accepts ?? 0;
+      },
+      // Before power-on and after the end a frame goes nowhere, as on a cable that is not plugged in.
+      send: (head, body, offload) => port()?.send(head, body, offload) ?? true,
+    });
+  }
+
+  /** A power cycle begins. */
+  plug(): NetworkPort {
+    const isFirst = this.#port === undefined;
+    const port = this.#makePort(this.#config.mtu ?? DEFAULT_MTU);
+    this.#port = port;
+    if (this.#network !== undefined) {
+      if (!isFirst) this.#network.reset?.();
+      port.connect(this.#network);
+    }
+    return port;
+  }
+
+  pause(isPaused: boolean): void {
+    if (isPaused) this.#network?.pause?.();
+    else this.#network?.resume?.();
+  }
+
+  async close(): Promise<void> {
+    this.#port = undefined;
+    await this.#network?.close?.();
+  }
+}
+
+type Connection =
+  | { readonly config: NetworkConfig; readonly tap: HostTap }
+  | { readonly config: NetworkConfig; readonly end: ProgramEnd };
+
+export class Networks {
+  readonly #connections: Connection[] = [];
+  readonly #names: string[] = [];
+  /** What the machine's user should know, from when the cards were connected. */
+  readonly notes: string[] = [];
+
+  /** Of a machine without cards. */
+  static readonly none = new Networks();
+
+  private constructor() {}
+
+  /** @throws {SystemError} for an interface that cannot be opened; what a program's network throws */
+  static async open(configs: readonly NetworkConfig[]): Promise<Networks> {
+    const networks = new Networks();
+    try {
+      for (const [n, config] of configs.entries()) {
+        networks.#names.push(networkName(n));
+        networks.#connections.push(
+          await connect(config, (note) => networks.notes.push(`${networkName(n)}: ${note}`)),
+        );
+      }
+      return networks;
+    } catch (error) {
+      await networks.close();
+      throw error;
+    }
+  }
+
+  /** The names of the cards as parts. */
+  get names(): string[] {
+    return this.#names;
+  }
+
+  /** The cards as parts of the machine. */
+  get devices(): DeviceSpec[] {
+    return this.#connections.map((connection, n) => {
+      const { mac, mtu, queues, offloads } = connection.config;
+      const able = "tap" in connection ? connection.tap.offloads : ALL_OFFLOADS;
+      const config = { mac, mtu, queues, offloads: offloads ? able : 0 };
+      return { kind: "virtio-net", name: networkName(n), config };
+    });
+  }
+
+  /** What the io thread uses in one power cycle, and the program's ends, by part. */
+  serve(): { data: Map<string, NetworkData>; ports: Map<string, NetworkPort> } {
+    const data = new Map<string, NetworkData>();
+    const ports = new Map<string, NetworkPort>();
+    for (const [n, connection] of this.#connections.entries()) {
+      const name = networkName(n);
+      if ("tap" in connection) {
+        data.set(name, { kind: "tap", tap: connection.tap.data });
+        continue;
+      }
+      const port = connection.end.plug();
+      ports.set(name, port);
+      data.set(name, { kind: "program", rings: port.data });
+    }
+    return { data, ports };
+  }
+
+  pause(isPaused: boolean): void {
+    for (const connection of this.#connections) if ("end" in connection) connection.end.pause(isPaused);
+  }
+
+  /** When no thread uses them any more. */
+  async close(): Promise<void> {
+    for (const connection of this.#connections.splice(0)) {
+      if ("tap" in connection) connection.tap.close();
+      else await connection.end.close();
+    }
+  }
+}
+
+/** Modules are loaded only here: most machines have no network, and start sooner without them. */
+async function connect(config: NetworkConfig, note: (message: string) => void): Promise<Connection> {
+  if (config.connect === undefined) {
+    const { HostTap } = await import("../net/host-tap.ts");
+    return { config, tap: HostTap.open(config, note) };
+  }
+  const { NetworkPort } = await import("../net/network-port.ts");
+  const end = new ProgramEnd(config, (mtu) => new NetworkPort(mtu));
+  await end.open();
+  return { config, end };
+}
