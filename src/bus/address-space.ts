@@ -150,6 +150,28 @@ export class AddressSpace {
     this.#write(address, size, value);
   }
 
+  /** Reads of one address, as many as its device answers at once: see IoDevice.readBlock. */
+  readBlock(address: number, size: AccessSize, into: Uint8Array, at: number, length: number): number {
+    if (this.#moving.length > 0) this.#follow();
+    const placed = this.#at(address);
+    if (placed === undefined || address + size > placed.end) return 0;
+    const { device, base, index } = placed;
+    const bytes = device.readBlock?.(base + (address - placed.address), size, into, at, length) ?? 0;
+    this.#counts[index] += bytes / size;
+    return bytes;
+  }
+
+  /** The same for writes. */
+  writeBlock(address: number, size: AccessSize, from: Uint8Array, at: number, length: number): number {
+    if (this.#moving.length > 0) this.#follow();
+    const placed = this.#at(address);
+    if (placed === undefined || address + size > placed.end) return 0;
+    const { device, base, index } = placed;
+    const bytes = device.writeBlock?.(base + (address - placed.address), size, from, at, length) ?? 0;
+    this.#counts[index] += bytes / size;
+    return bytes;
+  }
+
   /** Accesses that no device claimed. */
   get unclaimed(): number {
     return this.#counts[NOBODY];

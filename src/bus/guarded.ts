@@ -36,6 +36,28 @@ export class Guarded implements IoDevice {
     if (after !== undefined) after.settle();
   }
 
+  readBlock(offset: number, size: AccessSize, into: Uint8Array, at: number, length: number): number {
+    const device = this.#device;
+    if (device.readBlock === undefined) return 0;
+    this.#lock.acquire();
+    try {
+      return device.readBlock(offset, size, into, at, length);
+    } finally {
+      this.#lock.release();
+    }
+  }
+
+  writeBlock(offset: number, size: AccessSize, from: Uint8Array, at: number, length: number): number {
+    const device = this.#device;
+    if (device.writeBlock === undefined) return 0;
+    this.#lock.acquire();
+    try {
+      return device.writeBlock(offset, size, from, at, length);
+    } finally {
+      this.#lock.release();
+    }
+  }
+
   reset(): void {
     this.#lock.acquire();
     try {

@@ -23,6 +23,15 @@ export interface IoDevice {
   /** @param value unsigned, `size` bytes. A result is settled by the bus once the device's lock is free. */
   // biome-ignore lint/suspicious/noConfusingVoidType: almost every device has nothing to settle
   write(offset: number, size: AccessSize, value: number): AfterWrite | void;
+  /**
+   * Answers reads of one offset, as `rep ins` makes them: fills up to `length` bytes of `into` from `at` on.
+   * For a chip that has much data behind one register.
+   *
+   * @returns bytes, a multiple of `size`; what is missing is read one by one
+   */
+  readBlock?(offset: number, size: AccessSize, into: Uint8Array, at: number, length: number): number;
+  /** The same for `rep outs`. */
+  writeBlock?(offset: number, size: AccessSize, from: Uint8Array, at: number, length: number): number;
   /** Puts the registers in the state they have after power-on. */
   reset(): void;
 }

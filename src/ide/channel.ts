@@ -126,15 +126,15 @@ export class Channel {
   }
 
   /** Elements of the data register for `rep ins`: up to `length` bytes. Returns how many it had. */
-  readBlock(into: Uint8Array, at: number, length: number): number {
-    const count = this.#selected?.readBlock(into, at, length) ?? 0;
+  readBlock(size: AccessSize, into: Uint8Array, at: number, length: number): number {
+    const count = this.#selected?.readBlock(size, into, at, length) ?? 0;
     this.#updateLine();
     return count;
   }
 
   /** The same for `rep outs`. */
-  writeBlock(from: Uint8Array, at: number, length: number): number {
-    const count = this.#selected?.writeBlock(from, at, length) ?? 0;
+  writeBlock(size: AccessSize, from: Uint8Array, at: number, length: number): number {
+    const count = this.#selected?.writeBlock(size, from, at, length) ?? 0;
     this.#updateLine();
     return count;
   }

@@ -164,12 +164,13 @@ export abstract class Drive {
     this.#moved(length);
   }
 
-  /** Reads up to `length` bytes of the data register's present block. Returns how many. */
-  readBlock(into: Uint8Array, at: number, length: number): number {
+  /** Reads up to `length` bytes of the data register's present block. Returns how many, a multiple of `size`. */
+  readBlock(size: number, into: Uint8Array, at: number, length: number): number {
     const { regs } = this;
     if (regs.phase !== PHASE_IN) return 0;
     const from = regs.at;
-    const count = Math.min(length, Math.min(regs.end, BUFFER_BYTES) - from);
+    const left = Math.min(length, Math.min(regs.end, BUFFER_BYTES) - from);
+    const count = left - (left % size);
     if (count <= 0) return 0;
     const { buffer } = regs;
     for (let i = 0; i < count; i++) into[at + i] = buffer[from + i];
@@ -178,11 +179,12 @@ export abstract class Drive {
   }
 
   /** The other way. */
-  writeBlock(from: Uint8Array, at: number, length: number): number {
+  writeBlock(size: number, from: Uint8Array, at: number, length: number): number {
     const { regs } = this;
     if (regs.phase !== PHASE_OUT) return 0;
     const first = regs.at;
-    const count = Math.min(length, Math.min(regs.end, BUFFER_BYTES) - first);
+    const left = Math.min(length, Math.min(regs.end, BUFFER_BYTES) - first);
+    const count = left - (left % size);
     if (count <= 0) return 0;
     const { buffer } = regs;
     for (let i = 0; i < count; i++) buffer[first + i] = from[at + i];

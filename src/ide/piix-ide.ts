@@ -9,7 +9,7 @@ import { DATA } from "./ata.ts";
 import { BM_CHANNEL_PORTS, type Channel } from "./channel.ts";
 
 /** Offsets of a channel's registers: the command block from here on, the control register as the ninth. */
-export const CHANNEL_STRIDE = 0x10;
+const CHANNEL_STRIDE = 0x10;
 
 export class PiixIde implements IoDevice {
   readonly channels: readonly Channel[];
@@ -26,14 +26,14 @@ export class PiixIde implements IoDevice {
     return this.#channel(offset)?.write(offset % CHANNEL_STRIDE, size, value);
   }
 
-  readBlock(offset: number, _size: AccessSize, into: Uint8Array, at: number, length: number): number {
+  readBlock(offset: number, size: AccessSize, into: Uint8Array, at: number, length: number): number {
     if (offset % CHANNEL_STRIDE !== DATA) return 0;
-    return this.#channel(offset)?.readBlock(into, at, length) ?? 0;
+    return this.#channel(offset)?.readBlock(size, into, at, length) ?? 0;
   }
 
-  writeBlock(offset: number, _size: AccessSize, from: Uint8Array, at: number, length: number): number {
+  writeBlock(offset: number, size: AccessSize, from: Uint8Array, at: number, length: number): number {
     if (offset % CHANNEL_STRIDE !== DATA) return 0;
-    return this.#channel(offset)?.writeBlock(from, at, length) ?? 0;
+    return this.#channel(offset)?.writeBlock(size, from, at, length) ?? 0;
   }
 
   reset(): void {

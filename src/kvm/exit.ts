@@ -58,6 +58,15 @@ export class IoExit {
     }
   }
 
+  /** The page, which contains the data of all elements, and where they begin. */
+  get page(): Uint8Array {
+    return this.#bytes;
+  }
+
+  get dataOffset(): number {
+    return this.#words[kvm_run.io_data_offset >> 2];
+  }
+
   /** Bytes of all elements. */
   get dataLength(): number {
     return this.size * this.count;

@@ -85,6 +85,8 @@ export interface Made {
   readonly properties?: Readonly<Record<string, Property>>;
   /** What KVM does for the part without an exit, computed from its present registers. */
   kernel?(): KernelWishes;
+  /** On the io thread: what the owner may ask of disks that are inside the part, by their names. */
+  readonly orders?: ReadonlyMap<string, (order: DiskOrder) => DiskReply>;
   /** On the io thread: the part's task. */
   readonly task?: IoTask<DiskOrder, DiskReply> | undefined;
 }

@@ -108,14 +108,28 @@ function refusesDelivery(vcpu: Vcpu, reason: number): boolean {
   return reason === abi.KVM_EXIT_INTERNAL_ERROR && vcpu.exit.suberror === abi.KVM_INTERNAL_ERROR_DELIVERY_EV;
 }
 
-/** `rep outsb` is one exit with `count` accesses, all to the same port. */
+/** `rep outsb` is one exit with `count` accesses, all to the same port. A device may serve many of them at once. */
 function servePorts(io: IoExit, ports: AddressSpace): void {
-  const { port, size, count } = io;
-  if (io.isWrite) {
-    for (let i = 0; i < count; i++) ports.write(port, size, io.get(i));
+  const { port, size, count, isWrite } = io;
+  const first = count > 1 ? serveBlocks(io, ports) / size : 0;
+  if (isWrite) {
+    for (let i = first; i < count; i++) ports.write(port, size, io.get(i));
   } else {
-    for (let i = 0; i < count; i++) io.put(i, ports.read(port, size));
+    for (let i = first; i < count; i++) io.put(i, ports.read(port, size));
   }
+}
+
+/** How many bytes, from the first on, the device served. */
+function serveBlocks(io: IoExit, ports: AddressSpace): number {
+  const { port, size, isWrite, page, dataOffset, dataLength } = io;
+  let done = 0;
+  for (let bytes = 1; bytes > 0 && done < dataLength; done += bytes) {
+    const [at, left] = [dataOffset + done, dataLength - done];
+    bytes = isWrite
+      ? ports.writeBlock(port, size, page, at, left)
+      : ports.readBlock(port, size, page, at, left);
+  }
+  return done;
 }
 
 /** Devices have accesses of 1, 2 and 4 bytes. 8 bytes become two accesses, low half first; other sizes single bytes. */

@@ -22,7 +22,7 @@ export interface VirtioTaskParts<Order = unknown, Reply = unknown> extends Queue
   /** If acknowledgements are not exits. */
   readonly acknowledgement?: LateAcknowledgement | undefined;
   /** See IoTask.order. `runner` is for changes of the device's configuration. */
-  readonly order?: ((order: Order, runner: QueueRunner) => Reply) | undefined;
+  readonly order?: ((order: Order, runner: Pick<QueueRunner, "resize">) => Reply) | undefined;
   readonly close?: (() => void) | undefined;
 }
 

@@ -24,6 +24,7 @@ import { i8042 } from "../parts/i8042.ts";
 import { ownDevice } from "../parts/own-device.ts";
 import { pciHost } from "../parts/pci-host.ts";
 import { piix3 } from "../parts/piix3.ts";
+import { IDE_BOUNCE_BYTES, piix3Ide } from "../parts/piix3-ide.ts";
 import { piix4Pm } from "../parts/piix4-pm.ts";
 import { postCode } from "../parts/post-code.ts";
 import { serialPort } from "../parts/serial-port.ts";
@@ -42,6 +43,10 @@ const FUNCTIONS: Readonly<Record<string, PciPart<object>>> = {
   "virtio-balloon": virtioPci(virtioBalloon),
 };
 
+/** Drives of the board's own IDE controller. */
+const IDE_DRIVES = ["ide-hd", "ide-cd"];
+const IDE: PciPart<object> = piix3Ide;
+
 /** Devices 0 and 1 are the board's own. */
 const FIRST_FREE = 2;
 const DEVICES = 32;
@@ -49,6 +54,7 @@ const DEVICES = 32;
 /** Memory that holds the firmware. */
 const FIRMWARE = "firmware";
 const HOLE_640K = 640 * KIB;
+const VGA_WINDOW_BYTES = 128 * KIB;
 
 const CONFIG_PORT = 0xcf8;
 const PORT_A = 0x92;
@@ -98,7 +104,14 @@ export const pc: Board = {
         {},
       ),
       plug(debugExit, "debug-exit", { windows: [ports(map.DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS)] }, {}),
-      ...plugFunctions(segment, spec.devices, late),
+      plugPci(segment, IDE, "piix3-ide", { device: 1, fn: 1 }, ideConfig(spec), {
+        windows: [ports(0x1f0, 8, 0x00), ports(0x3f6, 1, 0x08), ports(0x170, 8, 0x10), ports(0x376, 1, 0x18)],
+      }),
+      ...plugFunctions(
+        segment,
+        spec.devices.filter(({ kind }) => !IDE_DRIVES.includes(kind)),
+        late,
+      ),
       ...spec.own.map(({ name, space, address, length }, index) => {
         return plug(ownDevice, name, { windows: [{ space, address, length }] }, { index });
       }),
@@ -123,6 +136,15 @@ export const pc: Board = {
 
 function ports(address: number, length: number, offset = 0): WindowPlace {
   return { space: "ports", address, length, offset };
+}
+
+/**
+ * What drives without DMA transfer passes through the RAM behind the VGA window, which no
+ * CPU of the guest sees.
+ */
+function ideConfig({ devices }: MachineSpec): object {
+  if (IDE_BOUNCE_BYTES > VGA_WINDOW_BYTES) throw new RangeError("there is no room for what drives transfer");
+  return { drives: devices.filter(({ kind }) => IDE_DRIVES.includes(kind)), bounce: HOLE_640K };
 }
 
 /** Devices that ask for a place get it, the others the lowest free ones. @throws {RangeError} if there is none */

@@ -103,9 +103,10 @@ export function runIoThread(
   const machine = plugged.assemble(ports, { ports: unused, memory: unused });
 
   const tasks = [...machine.parts.values()].flatMap(({ made }) => made.task ?? []);
+  const inner = new Map([...machine.parts.values()].flatMap(({ made }) => [...(made.orders ?? [])]));
   const replyTo = ({ id, part, order }: PartOrder): Message => {
     try {
-      const reply = machine.part(part).made.task?.order?.(order);
+      const reply = inner.get(part)?.(order) ?? machine.part(part).made.task?.order?.(order);
       if (reply === undefined) throw new TypeError(`${part} takes no orders`);
       return { kind: "reply", id, reply };
     } catch (error) {

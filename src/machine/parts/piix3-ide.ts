@@ -1,0 +1,156 @@
+/**
+ * The IDE function of a PIIX3, with its drives. Each drive has storage, counters and
+ * orders of its own, by its name.
+ *
+ * Source: Intel 82371SB (PIIX3) data sheet, 2.2 (configuration) and 2.5 (ports).
+ */
+import type { Lock } from "../../base/lock.ts";
+import { DISK_FIELDS } from "../../disk/disk-counters.ts";
+import type { DiskOrder, DiskReply } from "../../disk/disk-order.ts";
+import type { ErrorPolicy } from "../../disk/host-errors.ts";
+import { Throttle, type ThrottleLimits } from "../../disk/throttle.ts";
+import { AtaDisk } from "../../ide/ata-disk.ts";
+import { AtapiCd } from "../../ide/atapi-cd.ts";
+import { Channel, ChannelState } from "../../ide/channel.ts";
+import type { Drive, DriveWires } from "../../ide/drive.ts";
+import { DRIVE_TAGS, DriveRequests } from "../../ide/drive-requests.ts";
+import { BUFFER_BYTES, DriveState } from "../../ide/drive-state.ts";
+import { IdeTask } from "../../ide/ide-task.ts";
+import { BusMaster, PiixIde } from "../../ide/piix-ide.ts";
+import type { DiskBackEnd } from "../back-ends.ts";
+import type { PciPart } from "../pci-part.ts";
+import type { DeviceSpec } from "../spec.ts";
+
+/** What a drive is assembled from. */
+export interface IdeDriveConfig {
+  /** Bytes, a multiple of 512; 0 for an empty CD drive. */
+  readonly size: number;
+  readonly readOnly: boolean;
+  readonly blockSize: number;
+  readonly serial: string;
+  readonly model: string;
+  readonly writeCache: boolean;
+  readonly rerror: ErrorPolicy;
+  readonly werror: ErrorPolicy;
+  readonly throttling: ThrottleLimits | undefined;
+}
+
+/** A drive and its place: bus "ide.0" or "ide.1", unit 0 or 1. */
+export interface IdeDriveSpec extends DeviceSpec {
+  readonly config: IdeDriveConfig;
+}
+
+export interface IdeConfig {
+  readonly drives: readonly IdeDriveSpec[];
+  /** RAM offset of IDE_BOUNCE_BYTES that no CPU of the guest sees. */
+  readonly bounce: number;
+}
+
+const CHANNELS = [
+  { bus: "ide.0", irq: 14 },
+  { bus: "ide.1", irq: 15 },
+] as const;
+export const IDE_BOUNCE_BYTES = 4 * BUFFER_BYTES;
+
+const IDETIM = 0x40;
+/** The channel's ports are decoded. Firmware sets it too; a kernel that is started without firmware does not. */
+const DECODE_ENABLED = 0x80;
+const BUS_MASTER_BAR = 4;
+const BUS_MASTER_PORTS = 16;
+const SECTOR = 512;
+
+export const piix3Ide: PciPart<IdeConfig> = {
+  kind: "piix3-ide",
+  assemble(slot, { drives, bounce }) {
+    const { ports, name } = slot;
+    const { io } = ports;
+    const config = slot.configure({
+      vendor: 0x8086,
+      device: 0x7010,
+      classCode: 0x010180, // at the old places, with a bus master
+      bars: [undefined, undefined, undefined, undefined, { space: "ports", size: BUS_MASTER_PORTS }],
+      registers: [
+        { at: IDETIM, bytes: [0, DECODE_ENABLED, 0, DECODE_ENABLED], writable: [0xff, 0xff, 0xff, 0xff] },
+        { at: 0x44, bytes: [0], writable: [0xff] },
+      ],
+    });
+    const { lock } = slot;
+    const requests: DriveRequests[] = [];
+    const backEnds: DiskBackEnd[] = [];
+    const orders = new Map<string, (order: DiskOrder) => DiskReply>();
+    const channels = CHANNELS.map(({ bus, irq }, number) => {
+      const found: { drive: Drive; spec: IdeDriveSpec; unit: number }[] = [];
+      const channel = new Channel(
+        slot.take(ChannelState),
+        {
+          line: slot.line(irq),
+          work: { raise: () => ports.notify(name).notify(0) },
+          settle: (settled) => ports.settle(settled),
+        },
+        (unit, wires) => {
+          const spec = drives.find(({ place }) => place?.bus === bus && place.unit === unit);
+          if (spec === undefined) return undefined;
+          const drive = makeDrive(spec, slot.take(DriveState), wires);
+          found.push({ drive, spec, unit });
+          return drive;
+        },
+      );
+      for (const { drive, spec, unit } of found) {
+        const counters = ports.counters(spec.name, DISK_FIELDS);
+        if (io === undefined) continue;
+        const backEnd = io.disk(spec.name, DRIVE_TAGS);
+        const { rerror, werror, throttling } = spec.config;
+        const { memory, dirty, report } = io;
+        backEnds.push(backEnd);
+        requests.push(
+          new DriveRequests({
+            ...{ name: spec.name, drive, channel, lock, memory, dirty, report, counters, rerror, werror },
+            backend: backEnd.disk,
+            bounce: bounce + (2 * number + unit) * BUFFER_BYTES,
+            throttle: throttling === undefined ? undefined : new Throttle(throttling),
+            now: () => performance.now(),
+            mayMaster: () => config.busMaster,
+          }),
+        );
+        orders.set(spec.name, (order) => carryOut(order, backEnd, drive, lock));
+      }
+      return channel;
+    });
+    const chip = new PiixIde(channels);
+    slot.add(chip, lock);
+    slot.addBar(BUS_MASTER_BAR, new BusMaster(channels));
+    return {
+      lock,
+      orders,
+      task:
+        io &&
+        new IdeTask({
+          ...{ name, lock, channels, drives: requests },
+          bells: backEnds.map(({ disk }) => disk.event),
+          close() {
+            for (const { disk } of backEnds) disk.close();
+          },
+        }),
+    };
+  },
+};
+
+function makeDrive(
+  { kind, config }: IdeDriveSpec,
+  state: ReturnType<typeof DriveState.view>,
+  wires: DriveWires,
+): Drive {
+  const facts = { ...config, sectors: config.size / SECTOR };
+  return kind === "ide-cd" ? new AtapiCd(facts, state, wires) : new AtaDisk(facts, state, wires);
+}
+
+function carryOut(order: DiskOrder, backEnd: DiskBackEnd, drive: Drive, lock: Lock): DiskReply {
+  if (backEnd.order === undefined) throw new TypeError("this storage takes no orders");
+  return backEnd.order(order, {
+    resize(size) {
+      lock.acquire();
+      drive.regs.mediaSectors = size / SECTOR;
+      lock.release();
+    },
+  });
+}
