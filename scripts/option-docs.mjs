@@ -17,7 +17,10 @@ const WIDTH = 110;
  * @param read gives the present text of a file by its path in the project
  * @returns texts by path
  */
-export function documents({ machine, devices, trace, runHelp, deviceHelp, keysHelp, exitStatuses }, read) {
+export function documents(
+  { machine, devices, trace, runHelp, deviceHelp, keysHelp, exitStatuses, otherOptions },
+  read,
+) {
   const drive = devices.drives.device.options;
   const own = machine.devices.type.rows;
   const limits = drive.throttling.type.rows;
@@ -37,6 +40,7 @@ export function documents({ machine, devices, trace, runHelp, deviceHelp, keysHe
   edit("docs/cli.md", (text) => between(text, "vmexit run -device help", fenced(deviceHelp())));
   edit("docs/cli.md", (text) => between(text, "keys", fenced(keysHelp.trimStart())));
   edit("docs/cli.md", (text) => between(text, "exit statuses", statusRows(exitStatuses)));
+  edit("docs/cli.md", (text) => between(text, "other options of QEMU", otherRows(otherOptions)));
   edit("docs/library.md", (text) => between(text, "options of createVm", rows(machine, "option")));
   edit("docs/library.md", (text) => between(text, "options of a drive", rows(drive, "option")));
   const others = Object.entries(devices).filter(([, { isMany }]) => !isMany);
@@ -90,6 +94,11 @@ function statusRows(statuses) {
   return ["| Status | Meaning |", "|---|---|", ...lines].join("\n");
 }
 
+function otherRows(options) {
+  const lines = options.map(({ name, answer }) => `| \`-${name}\` | ${answer.replaceAll("|", "\\|")} |`);
+  return ["| option of QEMU | here |", "|---|---|", ...lines].join("\n");
+}
+
 function defaultOf({ default: value, otherwise }) {
   if (otherwise !== undefined) return otherwise;
   return value === undefined ? undefined : `\`${JSON.stringify(value)}\``;
@@ -117,13 +126,13 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { MACHINE } = await import("../dist/config/machine.js");
   const { TRACE } = await import("../dist/config/trace.js");
   const { DEVICES } = await import("../dist/config/devices.js");
-  const { runHelp } = await import("../dist/cli/run/command-line.js");
+  const { otherOptionRows, runHelp } = await import("../dist/cli/run/command-line.js");
   const { deviceHelp } = await import("../dist/cli/run/drive-options.js");
   const { KEYS_HELP } = await import("../dist/cli/run/escape-filter.js");
   const { EXIT_STATUSES } = await import("../dist/cli/exit-status.js");
   const tables = {
     ...{ machine: MACHINE, devices: DEVICES, trace: TRACE, runHelp, deviceHelp },
-    ...{ keysHelp: KEYS_HELP, exitStatuses: EXIT_STATUSES },
+    ...{ keysHelp: KEYS_HELP, exitStatuses: EXIT_STATUSES, otherOptions: otherOptionRows() },
   };
   const file = (path) => new URL(`../${path}`, import.meta.url);
   const texts = documents(tables, (path) => readFileSync(file(path), "utf8"));

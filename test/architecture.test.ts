@@ -175,6 +175,7 @@ const FOR_TESTS = new Set([
   "cli/internal-error.ts internalErrorText",
   "cli/run/command-line.ts runHelp",
   "cli/run/drive-options.ts deviceHelp",
+  "cli/run/command-line.ts otherOptionRows",
   "disk/disk-counters.ts DISK_COUNTERS",
   "ide/identify.ts geometryOf",
   "images/qcow2/open.ts readQcow2Header",

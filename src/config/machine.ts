@@ -128,6 +128,12 @@ export const MACHINE = table({
     help: "devices that the program provides",
     see: "library.md#devices-of-your-own",
   },
+  /** By how many milliseconds the CMOS clock is ahead of UTC when the machine starts. Default: `0`. */
+  rtcOffset: {
+    type: integer(-(2 ** 47), 2 ** 47, "MS"),
+    default: 0,
+    help: "by how many milliseconds the CMOS clock is ahead of UTC when the machine starts",
+  },
   /** What happens when the guest resets itself: it starts again, or the machine ends. Default: `"reset"`. */
   onReset: {
     type: words(["reset", "exit"]),

@@ -54,6 +54,8 @@ export interface MachineSpec {
   readonly ram: readonly RamRegion[];
   /** 1 to 4. */
   readonly serialPorts: number;
+  /** By how many milliseconds the CMOS clock is ahead of the host's; undefined for 0. */
+  readonly rtcOffsetMs?: number;
   /** KVM's i8254 timer. */
   readonly pit: boolean;
   /** In the order in which they get their places. */

@@ -17,6 +17,7 @@ export function machineSpec(options: CheckedOptions, drives: Drives, networks: N
     ram: ramRegions(options.memory),
     serialPorts: options.serialPorts,
     pit: options.pit,
+    ...(options.rtcOffset === 0 ? {} : { rtcOffsetMs: options.rtcOffset }),
     devices: listDevices(DEVICES, options).map((device) => completed.get(device.name) ?? device),
     own: options.ownDevices,
   };

@@ -9,13 +9,23 @@ import type { CheckedOptions } from "./validate.ts";
 
 /** Files, handlers and policies belong to the host: whoever restores gives them anew. */
 export function savedOptions(options: CheckedOptions): SavedOptions {
-  const { machine, memory, cpus, serialPorts, pit, cpu, topology } = options;
+  const { machine, memory, cpus, serialPorts, pit, cpu, topology, rtcOffset } = options;
   const devices = Object.entries(DEVICES).flatMap(([option, { device, isMany }]): [string, object][] => {
     const config: unknown = Reflect.get(options, option);
     if (isMany || typeof config !== "object" || config === null) return [];
     return [[option, Object.fromEntries(Object.entries(config).filter(([key]) => key in device.options))]];
   });
-  return { ...Object.fromEntries(devices), machine, memory, cpus, serialPorts, pit, cpu, topology };
+  return {
+    ...Object.fromEntries(devices),
+    machine,
+    memory,
+    cpus,
+    serialPorts,
+    pit,
+    cpu,
+    topology,
+    rtcOffset,
+  };
 }
 
 export function savedDrives({ drives }: CheckedOptions): SavedDrive[] {

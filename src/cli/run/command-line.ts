@@ -4,7 +4,7 @@ import { helpLines } from "../help-lines.ts";
 import { complainAbout } from "../key-values.ts";
 import type { OptionRow } from "./option-row.ts";
 import { OPTIONS } from "./options.ts";
-import { refuseQemuOption } from "./qemu-options.ts";
+import { acceptedQemuOption, qemuOptionRows, refuseQemuOption } from "./qemu-options.ts";
 import { emptyDraft, finish, type RunRequest } from "./request.ts";
 
 /** What the command line asks for: a text, or a machine. */
@@ -60,8 +60,26 @@ ${lines.join("\n")}
 `;
 }
 
+/** What becomes of the options of QEMU that are not in the help. */
+export function otherOptionRows(): { name: string; answer: string }[] {
+  return qemuOptionRows(new Set(OPTIONS.flatMap((row) => row.names)));
+}
+
 function findOption(name: string): OptionRow | undefined {
-  return OPTIONS.find((row) => row.names.includes(name));
+  return OPTIONS.find((row) => row.names.includes(name)) ?? acceptedRow(name);
+}
+
+/** An option of QEMU that changes nothing here. */
+function acceptedRow(name: string): OptionRow | undefined {
+  const option = acceptedQemuOption(name);
+  if (option === undefined) return undefined;
+  const { hasValue, why } = option;
+  return {
+    names: [name],
+    ...(hasValue ? { argument: "VALUE" } : {}),
+    help: `accepted: ${why}`,
+    apply: () => {},
+  };
 }
 
 function isOption(word: string): boolean {

@@ -2,9 +2,10 @@
 import { keysOf, readKeys } from "../../config/keys.ts";
 import { MACHINE } from "../../config/machine.ts";
 import { table } from "../../config/schema.ts";
-import { flag, only, text, typed } from "../../config/value.ts";
+import { flag, only, typed } from "../../config/value.ts";
 import { splitKeyValues } from "../key-values.ts";
 import type { OptionRow } from "./option-row.ts";
+import { NAME_OPTION, SETTINGS_OPTIONS } from "./settings-options.ts";
 import { SMP_OPTION } from "./smp-option.ts";
 
 const MEMORY_KEYS = keysOf(
@@ -18,13 +19,6 @@ const MEMORY_KEYS = keysOf(
       }),
       help: "",
     },
-  }),
-);
-
-const NAME_KEYS = keysOf(
-  table({
-    name: { type: text("NAME"), qemu: { option: ["guest", "name"] }, help: "" },
-    "debug-threads": { type: flag, help: "" },
   }),
 );
 
@@ -58,16 +52,7 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
     },
   },
   SMP_OPTION,
-  {
-    names: ["name"],
-    argument: "NAME",
-    example: "-name test",
-    help: MACHINE.name.help,
-    apply: (draft, value, _typed, complain) => {
-      const { name } = readKeys(splitKeyValues(value, "guest"), NAME_KEYS, complain);
-      if (name !== undefined) draft.vm.name = name;
-    },
-  },
+  NAME_OPTION,
   {
     names: ["machine", "M"],
     argument: "[type=]microvm[,pit=on|off]",
@@ -112,4 +97,5 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
       draft.vm.memoryBacking = MACHINE.memoryBacking.type.parse(value, complain);
     },
   },
+  ...SETTINGS_OPTIONS,
 ];

@@ -60,6 +60,8 @@ export interface RunSettings {
   readonly savevm?: string;
   /** Sentences to print: what was typed and has no effect. */
   readonly notes: readonly string[];
+  /** The name of the process, as ps shows it. */
+  readonly processName?: string;
 }
 
 /** A drive as typed; `attach` is false until something connects it to the machine. */
@@ -105,6 +107,8 @@ export interface Draft extends NetworkDraft {
   noDefaults: boolean;
   /** For all drives. */
   snapshot: boolean;
+  /** As ps shows it. */
+  processName?: string;
   stats: boolean;
   traceUnclaimed: boolean;
   traceFiles: TraceFile[];
@@ -170,6 +174,7 @@ export function finish(draft: Draft): RunRequest {
     traceFiles: draft.traceFiles,
     ...(draft.savevm === undefined ? {} : { savevm: draft.savevm }),
     notes: draft.notes,
+    ...(draft.processName === undefined ? {} : { processName: draft.processName }),
   };
   if (loadvm !== undefined) {
     refuseBootOptions(draft);

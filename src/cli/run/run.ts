@@ -58,7 +58,7 @@ const LAST_WORDS_MS = 1_000;
 /** Never throws: a failure is printed and becomes an exit status. */
 export async function run(argv: readonly string[], deps: RunDeps): Promise<Outcome> {
   try {
-    const command = parseRun(argv);
+    const command = parseRun(await withConfigFiles(argv));
     if (command.action === "run") return await runMachine(command.request, deps);
     const { text } = command;
     deps.stdout.write(typeof text === "string" ? text : await text());
@@ -75,6 +75,7 @@ export async function run(argv: readonly string[], deps: RunDeps): Promise<Outco
  */
 export async function runMachine(request: RunRequest, deps: RunDeps, save?: SaveRequest): Promise<Outcome> {
   const notice = (text: string) => void deps.stderr.write(text);
+  if (request.processName !== undefined) process.title = request.processName;
   const interruption = new Interruption(notice);
   const keyboard = new Keyboard(deps.stdin, notice);
   deps.onSignal((signal) => interruption.raise(signal));
@@ -215,6 +216,12 @@ function unclaimedText({ space, direction, address, size, value }: UnclaimedAcce
   const hex = (number: number, digits: number) => `0x${number.toString(16).padStart(digits, "0")}`;
   const where = `${space} ${hex(address, space === "port" ? 4 : 8)}`;
   return `vmexit: unclaimed: ${direction} of ${size} at ${where}: ${hex(value, 2 * size)}\n`;
+}
+
+/** The reader of -readconfig is loaded only for it. */
+async function withConfigFiles(argv: readonly string[]): Promise<readonly string[]> {
+  if (!argv.some((word) => /^--?readconfig(=|$)/.test(word))) return argv;
+  return (await import("./config-file.ts")).withConfigFiles(argv);
 }
 
 /** The writer of traces is loaded only if there is a trace. */

@@ -14,7 +14,7 @@ import type { LateParts } from "../late-parts.ts";
 import * as map from "../memory-map.ts";
 import { type Part, type Place, plug, type WindowPlace } from "../part.ts";
 import { acpiPm } from "../parts/acpi-pm.ts";
-import { cmos } from "../parts/cmos.ts";
+import { cmos, cmosConfig } from "../parts/cmos.ts";
 import { debugConsole } from "../parts/debug-console.ts";
 import { debugExit } from "../parts/debug-exit.ts";
 import { i8042 } from "../parts/i8042.ts";
@@ -45,7 +45,7 @@ export const microvm: Board = {
       ...map.SERIAL.slice(0, spec.serialPorts).map(({ name, port, irq }) => {
         return plug(serialPort, name, { windows: [ports(port, UART16550_PORTS)], gsi: irq }, {});
       }),
-      plug(cmos, "cmos", { windows: [ports(map.CMOS_PORT, CMOS_PORTS)] }, {}),
+      plug(cmos, "cmos", { windows: [ports(map.CMOS_PORT, CMOS_PORTS)] }, cmosConfig(spec)),
       plug(
         i8042,
         "i8042",

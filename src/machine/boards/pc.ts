@@ -16,7 +16,7 @@ import type { Board } from "../board.ts";
 import type { LateParts } from "../late-parts.ts";
 import * as map from "../memory-map.ts";
 import { type Plug, plug, type WindowPlace } from "../part.ts";
-import { cmos } from "../parts/cmos.ts";
+import { cmos, cmosConfig } from "../parts/cmos.ts";
 import { debugConsole } from "../parts/debug-console.ts";
 import { debugExit } from "../parts/debug-exit.ts";
 import { i440fx, SHADOW_END } from "../parts/i440fx.ts";
@@ -75,7 +75,12 @@ export const pc: Board = {
       ...map.SERIAL.slice(0, spec.serialPorts).map(({ name, port, irq }) => {
         return plug(serialPort, name, { windows: [ports(port, UART16550_PORTS)], gsi: irq }, {});
       }),
-      plug(cmos, "cmos", { windows: [ports(map.CMOS_PORT, CMOS_PORTS)] }, { contents: cmosContents(spec) }),
+      plug(
+        cmos,
+        "cmos",
+        { windows: [ports(map.CMOS_PORT, CMOS_PORTS)] },
+        { ...cmosConfig(spec), contents: cmosContents(spec) },
+      ),
       plug(
         i8042,
         "i8042",

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { documents } from "../../../scripts/option-docs.mjs";
 import { EXIT_STATUSES } from "../../../src/cli/exit-status.ts";
-import { runHelp } from "../../../src/cli/run/command-line.ts";
+import { otherOptionRows, runHelp } from "../../../src/cli/run/command-line.ts";
 import { deviceHelp } from "../../../src/cli/run/drive-options.ts";
 import { KEYS_HELP } from "../../../src/cli/run/escape-filter.ts";
 import { DEVICES } from "../../../src/config/devices.ts";
@@ -18,6 +18,7 @@ const tables = {
   deviceHelp,
   keysHelp: KEYS_HELP,
   exitStatuses: EXIT_STATUSES,
+  otherOptions: otherOptionRows(),
 };
 const texts: Map<string, string> = documents(tables, read);
 

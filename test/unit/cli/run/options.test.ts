@@ -341,6 +341,56 @@ test("-cpu goes to the machine as it is typed", () => {
   expect(request("-cpu", "SandyBridge,+erms").vm).toMatchObject({ cpu: "SandyBridge,+erms" });
 });
 
+test("-rtc base= moves the CMOS clock", () => {
+  const offset = (base: string) => request("-rtc", `base=${base}`).vm.rtcOffset ?? Number.NaN;
+  expect(offset("utc")).toBe(0);
+  expect(offset("localtime")).toBe(-new Date().getTimezoneOffset() * 60_000);
+  expect(
+    Math.abs(offset("2006-06-17T16:01:21") - (Date.UTC(2006, 5, 17, 16, 1, 21) - Date.now())),
+  ).toBeLessThan(5000);
+  expect(request("-rtc", "base=utc,driftfix=slew,clock=host").vm.rtcOffset).toBe(0);
+});
+
+test("-name takes QEMU's keys", () => {
+  const named = request("-name", "guest=g,process=p,debug-threads=on");
+  expect([named.vm.name, named.processName]).toEqual(["g", "p"]);
+});
+
+test("-action reboot=shutdown is -no-reboot", () => {
+  expect(request("-action", "reboot=shutdown,panic=exit-failure,watchdog=reset").vm.onReset).toBe("exit");
+});
+
+test("an option that changes nothing is accepted with its value", () => {
+  expect(request("-global", "virtio-blk-pci.scsi=off", "-k", "en-us", "-no-fd-bootchk").vm).toEqual(
+    request().vm,
+  );
+});
+
+/** Of `qemu-system-x86_64 -help`, 11.1.3 and 7.2.22. */
+const QEMU_OPTIONS =
+  "-preconfig accel acpitable action add-fd append async-teardown audio audio-help audiodev bios " +
+  "blockdev boot cdrom chardev chroot compat cpu d D daemonize debugcon device dfilter display drive " +
+  "dtb dump-vmstate echr enable-kvm enable-sync-profile fda fdb fsdev full-screen fw_cfg gdb global " +
+  "h hda hdb hdc hdd help icount incoming initrd iscsi jitdump k kernel L loadvm M m machine " +
+  "mem-path mem-prealloc mon monitor msg mtdblock name net netdev nic no-acpi no-fd-bootchk no-hpet " +
+  "no-reboot no-shutdown no-user-config nodefaults nographic numa object only-migratable option-rom " +
+  "overcommit parallel perfmap pflash pidfile plugin portrait qmp qmp-pretty readconfig rotate rtc " +
+  "run-with runas s S sandbox sd seed serial set shim singlestep smbios smp snapshot spice tpmdev " +
+  "trace usb usbdevice uuid version vga virtfs vnc watchdog-action win2k-hack xen-attach xen-domid " +
+  "xen-domid-restrict";
+
+test("every option of QEMU 11.1 and 7.2 is taken, or refused by name", () => {
+  const unknown = QEMU_OPTIONS.split(" ").filter((name) => {
+    try {
+      parseRun([`-${name}`, "x"]);
+      return false;
+    } catch (error) {
+      return error instanceof Error && error.message.includes("unknown option");
+    }
+  });
+  expect(unknown).toEqual([]);
+});
+
 test("lists are printed in place of running", () => {
   expect(printed("-M", "help")).toContain("microvm");
   expect(printed("-device", "help")).toContain("virtio-rng-device");
