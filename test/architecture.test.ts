@@ -168,8 +168,6 @@ const PUBLIC = new Set(["index.ts", "block.ts", "network.ts", "trace.ts", "kvm/k
 const FOR_TESTS = new Set([
   "base/errors.ts nearest",
   "base/units.ts TIB",
-  "boot/acpi/aml.ts method",
-  "boot/acpi/aml.ts returns",
   "cli/commands.ts dispatch",
   "cli/exit-status.ts EXIT_STATUSES",
   "cli/internal-error.ts internalErrorText",

@@ -69,7 +69,6 @@ export const MACHINE = table({
   /** What to start: a bzImage, an ELF vmlinux with a PVH entry, a Multiboot kernel, or a flat binary. */
   kernel: {
     type: content,
-    required: "give the path of a bzImage, a vmlinux, a Multiboot kernel or a flat binary",
     help: "what to start: a bzImage, an ELF vmlinux with a PVH entry, a Multiboot kernel, or a flat binary",
     see: "boot.md#multiboot",
   },
@@ -77,6 +76,18 @@ export const MACHINE = table({
   loadAddress: {
     type: integer(0, MIB - 1, "ADDRESS"),
     help: "the kernel is a flat real-mode binary, loaded and entered at this address below 1 MiB",
+  },
+  /** What a pc without a kernel starts: the image of a BIOS. Default: SeaBIOS, as the host has it. */
+  firmware: {
+    type: content,
+    otherwise: "SeaBIOS, as the host has it",
+    help: "what a pc without a kernel starts: the image of a BIOS",
+    see: "pc.md#firmware",
+  },
+  /** A folder in which `firmware` is searched before the usual ones. */
+  firmwareFolder: {
+    type: text("DIR"),
+    help: "a folder in which `firmware` is searched before the usual ones",
   },
   /** The initial RAM disk; for a Multiboot kernel, its module. */
   initrd: { type: content, help: "the initial RAM disk; for a Multiboot kernel, its module" },
@@ -147,8 +158,15 @@ export const MACHINE = table({
   },
   /** The machine's name, for messages. Default: `"vm"`. */
   name: { type: text("NAME"), default: "vm", help: "the machine's name, for messages" },
-  /** The kind of machine. Default: `"microvm"`. */
-  machine: { type: words(["microvm"]), default: "microvm", help: "the kind of machine" },
+  /**
+   * The kind of machine: a microvm, or a PC with PCI, which can start without a kernel, by its firmware.
+   * Default: `"microvm"`.
+   */
+  machine: {
+    type: words(["microvm", "pc"]),
+    default: "microvm",
+    help: "the kind of machine: a microvm, or a PC with PCI, which can start without a kernel, by its firmware",
+  },
   /** The device of KVM. Default: `"/dev/kvm"`. */
   kvm: { type: text("PATH"), default: "/dev/kvm", help: "the device of KVM" },
 });

@@ -21,7 +21,7 @@ export const PM1_EVT = 0;
 /** PM1a_CNT_BLK, 2 bytes. */
 export const PM1_CNT = 4;
 /** PM_TMR_BLK, 4 bytes, 32 bits wide (FADT flag TMR_VAL_EXT). */
-const PM_TMR = 8;
+export const PM_TMR = 8;
 /** RESET_REG, 1 byte. */
 export const RESET_REG = 12;
 export const ACPI_PM_PORTS = 16;

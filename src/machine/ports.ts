@@ -14,6 +14,8 @@ import type {
   Signal,
 } from "../bus/io.ts";
 import type { DriveIrq } from "../bus/irq.ts";
+import type { DirtySink } from "../memory/dirty-sink.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { NotifyQueue } from "../virtio/transport/transport.ts";
 import type { IoSide } from "./io-side.ts";
 
@@ -22,6 +24,12 @@ export interface Clock {
   now(): number;
   /** Nanoseconds since a moment that is the same for all threads. */
   monotonic(): number;
+}
+
+export interface GuestRamPorts {
+  readonly memory: GuestMemory;
+  /** Marks what the part writes. */
+  readonly dirty: DirtySink;
 }
 
 export interface Ports {
@@ -45,6 +53,10 @@ export interface Ports {
   readonly moved: AfterWrite;
   /** The words that the guest reads at `address` without an exit; undefined where reads exit. */
   shadow(address: number, length: number): Uint32Array | undefined;
+  /** A memory of the board: see Board.memories. */
+  boardMemory(name: string): Uint8Array | undefined;
+  /** Guest RAM, for a part that reads and writes it when the guest accesses the part's registers. */
+  ram?(): GuestRamPorts;
   /** The event that KVM signals for a guest's write, to check whether there was one. Only on the io thread. */
   latch(bell: number): Latch | undefined;
   /** On the io thread: what the parts use there. */

@@ -36,6 +36,7 @@ export const unplugged: Ports = {
   settle: () => nowhere,
   moved: nowhere,
   shadow: () => undefined,
+  boardMemory: () => undefined,
   latch: () => undefined,
   counters: (_part, fields) => new Float64Array(fields.length),
   own: () => nobody,

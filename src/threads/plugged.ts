@@ -23,6 +23,7 @@ export interface PluggedInto {
 export class Plugged {
   readonly blocks: Blocks;
   readonly shadow: Ports["shadow"];
+  readonly boardMemory: Ports["boardMemory"];
   readonly #board: Board;
   readonly #data: Omit<ThreadData, "role">;
   readonly #kernel: KernelSide;
@@ -32,6 +33,10 @@ export class Plugged {
     this.#data = data;
     this.blocks = blocks(data.threads, data.spec.cpus);
     this.shadow = shadowsOf(board, data.spec, into.memories);
+    this.boardMemory = (name) => {
+      const memory = into.memories.get(name);
+      return memory && new Uint8Array(memory.map(0, memory.size));
+    };
     this.#kernel = new KernelSide(into, this.blocks.kernel);
   }
 

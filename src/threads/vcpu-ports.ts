@@ -17,7 +17,7 @@ import type {
 import type { DriveIrq } from "../bus/irq.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { type Clock, machineClock } from "../machine/clock.ts";
-import type { Ports } from "../machine/ports.ts";
+import type { GuestRamPorts, Ports } from "../machine/ports.ts";
 import type { EventFd } from "../sys/event.ts";
 import type { Blocks } from "./blocks.ts";
 import { type Control, END, PARK } from "./control.ts";
@@ -35,6 +35,8 @@ export interface VcpuWires {
   /** Wakes the io thread. */
   readonly ioWake: EventFd;
   readonly shadow: Ports["shadow"];
+  readonly boardMemory: Ports["boardMemory"];
+  readonly ram: () => GuestRamPorts;
   readonly post: (message: Message) => void;
   /** Makes KVM's objects match the registers. */
   readonly reconcile: () => void;
@@ -46,6 +48,7 @@ export class VcpuPorts implements Ports {
   readonly driveIrq: DriveIrq;
   readonly moved: AfterWrite;
   readonly shadow: Ports["shadow"];
+  readonly boardMemory: Ports["boardMemory"];
   readonly messages: MessageSink;
   readonly #wires: VcpuWires;
   readonly #control: Control;
@@ -64,6 +67,7 @@ export class VcpuPorts implements Ports {
       exit: (status) => this.#end({ reason: "exit", status }),
     };
     this.shadow = shadow;
+    this.boardMemory = wires.boardMemory;
     this.messages = messagesTo(vm);
     this.moved = {
       settle() {
@@ -99,6 +103,10 @@ export class VcpuPorts implements Ports {
         blocks.io.waitSettled(settled);
       },
     };
+  }
+
+  ram(): GuestRamPorts {
+    return this.#wires.ram();
   }
 
   /** The io thread collects acknowledgements. */

@@ -6,6 +6,8 @@
 import * as abi from "../kvm/abi.ts";
 import { Vcpu } from "../kvm/vcpu.ts";
 import type { Board } from "../machine/board.ts";
+import type { GuestRamPorts } from "../machine/ports.ts";
+import { DirtyMap } from "../memory/dirty-map.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
@@ -34,12 +36,19 @@ export function runVcpuThread(
   const { blocks } = plugged;
   const control = blocks.vcpus[role.index];
   const counters = blocks.counters[role.index];
+  let ram: GuestRamPorts | undefined;
   const ports = new VcpuPorts({
     index: role.index,
     vm,
     blocks,
     ioWake: EventFd.attach(data.ioWake),
     shadow: plugged.shadow,
+    boardMemory: plugged.boardMemory,
+    ram: () =>
+      (ram ??= {
+        memory: new GuestMemory(GuestRam.attach(data.ram), spec.ram),
+        dirty: new DirtyMap(data.dirty),
+      }),
     post,
     reconcile: () => plugged.reconcile(machine),
   });

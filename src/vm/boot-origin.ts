@@ -37,6 +37,7 @@ export class BootOrigin implements Origin {
    */
   fill(hardware: Hardware, { spec, board }: Machine): string {
     const options = this.#options;
+    if (options.kernel === undefined) throw new RangeError("there is no kernel to start");
     using kernel = Source.open(options.kernel);
     using initrd = options.initrd === undefined ? undefined : Source.open(options.initrd);
     const flat = options.loadAddress === undefined ? undefined : { address: options.loadAddress };

@@ -25,6 +25,7 @@ const FIRMWARE_MSRS = [
 ];
 
 /**
+ * @param entry where the boot CPU starts; without it, where a reset puts it
  * @param choice which CPU, if it is not simply the host's
  * @returns what the host lacks of it, in sentences
  * @throws {OptionError} if it must not lack anything
@@ -32,7 +33,7 @@ const FIRMWARE_MSRS = [
 export function setUpCpus(
   hardware: Hardware,
   spec: MachineSpec,
-  entry: EntryState,
+  entry: EntryState | undefined,
   choice?: CpuChoice,
 ): string[] {
   const supported = hardware.kvm.supportedCpuid();
@@ -47,9 +48,11 @@ export function setUpCpus(
     const cpu = { index, topology };
     vcpu.setCpuid((choice ?? HOST).cpuid(supported, cpu, { tscDeadlineTimer }));
     for (const msr of featureMsrs) vcpu.setMsrs([msr]);
+    if (entry === undefined) return;
     // One by one: KVM may refuse one that it lists, and the guest works without it.
     for (const msr of FIRMWARE_MSRS) vcpu.setMsrs([msr]);
   });
+  if (entry === undefined) return notes;
   const { cr0, cr3, cr4, efer, gdt, idt, rip, rflags, registers } = entry;
   const { cs, ds, es, fs, gs, ss, tr, ldt } = entry;
   boot.changeSregs({

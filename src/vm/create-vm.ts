@@ -1,6 +1,7 @@
-/** Machines that begin with a kernel. */
+/** Machines that begin with a kernel or with firmware. */
 import type { VmOptions } from "../config/machine.ts";
 import { loadBoard } from "../machine/load-board.ts";
+import { choosePowerOn } from "./choose-power-on.ts";
 import { Drives } from "./drives.ts";
 import { loadCpu } from "./load-cpu.ts";
 import { Networks } from "./networks.ts";
@@ -8,7 +9,7 @@ import { checkOptions, deviceKinds } from "./validate.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
 
 /**
- * Makes a machine, ready to start: its memory holds the kernel, its threads
+ * Makes a machine, ready to start: its memory holds the kernel or the firmware, its threads
  * wait. Nothing of the guest has run.
  *
  * @throws {OptionError} for options that cannot be, {BootError} for a kernel or
@@ -18,11 +19,12 @@ import { VirtualMachine } from "./virtual-machine.ts";
 export async function createVm(options: VmOptions): Promise<VirtualMachine> {
   const checked = await loadCpu(checkOptions(options));
   const board = await loadBoard(checked.machine, deviceKinds(checked));
+  const start = await choosePowerOn(checked);
   const drives = await Drives.open(checked.drives);
   let networks = Networks.none;
   try {
     if (checked.network.length > 0) networks = await Networks.open(checked.network);
-    return new VirtualMachine(board, checked, drives, undefined, networks);
+    return new VirtualMachine(board, checked, drives, start, networks);
   } catch (error) {
     drives.close();
     await networks.close();

@@ -2,13 +2,18 @@
 import { listDevices } from "../config/device-table.ts";
 import { DEVICES } from "../config/devices.ts";
 import { ramRegions } from "../machine/memory-map.ts";
-import type { MachineSpec } from "../machine/spec.ts";
+import type { FirmwareSpec, MachineSpec } from "../machine/spec.ts";
 import type { Drives } from "./drives.ts";
 import type { Networks } from "./networks.ts";
 import type { CheckedOptions } from "./validate.ts";
 
 /** @throws {SystemError | ImageError} for an image that cannot be used */
-export function machineSpec(options: CheckedOptions, drives: Drives, networks: Networks): MachineSpec {
+export function machineSpec(
+  options: CheckedOptions,
+  drives: Drives,
+  networks: Networks,
+  firmware: FirmwareSpec | undefined,
+): MachineSpec {
   const completed = new Map([...drives.devices, ...networks.devices].map((device) => [device.name, device]));
   return {
     board: options.machine,
@@ -20,6 +25,7 @@ export function machineSpec(options: CheckedOptions, drives: Drives, networks: N
     ...(options.rtcOffset === 0 ? {} : { rtcOffsetMs: options.rtcOffset }),
     devices: listDevices(DEVICES, options).map((device) => completed.get(device.name) ?? device),
     own: options.ownDevices,
+    ...(firmware === undefined ? {} : { firmware }),
   };
 }
 

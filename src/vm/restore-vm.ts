@@ -5,9 +5,11 @@ import { loadBoard } from "../machine/load-board.ts";
 import { differenceOf, identify } from "../state/drive-identity.ts";
 import { Snapshot, verifySnapshot } from "../state/open-snapshot.ts";
 import { SnapshotError } from "../state/snapshot-error.ts";
+import { choosePowerOn } from "./choose-power-on.ts";
 import { Drives } from "./drives.ts";
 import { loadCpu } from "./load-cpu.ts";
 import { Networks } from "./networks.ts";
+import { FIRMWARE_PROTOCOL } from "./power-on.ts";
 import { type CpuPolicy, StateOrigin } from "./state-origin.ts";
 import { type CheckedOptions, checkOptions, deviceKinds } from "./validate.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
@@ -39,19 +41,21 @@ export interface RestoreOptions extends Omit<VmOptions, "kernel" | "memoryBackin
 export async function restoreVm(dir: string, options: RestoreOptions = {}): Promise<VirtualMachine> {
   const { driveFiles = "same", cpu = "same", verify = false, kernel, ...more } = options;
   const snapshot = verify ? await verifySnapshot(dir) : new Snapshot(dir);
-  const { manifest } = snapshot;
+  const { manifest, description } = snapshot;
+  const hasFirmware = description.protocol === FIRMWARE_PROTOCOL;
   const checked = await loadCpu(
     checkOptions({
       pit: false, // in snapshots from before there was one
       ...manifest.options,
       name: manifest.name,
       ...more,
-      kernel: kernel ?? new Uint8Array(),
-      ...(kernel === undefined ? { onReset: "exit" } : {}),
+      ...(kernel === undefined && hasFirmware ? {} : { kernel: kernel ?? new Uint8Array() }),
+      ...(kernel === undefined && !hasFirmware ? { onReset: "exit" } : {}),
     }),
   );
   checkDrives(snapshot, checked, driveFiles);
   const board = await loadBoard(checked.machine, deviceKinds(checked));
+  const start = await choosePowerOn(checked);
   const drives = await Drives.open(checked.drives);
   let networks = Networks.none;
   try {
@@ -59,7 +63,8 @@ export async function restoreVm(dir: string, options: RestoreOptions = {}): Prom
     drives.overlays.forEach((path, n) => {
       if (path !== undefined) copyFileSync(snapshot.overlayPath(n), path);
     });
-    return new VirtualMachine(board, checked, drives, new StateOrigin(snapshot, cpu), networks);
+    const saved = new StateOrigin(snapshot, cpu);
+    return new VirtualMachine(board, checked, drives, { ...start, saved }, networks);
   } catch (error) {
     drives.close();
     await networks.close();

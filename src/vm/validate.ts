@@ -30,6 +30,11 @@ export interface CheckedOptions
 /** @throws {OptionError} that names the option, the given value and the possible ones. */
 export function checkOptions(options: VmOptions | Readonly<Record<string, unknown>>): CheckedOptions {
   const filled = fill(MACHINE, options, "");
+  if (filled.kernel === undefined && filled.machine === "microvm") {
+    throw new OptionError(
+      `kernel: missing; give the path of a bzImage, a vmlinux, a Multiboot kernel or a flat binary`,
+    );
+  }
   const configs = checkDevices(DEVICES, filled, filled.cpus);
   const count = listDevices(DEVICES, configs).length;
   if (count > VIRTIO_IRQS.length) {

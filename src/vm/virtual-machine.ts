@@ -8,7 +8,6 @@ import { addressMapText } from "../machine/address-map.ts";
 import type { Board } from "../machine/board.ts";
 import type { DebugStop, Ending } from "../threads/shared.ts";
 import type { MapRange } from "../trace/format.ts";
-import { BootOrigin } from "./boot-origin.ts";
 import { type Drives, driveName } from "./drives.ts";
 import type { ForkSources } from "./fork-machine.ts";
 import { GuestCpu } from "./guest-cpu.ts";
@@ -19,6 +18,7 @@ import type { Outlet } from "./outlets/outlet.ts";
 import { serialOutlet } from "./outlets/serial.ts";
 import { PanicWatch } from "./panic-watch.ts";
 import { type Origin, PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
+import type { PowerOn } from "./power-on.ts";
 import type { SnapshotOptions, SnapshotReport } from "./save-machine.ts";
 import { type RewindReport, Saves } from "./saves.ts";
 import { SerialPort } from "./serial-port.ts";
@@ -66,8 +66,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly balloon: VmBalloon | undefined;
   readonly #board: Board;
   readonly #options: CheckedOptions;
-  /** By part. */
-  readonly #outlets: ReadonlyMap<string, Outlet>;
+  readonly #start: PowerOn;
+  readonly #outlets: ReadonlyMap<string, Outlet>; // by part
   readonly #tracer: Tracer;
   readonly #images: Drives;
   readonly #networks: Networks;
@@ -87,11 +87,11 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly #notes = new Set<string>(); // emitted at the start: until then nobody can listen
   readonly #saves: Saves;
 
-  /** @param saved where it continues, if it is not a new machine: it is paused there */
-  constructor(board: Board, options: CheckedOptions, drives: Drives, saved?: Origin, nets = Networks.none) {
+  constructor(board: Board, options: CheckedOptions, drives: Drives, start: PowerOn, nets = Networks.none) {
     super();
     this.#board = board;
     this.#options = options;
+    this.#start = start;
     this.name = options.name;
     this.exited = new Promise((resolve) => {
       this.#resolveExited = resolve;
@@ -102,8 +102,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#images = drives;
     this.#networks = nets;
     this.#saves = new Saves(options, drives, (doing, prepare) => this.#standStill(doing, prepare));
-    this.#cycle = this.#powerOn(saved);
-    if (saved !== undefined) this.#state = "paused";
+    this.#cycle = this.#powerOn(start.saved);
+    if (start.saved !== undefined) this.#state = "paused";
     const { serialParts } = this.#cycle;
     this.balloon = options.balloon && new VmBalloon(options.memory);
     this.serials = serialParts.map((_, n) => new SerialPort(`${this.name} serial${n}`));
@@ -256,7 +256,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
    * @throws {SnapshotError} for a machine that cannot be copied; {StateError} unless it is running or paused.
    */
   async fork(count: number, options: ForkOptions = {}): Promise<VirtualMachine[]> {
-    const make = (...how: [CheckedOptions, Drives, Origin]) => new VirtualMachine(this.#board, ...how);
+    const make = (own: CheckedOptions, drives: Drives, saved: Origin) =>
+      new VirtualMachine(this.#board, own, drives, { ...this.#start, saved });
     const { result: children, wasRunning } = await this.#standStill("fork", async () => {
       const { forkMachine } = await import("./fork-machine.ts");
       return (cycle) => forkMachine(cycle, this.#options, this.#images, count, options, make);
@@ -349,9 +350,9 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     return this.#before === undefined ? now : addStats(this.#before, now);
   }
 
-  #powerOn(origin: Origin = new BootOrigin(this.#options, (text) => this.#notes.add(text))): PowerCycle {
+  #powerOn(origin: Origin = this.#start.origin((text) => this.#notes.add(text))): PowerCycle {
     const [options, images, nets] = [this.#options, this.#images, this.#networks];
-    const spec = machineSpec(options, images, nets);
+    const spec = machineSpec(options, images, nets, this.#start.firmware);
     return new PowerCycle(this.#board, spec, options, images, origin, this.#listener(), nets);
   }
 

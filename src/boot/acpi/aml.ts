@@ -47,6 +47,11 @@ export function returns(value: Aml): Aml {
   return concat([[RETURN_OP], value]);
 }
 
+/** A reference to a named object. */
+export function reference(path: string): Aml {
+  return nameString(path);
+}
+
 /** Package, at most 255 elements. */
 export function pack(...elements: Aml[]): Aml {
   return packaged([PACKAGE_OP], concat([[elements.length], ...elements]));

@@ -10,12 +10,21 @@ export interface AcpiDescription {
   /** Their interrupts are pulses: edge-triggered, not shared. */
   readonly virtioMmio: readonly { readonly address: number; readonly size: number; readonly irq: number }[];
   readonly pm: PowerManagement;
+  readonly pci?: PciDescription;
   /** A CMOS clock at ports 0x70 and 0x71. `century`: the register that holds it; `irq` only if the clock has one. */
   readonly rtc?: { readonly century?: number; readonly irq?: number };
   /** A keyboard controller at ports 0x60 and 0x64. Without this, Linux does not probe for one. */
   readonly i8042?: boolean;
   /** A PIT whose output is wired to input 2 of the I/O APIC, as KVM's is. */
   readonly pit?: boolean;
+}
+
+/** A PCI bus behind a PC's host bridge. */
+export interface PciDescription {
+  /** The input that firmware routes each of the four interrupt lines to. */
+  readonly interrupts: readonly number[];
+  /** Where memory for devices begins; it ends at the I/O APIC. */
+  readonly memoryFrom: number;
 }
 
 /** Fixed hardware, all in I/O ports, in ACPI mode from the start: there is no SMI command port. */

@@ -4,12 +4,13 @@
  * Source: ACPI 6.4, 5.2.11.1 (DSDT), 7.4.2 (\_S5), 6.1 (identification).
  * LNRO0005 is Linux' id for virtio-mmio (drivers/virtio/virtio_mmio.c).
  *
- * No processors (the MADT lists them), no PCI root, no power button device (it
+ * No processors (the MADT lists them), no power button device (it
  * is fixed hardware): what is not described is not probed.
  */
 import { hexDigits } from "../../base/hex.ts";
 import { type Aml, concat, device, eisaId, integer, name, pack, scope, string } from "./aml.ts";
 import type { AcpiDescription } from "./description.ts";
+import { pciBus } from "./pci.ts";
 import { edgeInterrupt, io, irqNoFlags, memory32Fixed, resourceTemplate } from "./resources.ts";
 import { table } from "./table.ts";
 
@@ -18,8 +19,8 @@ const RTC_PORT = 0x70;
 const RTC_PORTS = 2;
 
 export function dsdt(description: AcpiDescription): Uint8Array {
-  const { serial, virtioMmio, rtc, i8042, pm } = description;
-  const devices = [...serial.map(com), ...virtioMmio.map(virtio)];
+  const { serial, virtioMmio, rtc, i8042, pm, pci } = description;
+  const devices = [...(pci === undefined ? [] : pciBus(pci)), ...serial.map(com), ...virtioMmio.map(virtio)];
   if (rtc !== undefined) devices.push(clock(rtc));
   if (i8042) devices.push(keyboard());
   const { sleepTypeS5 } = pm;

@@ -15,8 +15,8 @@ const FADT_MAJOR = 6;
 const FADT_MINOR = 4;
 
 // Offsets from the start of the table.
-const FIRMWARE_CTRL = 36;
-const DSDT = 40;
+export const FIRMWARE_CTRL = 36;
+export const DSDT = 40;
 const SCI_INT = 46;
 const PM1A_EVT_BLK = 56;
 const PM1A_CNT_BLK = 64;
@@ -32,7 +32,7 @@ const FLAGS = 112;
 const GAS_RESET_REG = 116;
 const RESET_VALUE = 128;
 const FADT_MINOR_VERSION = 131;
-const X_DSDT = 140;
+export const X_DSDT = 140;
 const X_PM1A_EVT_BLK = 148;
 const X_PM1A_CNT_BLK = 172;
 const X_PM_TMR_BLK = 208;

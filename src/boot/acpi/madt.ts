@@ -34,13 +34,14 @@ const ALL_CPUS_32 = 0xffff_ffff;
 const LINT1 = 1;
 
 export function madt(description: AcpiDescription): Uint8Array {
-  const { cpus, localApicAddress, ioapicAddress, pm, pit } = description;
+  const { cpus, localApicAddress, ioapicAddress, pm, pit, pci } = description;
   const structures = [
     ...cpus.map((id) => localApic(id)),
     ioApic(ioapicAddress),
     // An ISA interrupt conforms to its bus: edge, active high. The SCI is a level.
     sourceOverride(pm.sciIrq, pm.sciIrq, ACTIVE_HIGH_LEVEL),
   ];
+  for (const irq of new Set(pci?.interrupts)) structures.push(sourceOverride(irq, irq, ACTIVE_HIGH_LEVEL));
   if (pit) structures.push(sourceOverride(PIT_IRQ, PIT_GSI, CONFORMS_TO_BUS));
   structures.push(concat([[LOCAL_APIC_NMI, 6, ALL_CPUS_8], u16(CONFORMS_TO_BUS), [LINT1]]));
   if (cpus.some((id) => id >= FIRST_X2APIC_ID)) {

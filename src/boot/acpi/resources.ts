@@ -12,10 +12,21 @@ const END_TAG = 0x79; // small, 1 byte
 const MEMORY_32_FIXED = 0x86; // large
 const EXTENDED_INTERRUPT = 0x89; // large
 
+const DWORD_SPACE = 0x87; // large
+const WORD_SPACE = 0x88; // large
+
+const MEMORY_RANGE = 0;
+const IO_RANGE = 1;
+const BUS_NUMBER_RANGE = 2;
+/** The first and the last address are fixed; the bridge decodes positively. */
+const FIXED_ENDS = 0x0c;
+const ENTIRE_RANGE = 0x03;
+
 const DECODE_16 = 1;
 const READ_WRITE = 1;
 const CONSUMER = 1 << 0;
 const EDGE = 1 << 1;
+const SHARED = 1 << 3;
 
 /** `count` I/O ports from `port` on. */
 export function io(port: number, count: number): Uint8Array {
@@ -37,6 +48,32 @@ export function memory32Fixed(address: number, size: number): Uint8Array {
 /** A global system interrupt: edge-triggered, active high, not shared. */
 export function edgeInterrupt(gsi: number): Uint8Array {
   return concat([[EXTENDED_INTERRUPT], u16(6), [CONSUMER | EDGE, 1], u32(gsi)]);
+}
+
+/** A global system interrupt that PCI functions share: level-triggered, active high, as the inputs of KVM's controllers are. */
+export function sharedInterrupt(gsi: number): Uint8Array {
+  return concat([[EXTENDED_INTERRUPT], u16(6), [CONSUMER | SHARED, 1], u32(gsi)]);
+}
+
+/** Bus numbers that a bridge passes on. */
+export function busNumbers(first: number, last: number): Uint8Array {
+  return wordSpace(BUS_NUMBER_RANGE, 0, first, last);
+}
+
+/** I/O ports that a bridge passes on. */
+export function portRange(first: number, last: number): Uint8Array {
+  return wordSpace(IO_RANGE, ENTIRE_RANGE, first, last);
+}
+
+/** Memory below 4 GiB that a bridge passes on. */
+export function memoryRange(first: number, last: number): Uint8Array {
+  const numbers = [0, first, last, 0, last - first + 1];
+  return concat([[DWORD_SPACE], u16(23), [MEMORY_RANGE, FIXED_ENDS, READ_WRITE], ...numbers.map(u32)]);
+}
+
+function wordSpace(type: number, flags: number, first: number, last: number): Uint8Array {
+  const numbers = [0, first, last, 0, last - first + 1];
+  return concat([[WORD_SPACE], u16(13), [type, FIXED_ENDS, flags], ...numbers.map(u16)]);
 }
 
 export function resourceTemplate(...resources: Uint8Array[]): Aml {

@@ -6,7 +6,7 @@
 import { concat, u32 } from "./aml.ts";
 
 export const HEADER_SIZE = 36;
-const CHECKSUM = 9;
+export const CHECKSUM = 9;
 
 export const OEM_ID = "VMEXIT"; // 6 characters
 const OEM_TABLE_ID = "VMEXITVM"; // 8 characters

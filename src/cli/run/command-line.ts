@@ -52,7 +52,7 @@ export function runHelp(): string {
     );
     return [...helpLines([[left, help]], 2, 29), ...more];
   });
-  return `Usage: vmexit run -kernel FILE [OPTION]…
+  return `Usage: vmexit run [-kernel FILE] [OPTION]…
 
 Starts a virtual machine. The options are those of QEMU, with one dash or two; -m=256 is -m 256.
 

@@ -24,7 +24,12 @@ const MEMORY_KEYS = keysOf(
 
 const MACHINE_KEYS = keysOf(
   table({
-    type: { type: MACHINE.machine.type, help: "" },
+    type: {
+      type: typed("NAME", (name, refuse) => {
+        return MACHINE.machine.type.parse(PC_ALIAS.test(name) ? "pc" : name, refuse);
+      }),
+      help: "",
+    },
     accel: { type: only("kvm", "guests always run under KVM"), help: "" },
     acpi: { type: only("on", "the machine describes itself by ACPI"), help: "" },
     rtc: { type: only("on", "there is always a clock"), help: "" },
@@ -38,7 +43,12 @@ const MACHINE_KEYS = keysOf(
   }),
 );
 
-const MACHINE_HELP = "Machines:\n  microvm  virtio over MMIO, serial ports, ACPI; no PCI (default)\n";
+const MACHINE_HELP = `Machines:
+  microvm  virtio over MMIO, serial ports, ACPI; no PCI (default with -kernel)
+  pc       a PC with PCI, an i440FX and a PIIX, and firmware (default without -kernel); also pc-i440fx-VERSION
+`;
+/** QEMU's names of its versions of this machine. */
+const PC_ALIAS = /^pc-i440fx-[\w.]+$/;
 
 export const MACHINE_OPTIONS: readonly OptionRow[] = [
   {
@@ -55,7 +65,7 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
   NAME_OPTION,
   {
     names: ["machine", "M"],
-    argument: "[type=]microvm[,pit=on|off]",
+    argument: "[type=]microvm|pc[,pit=on|off]",
     example: "-machine microvm,pit=off",
     help: `${MACHINE.machine.help}; -machine help lists them. pit=off leaves out the PIT. accel=kvm, acpi=on and other properties that it always has are accepted`,
     apply: (draft, value, _typed, complain) => {

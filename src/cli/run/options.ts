@@ -58,6 +58,24 @@ export const OPTIONS: readonly OptionRow[] = [
       draft.vm.loadAddress = MACHINE.loadAddress.type.parse(value, complain);
     },
   },
+  {
+    names: ["bios"],
+    argument: "FILE",
+    example: "-bios bios.bin",
+    help: `${MACHINE.firmware.help} (default: ${MACHINE.firmware.otherwise})`,
+    apply: (draft, value) => {
+      draft.vm.firmware = value;
+    },
+  },
+  {
+    names: ["L"],
+    argument: "DIR",
+    example: "-L /usr/share/seabios",
+    help: MACHINE.firmwareFolder.help.replace("`firmware`", "the firmware"),
+    apply: (draft, value) => {
+      draft.vm.firmwareFolder = value;
+    },
+  },
   ...MACHINE_OPTIONS,
   {
     names: ["drive"],

@@ -22,7 +22,6 @@ const REFUSED: ReadonlyMap<string, string> = new Map(
     fda: DISK,
     sd: DISK,
     pflash: FIRMWARE,
-    bios: FIRMWARE,
     boot: FIRMWARE,
     vnc: DISPLAY,
     spice: DISPLAY,

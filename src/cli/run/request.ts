@@ -143,7 +143,8 @@ export function emptyDraft(): Draft {
 /** @throws {OptionError} if the options do not make a machine together. */
 export function finish(draft: Draft): RunRequest {
   const { kernel, loadvm } = draft;
-  if (kernel === undefined && loadvm === undefined) {
+  const { machine = kernel === undefined ? "pc" : "microvm" } = draft.vm;
+  if (kernel === undefined && loadvm === undefined && machine === "microvm") {
     throw new OptionError(
       "there is no guest to start: give one with -kernel FILE (a bzImage, an ELF vmlinux, a Multiboot kernel, or a flat binary with -load-address), or a snapshot with -loadvm DIR",
     );
@@ -181,7 +182,8 @@ export function finish(draft: Draft): RunRequest {
     return { ...settings, vm: { ...vm, ...(kernel === undefined ? {} : { kernel }) }, loadvm };
   }
   const cpu = draft.cpu === undefined ? {} : { cpu: draft.cpu };
-  return { ...settings, vm: { ...vm, ...cpu, kernel: kernel ?? "", serialPorts: serials.length } };
+  const start = kernel === undefined ? { machine } : { kernel };
+  return { ...settings, vm: { ...vm, ...cpu, ...start, serialPorts: serials.length } };
 }
 
 /** What a machine that continues has no use for. */

@@ -2,10 +2,11 @@
  * The PC board: an i440FX host bridge and a PIIX3 with what a PC of 1996 has
  * behind them. Firmware finds the devices by PCI and at their ISA ports.
  */
-import { KIB, MIB } from "../../base/units.ts";
+import { GIB, KIB, MIB } from "../../base/units.ts";
 import { CMOS_PORTS, type CmosContents } from "../../devices/cmos.ts";
 import { DEBUG_CONSOLE_PORTS } from "../../devices/debug-console.ts";
 import { DEBUG_EXIT_PORTS } from "../../devices/debug-exit.ts";
+import { FW_CFG_PORTS } from "../../devices/fw-cfg.ts";
 import { I8042_COMMAND, I8042_DATA } from "../../devices/i8042.ts";
 import { POST_CODE_PORTS } from "../../devices/post-code.ts";
 import { DMA_PAGES, DMA1, DMA2 } from "../../devices/system-ports.ts";
@@ -19,6 +20,7 @@ import { type Plug, plug, type WindowPlace } from "../part.ts";
 import { cmos, cmosConfig } from "../parts/cmos.ts";
 import { debugConsole } from "../parts/debug-console.ts";
 import { debugExit } from "../parts/debug-exit.ts";
+import { fwCfg } from "../parts/fw-cfg.ts";
 import { i440fx, SHADOW_END } from "../parts/i440fx.ts";
 import { i8042 } from "../parts/i8042.ts";
 import { ownDevice } from "../parts/own-device.ts";
@@ -33,6 +35,7 @@ import { virtioBalloon } from "../parts/virtio-balloon.ts";
 import { virtioBlk } from "../parts/virtio-blk.ts";
 import { virtioPci } from "../parts/virtio-pci.ts";
 import { virtioRng } from "../parts/virtio-rng.ts";
+import { FIRMWARE, FW_CFG, FW_CFG_BYTES } from "../pc-memories.ts";
 import { type PciPart, type PciSegment, plugPci } from "../pci-part.ts";
 import type { DeviceSpec, MachineSpec } from "../spec.ts";
 
@@ -51,12 +54,11 @@ const IDE: PciPart<object> = piix3Ide;
 const FIRST_FREE = 2;
 const DEVICES = 32;
 
-/** Memory that holds the firmware. */
-const FIRMWARE = "firmware";
 const HOLE_640K = 640 * KIB;
 const VGA_WINDOW_BYTES = 128 * KIB;
 
 const CONFIG_PORT = 0xcf8;
+const FW_CFG_PORT = 0x510;
 const PORT_A = 0x92;
 const APM_PORT = 0xb2;
 const PM_PORT = 0x600;
@@ -69,7 +71,13 @@ export const pc: Board = {
     const firmwareSize = spec.firmware?.size ?? 0;
     return [
       plug(pciHost, "pci", { windows: [ports(CONFIG_PORT, CONFIG_PORTS)], gsi: map.SCI_IRQ }, segment),
-      plugPci(segment, i440fx, "i440fx", { device: 0, fn: 0 }, { firmware: FIRMWARE, firmwareSize }),
+      plugPci(
+        segment,
+        i440fx,
+        "i440fx",
+        { device: 0, fn: 0 },
+        { firmware: FIRMWARE, firmwareSize, memoryFrom: memoryFrom(spec) },
+      ),
       plugPci(segment, piix3, "piix3", { device: 1, fn: 0 }, {}),
       plugPci(segment, piix4Pm, "piix4-pm", { device: 1, fn: 3 }, { port: PM_PORT, sciIrq: map.SCI_IRQ }),
       ...map.SERIAL.slice(0, spec.serialPorts).map(({ name, port, irq }) => {
@@ -93,6 +101,7 @@ export const pc: Board = {
         },
         {},
       ),
+      plug(fwCfg, "fw-cfg", { windows: [ports(FW_CFG_PORT, FW_CFG_PORTS)] }, {}),
       plug(
         dma,
         "dma",
@@ -123,7 +132,8 @@ export const pc: Board = {
     ];
   },
 
-  memories: ({ firmware }) => (firmware === undefined ? {} : { [FIRMWARE]: firmware.size }),
+  memories: ({ firmware }) =>
+    firmware === undefined ? {} : { [FIRMWARE]: firmware.size, [FW_CFG]: FW_CFG_BYTES },
 
   fixedRam: ({ ram: [low, ...high] }): RamRegion[] => [
     { address: 0, size: HOLE_640K, offset: 0 },
@@ -138,6 +148,11 @@ export const pc: Board = {
     return { slots: [slot] };
   },
 };
+
+/** Memory for devices begins behind RAM, and not below 2 GiB: firmware places BARs there. */
+function memoryFrom({ ram: [low] }: MachineSpec): number {
+  return Math.max(low.size, 2 * GIB);
+}
 
 function ports(address: number, length: number, offset = 0): WindowPlace {
   return { space: "ports", address, length, offset };

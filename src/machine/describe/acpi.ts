@@ -15,6 +15,7 @@ export function acpiDescription(spec: MachineSpec, parts: readonly Plug[]): Acpi
   if (pm === undefined) throw new RangeError(`the board ${spec.board} has nothing that ACPI can switch off`);
   const [rtc] = all("rtc");
   const topology = topologyOf(spec);
+  const [pci] = all("pci");
   return {
     cpus: Array.from({ length: spec.cpus }, (_, index) => placeOf(topology, index).apicId),
     ioapicAddress: IOAPIC,
@@ -22,6 +23,7 @@ export function acpiDescription(spec: MachineSpec, parts: readonly Plug[]): Acpi
     serial: all("serial"),
     virtioMmio: all("virtioMmio"),
     pm,
+    ...(pci === undefined ? {} : { pci }),
     ...(rtc === undefined ? {} : { rtc }),
     pit: spec.pit,
   };

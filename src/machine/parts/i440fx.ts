@@ -29,7 +29,12 @@ export interface I440fxConfig {
   /** The memory that holds the firmware, and its size in bytes. */
   readonly firmware: string;
   readonly firmwareSize: number;
+  /** Where memory for devices begins. */
+  readonly memoryFrom: number;
 }
+
+/** Where SeaBIOS routes PIRQA to PIRQD. */
+const PIRQ_INPUTS = [10, 10, 11, 11];
 
 export const i440fx: PciPart<I440fxConfig> = {
   kind: "i440fx",
@@ -54,6 +59,7 @@ export const i440fx: PciPart<I440fxConfig> = {
       kernel: () => ({ slots: shadowSlots(config.bytes, firmware, firmwareSize) }),
     };
   },
+  describe: (_place, { memoryFrom }) => ({ pci: { interrupts: PIRQ_INPUTS, memoryFrom } }),
 };
 
 /** Memory slots from 0xc0000 to 0xfffff. Neighbours that are alike are one slot. */

@@ -10,7 +10,7 @@
  */
 
 import { LevelLineState } from "../../bus/irq.ts";
-import { AcpiPm, AcpiPmState, PM1_CNT, PM1_EVT } from "../../devices/acpi-pm.ts";
+import { AcpiPm, AcpiPmState, PM_TMR, PM1_CNT, PM1_EVT } from "../../devices/acpi-pm.ts";
 import { SMBUS_PORTS, SmbusHost, SmbusHostState } from "../../devices/smbus-host.ts";
 import { SCI } from "../../pci/interrupt-router.ts";
 import type { PciPart } from "../pci-part.ts";
@@ -70,6 +70,7 @@ export const piix4Pm: PciPart<Piix4PmConfig> = {
     pm: {
       eventPort: port + PM1_EVT,
       controlPort: port + PM1_CNT,
+      timerPort: port + PM_TMR,
       sciIrq,
       resetPort: 0xcf9,
       resetValue: 0x06,

@@ -4,6 +4,7 @@ import { ACPI_PM_PORTS, AcpiPm, AcpiPmState } from "../../../src/devices/acpi-pm
 import { CMOS_PORTS, Cmos, CmosState } from "../../../src/devices/cmos.ts";
 import { DEBUG_CONSOLE_PORTS, DebugConsole } from "../../../src/devices/debug-console.ts";
 import { DEBUG_EXIT_PORTS, DebugExit } from "../../../src/devices/debug-exit.ts";
+import { FW_CFG_PORTS, FwCfg, FwCfgState } from "../../../src/devices/fw-cfg.ts";
 import { I8042, I8042_COMMAND, I8042State } from "../../../src/devices/i8042.ts";
 import { POST_CODE_PORTS, PostCode, PostCodeState } from "../../../src/devices/post-code.ts";
 import { SMBUS_PORTS, SmbusHost, SmbusHostState } from "../../../src/devices/smbus-host.ts";
@@ -90,4 +91,15 @@ devicePromises({
   layout: LatchesState,
   length: 0x40,
   build: (regs) => new ByteWide(dmaControllers(regs)),
+});
+
+devicePromises({
+  name: "fw_cfg",
+  layout: FwCfgState,
+  length: FW_CFG_PORTS - 3,
+  build: (regs) =>
+    new FwCfg(regs, (key) => (key < 3 ? Uint8Array.of(1, 2, 3) : undefined), {
+      read: (address) => (address < 0x1000 ? new Uint8Array(16).fill(address) : undefined),
+      write: () => true,
+    }),
 });

@@ -318,8 +318,14 @@ test.each<[string, string]>([
   expect(attempt).toThrow(sentence);
 });
 
-test("without a kernel there is nothing to start", () => {
-  expect(() => parseRun([])).toThrow("give one with -kernel FILE");
+test("without a kernel a PC starts its firmware, and a microvm has nothing to start", () => {
+  const vm = { machine: "pc", firmware: "b.bin", firmwareFolder: "folder", serialPorts: 1 };
+  expect(parseRun(["-bios", "b.bin", "-L", "folder"])).toMatchObject({ request: { vm } });
+  expect(() => parseRun(["-M", "microvm"])).toThrow("give one with -kernel FILE");
+});
+
+test.each(["pc", "pc-i440fx-8.2", "pc-i440fx-trusty", "type=pc"])("-M %s is a PC", (name) => {
+  expect(request("-M", name).vm.machine).toBe("pc");
 });
 
 test.each(["?", "help"])("-cpu %s lists the models", async (word) => {

@@ -128,7 +128,7 @@ function host(guest: (machine: FakeMachine, options: VmOptions) => void | Promis
     },
     restoreVm: async (dir, options) => {
       seen.restored = [dir, options];
-      return world.createVm({ kernel: "", ...options });
+      return world.createVm({ ...options, kernel: options?.kernel ?? "" });
     },
     openPty: () => Promise.reject(new Error("no pseudo-terminal in this test")),
     onSignal: (listener) => {

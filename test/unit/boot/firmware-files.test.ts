@@ -1,0 +1,115 @@
+/** What firmware reads by fw_cfg: tables as SeaBIOS's loader places them, SMBIOS, memory map, boot order. */
+import { expect, test } from "vitest";
+import { loadedAcpi } from "../../../src/boot/acpi/loaded.ts";
+import { firmwareFiles } from "../../../src/boot/firmware-files.ts";
+import { pc } from "../../../src/machine/boards/pc.ts";
+import { firmwareDescription } from "../../../src/machine/describe/firmware.ts";
+import { SMALLEST } from "../../support/assemble.ts";
+import { disassemble } from "../../support/iasl.ts";
+
+const SPEC = { ...SMALLEST, board: "pc", cpus: 2, firmware: { size: 2 ** 18, bootOrder: "cad" } };
+const described = () => firmwareDescription(SPEC, pc.parts(SPEC));
+
+const file = (name: string) => {
+  const found = firmwareFiles(described()).files.get(name);
+  if (found === undefined) throw new Error(`there is no file ${name}`);
+  return found;
+};
+
+/** Carries out the loader's script as SeaBIOS 1.16's src/fw/romfile_loader.c does. */
+function load() {
+  const files = loadedAcpi(described().acpi);
+  const memory = new Uint8Array(2 ** 16);
+  const places = new Map<string, { at: number; length: number }>();
+  let end = 0x4000;
+  const script = files.get("etc/table-loader") ?? new Uint8Array();
+  for (let at = 0; at < script.length; at += 128) {
+    const entry = script.subarray(at, at + 128);
+    const data = new DataView(entry.buffer, entry.byteOffset);
+    const name = (from: number) =>
+      String.fromCharCode(...entry.subarray(from, from + 56)).replace(/\0.*/s, "");
+    const place = (from: number) => places.get(name(from)) ?? { at: 0, length: 0 };
+    const target = new DataView(memory.buffer);
+    if (data.getUint32(0, true) === 1) {
+      const bytes = files.get(name(4)) ?? new Uint8Array();
+      places.set(name(4), { at: end, length: bytes.length });
+      memory.set(bytes, end);
+      end += Math.ceil(bytes.length / 64) * 64;
+    } else if (data.getUint32(0, true) === 2) {
+      const where = place(4).at + data.getUint32(116, true);
+      const size = entry[120];
+      expect([4, 8]).toContain(size);
+      target.setUint32(where, target.getUint32(where, true) + place(60).at, true);
+    } else {
+      const [where, start, length] = [60, 64, 68].map((each) => data.getUint32(each, true));
+      const from = place(4).at;
+      const sum = memory.subarray(from + start, from + start + length).reduce((a, b) => a + b, 0);
+      memory[from + where] -= sum;
+    }
+  }
+  return { memory, rsdp: places.get("etc/acpi/rsdp")?.at ?? 0 };
+}
+
+test("from the RSDP on, every table is found, with a right checksum", () => {
+  const { memory, rsdp } = load();
+  const data = new DataView(memory.buffer);
+  const sumOf = (at: number, length: number) =>
+    memory.subarray(at, at + length).reduce((a, b) => a + b, 0) & 0xff;
+  const signature = (at: number) => String.fromCharCode(...memory.subarray(at, at + 4));
+  expect(sumOf(rsdp, 20)).toBe(0);
+  const rsdt = data.getUint32(rsdp + 16, true);
+  const count = (data.getUint32(rsdt + 4, true) - 36) / 4;
+  const tables = Array.from({ length: count }, (_, n) => data.getUint32(rsdt + 36 + 4 * n, true));
+  const fadt = tables[0];
+  const all = [rsdt, ...tables, data.getUint32(fadt + 40, true)];
+  expect(all.map(signature)).toEqual(["RSDT", "FACP", "APIC", "WAET", "DSDT"]);
+  for (const at of all) expect(sumOf(at, data.getUint32(at + 4, true))).toBe(0);
+  expect(data.getUint32(fadt + 140, true)).toBe(data.getUint32(fadt + 40, true));
+  expect(signature(data.getUint32(fadt + 36, true))).toBe("FACS");
+  expect(data.getUint32(fadt + 36, true) % 64).toBe(0);
+  expect([data.getUint32(fadt + 56, true), data.getUint32(fadt + 76, true)]).toEqual([0x600, 0x608]);
+});
+
+test("the DSDT of a PC is what Intel's compiler makes of its source, with a bus and its routes", () => {
+  const { memory, rsdp } = load();
+  const data = new DataView(memory.buffer);
+  const fadt = data.getUint32(data.getUint32(rsdp + 16, true) + 36, true);
+  const at = data.getUint32(fadt + 40, true);
+  const table = memory.slice(at, at + data.getUint32(at + 4, true));
+  const { source, recompiled } = disassemble(table);
+  expect([...recompiled.subarray(36)]).toEqual([...table.subarray(36)]);
+  expect(source).toContain('Name (_HID, EisaId ("PNP0A03")');
+  expect(source.match(/EisaId \("PNP0C0F"\)/g)).toHaveLength(4);
+  expect(source.match(/LNK[ABCD],/g)?.length).toBe(31 * 4);
+  expect(source).toContain("WordBusNumber (ResourceProducer");
+});
+
+test("the memory map, the processors and the boot order are there", () => {
+  const { items, files } = firmwareFiles({
+    ...described(),
+    bootOrder: ["/pci@i0cf8/ide@1,1/drive@0/disk@0"],
+  });
+  expect([...(items.get(0x05) ?? [])]).toEqual([2, 0]);
+  expect([...file("etc/e820")]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0]);
+  expect(String.fromCharCode(...(files.get("bootorder") ?? []))).toBe("/pci@i0cf8/ide@1,1/drive@0/disk@0\0");
+});
+
+test("SMBIOS has the tables of QEMU's pc machine, and an anchor that describes them", () => {
+  const tables = file("etc/smbios/smbios-tables");
+  const anchor = file("etc/smbios/smbios-anchor");
+  const data = new DataView(anchor.buffer);
+  const types: number[] = [];
+  for (let at = 0; at < tables.length; ) {
+    types.push(tables[at]);
+    at += tables[at + 1];
+    while (tables[at] !== 0 || tables[at + 1] !== 0) at++;
+    at += 2;
+  }
+  expect(types).toEqual([1, 3, 4, 16, 17, 19, 32, 127]);
+  expect([anchor.length, data.getUint16(0x16, true), data.getUint16(0x1c, true)]).toEqual([
+    31,
+    tables.length,
+    8,
+  ]);
+  expect(anchor.reduce((a, b) => a + b, 0) & 0xff).toBe(0);
+});
