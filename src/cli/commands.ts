@@ -51,6 +51,15 @@ const COMMANDS: readonly Command[] = [
       (await import("./probe/command.ts")).probeCommand(argv, process.stdout, process.stderr),
   },
   {
+    name: "net",
+    help: "makes bridges and tap interfaces for guests, and says why they have no network; see vmexit net --help",
+    run: async (argv) => {
+      const { netCommand } = await import("./net/net.ts");
+      const { thisHost } = await import("./net/net-host.ts");
+      return netCommand(argv, thisHost(), process.stdout, process.stderr);
+    },
+  },
+  {
     name: "demo",
     help: "shows entries and exits of tiny guests; without a name, lists the demos",
     run: async (argv) => {
