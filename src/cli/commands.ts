@@ -1,5 +1,6 @@
 /** The subcommands, and the message for a name that none of them has. */
 import { didYouMean } from "../base/errors.ts";
+import { aliasOf } from "./alias.ts";
 import { endProcess, onEndingSignal } from "./end-process.ts";
 import { exactArguments, InexactArgument, wordThatIsNotText } from "./exact-arguments.ts";
 import { exitStatusHelp, type Outcome, USAGE } from "./exit-status.ts";
@@ -74,6 +75,14 @@ const COMMANDS: readonly Command[] = [
       (await import("./trace/trace.ts")).traceCommand(argv, process.stdout, process.stderr),
   },
   {
+    name: "install-aliases",
+    help: "makes links by which this command answers as qemu-system-x86_64, qemu-img and others",
+    run: async (argv) => {
+      const { installAliases } = await import("./install-aliases.ts");
+      return installAliases(argv, process.argv[1], process.stdout, process.stderr);
+    },
+  },
+  {
     name: "help",
     help: "prints this text, or the help of a command: vmexit help run",
     run: async ([topic]) => {
@@ -113,7 +122,10 @@ export async function main(argv: readonly string[]): Promise<void> {
     endProcess(USAGE);
     return;
   }
-  endProcess(await dispatch(exact));
+  const alias = aliasOf(process.argv[1]);
+  if (alias === undefined) return endProcess(await dispatch(exact));
+  const { runAlias } = await import("./run-alias.ts");
+  endProcess(await runAlias(alias, exact, runDeps()));
 }
 
 /** Runs the subcommand that `argv` begins with. */
@@ -134,7 +146,7 @@ export async function dispatch(argv: readonly string[]): Promise<Outcome> {
 }
 
 function help(): string {
-  const lines = COMMANDS.map(({ name, help }) => `  ${name.padEnd(8)} ${help}\n`).join("");
+  const lines = COMMANDS.map(({ name, help }) => `  ${name.padEnd(15)} ${help}\n`).join("");
   return `Usage: vmexit COMMAND [OPTION]…\n\nCommands:\n${lines}\nExit statuses of vmexit run:\n${exitStatusHelp()}`;
 }
 

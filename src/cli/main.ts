@@ -5,6 +5,7 @@
  */
 import { startSpareThread } from "../threads/spare.ts";
 
-if (process.argv[2] === "run") startSpareThread();
+const RUNS = /\/(qemu-system-x86_64|qemu-kvm|kvm)$/; // see alias.ts
+if (process.argv[2] === "run" || RUNS.test(process.argv[1])) startSpareThread();
 
 void import("./commands.ts").then(({ main }) => main(process.argv.slice(2)));

@@ -12,13 +12,21 @@ export type RunCommand =
   | { readonly action: "print"; readonly text: string | (() => Promise<string>) }
   | { readonly action: "run"; readonly request: RunRequest };
 
-/** @throws {OptionError} for what is not possible as typed. */
-export function parseRun(argv: readonly string[]): RunCommand {
+/**
+ * @param form `image`: a word that is not an option is a disk image, as for QEMU
+ * @throws {OptionError} for what is not possible as typed.
+ */
+export function parseRun(argv: readonly string[], form: { readonly image?: true } = {}): RunCommand {
   const draft = emptyDraft();
   for (let at = 0; at < argv.length; at++) {
     const word = argv[at];
     const match = /^--?([^=-][^=]*)(?:=(.*))?$/s.exec(word);
-    if (match === null) throw new OptionError(strayWord(word));
+    if (match === null) {
+      const disk = form.image === true ? findOption("hda") : undefined;
+      if (disk === undefined) throw new OptionError(strayWord(word));
+      disk.apply(draft, word, word, complainAbout(word));
+      continue;
+    }
     const [, name, attached] = match;
     const row = findOption(name);
     if (row === undefined) throw unknownOption(word, name);

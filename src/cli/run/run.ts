@@ -44,6 +44,8 @@ export interface Machine extends SavableMachine {
 /** What the command needs from the process around it. */
 export interface RunDeps extends PlaceDeps {
   readonly stdin: Input;
+  /** How the command line is read, if not as that of `vmexit run`. */
+  readonly form?: { readonly image: true };
   createVm(options: VmOptions): Promise<Machine>;
   restoreVm(dir: string, options: RestoreOptions): Promise<Machine>;
   /** Calls back at the first signal that asks the process to end. */
@@ -58,7 +60,7 @@ const LAST_WORDS_MS = 1_000;
 /** Never throws: a failure is printed and becomes an exit status. */
 export async function run(argv: readonly string[], deps: RunDeps): Promise<Outcome> {
   try {
-    const command = parseRun(await withConfigFiles(argv));
+    const command = parseRun(await withConfigFiles(argv), deps.form);
     if (command.action === "run") return await runMachine(command.request, deps);
     const { text } = command;
     deps.stdout.write(typeof text === "string" ? text : await text());
