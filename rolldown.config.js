@@ -25,7 +25,7 @@ const latin1 = {
 const escaped = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 const common = {
   platform: "node",
-  external: ["bindings", "iced-x86", "@bokuweb/zstd-wasm"],
+  external: ["bindings", "iced-x86", "@bokuweb/zstd-wasm", "vitest"],
   logLevel: "warn",
   checks: { ineffectiveDynamicImport: false },
   plugins: [latin1],
@@ -58,6 +58,13 @@ export default defineConfig([
       network: "dist/network.js",
       trace: "dist/trace.js",
     },
+    output: library,
+  },
+  {
+    // Beside the others, and not one of them: it needs only what a program has, and they stay as they are.
+    ...common,
+    external: [...common.external, "./index.js"],
+    input: { vitest: "dist/vitest.js" },
     output: library,
   },
   { ...common, input: thread, output: { ...library, ...threadChunks } },

@@ -14,10 +14,20 @@ const execArgv =
 /**
  * Three tiers, by what they need: unit (nothing), kvm (any /dev/kvm), guest
  * (hardware KVM, or the lab). scripts/test.mjs decides where each one runs.
+ * Examples that are test files are run by scripts/example.mjs.
  */
 export default defineConfig({
   test: {
     projects: [
+      {
+        test: {
+          name: "example",
+          include: ["examples/*.test.ts"],
+          testTimeout: 300_000,
+          pool: "forks",
+          server,
+        },
+      },
       {
         // As in packages/trace-report/tsconfig.json.
         resolve: { alias: { "vmexit/trace": fileURLToPath(new URL("src/trace.ts", import.meta.url)) } },

@@ -10,13 +10,34 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { guestFolder, hostKvm, inLab, main, root, run, setUp } from "./setup.mjs";
 
+/** What runs it: an example that is a test file is run by vitest. */
+function commandOf(name, demo, args) {
+  const test = `examples/${name}.test.ts`;
+  if (demo === undefined && existsSync(join(root, test))) {
+    const [folder] = args;
+    if (folder !== undefined) process.env.VMEXIT_GUEST_DIR = folder;
+    return [
+      process.execPath,
+      join(root, "node_modules/vitest/vitest.mjs"),
+      "run",
+      "--project",
+      "example",
+      test,
+    ];
+  }
+  const script =
+    demo === undefined ? join(root, "build/tools/examples", `${name}.js`) : join(root, "dist/bundle/main.js");
+  if (!existsSync(script)) throw new Error(`${script} was not built`);
+  return [process.execPath, script, ...(demo === undefined ? [] : ["demo", demo]), ...args];
+}
+
 /** Examples that boot a whole kernel. */
-const BOOT_LINUX = ["02-boot-linux", "05-boot-cirros", "06-disk-from-http"];
+const BOOT_LINUX = ["02-boot-linux", "05-boot-cirros", "06-disk-from-http", "07-script-in-forks"];
 
 await main("example", async ([name, ...args]) => {
   const names = readdirSync(join(root, "examples"))
     .filter((file) => file.endsWith(".ts"))
-    .map((file) => file.slice(0, -3));
+    .map((file) => file.replace(/(\.test)?\.ts$/, ""));
   const demo = /^demos\/(.+)$/.exec(name ?? "")?.[1];
   if (demo === undefined && !names.includes(name)) {
     console.error(
@@ -30,10 +51,7 @@ await main("example", async ([name, ...args]) => {
   setUp([...(bootsLinux ? ["guest"] : []), ...(here ? [] : ["guest", "lab"])], ".");
   if (bootsLinux) process.env.VMEXIT_GUEST_DIR ??= guestFolder();
 
-  const script =
-    demo === undefined ? join(root, "build/tools/examples", `${name}.js`) : join(root, "dist/bundle/main.js");
-  if (!existsSync(script)) throw new Error(`${script} was not built`);
-  const command = [process.execPath, script, ...(demo === undefined ? [] : ["demo", demo]), ...args];
+  const command = commandOf(name, demo, args);
   if (here) return run(command);
   console.error(`example: no ${bootsLinux ? "hardware " : ""}KVM here; running in the lab`);
   return run(inLab([], command));

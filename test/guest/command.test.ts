@@ -88,6 +88,13 @@ test("example 02 boots Linux, talks to it and turns it off", async () => {
   expect(status).toBe(0);
 });
 
+test("example 07 tests a shell script in 20 forks", async () => {
+  const vitest = ["node_modules/vitest/vitest.mjs", "run", "--project", "example", "--no-color"];
+  const { status, output } = await talk([...vitest, "examples/07-script-in-forks.test.ts"], []);
+  expect(output).toMatch(/Tests +20 passed/);
+  expect(status).toBe(0);
+});
+
 test("example 05 boots kernel, initramfs and disk in the shape of CirrOS to a login", async () => {
   using scratch = new Scratch();
   const files = [guestFile("vmlinuz"), guestFile("initrd.img"), scratch.rootDisk(), "--write"];
