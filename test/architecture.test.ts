@@ -163,7 +163,15 @@ function offenders(breaks: (source: Source) => string | false | undefined, among
 }
 
 /** Files whose exports are for programs; and what scripts/kvm-abi.mjs writes. */
-const PUBLIC = new Set(["index.ts", "block.ts", "network.ts", "trace.ts", "vitest.ts", "kvm/kvm.ts", "kvm/abi.ts"]);
+const PUBLIC = new Set([
+  "index.ts",
+  "block.ts",
+  "network.ts",
+  "trace.ts",
+  "vitest.ts",
+  "kvm/kvm.ts",
+  "kvm/abi.ts",
+]);
 
 /** Exported for unit tests and scripts/option-docs.mjs: what only its own file uses. */
 const FOR_TESTS = new Set([

@@ -31,7 +31,13 @@ export const MULTIBOOT_INFO: LowRange = { ...START_INFO, what: "Multiboot inform
 /** For Multiboot, all strings. */
 export const CMDLINE: LowRange = { what: "command line", address: 0x1_0000, size: 0x1_0000 };
 /** Where firmware stores the RSDP; kernels without its address search here. Reserved in the E820 map. */
-export const ACPI_AREA: LowRange = { what: "ACPI tables", address: 0xe_0000, size: 0x2_0000 };
+export const ACPI_AREA: LowRange = { what: "ACPI tables", address: 0xe_0000, size: 0x1_f000 };
+
+/**
+ * The last page before 1 MiB, of which no table takes anything: the GUID is where QEMU has it in such a page.
+ * Reserved in the E820 map.
+ */
+export const GENERATION_ID: LowRange = { what: "VM generation ID", address: 0xf_f028, size: 16 };
 
 /** The part of it that is RAM to the guest and that a kernel image must not overlap. */
 export const BOOT_DATA: LowRange = {

@@ -4,6 +4,7 @@
  */
 import { many, one } from "./device-table.ts";
 import { DEBUG_EXIT } from "./devices/debug-exit.ts";
+import { GENERATION_ID } from "./devices/generation-id.ts";
 import { VIRTIO_BALLOON } from "./devices/virtio-balloon.ts";
 import { VIRTIO_BLK } from "./devices/virtio-blk.ts";
 import { VIRTIO_NET } from "./devices/virtio-net.ts";
@@ -22,4 +23,4 @@ export const DEVICES = table({
 });
 
 /** Devices that every machine has. A -device may name them. */
-export const BUILT_IN = [DEBUG_EXIT];
+export const BUILT_IN = [DEBUG_EXIT, GENERATION_ID];

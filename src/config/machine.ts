@@ -132,6 +132,13 @@ export const MACHINE = table({
   serialPorts: { type: integer(1, 4), default: 1, help: "serial ports: COM1 and up" },
   /** A PIT (i8254 timer) at ports 0x40 to 0x43 and 0x61. Default: `true`. */
   pit: { type: flag, default: true, help: "a PIT (i8254 timer) at ports 0x40 to 0x43 and 0x61" },
+  /** A VM generation ID (ACPI), by which a guest finds that it is a copy. Default: `true`. */
+  generationId: {
+    type: flag,
+    default: true,
+    help: "a VM generation ID (ACPI), by which a guest finds that it is a copy",
+    see: "snapshots.md#copies-and-random-numbers",
+  },
   /** Devices that the program provides. Default: `[]`. */
   devices: {
     type: list(OWN_DEVICE),

@@ -1,4 +1,5 @@
 /** A board: an ordered list of parts, as data. */
+import type { GenerationIdPlace } from "../boot/acpi/description.ts";
 import type { RamRegion } from "../memory/guest-memory.ts";
 import type { KernelWishes } from "./kernel-wishes.ts";
 import type { LateParts } from "./late-parts.ts";
@@ -14,6 +15,8 @@ export interface Board {
   memories?(spec: MachineSpec): Readonly<Record<string, number>>;
   /** The RAM that the guest always sees; all of it without this. Parts show it the rest, or not. */
   fixedRam?(spec: MachineSpec): readonly RamRegion[];
+  /** Where its machines have a VM generation ID, if their specs say so. */
+  readonly generationId?: GenerationIdPlace;
   /** What KVM must have for the board itself, besides RAM. */
   kernel?(spec: MachineSpec): KernelWishes;
 }

@@ -43,6 +43,9 @@ export const DEBUG_EXIT_PORT = 0xf4;
 export const ACPI_PM_PORT = 0x600;
 export const SCI_IRQ = 9;
 
+/** Pulsed when the VM generation ID has changed. A guest that does not expect it has it masked, as BIOSes leave it. */
+export const GENERATION_ID_IRQ = 15;
+
 /** Inputs of the I/O APIC for virtio devices: those above the ISA range, then the free ISA ones. */
 export const VIRTIO_IRQS: readonly number[] = [16, 17, 18, 19, 20, 21, 22, 23, 10, 11, 12, 6];
 

@@ -58,6 +58,8 @@ export interface MachineSpec {
   readonly rtcOffsetMs?: number;
   /** KVM's i8254 timer. */
   readonly pit: boolean;
+  /** A VM generation ID, if the board has a place for it. */
+  readonly generationId?: boolean;
   /** In the order in which they get their places. */
   readonly devices: readonly DeviceSpec[];
   readonly own: readonly OwnDeviceSpec[];

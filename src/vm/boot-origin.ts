@@ -14,6 +14,7 @@ import { acpiDescription } from "../machine/describe/acpi.ts";
 import type { Machine } from "../machine/machine.ts";
 import { HostFile } from "../sys/file.ts";
 import { setUpCpus } from "./cpus.ts";
+import { generationIdPlace, setGenerationId } from "./generation-id.ts";
 import type { Hardware } from "./hardware.ts";
 import type { Origin } from "./power-cycle.ts";
 import type { CheckedOptions } from "./validate.ts";
@@ -35,14 +36,19 @@ export class BootOrigin implements Origin {
    * Puts kernel, initrd, tables and registers in place. Returns the boot protocol's name.
    * @throws {BootError} for what cannot be booted, {SystemError} for files and KVM.
    */
-  fill(hardware: Hardware, { spec, board }: Machine): string {
+  fill(hardware: Hardware, machine: Machine): string {
+    const { spec, board } = machine;
     const options = this.#options;
     if (options.kernel === undefined) throw new RangeError("there is no kernel to start");
     using kernel = Source.open(options.kernel);
     using initrd = options.initrd === undefined ? undefined : Source.open(options.initrd);
     const flat = options.loadAddress === undefined ? undefined : { address: options.loadAddress };
     const description = acpiDescription(spec, board.parts(spec));
-    const acpi = buildAcpi(description, ACPI_AREA.address);
+    const generationId = generationIdPlace(machine);
+    const acpi = buildAcpi(
+      { ...description, ...(generationId === undefined ? {} : { generationId }) },
+      ACPI_AREA.address,
+    );
     const plan = planBoot({
       kernel,
       kernelName: kernel.name,
@@ -56,7 +62,8 @@ export class BootOrigin implements Origin {
     const entry = entryState(plan.entry);
     const files = { kernel, initrd };
     const comPorts = description.serial.map(({ port }) => port);
-    // BIOS data first: a flat binary may be loaded over it.
+    // These first: a flat binary may be loaded over them.
+    setGenerationId(hardware, machine);
     const bios = biosData(spec.ram, comPorts);
     for (const placement of [...bios, ...acpi.placements, ...entry.placements, ...plan.placements]) {
       place(hardware, placement, files);

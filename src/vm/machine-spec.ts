@@ -22,6 +22,7 @@ export function machineSpec(
     ram: ramRegions(options.memory),
     serialPorts: options.serialPorts,
     pit: options.pit,
+    ...(options.generationId ? { generationId: true } : {}),
     ...(options.rtcOffset === 0 ? {} : { rtcOffsetMs: options.rtcOffset }),
     devices: listDevices(DEVICES, options).map((device) => completed.get(device.name) ?? device),
     own: options.ownDevices,

@@ -45,7 +45,7 @@ export async function restoreVm(dir: string, options: RestoreOptions = {}): Prom
   const hasFirmware = description.protocol === FIRMWARE_PROTOCOL;
   const checked = await loadCpu(
     checkOptions({
-      pit: false, // in snapshots from before there was one
+      ...BEFORE_THERE_WERE_ANY,
       ...manifest.options,
       name: manifest.name,
       ...more,
@@ -71,6 +71,9 @@ export async function restoreVm(dir: string, options: RestoreOptions = {}): Prom
     throw error;
   }
 }
+
+/** What machines in the oldest snapshots do not have. */
+const BEFORE_THERE_WERE_ANY = { pit: false, generationId: false };
 
 function checkDrives({ path, manifest }: Snapshot, { drives }: CheckedOptions, files: "same" | "any"): void {
   const { drives: saved } = manifest;

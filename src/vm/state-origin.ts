@@ -14,6 +14,7 @@ import { cpuCalls } from "../state/save.ts";
 import { SnapshotError } from "../state/snapshot-error.ts";
 import { specDifference } from "../state/spec-difference.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
+import { changeGenerationId } from "./generation-id.ts";
 import type { Hardware } from "./hardware.ts";
 import type { Origin } from "./power-cycle.ts";
 
@@ -76,6 +77,7 @@ export class StateOrigin implements Origin {
     });
     // After all clocks are set: KVM notes the pause in the guest's memory.
     for (const vcpu of vcpus) announcePause(vcpu);
+    changeGenerationId(hardware, machine);
     return description.protocol;
   }
 

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import type { VirtualMachine } from "vmexit";
+import { restoreVm, type VirtualMachine } from "vmexit";
 import { patience } from "../../lab/patience.mjs";
 import { BlkGuest, done, full } from "../support/blk-guest.ts";
 import { exitWith, FOR_EVER, flatMachine, inByte, outByte, say } from "../support/flat-machine.ts";
@@ -128,4 +128,48 @@ test("devices of the program's own may be others in each copy", async () => {
   const letters = children.map((child) => child.serial.waitFor(/[A-Z]/, { timeoutMs: patience(WAIT_MS) }));
   expect((await Promise.all(letters)).map(([letter]) => letter)).toEqual(["A", "B", "C"]);
   await Promise.all(children.map((child) => child.stop()));
+});
+
+test("machine, fork and restored copy have VM generation IDs of their own", async () => {
+  const id = (vm: VirtualMachine) => Buffer.from(vm.memory.read(0xff028, 16)).toString("hex");
+  await using vm = await flatMachine(FOR_EVER);
+  const dir = join(folder, "generation");
+  await vm.start();
+  await vm.pause();
+  const before = id(vm);
+  await vm.snapshot({ dir });
+  await using fork = (await vm.fork(1))[0];
+  await using restored = await restoreVm(dir);
+  await using again = await restoreVm(dir);
+  const ids = [vm, fork, restored, again].map(id);
+  expect([ids[0], new Set([...ids, "0".repeat(32)]).size]).toEqual([before, 5]);
+});
+
+test("a copy whose guest knows nothing of the generation ID gets no interrupt that it does not expect", async () => {
+  // sti, with a table of interrupts that leads nowhere: an interrupt would be the end.
+  await using vm = await flatMachine([
+    ...say("!"),
+    0xfb,
+    ...outByte(0x3f8, 0x30),
+    0xfe,
+    0xc0,
+    0xee,
+    0xeb,
+    0xfb,
+  ]);
+  await vm.start();
+  await vm.serial.waitFor("!0123", { timeoutMs: patience(WAIT_MS) });
+  const [fork] = await vm.fork(1);
+  await fork.serial.waitFor("0123456789", { timeoutMs: patience(WAIT_MS) });
+  expect(fork.state).toBe("running");
+  await fork.stop();
+});
+
+test("without a generation ID, nothing of a copy's memory differs", async () => {
+  await using vm = await flatMachine(FOR_EVER, { generationId: false });
+  await vm.start();
+  await vm.pause();
+  await using fork = (await vm.fork(1))[0];
+  const all = (machine: VirtualMachine) => Buffer.from(machine.memory.read(0, 1 << 20));
+  expect(all(fork).equals(all(vm))).toBe(true);
 });

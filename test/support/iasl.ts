@@ -19,7 +19,8 @@ export function disassemble(table: Uint8Array): Disassembly {
     writeFileSync(join(folder, "table.aml"), table);
     iasl(folder, "-d", "table.aml");
     const source = readFileSync(join(folder, "table.dsl"), "utf8");
-    iasl(folder, "-we", "-oa", "-p", "again", "table.dsl"); // -oa: encode names as they are written
+    // -oa: encode names as they are written. 6035: an id does not end with hexadecimal digits, as QEMUVGID.
+    iasl(folder, "-we", "-vw", "6035", "-oa", "-p", "again", "table.dsl");
     return { source, recompiled: readFileSync(join(folder, "again.aml")) };
   } finally {
     rmSync(folder, { recursive: true });

@@ -3,7 +3,7 @@
  * Each function gives the bytes of one term; terms nest by being passed on.
  *
  * Source: ACPI 6.4, chapter 20 (AML grammar). Not here: operators, control
- * flow but Return, operation regions.
+ * flow but Return and Notify, operation regions.
  */
 
 export type Aml = Uint8Array;
@@ -24,6 +24,7 @@ const MULTI_NAME_PREFIX = 0x2f;
 const EXT_OP_PREFIX = 0x5b;
 const ROOT_CHAR = 0x5c;
 const DEVICE_OP = 0x82; // behind EXT_OP_PREFIX
+const NOTIFY_OP = 0x86;
 const RETURN_OP = 0xa4;
 
 export function scope(path: string, ...terms: Aml[]): Aml {
@@ -45,6 +46,11 @@ export function method(path: string, argumentCount: number, ...terms: Aml[]): Am
 
 export function returns(value: Aml): Aml {
   return concat([[RETURN_OP], value]);
+}
+
+/** Notify: passes `value` to the driver of the device. */
+export function notify(path: string, value: number): Aml {
+  return concat([[NOTIFY_OP], nameString(path), integer(value)]);
 }
 
 /** A reference to a named object. */

@@ -17,6 +17,15 @@ export interface AcpiDescription {
   readonly i8042?: boolean;
   /** A PIT whose output is wired to input 2 of the I/O APIC, as KVM's is. */
   readonly pit?: boolean;
+  readonly generationId?: GenerationIdPlace;
+}
+
+/** A VM generation ID: a GUID in memory that is another one when the machine is a copy. */
+export interface GenerationIdPlace {
+  /** Guest-physical address of its 16 bytes; below 4 GiB. */
+  readonly address: number;
+  /** Input of the I/O APIC that is pulsed when it has changed. */
+  readonly irq: number;
 }
 
 /** A PCI bus behind a PC's host bridge. */

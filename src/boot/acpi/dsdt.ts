@@ -2,14 +2,29 @@
  * DSDT: the devices that a guest cannot find by itself.
  *
  * Source: ACPI 6.4, 5.2.11.1 (DSDT), 7.4.2 (\_S5), 6.1 (identification).
- * LNRO0005 is Linux' id for virtio-mmio (drivers/virtio/virtio_mmio.c).
+ * LNRO0005 is Linux' id for virtio-mmio (drivers/virtio/virtio_mmio.c). 5.6.9
+ * (ACPI0013, the generic event device); Microsoft, "Virtual Machine Generation ID"
+ * (2012), and QEMU, docs/specs/vmgenid.txt, for its ids and names.
  *
  * No processors (the MADT lists them), no power button device (it
  * is fixed hardware): what is not described is not probed.
  */
 import { hexDigits } from "../../base/hex.ts";
-import { type Aml, concat, device, eisaId, integer, name, pack, scope, string } from "./aml.ts";
-import type { AcpiDescription } from "./description.ts";
+import {
+  type Aml,
+  concat,
+  device,
+  eisaId,
+  integer,
+  method,
+  name,
+  notify,
+  pack,
+  returns,
+  scope,
+  string,
+} from "./aml.ts";
+import type { AcpiDescription, GenerationIdPlace } from "./description.ts";
 import { pciBus } from "./pci.ts";
 import { edgeInterrupt, io, irqNoFlags, memory32Fixed, resourceTemplate } from "./resources.ts";
 import { table } from "./table.ts";
@@ -19,10 +34,11 @@ const RTC_PORT = 0x70;
 const RTC_PORTS = 2;
 
 export function dsdt(description: AcpiDescription): Uint8Array {
-  const { serial, virtioMmio, rtc, i8042, pm, pci } = description;
+  const { serial, virtioMmio, rtc, i8042, pm, pci, generationId } = description;
   const devices = [...(pci === undefined ? [] : pciBus(pci)), ...serial.map(com), ...virtioMmio.map(virtio)];
   if (rtc !== undefined) devices.push(clock(rtc));
   if (i8042) devices.push(keyboard());
+  if (generationId !== undefined) devices.push(...generation(generationId));
   const { sleepTypeS5 } = pm;
   const s5 = name("\\_S5", pack(integer(sleepTypeS5), integer(sleepTypeS5), integer(0), integer(0)));
   return table("DSDT", 2, concat([scope("\\_SB", ...devices), s5]));
@@ -61,4 +77,28 @@ function keyboard(): Aml {
     name("_HID", eisaId("PNP0303")),
     name("_CRS", resourceTemplate(io(0x60, 1), io(0x64, 1), irqNoFlags(1))),
   );
+}
+
+const GENERATION_ID = "VGEN";
+/** Of a notification: the ID has changed. */
+const CHANGED = 0x80;
+
+/** The device, and the one whose interrupt notifies its driver. */
+function generation({ address, irq }: GenerationIdPlace): Aml[] {
+  return [
+    device(
+      GENERATION_ID,
+      name("_HID", string("QEMUVGID")),
+      name("_CID", string("VM_Gen_Counter")),
+      name("_DDN", string("VM_Gen_Counter")),
+      method("ADDR", 0, returns(pack(integer(address), integer(0)))),
+    ),
+    device(
+      "GED",
+      name("_HID", string("ACPI0013")),
+      name("_UID", integer(0)),
+      name("_CRS", resourceTemplate(edgeInterrupt(irq))),
+      method("_EVT", 1, notify(`\\_SB.${GENERATION_ID}`, CHANGED)),
+    ),
+  ];
 }

@@ -14,7 +14,7 @@ import { FACS_ALIGNMENT, facs, fadt } from "./fadt.ts";
 import { madt } from "./madt.ts";
 import { checksum, OEM_ID, table } from "./table.ts";
 
-export type { AcpiDescription } from "./description.ts";
+export type { AcpiDescription, GenerationIdPlace } from "./description.ts";
 
 const RSDP_SIZE = 36;
 const RSDP_V1_SIZE = 20; // what the first checksum covers

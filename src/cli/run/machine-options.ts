@@ -35,6 +35,7 @@ const MACHINE_KEYS = keysOf(
     rtc: { type: only("on", "there is always a clock"), help: "" },
     pic: { type: only("on", "the interrupt controllers are those of KVM"), help: "" },
     pit: { type: MACHINE.pit.type, help: "" },
+    "generation-id": { type: MACHINE.generationId.type, help: "" },
     "isa-serial": { type: only("on", "there is always COM1"), help: "" },
     usb: { type: only("off", "there is no USB"), help: "" },
     graphics: { type: only("off", "there is no display"), help: "" },
@@ -65,17 +66,22 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
   NAME_OPTION,
   {
     names: ["machine", "M"],
-    argument: "[type=]microvm|pc[,pit=on|off]",
+    argument: "[type=]microvm|pc[,pit=on|off][,generation-id=on|off]",
     example: "-machine microvm,pit=off",
-    help: `${MACHINE.machine.help}; -machine help lists them. pit=off leaves out the PIT. accel=kvm, acpi=on and other properties that it always has are accepted`,
+    help: `${MACHINE.machine.help}; -machine help lists them. pit=off leaves out the PIT, generation-id=off the VM generation ID. accel=kvm, acpi=on and other properties that it always has are accepted`,
     apply: (draft, value, _typed, complain) => {
       if (/^(type=)?(help|\?)$/.test(value)) {
         draft.print = MACHINE_HELP;
         return;
       }
-      const { type, pit } = readKeys(splitKeyValues(value, "type"), MACHINE_KEYS, complain);
+      const {
+        type,
+        pit,
+        "generation-id": generationId,
+      } = readKeys(splitKeyValues(value, "type"), MACHINE_KEYS, complain);
       if (type !== undefined) draft.vm.machine = type;
       if (pit !== undefined) draft.vm.pit = pit;
+      if (generationId !== undefined) draft.vm.generationId = generationId;
     },
   },
   {

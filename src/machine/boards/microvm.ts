@@ -2,6 +2,7 @@
  * The microvm board: which part is at which address. It has no firmware and no
  * PCI: the guest finds the devices in ACPI tables.
  */
+import { GENERATION_ID } from "../../boot/low-memory.ts";
 import { ACPI_PM_PORTS } from "../../devices/acpi-pm.ts";
 import { CMOS_PORTS } from "../../devices/cmos.ts";
 import { DEBUG_CONSOLE_PORTS } from "../../devices/debug-console.ts";
@@ -78,6 +79,8 @@ export const microvm: Board = {
   },
 
   memories: (spec) => (spec.devices.length === 0 ? {} : { [REGISTERS]: registerBytes(spec) }),
+
+  generationId: { address: GENERATION_ID.address, irq: map.GENERATION_ID_IRQ },
 
   kernel(spec) {
     const size = registerBytes(spec);

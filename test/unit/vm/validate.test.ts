@@ -31,6 +31,7 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
     topology: { sockets: 1, dies: 1, cores: 1, threads: 1 },
     serialPorts: 1,
     pit: true,
+    generationId: true,
     rng: undefined,
     devices: [],
     ownDevices: [],
@@ -105,6 +106,7 @@ test("everything that is given arrives", () => {
     topology: { sockets: 1, dies: 1, cores: 254, threads: 1 },
     serialPorts: 4,
     pit: false,
+    generationId: false,
     rng: { id: "entropy" },
     devices: [
       { name: "thermometer", port: 0x510, length: 2, handlers },

@@ -32,6 +32,7 @@ const everything: AcpiDescription = {
   rtc: { irq: 8 },
   i8042: true,
   pit: true,
+  generationId: { address: 0xff028, irq: 15 },
 };
 
 const { rtc: _clock, ...withoutClock } = microvm;
@@ -147,6 +148,22 @@ test("a keyboard controller and a clock's interrupt are described only if there 
   const bare = disassemble(get(nothing, "DSDT")).source;
   expect(bare).not.toMatch(/Device \(/);
   expect(bare).toContain("_S5");
+});
+
+test("a VM generation ID is a device with the address of its GUID, and an event device notifies its driver", () => {
+  const { source } = disassemble(get(everything, "DSDT"));
+  const flat = source
+    .replace(/\/\*.*?\*\//g, "")
+    .replace(/\/\/.*$/gm, "")
+    .replace(/\s+/g, " ");
+  expect(flat).toContain('Device (VGEN) { Name (_HID, "QEMUVGID") Name (_CID, "VM_Gen_Counter")');
+  expect(flat).toMatch(
+    /Method \(ADDR, 0, NotSerialized\) \{ Return \(Package \(0x02\) \{ 0x000FF028, Zero \}\) \}/,
+  );
+  expect(flat).toMatch(/Device \(GED\) \{ Name \(_HID, "ACPI0013" ?\)/);
+  expect(flat).toMatch(/Interrupt \(ResourceConsumer, Edge, ActiveHigh, Exclusive, ,, \) \{ 0x0000000F, \}/);
+  expect(flat).toMatch(/Method \(_EVT, 1, NotSerialized\) \{ Notify \(\\?_SB\.VGEN, 0x80\)/);
+  expect(disassemble(get(microvm, "DSDT")).source).not.toContain("ACPI0013");
 });
 
 test("the FADT tells of fixed hardware in ACPI mode, a fixed power button and the reset register", () => {
