@@ -39,6 +39,7 @@ export type { GuestCpu, Registers, RegistersChange } from "./vm/guest-cpu.ts";
 export { createPool, type MachinePool, type PoolOptions } from "./vm/machine-pool.ts";
 export type { MemoryNode, MemoryTree } from "./vm/memory-tree.ts";
 export { BalloonError, type BalloonStats, type VmBalloon } from "./vm/outlets/balloon.ts";
+export type { VmNetwork } from "./vm/outlets/network.ts";
 export { type RestoreOptions, restoreVm } from "./vm/restore-vm.ts";
 export type { SnapshotOptions, SnapshotReport } from "./vm/save-machine.ts";
 export type { RewindReport } from "./vm/saves.ts";

@@ -8,6 +8,7 @@ import type { HostTap } from "../net/host-tap.ts";
 import type { Network } from "../net/link.ts";
 import type { NetworkPort } from "../net/network-port.ts";
 import type { NetworkData } from "../threads/shared.ts";
+import { VmNetwork } from "./outlets/network.ts";
 
 /** What a network carries at most by default. */
 const DEFAULT_MTU = 1500;
@@ -74,6 +75,8 @@ type Connection =
 export class Networks {
   readonly #connections: Connection[] = [];
   readonly #names: string[] = [];
+  /** In the order in which they were given. */
+  readonly cards: VmNetwork[] = [];
   /** What the machine's user should know, from when the cards were connected. */
   readonly notes: string[] = [];
 
@@ -88,6 +91,7 @@ export class Networks {
     try {
       for (const [n, config] of configs.entries()) {
         networks.#names.push(networkName(n));
+        networks.cards.push(new VmNetwork(config.id, config.mac));
         networks.#connections.push(
           await connect(config, (note) => networks.notes.push(`${networkName(n)}: ${note}`)),
         );
@@ -102,6 +106,11 @@ export class Networks {
   /** The names of the cards as parts. */
   get names(): string[] {
     return this.#names;
+  }
+
+  /** The cards, by the names of their parts. */
+  get outlets(): [string, VmNetwork][] {
+    return this.cards.map((card, n) => [networkName(n), card]);
   }
 
   /** The cards as parts of the machine. */

@@ -125,7 +125,7 @@ export function vmStats(
       sentBytes: count(name, "sentBytes"),
       sentDropped: count(name, "sentDropped"),
     })),
-    serials,
+    serials: serials.map(({ bytesOut, bytesIn, dropped }) => ({ bytesOut, bytesIn, dropped })),
   };
 }
 

@@ -14,6 +14,7 @@ import { GuestCpu } from "./guest-cpu.ts";
 import { machineSpec } from "./machine-spec.ts";
 import { Networks } from "./networks.ts";
 import { VmBalloon } from "./outlets/balloon.ts";
+import type { VmNetwork } from "./outlets/network.ts";
 import type { Outlet } from "./outlets/outlet.ts";
 import { serialOutlet } from "./outlets/serial.ts";
 import { PanicWatch } from "./panic-watch.ts";
@@ -62,6 +63,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly memory: VmMemory;
   /** In the order in which they were given. */
   readonly drives: readonly VmDrive[];
+  readonly networks: readonly VmNetwork[];
   /** If the machine has one. */
   readonly balloon: VmBalloon | undefined;
   readonly #board: Board;
@@ -101,6 +103,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     });
     this.#images = drives;
     this.#networks = nets;
+    this.networks = nets.cards;
     this.#saves = new Saves(options, drives, (doing, prepare) => this.#standStill(doing, prepare));
     this.#cycle = this.#powerOn(start.saved);
     if (start.saved !== undefined) this.#state = "paused";
@@ -111,6 +114,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#outlets = new Map<string, Outlet>([
       ...serialParts.map((part, n) => [part, serialOutlet(this.serials[n])] as const),
       [DEBUG_CONSOLE, serialOutlet(this.debugConsole)],
+      ...nets.outlets,
       ...(this.balloon === undefined ? [] : [[BALLOON, this.balloon] as const]),
     ]);
     this.vcpus = Array.from({ length: options.cpus }, (_, n) => {
@@ -125,9 +129,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     );
     for (const serial of this.serials)
       serial.onText = (text) => {
-        if (this.#panic.watch(text)) {
-          this.#report(new VmError("EPANIC", "vm", `the guest's kernel panicked: ${this.#panic.line}`));
-        }
+        if (!this.#panic.watch(text)) return;
+        this.#report(new VmError("EPANIC", "vm", `the guest's kernel panicked: ${this.#panic.line}`));
       };
     this.#plugOutlets();
   }
@@ -312,9 +315,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   }
 
   stats(): VmStats {
-    const serials = this.serials.map(({ bytesOut, bytesIn, dropped }) => ({ bytesOut, bytesIn, dropped }));
-    const [drives, networks] = [this.drives.map((_, n) => driveName(n)), this.#networks.names];
-    return vmStats(this.#count(), drives, networks, serials);
+    const drives = this.drives.map((_, n) => driveName(n));
+    return vmStats(this.#count(), drives, this.#networks.names, this.serials);
   }
 
   #run({ vcpus }: RunOptions): void {
@@ -389,9 +391,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   }
 
   async #ended(ending: Ending): Promise<void> {
-    const { line } = this.#panic;
-    if (line !== undefined && ending.reason === "reset")
-      return this.#finish({ reason: "crash", message: line });
+    if (ending.reason === "reset" && this.#panic.line !== undefined)
+      return this.#finish({ reason: "crash", message: this.#panic.line });
     if (ending.reason === "reset" && this.#options.onReset === "reset") return this.#startOver();
     if (ending.reason === "crash") this.#report(new VmError("ECRASH", "vm", ending.message ?? "crashed"));
     return this.#finish(ending);
@@ -445,9 +446,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   }
 
   async #endCycle(): Promise<void> {
-    const drain = () => this.#drainOutlets();
-    await this.#cycle.end(drain);
-    drain();
+    await this.#cycle.end(() => this.#drainOutlets());
+    this.#drainOutlets();
     this.#saves.release();
   }
 

@@ -1,0 +1,155 @@
+/** A tiny guest with a network card, whose network is a function of this test: net-kernel.c returns each frame. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, expect, test } from "vitest";
+import { createVm, restoreVm, type VirtualMachine, type VmOptions } from "vmexit";
+import { buildKernel } from "../support/multiboot-build.ts";
+
+const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+const OURS = [0x02, 0, 0, 0, 0, 1];
+const ECHO = [0x88, 0];
+const END = [0x88, 1];
+
+let kernel: Uint8Array;
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "vmexit-net-"));
+  buildKernel("net-kernel.c", join(folder, "kernel.elf"));
+  kernel = readFileSync(join(folder, "kernel.elf"));
+  return () => rmSync(folder, { recursive: true });
+});
+
+type Connect = NonNullable<NonNullable<VmOptions["network"]>[number]["connect"]>;
+type Link = Parameters<Connect>[0];
+
+/** The network of one machine. */
+class Wire {
+  readonly frames: number[][] = [];
+  readonly calls: string[] = [];
+  link: Link | undefined;
+  #wake: () => void = () => {};
+
+  readonly connect: Connect = (link) => {
+    this.link = link;
+    return {
+      input: (frame) => {
+        this.frames.push([...frame]);
+        this.#wake();
+      },
+      room: () => void this.calls.push("room"),
+      reset: () => void this.calls.push("reset"),
+      pause: () => void this.calls.push("pause"),
+      resume: () => void this.calls.push("resume"),
+      close: () => void this.calls.push("close"),
+    };
+  };
+
+  send(type: readonly number[], ...payload: number[]): boolean {
+    return this.link?.send(Uint8Array.of(...MAC, ...OURS, ...type), Uint8Array.from(payload)) === true;
+  }
+
+  /** The oldest frame of the guest. */
+  async next(): Promise<number[]> {
+    while (this.frames.length === 0) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    return this.frames.shift() ?? [];
+  }
+}
+
+const options = (wire: Wire): VmOptions => ({ memory: "16M", kernel, network: [{ connect: wire.connect }] });
+
+async function start(wire: Wire): Promise<VirtualMachine> {
+  const vm = await createVm(options(wire));
+  await vm.start();
+  expect(await wire.next()).toEqual([255, 255, 255, 255, 255, 255, ...MAC, ...ECHO, ...Buffer.from("hello")]);
+  return vm;
+}
+
+test("frames reach a function, and its frames the guest", async () => {
+  const wire = new Wire();
+  await using vm = await start(wire);
+  for (let n = 1; n <= 100; n++) {
+    wire.send(ECHO, n, 2, 3);
+    expect(await wire.next()).toEqual([...OURS, ...MAC, ...ECHO, n, 2, 3, n]);
+  }
+  const counted = {
+    receivedFrames: 100,
+    receivedBytes: 1700,
+    receivedDropped: 0,
+    sentFrames: 101,
+    sentDropped: 0,
+  };
+  // A frame is counted after it was sent.
+  await expect.poll(() => vm.stats().networks).toMatchObject([counted]);
+  wire.send(END);
+  await wire.next();
+  expect(await vm.exited).toMatchObject({ reason: "exit" });
+  expect(wire.calls).toEqual(["resume", "close"]);
+});
+
+test("more frames than the card has buffers and the ring has room: none is lost", async () => {
+  const wire = new Wire();
+  await using vm = await start(wire);
+  const payload = new Array(1500).fill(7);
+  let sent = 0;
+  while (sent < 2000 && wire.send(ECHO, ...payload)) sent++;
+  expect(sent).toBeGreaterThan(500);
+  for (let n = 1; n <= sent; n++) expect((await wire.next()).at(-1)).toBe(n & 0xff);
+  expect(wire.calls).toContain("room");
+  expect(vm.stats().networks[0].receivedDropped).toBe(0);
+});
+
+test("a link that is down carries nothing; pause, resume and reset reach the network", async () => {
+  const wire = new Wire();
+  await using vm = await start(wire);
+  vm.networks[0].setLink(false);
+  wire.send(ECHO, 1);
+  await expect.poll(() => vm.stats().networks[0].receivedDropped).toBe(1);
+  vm.networks[0].setLink(true);
+  wire.send(ECHO, 2);
+  expect((await wire.next()).slice(-2)).toEqual([2, 1]);
+
+  await vm.pause();
+  wire.send(ECHO, 3); // it waits in the ring
+  await vm.resume();
+  expect((await wire.next()).slice(-2)).toEqual([3, 2]);
+  await vm.reset();
+  expect((await wire.next()).slice(-5)).toEqual([...Buffer.from("hello")]);
+  expect(wire.calls.filter((call) => call !== "room")).toEqual([
+    "resume",
+    "pause",
+    "resume",
+    "reset",
+    "resume",
+  ]);
+});
+
+test("a snapshot continues on another network, with the frames that it was offered", async () => {
+  const dir = join(folder, "snapshot");
+  const wire = new Wire();
+  await using vm = await start(wire);
+  wire.send(ECHO, 1);
+  await wire.next();
+  await vm.snapshot({ dir });
+  await expect(restoreVm(dir)).rejects.toThrow(/another machine/);
+
+  const other = new Wire();
+  await using copy = await restoreVm(dir, { network: [{ connect: other.connect }] });
+  await copy.resume();
+  other.send(ECHO, 2);
+  expect((await other.next()).slice(-2)).toEqual([2, 2]);
+  await expect(vm.fork(1)).rejects.toThrow(/network cards cannot be copied/);
+});
+
+test("a network that cannot be made is why there is no machine", async () => {
+  const connect: Connect = () => {
+    throw new Error("no cable");
+  };
+  await expect(createVm({ memory: "16M", kernel, network: [{ connect }] })).rejects.toThrow("no cable");
+  await expect(createVm({ memory: "16M", kernel, network: [{}] })).rejects.toThrow(/connected to nothing/);
+});
