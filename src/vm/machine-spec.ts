@@ -1,8 +1,9 @@
 /** Makes the spec of a machine from checked options and the facts of its disks and networks. */
 import { listDevices } from "../config/device-table.ts";
+import { pciPlace } from "../config/devices/pci.ts";
 import { DEVICES } from "../config/devices.ts";
 import { ramRegions } from "../machine/memory-map.ts";
-import type { FirmwareSpec, MachineSpec } from "../machine/spec.ts";
+import type { DeviceSpec, FirmwareSpec, MachineSpec } from "../machine/spec.ts";
 import type { Drives } from "./drives.ts";
 import type { Networks } from "./networks.ts";
 import type { CheckedOptions } from "./validate.ts";
@@ -24,7 +25,7 @@ export function machineSpec(
     pit: options.pit,
     ...(options.generationId ? { generationId: true } : {}),
     ...(options.rtcOffset === 0 ? {} : { rtcOffsetMs: options.rtcOffset }),
-    devices: listDevices(DEVICES, options).map((device) => completed.get(device.name) ?? device),
+    devices: listDevices(DEVICES, options).map((device) => placed(completed.get(device.name) ?? device)),
     own: options.ownDevices,
     ...(firmware === undefined ? {} : { firmware }),
   };
@@ -33,4 +34,12 @@ export function machineSpec(
 function isSingleSocket({ cpus, topology }: CheckedOptions): boolean {
   const { sockets, dies, cores, threads } = topology;
   return sockets === 1 && dies === 1 && threads === 1 && cores === cpus;
+}
+
+/** With the place on the PCI bus that its options ask for. */
+function placed(device: DeviceSpec): DeviceSpec {
+  const address: unknown = Reflect.get(device.config, "addr");
+  return typeof address === "string"
+    ? { ...device, place: { ...device.place, ...pciPlace(address) } }
+    : device;
 }

@@ -2,6 +2,7 @@
 import { OptionError } from "../base/errors.ts";
 import { hex, hexRange } from "../base/hex.ts";
 import { type Configs, checkDevices, listDevices } from "../config/device-table.ts";
+import { checkOnPci } from "../config/devices/pci.ts";
 import { DEVICES } from "../config/devices.ts";
 import { MACHINE, MAX_CPUS, type VmOptions } from "../config/machine.ts";
 import { type Filled, fill } from "../config/schema.ts";
@@ -13,6 +14,9 @@ import { perSocket, placeOf, type Topology } from "../machine/topology.ts";
 
 /** Ids from 255 on need x2APIC structures in the MADT. */
 const MAX_APIC_ID = MAX_CPUS;
+
+/** Of 32, two are the board's own. */
+const PCI_SLOTS = 30;
 
 type Filling = Filled<typeof MACHINE>;
 
@@ -36,10 +40,13 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
     );
   }
   const configs = checkDevices(DEVICES, filled, filled.cpus);
+  const isPc = filled.machine === "pc";
+  checkOnPci(configs, isPc);
   const count = listDevices(DEVICES, configs).length;
-  if (count > VIRTIO_IRQS.length) {
+  const most = isPc ? PCI_SLOTS : VIRTIO_IRQS.length;
+  if (count > most) {
     throw new OptionError(
-      `createVm: ${count} virtio devices (drives and others) are too many; this machine has room for ${VIRTIO_IRQS.length}`,
+      `createVm: ${count} virtio devices (drives and others) are too many; this machine has room for ${most}`,
     );
   }
   const ownDevices = filled.devices.map((device, index) => checkPlace(device, index, filled));

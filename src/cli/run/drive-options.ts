@@ -12,7 +12,7 @@ import type { DeviceTable } from "../../config/device-table.ts";
 import { DISK_DEVICE_KEYS, VIRTIO_BLK } from "../../config/devices/virtio-blk.ts";
 import { NET_DEVICE_KEYS, VIRTIO_NET } from "../../config/devices/virtio-net.ts";
 import { BUILT_IN, DEVICES } from "../../config/devices.ts";
-import { commandDefaults, keyHelp, keysOf, readKeys, together } from "../../config/keys.ts";
+import { commandDefaults, keyHelp, keysOf, pickOptions, readKeys, together } from "../../config/keys.ts";
 import { table } from "../../config/schema.ts";
 import { only, typed } from "../../config/value.ts";
 import { helpLines } from "../help-lines.ts";
@@ -84,19 +84,19 @@ export function addDevice(draft: Draft, value: string, typed: string, complain: 
       .join("");
     return;
   }
+  draft.named.push({ typed, name });
   if (VIRTIO_BLK.names.includes(name)) {
-    const { drive = "", bootindex: _, ...options } = readKeys(pairs, DISK_KEYS, complain);
-    draft.disks.push({ typed, drive, options });
+    const { drive = "", ...read } = readKeys(pairs, DISK_KEYS, complain);
+    draft.disks.push({ typed, drive, options: pickOptions(VIRTIO_BLK.options, read) });
     return;
   }
   if (VIRTIO_NET.names.includes(name)) {
-    const { id, mac, mtu, netdev = "" } = readKeys(pairs, CARD_KEYS, complain);
-    const given = Object.entries({ id, mac, mtu }).filter(([, value]) => value !== undefined);
-    draft.cards.push({ typed, netdev, options: Object.fromEntries(given) });
+    const { netdev = "", ...read } = readKeys(pairs, CARD_KEYS, complain);
+    draft.cards.push({ typed, netdev, options: pickOptions(VIRTIO_NET.options, read) });
     return;
   }
   const keys = together(keysOf(device.options, "device"), keysOf(device.deviceKeys, "device"));
-  const options = readKeys(pairs, keys, complain);
+  const options = pickOptions(device.options, readKeys(pairs, keys, complain));
   if (option === undefined) return;
   if (draft.devices.has(option)) throw complain("this machine has one such device, and it was added already");
   draft.devices.set(option, Object.keys(options).length === 0 ? true : options);
@@ -116,8 +116,6 @@ function helpOf({ names, help, options, deviceKeys }: DeviceTable): string[] {
 
 function refusal(name: string): string {
   const names = KNOWN.flatMap(([device]) => device.names);
-  const here = name.replace(/-(pci|ccw).*/, "-device");
-  if (here !== name && names.includes(here)) return `this machine has no PCI bus; use ${here}`;
   if (/^(e1000|rtl8139|ne2k|pcnet|i825|vmxnet|igb|usb-net)/.test(name)) {
     return "this version has virtio cards only; use virtio-net-device";
   }

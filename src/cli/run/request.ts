@@ -97,6 +97,8 @@ export interface Draft extends NetworkDraft {
   notes: string[];
   /** Other devices: what the options of createVm are set to. */
   devices: Map<string, true | object>;
+  /** Devices by the names that were typed. */
+  named: { readonly typed: string; readonly name: string }[];
   serials: Chardev[];
   debugConsole?: Chardev;
   gdb?: GdbPlace;
@@ -129,6 +131,7 @@ export function emptyDraft(): Draft {
     nics: [],
     notes: [],
     devices: new Map(),
+    named: [],
     serials: [],
     startStopped: false,
     noDefaults: false,
@@ -157,6 +160,7 @@ export function finish(draft: Draft): RunRequest {
       "-S: the guest could never start; let a debugger connect too: -s, or -gdb tcp::PORT",
     );
   }
+  if (loadvm === undefined) refuseOtherBus(draft, machine === "pc");
   const drives = finishDrives(draft);
   const network = finishCards(draft, (note) => void draft.notes.push(note));
   const vm = {
@@ -203,6 +207,16 @@ function refuseBootOptions({ kernel, vm, cpu }: Draft): void {
   throw new OptionError(
     `${option}: it belongs to a kernel: with -loadvm, that of a reset, which needs -kernel FILE too`,
   );
+}
+
+/** QEMU names a virtio device by the bus that it is on. */
+function refuseOtherBus({ named }: Draft, hasPci: boolean): void {
+  for (const { typed, name } of named) {
+    const here = name.replace(/-(pci|device)$/, hasPci ? "-pci" : "-device");
+    if (!name.startsWith("virtio-") || here === name) continue;
+    const reason = hasPci ? "a pc has its virtio devices on the PCI bus" : "a microvm has no PCI bus";
+    throw new OptionError(`${typed}: ${reason}; use ${here}`);
+  }
 }
 
 /** There is no display, so the console is on the terminal by default. */

@@ -6,23 +6,50 @@
  * `throttling.` and their older spellings are those of its docs/throttle.txt.
  */
 import { OptionError } from "../../base/errors.ts";
+import { isPowerOfTwo } from "../../base/power-of-two.ts";
 import { type DiskSource, sourceFacts } from "../../disk/disk-source.ts";
 import { CACHE_MODES, CACHING } from "../../images/cache-mode.ts";
 import { IMAGE_FORMATS } from "../../images/formats.ts";
 import { isNbdName } from "../../nbd/address.ts";
 import { device, ID } from "../device-table.ts";
 import { type Filled, fill, group, type Options, table } from "../schema.ts";
-import { amount, ascii, flag, integer, type Kind, object, size, text, words } from "../value.ts";
+import {
+  amount,
+  ascii,
+  flag,
+  integer,
+  type Kind,
+  object,
+  only,
+  type Refuse,
+  size,
+  text,
+  words,
+} from "../value.ts";
+import { DISABLE_LEGACY, DISABLE_MODERN, PCI_ADDRESS, PCI_DEVICE_KEYS } from "./pci.ts";
 
 const MAX_SERIAL = 20; // VIRTIO 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID answers 20 bytes
 const MAX_QUEUES = 64;
 const MAX_CACHE = 2 ** 31;
+const MAX_QUEUE_SIZE = 256;
 
 const tables = size(1, MAX_CACHE, "up to 2G");
 /** QEMU's cache-size counts refcounts too, and gives them a fifth. */
 const tablesAndRefcounts: Kind<number | string, number> = {
   ...tables,
   parse: (typed, refuse) => Math.ceil((tables.check(typed, refuse) * 4) / 5),
+};
+const anyQueueSize = integer(2, MAX_QUEUE_SIZE);
+const checkQueueSize = (value: unknown, refuse: Refuse): number => {
+  const size = anyQueueSize.check(value, refuse);
+  if (isPowerOfTwo(size)) return size;
+  throw refuse(`${size} is not a power of two`);
+};
+const queueSize: Kind<number> = {
+  ...anyQueueSize,
+  manual: "power of two from 2 to 256",
+  check: checkQueueSize,
+  parse: (word, refuse) => checkQueueSize(anyQueueSize.parse(word, refuse), refuse),
 };
 const rate = amount(Number.MAX_SAFE_INTEGER, "NUMBER");
 
@@ -222,8 +249,28 @@ const OPTIONS = table({
     qemu: { device: ["write-cache"], auto: true },
     help: "whether a write may be in a cache when it completes, and else is on stable storage",
   },
+  /** The guest may switch its write cache on and off. Default: `true`. */
+  configWce: {
+    type: flag,
+    default: true,
+    qemu: { device: ["config-wce"] },
+    help: "the guest may switch its write cache on and off",
+  },
+  /** Descriptors of each request queue: a power of two. Default: `256`. */
+  queueSize: {
+    type: queueSize,
+    default: MAX_QUEUE_SIZE,
+    qemu: { device: ["queue-size"] },
+    help: "descriptors of each request queue: a power of two",
+  },
   /** A name that no other device of the machine has. */
   id: ID,
+  /** Of a pc: its slot on the PCI bus, in hexadecimal. Default: the next free one. */
+  addr: PCI_ADDRESS,
+  /** Of a pc: the device has only the legacy interface, which Linux before 4.0 needs. Default: `false`. */
+  disableModern: DISABLE_MODERN,
+  /** Of a pc: the device has only the interface of VIRTIO 1.0 and later. Default: `false`. */
+  disableLegacy: DISABLE_LEGACY,
 });
 
 export type DriveOptions = Options<typeof OPTIONS>;
@@ -252,11 +299,17 @@ export const DISK_DEVICE_KEYS = table({
     qemu: { device: ["bootindex"] },
     help: "accepted and ignored: there is no firmware",
   },
+  ...PCI_DEVICE_KEYS,
+  scsi: {
+    type: only("off", "SCSI requests are not passed on"),
+    qemu: { device: ["scsi"] },
+    help: "accepted: off",
+  },
 });
 
 export const VIRTIO_BLK = device({
   kind: "virtio-blk",
-  names: ["virtio-blk-device", "virtio-blk"],
+  names: ["virtio-blk-device", "virtio-blk", "virtio-blk-pci"],
   help: "attaches a -drive with if=none, or a -blockdev",
   options: OPTIONS,
   deviceKeys: DISK_DEVICE_KEYS,

@@ -7,6 +7,7 @@ import type { ConnectNetwork } from "../../net/program-network.ts";
 import { device, ID } from "../device-table.ts";
 import { type Filled, type Options, table } from "../schema.ts";
 import { amount, callback, each, flag, integer, type Kind, refused, text, typed, words } from "../value.ts";
+import { DISABLE_LEGACY, DISABLE_MODERN, PCI_ADDRESS, PCI_DEVICE_KEYS } from "./pci.ts";
 
 const MAX_QUEUES = 16;
 const MAX_SEND_BUFFER = 2 ** 31 - 1;
@@ -88,6 +89,12 @@ const OPTIONS = table({
   downScript: { type: text("FILE"), help: "the same, when the machine has ended" },
   /** A name that no other device of the machine has. */
   id: ID,
+  /** Of a pc: its slot on the PCI bus, in hexadecimal. Default: the next free one. */
+  addr: PCI_ADDRESS,
+  /** Of a pc: the device has only the legacy interface, which Linux before 4.0 needs. Default: `false`. */
+  disableModern: DISABLE_MODERN,
+  /** Of a pc: the device has only the interface of VIRTIO 1.0 and later. Default: `false`. */
+  disableLegacy: DISABLE_LEGACY,
 });
 
 export type NetworkOptions = Options<typeof OPTIONS>;
@@ -100,6 +107,7 @@ const onOff = (help: string) => ({ type: flag, help });
 
 /** What -device says of a card besides its options. */
 export const NET_DEVICE_KEYS = table({
+  ...PCI_DEVICE_KEYS,
   netdev: {
     type: text("ID"),
     required: "the network is missing: netdev=ID, the id of a -netdev",
@@ -138,7 +146,7 @@ export const NET_DEVICE_KEYS = table({
 
 export const VIRTIO_NET = device({
   kind: "virtio-net",
-  names: ["virtio-net-device", "virtio-net"],
+  names: ["virtio-net-device", "virtio-net", "virtio-net-pci"],
   help: "a network card, connected to a -netdev",
   options: OPTIONS,
   deviceKeys: NET_DEVICE_KEYS,

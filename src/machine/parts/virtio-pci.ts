@@ -38,12 +38,10 @@ import type { VirtioPart } from "./virtio-mmio.ts";
 
 /** What a device's configuration may say of its place on the bus. */
 export interface OnPci {
-  readonly pci?: {
-    /** The device is a legacy one. */
-    readonly disableModern: boolean;
-    /** The device is a modern one. With neither it is transitional: both. */
-    readonly disableLegacy: boolean;
-  };
+  /** The device is a legacy one. */
+  readonly disableModern?: boolean;
+  /** The device is a modern one. With neither it is transitional: both. */
+  readonly disableLegacy?: boolean;
 }
 
 const VIRTIO_VENDOR = 0x1af4;
@@ -98,7 +96,7 @@ export function virtioPci<C extends object>(type: VirtioPart<C>): PciPart<C & On
       const transport = new VirtioPci(device, regs, configs, wiring);
       const legacy = new VirtioPciLegacy(device, transport, regs, configs, wiring);
 
-      const { disableModern = false, disableLegacy = false } = config.pci ?? {};
+      const { disableModern = false, disableLegacy = false } = config;
       const window = slot.take(PciWindowState);
       const space = slot.configure({
         ...identity(device, !disableLegacy),

@@ -40,7 +40,8 @@ const BLK_F_WRITE_ZEROES = 1 << 14;
 const ID_BYTES = 20;
 
 export const QUEUE_SIZE = DeferredHeads.CAPACITY;
-const SEG_MAX = QUEUE_SIZE - 2; // header and status take a descriptor each
+/** Header and status take a descriptor each. */
+const NO_SEGMENTS = 2;
 const SIZE_MAX = 65536;
 
 /** 5.2.4, Device configuration layout, as far as the offered features need it. */
@@ -107,6 +108,10 @@ export interface BlkDisk {
   readonly queues: number;
   /** False: writeback starts as 0. */
   readonly writeCache: boolean;
+  /** The driver may change writeback. Default: true. */
+  readonly configWce?: boolean;
+  /** Descriptors of each queue, a power of two up to QUEUE_SIZE, which is the default. */
+  readonly queueSize?: number;
 }
 
 export class VirtioBlk implements VirtioDevice, BlkFacts {
@@ -124,9 +129,9 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
   constructor(disk: BlkDisk, { regs, deferred }: BlkState, io?: BlkIo) {
     this.#disk = disk;
     this.#regs = regs;
-    this.queueSizes = new Array(disk.queues).fill(QUEUE_SIZE);
-    this.featuresLow =
-      BLK_F_SIZE_MAX | BLK_F_SEG_MAX | BLK_F_BLK_SIZE | BLK_F_TOPOLOGY | BLK_F_FLUSH | BLK_F_CONFIG_WCE;
+    this.queueSizes = new Array(disk.queues).fill(disk.queueSize ?? QUEUE_SIZE);
+    this.featuresLow = BLK_F_SIZE_MAX | BLK_F_SEG_MAX | BLK_F_BLK_SIZE | BLK_F_TOPOLOGY | BLK_F_FLUSH;
+    if (disk.configWce !== false) this.featuresLow |= BLK_F_CONFIG_WCE;
     if (disk.queues > 1) this.featuresLow |= BLK_F_MQ;
     this.featuresLow |= disk.readOnly ? BLK_F_RO : BLK_F_DISCARD | BLK_F_WRITE_ZEROES;
     for (let i = 0; i < Math.min(ID_BYTES, disk.serial.length); i++) this.id[i] = disk.serial.charCodeAt(i);
@@ -221,7 +226,7 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
     const config = VirtioBlkConfig.view(this.#config.buffer, 0);
     const blockSectors = disk.blockSize / SECTOR;
     config.sizeMax = SIZE_MAX;
-    config.segMax = SEG_MAX;
+    config.segMax = Math.max(1, (disk.queueSize ?? QUEUE_SIZE) - NO_SEGMENTS);
     config.blkSize = SECTOR;
     config.physicalBlockExp = Math.log2(blockSectors);
     config.minIoSize = blockSectors;

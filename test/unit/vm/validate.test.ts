@@ -41,6 +41,9 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
   });
 });
 
+/** Of a device of a microvm. */
+const NO_PCI = { addr: undefined, disableModern: false, disableLegacy: false };
+
 test("a drive needs a file and no more; it has a queue for each CPU, up to 64", () => {
   const usual = {
     id: undefined,
@@ -59,6 +62,9 @@ test("a drive needs a file and no more; it has a queue for each CPU, up to 64", 
     werror: "report",
     throttling: undefined,
     snapshot: false,
+    configWce: true,
+    queueSize: 256,
+    ...NO_PCI,
   };
   expect(checkOptions({ ...OK, cpus: 3, drives: [{ file: "a" }, { file: "b" }] }).drives).toEqual([
     { ...usual, file: "a", serial: "vmexit-0" },
@@ -98,6 +104,8 @@ test("everything that is given arrives", () => {
         werror: "enospc",
         throttling: { iopsTotal: 100, bpsRead: 2 ** 20 },
         snapshot: true,
+        configWce: false,
+        queueSize: 2,
       },
     ],
     cpu: "host",
@@ -119,7 +127,8 @@ test("everything that is given arrives", () => {
   const limits = { iopsTotal: 100, iopsRead: 0, iopsWrite: 0, bpsTotal: 0, bpsRead: 2 ** 20, bpsWrite: 0 };
   expect(checkOptions(given)).toEqual({
     ...given,
-    drives: [{ ...given.drives[0], source: undefined, throttling: limits }],
+    drives: [{ ...given.drives[0], ...NO_PCI, source: undefined, throttling: limits }],
+    rng: { ...given.rng, ...NO_PCI },
     memory: 1.5 * 2 ** 30,
     devices: [
       { ...given.devices[0], address: undefined },
@@ -277,6 +286,22 @@ test.each<[unknown, string]>([
   [disk({ serial: "a\n" }), 'drives[0].serial: "a\\n" is not at most 20 characters of ASCII'],
   [disk({ queues: 0 }), "drives[0].queues: 0 is out of range; give a whole number from 1 to 64"],
   [disk({ queues: 65 }), "drives[0].queues: 65 is out of range; give a whole number from 1 to 64"],
+  [disk({ queueSize: 512 }), "drives[0].queueSize: 512 is out of range; give a whole number from 2 to 256"],
+  [disk({ queueSize: 6 }), "drives[0].queueSize: 6 is not a power of two"],
+  [disk({ addr: "4" }), "drives[0].addr: a microvm has no PCI bus; leave this out"],
+  [{ ...OK, rng: { disableModern: true } }, "rng.disableModern: a microvm has no PCI bus; leave this out"],
+  [
+    { ...OK, machine: "pc", rng: { disableModern: true, disableLegacy: true } },
+    "rng.disableLegacy: with disableModern the device would have no interface",
+  ],
+  [
+    { ...OK, machine: "pc", rng: { addr: "4.8" } },
+    'rng.addr: "4.8" is not a place on a PCI bus; give a slot from 0 to 1f, as in 4 or 4.0',
+  ],
+  [
+    { ...OK, machine: "pc", drives: drives(31) },
+    "createVm: 31 virtio devices (drives and others) are too many; this machine has room for 30",
+  ],
   [disk({ writeCache: "off" }), 'drives[0].writeCache: "off" is not true or false'],
   [
     { ...OK, drives: drives(13) },
@@ -360,6 +385,6 @@ test("a device right behind the guest's RAM is in nobody's way", () => {
 test("the limits themselves are allowed", () => {
   for (const memory of ["1M", "1T", 2 ** 20, 2 ** 40]) checkOptions({ ...OK, memory });
   expect(checkOptions({ ...OK, cpus: 254, drives: drives(12) }).drives.length).toBe(12);
-  expect(checkOptions({ ...OK, drives: drives(11), rng: true }).rng).toEqual({ id: undefined });
+  expect(checkOptions({ ...OK, drives: drives(11), rng: true }).rng).toEqual(NO_PCI);
   checkOptions({ ...OK, devices: [{ name: "most", port: 0x1000, length: 0xf000, handlers }] });
 });

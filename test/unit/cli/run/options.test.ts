@@ -230,6 +230,24 @@ test("a qcow2 drive's caches have QEMU's names: L2 tables alone, or four parts o
   expect(bytes("readonly=on")).toBe(undefined);
 });
 
+test("a device on the PCI bus says where it is, and which interfaces it has", () => {
+  const { vm } = request(
+    ...["-M", "pc", "-drive", "if=none,id=d,file=a", "-device", "virtio-rng-pci,addr=0x1f.1"],
+    ...[
+      "-device",
+      "virtio-blk-pci,drive=d,bus=pci.0,addr=04.0,disable-modern=on,disable-legacy=auto,scsi=off,config-wce=off,queue-size=64",
+    ],
+  );
+  expect(vm.rng).toEqual({ addr: "0x1f.1" });
+  expect(vm.drives?.[0]).toMatchObject({
+    addr: "04.0",
+    disableModern: true,
+    disableLegacy: false,
+    configWce: false,
+    queueSize: 64,
+  });
+});
+
 test("the kernel's command line may be empty or look like an option", () => {
   expect(request("-append", "").vm.cmdline).toBe("");
   expect(request("-append", "-stats").vm.cmdline).toBe("-stats");
@@ -265,8 +283,17 @@ test.each<[string, string]>([
   ],
   ["-device virtio-blk-device,drive=x", "there is no -drive with id=x"],
   ["-device virtio-blk-device", "the drive is missing: drive=ID"],
-  ["-device virtio-blk-pci,drive=x", "this machine has no PCI bus; use virtio-blk-device"],
-  ["-device virtio-balloon-pci", "this machine has no PCI bus; use virtio-balloon-device"],
+  ["-device virtio-blk-pci,drive=x", "a microvm has no PCI bus; use virtio-blk-device"],
+  ["-device virtio-balloon-pci", "a microvm has no PCI bus; use virtio-balloon-device"],
+  ["-M pc -device virtio-rng-device", "a pc has its virtio devices on the PCI bus; use virtio-rng-pci"],
+  ["-M pc -device virtio-rng-pci,addr=20", 'addr="20" is not a place on a PCI bus'],
+  ["-M pc -device virtio-rng-pci,addr=1.8", 'addr="1.8" is not a place on a PCI bus'],
+  ["-M pc -device virtio-rng-pci,bus=pci.1", "the PCI bus of a pc is pci.0"],
+  ["-M pc -drive id=x,if=none,file=a -device virtio-blk-pci,drive=x,scsi=on", 'scsi="on" is not possible'],
+  [
+    "-M pc -drive id=x,if=none,file=a -device virtio-blk-pci,drive=x,queue-size=100",
+    "queue-size=100 is not a power of two",
+  ],
   ["-device virtio-rgn", 'unknown device "virtio-rgn" (did you mean "virtio-rng"?)'],
   ["-device isa-debug-exit", "write isa-debug-exit,iobase=0xf4,iosize=0x04"],
   ["-device isa-debug-exit,iobase=0x501", "on this machine it is 0xf4"],

@@ -53,9 +53,9 @@ function assemble(devices: readonly DeviceSpec[]) {
 test("a transitional device has a legacy one's ids, others those of its type", () => {
   const { read } = assemble([
     RNG({}),
-    { ...RNG({ pci: { disableModern: false, disableLegacy: true } }), name: "modern" },
+    { ...RNG({ disableLegacy: true }), name: "modern" },
     { kind: "virtio-balloon", name: "virtio-balloon", config: BALLOON },
-    { ...RNG({ pci: { disableModern: true, disableLegacy: false } }), name: "legacy" },
+    { ...RNG({ disableModern: true }), name: "legacy" },
   ]);
   const words = [0x00, 0x08, 0x2c];
   expect([2, 3, 4, 5].map((device) => words.map((at) => read(device, at).toString(16)))).toEqual([
@@ -70,8 +70,8 @@ test("a transitional device has a legacy one's ids, others those of its type", (
 test("the capabilities are linked, and the BARs have the sizes of QEMU's", () => {
   const { read, write } = assemble([
     RNG({}),
-    { ...RNG({ pci: { disableModern: true, disableLegacy: false } }), name: "legacy" },
-    { ...RNG({ pci: { disableModern: false, disableLegacy: true } }), name: "modern" },
+    { ...RNG({ disableModern: true }), name: "legacy" },
+    { ...RNG({ disableLegacy: true }), name: "modern" },
   ]);
   const chain = (device: number) => {
     const found: string[] = [];
