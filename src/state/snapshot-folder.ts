@@ -26,10 +26,12 @@ import { SnapshotError } from "./snapshot-error.ts";
 export const MACHINE = "machine.json";
 export const STATE = "state";
 export const RAM_FILE = "ram";
+/** The pages that a restored machine touched first: see working-set.ts. */
+export const WORKING_SET = "working-set";
 /** What a guest wrote to drive `n`, where that does not reach the drive's own file. */
 export const overlayFile = (n: number) => `drive${n}.qcow2`;
 
-const OURS = /^(machine\.json|state|ram|drive\d+\.qcow2)$/;
+const OURS = /^(machine\.json|state|ram|working-set|drive\d+\.qcow2)$/;
 
 export class NewSnapshotFolder {
   /** Where it will be. */

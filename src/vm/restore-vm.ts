@@ -28,6 +28,11 @@ export interface RestoreOptions extends Omit<VmOptions, "kernel" | "memoryBackin
   readonly cpu?: CpuPolicy;
   /** Compares RAM with its checksum first, which takes as long as reading it. */
   readonly verify?: boolean;
+  /**
+   * Reads the pages first that the guest is going to need. Which these are is recorded with the first machine
+   * that is restored with this option, in the snapshot's folder.
+   */
+  readonly prefetch?: boolean;
 }
 
 /**
@@ -39,7 +44,7 @@ export interface RestoreOptions extends Omit<VmOptions, "kernel" | "memoryBackin
  *   this version; {OptionError}, {SystemError}, {ImageError} and {NbdError} as createVm.
  */
 export async function restoreVm(dir: string, options: RestoreOptions = {}): Promise<VirtualMachine> {
-  const { driveFiles = "same", cpu = "same", verify = false, kernel, ...more } = options;
+  const { driveFiles = "same", cpu = "same", verify = false, prefetch = false, kernel, ...more } = options;
   const snapshot = verify ? await verifySnapshot(dir) : new Snapshot(dir);
   const { manifest, description } = snapshot;
   const hasFirmware = description.protocol === FIRMWARE_PROTOCOL;
@@ -56,18 +61,27 @@ export async function restoreVm(dir: string, options: RestoreOptions = {}): Prom
   checkDrives(snapshot, checked, driveFiles);
   const board = await loadBoard(checked.machine, deviceKinds(checked));
   const start = await choosePowerOn(checked);
+  const ahead = prefetch ? new (await import("./prefetch.ts")).Prefetch(snapshot) : undefined;
   const drives = await Drives.open(checked.drives);
   let networks = Networks.none;
+  let vm: VirtualMachine;
   try {
     if (checked.network.length > 0) networks = await Networks.open(checked.network);
     drives.overlays.forEach((path, n) => {
       if (path !== undefined) copyFileSync(snapshot.overlayPath(n), path);
     });
-    const saved = new StateOrigin(snapshot, cpu);
-    return new VirtualMachine(board, checked, drives, { ...start, saved }, networks);
+    const saved = new StateOrigin(ahead?.saved ?? snapshot, cpu);
+    vm = new VirtualMachine(board, checked, drives, { ...start, saved }, networks);
   } catch (error) {
     drives.close();
     await networks.close();
+    throw error;
+  }
+  try {
+    await ahead?.begin(vm);
+    return vm;
+  } catch (error) {
+    await vm.stop();
     throw error;
   }
 }

@@ -230,3 +230,40 @@ test("what a guest wrote to a disk before the pause is in the snapshot", async (
   vm.serial.write("r 8 5\n");
   expect((await answer)[1]).toBe(`${full(4, 0x61)} ${full(1, 0x2e)}`);
 });
+
+/** Bytes of a file that this process has mapped, and touched. */
+function touchedOf(file: string): number {
+  const maps = readFileSync("/proc/self/smaps", "utf8").split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+  const found = maps.filter((map) => map.slice(0, map.indexOf("\n")).endsWith(` ${file}`));
+  return 1024 * found.reduce((sum, map) => sum + Number(/^Rss: +(\d+) kB/m.exec(map)?.[1]), 0);
+}
+
+test("the pages that the first machine touched are there when the next is restored", async () => {
+  const vm = await started();
+  const dir = place();
+  await vm.snapshot({ dir });
+  await vm.stop();
+  const ram = join(dir, "ram");
+  const list = join(dir, "working-set");
+  const run = async () => {
+    const copy = await restoreVm(dir, { prefetch: true });
+    const touched = touchedOf(ram);
+    await copy.resume();
+    await everywhere(copy);
+    await copy.pause();
+    expectOneMoment(await walked(copy));
+    await copy.stop();
+    return touched;
+  };
+  const before = await run();
+  await expect.poll(() => readdirSync(dir), WAIT).toContain("working-set");
+  const after = await run();
+  expect(after - before).toBeGreaterThanOrEqual((PAGES / 2) * 4096);
+  // A damaged list is ignored, and written anew.
+  const good = readFileSync(list);
+  writeFileSync(list, good.subarray(0, 40));
+  await run();
+  await expect.poll(() => readFileSync(list).length, WAIT).toBeGreaterThan(40);
+  await checked(dir);
+  await (await restoreVm(dir)).stop();
+});
