@@ -132,6 +132,7 @@ function plan(host: NetHost, wanted: SetUp): Step[] {
       old: `ifconfig ${bridge} up`,
     });
   }
+  if (taps.length > 0 && !host.exists("/dev/net/tun")) steps.push({ line: ["modprobe", "tun"], undo: [] });
   for (const tap of taps) steps.push(...planTap(host, bridge, tap, user));
   if (wanted.nat) steps.push(...planNat(host, bridge, ip));
   if (wanted.dhcp) steps.push(planDhcp(host, bridge, ip));

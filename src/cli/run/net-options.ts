@@ -17,6 +17,16 @@ import { type Complain, splitKeyValues, splitKeyValuesOrJson } from "../key-valu
 import type { NetdevDraft } from "./network-draft.ts";
 import type { HelpGroup } from "./option-row.ts";
 import type { Draft } from "./request.ts";
+import {
+  DGRAM_KEYS,
+  datagramSocket,
+  HUBPORT_KEYS,
+  hubPort,
+  SOCKET_KEYS,
+  STREAM_KEYS,
+  socketNetwork,
+  streamSocket,
+} from "./socket-net-options.ts";
 
 /** What QEMU runs if no other program is named. */
 const UP_SCRIPT = "/etc/qemu-ifup";
@@ -113,6 +123,20 @@ const BACKENDS: readonly Backend[] = [
     help: "a new tap interface, added to a bridge of the host",
     keys: BRIDGE_KEYS,
     options: (pairs, complain) => ({ bridge: readKeys(pairs, BRIDGE_KEYS, complain).br ?? "br0" }),
+  },
+  { type: "socket", help: "a cable to another monitor", keys: SOCKET_KEYS, options: socketNetwork },
+  {
+    type: "stream",
+    help: "the same, as newer QEMUs and passt have it",
+    keys: STREAM_KEYS,
+    options: streamSocket,
+  },
+  { type: "dgram", help: "the same over UDP", keys: DGRAM_KEYS, options: datagramSocket },
+  {
+    type: "hubport",
+    help: "a hub that connects cards of this machine",
+    keys: HUBPORT_KEYS,
+    options: (pairs, complain, draft) => hubPort(pairs, complain, draft.hubs),
   },
 ];
 

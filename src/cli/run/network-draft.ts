@@ -1,6 +1,7 @@
 /** Network cards as typed, before all options are read. */
 import { OptionError } from "../../base/errors.ts";
 import type { NetworkOptions } from "../../config/devices/virtio-net.ts";
+import type { NetworkSwitch } from "../../net/network-switch.ts";
 
 /** A network: what a card is connected to. */
 export interface NetdevDraft {
@@ -23,6 +24,8 @@ export interface NetworkDraft {
   /** Those of -net, which are connected to each other. */
   nets: NetdevDraft[];
   nics: NetdevDraft[];
+  /** Those of -netdev hubport, by number. */
+  hubs: Map<number, Promise<NetworkSwitch>>;
 }
 
 /**

@@ -129,6 +129,7 @@ export function emptyDraft(): Draft {
     cards: [],
     nets: [],
     nics: [],
+    hubs: new Map(),
     notes: [],
     devices: new Map(),
     named: [],
