@@ -15,6 +15,7 @@ export interface BlkConfig extends BlkDisk {
 
 export const virtioBlk: VirtioPart<BlkConfig> = {
   kind: "virtio-blk",
+  bootNodes: ["scsi", "disk@0,0"],
   unit({ name, take, ports }, config) {
     const { io } = ports;
     const { queues, rerror, werror, throttling } = config;

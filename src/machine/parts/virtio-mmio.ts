@@ -17,6 +17,8 @@ import type { Part, Slot } from "../part.ts";
 export interface VirtioPart<C> {
   /** As in a spec. */
   readonly kind: string;
+  /** Its nodes in the device tree of a PC's firmware, if that can start from it: on the bus, and below that. */
+  readonly bootNodes?: readonly [onBus: string, unit: string];
   unit(slot: Slot, config: C): VirtioUnit;
 }
 

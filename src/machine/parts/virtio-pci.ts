@@ -42,6 +42,8 @@ export interface OnPci {
   readonly disableModern?: boolean;
   /** The device is a modern one. With neither it is transitional: both. */
   readonly disableLegacy?: boolean;
+  /** The lowest is what firmware starts first; undefined or -1: no matter. */
+  readonly bootindex?: number | undefined;
 }
 
 const VIRTIO_VENDOR = 0x1af4;
@@ -138,6 +140,13 @@ export function virtioPci<C extends object>(type: VirtioPart<C>): PciPart<C & On
             doorbells: configs.map((_, queue) => io.bell(bells + queue)),
           }),
       };
+    },
+    describe(_place, { bootindex = -1 }, { device, fn }) {
+      if (type.bootNodes === undefined) return {};
+      const [node, unit] = type.bootNodes;
+      const place = `${device.toString(16)}${fn === 0 ? "" : `,${fn}`}`;
+      const index = bootindex < 0 ? {} : { index: bootindex };
+      return { boot: [{ path: `/pci@i0cf8/${node}@${place}/${unit}`, ...index }] };
     },
   };
 }

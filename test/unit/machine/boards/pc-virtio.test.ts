@@ -5,7 +5,7 @@ import { kernelMap } from "../../../../src/machine/kernel-map.ts";
 import type { DeviceSpec } from "../../../../src/machine/spec.ts";
 import * as spec from "../../../../src/virtio/spec.ts";
 import * as pci from "../../../../src/virtio/transport/pci-registers.ts";
-import { assemble as assembleBoard } from "../../../support/assemble.ts";
+import { assemble as assembleBoard, SMALLEST } from "../../../support/assemble.ts";
 
 const COMMAND = 0x04;
 const BAR0 = 0x10;
@@ -115,6 +115,19 @@ test("doorbells follow the BAR that the driver moves, and the interface that it 
   expect(doorbells()).toEqual(["memory 8fd003000+0"]);
   write(2, COMMAND, 0, 2);
   expect([doorbells(), read(2, BAR4)]).toEqual([[], 0xfd00_000c]);
+});
+
+test("firmware can start from a disk, and learns which one comes first", () => {
+  const disk = { size: 2 ** 20, blockSize: 512, readOnly: false, serial: "", queues: 1, writeCache: true };
+  const drive = (name: string, place: { slot: number; fn?: number }, bootindex?: number): DeviceSpec => {
+    return { kind: "virtio-blk", name, place, config: { ...disk, bootindex } };
+  };
+  const devices = [drive("a", { slot: 0x1c }), drive("b", { slot: 4, fn: 1 }, 0), RNG({})];
+  const spec = { ...SMALLEST, board: "pc", devices };
+  expect(pc.parts(spec).flatMap((plug) => plug.describe().boot ?? [])).toEqual([
+    { path: "/pci@i0cf8/scsi@1c/disk@0,0" },
+    { path: "/pci@i0cf8/scsi@4,1/disk@0,0", index: 0 },
+  ]);
 });
 
 test("firmware brings a device up through its configuration space alone", () => {
