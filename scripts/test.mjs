@@ -4,6 +4,7 @@
  *   npm test                         all tiers
  *   npm test -- [TIER...] [TEXT...]  these tiers (unit, kvm, guest), or the test files
  *                                    whose path contains one of the texts
+ *   npm test -- package              the package as users install it (package-test.mjs)
  *   npm test -- --lab ...            kvm and guest in the lab, even if they can run here
  *   npm run test:long [-- ...]       the same, with many more random cases and crashes (LONG)
  *
@@ -19,10 +20,12 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runInLabs } from "./lab-lanes.mjs";
+import { packageTest } from "./package-test.mjs";
 import { guestFolder, hostKvm, inLab, main, root, run, setUp } from "./setup.mjs";
 import { add, count, inWords, noTests } from "./test-results.mjs";
 
 const TIERS = ["unit", "kvm", "guest"];
+const PACKAGE = "package";
 
 /**
  * What tests with random cases read, and how many they try in `npm run test:long`: about ten times as many as
@@ -118,12 +121,19 @@ async function runTier(tier, files, lab, results) {
 }
 
 await main("test", async (args) => {
-  const texts = args.filter((arg) => !TIERS.includes(arg) && arg !== "--lab" && arg !== "--long");
+  const texts = args.filter((arg) => ![...TIERS, PACKAGE, "--lab", "--long"].includes(arg));
   const named = TIERS.filter((tier) => args.includes(tier));
-  const tiers = (named.length > 0 ? named : TIERS).map((tier) => ({ tier, files: testFiles(tier, texts) }));
+  const all = named.length === 0 && texts.length === 0;
+  const withPackage = all || args.includes(PACKAGE);
+  const none = named.length === 0 && args.includes(PACKAGE);
+  const tiers = (named.length > 0 || none ? named : TIERS).map((tier) => ({
+    tier,
+    files: testFiles(tier, texts),
+  }));
   // With a filter, a tier may well have nothing to run; without, that is a failure.
   const chosen = texts.length > 0 ? tiers.filter(({ files }) => files.length > 0) : tiers;
-  if (chosen.length === 0) throw new Error(`no test file's path contains ${texts.join(" or ")}`);
+  if (chosen.length === 0 && !withPackage)
+    throw new Error(`no test file's path contains ${texts.join(" or ")}`);
 
   if (args.includes("--long")) process.env = { ...LONG, ...process.env };
 
@@ -145,6 +155,12 @@ await main("test", async (args) => {
       } else {
         lines.push(`${tier}: ${inWords(counts)}${inLabHere[tier] ? " (in the lab)" : ""}`);
       }
+      add(total, counts);
+    }
+    if (withPackage) {
+      console.error("\ntest: the package");
+      const counts = packageTest();
+      lines.push(`package: ${inWords(counts)}`);
       add(total, counts);
     }
   } finally {

@@ -7,6 +7,7 @@
  */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The methods of all handles. */
@@ -235,7 +236,7 @@ export interface NativeAddon {
   constants(): NumberTable;
 }
 
-/** The addon is missing, or was built for another Node. */
+/** The addon is missing, or cannot be loaded on this system. */
 export class AddonError extends Error {
   override readonly name = "AddonError";
   readonly code = "EADDON";
@@ -243,6 +244,11 @@ export class AddonError extends Error {
 
 /** The package: two folders up, from src/sys as from dist/sys. */
 const PACKAGE = fileURLToPath(new URL("../../", import.meta.url));
+/** A checkout's own build comes first; then what the package carries (scripts/prebuild.mjs). */
+const PLACES = [
+  ["module_root", "build", "Release", "bindings"],
+  ["module_root", "prebuilds", "linux-x64", "bindings"],
+];
 
 function load(): NativeAddon {
   const require = createRequire(import.meta.url);
@@ -250,13 +256,13 @@ function load(): NativeAddon {
   const other = process.env.VMEXIT_ADDON;
   if (other !== undefined) return require(other) as NativeAddon;
   try {
-    return require("bindings")({ bindings: "vmexit", module_root: PACKAGE }) as NativeAddon;
+    return require("bindings")({ bindings: "vmexit", module_root: PACKAGE, try: PLACES }) as NativeAddon;
   } catch (error) {
-    const built = existsSync(`${PACKAGE}build/Release/vmexit.node`);
+    const built = PLACES.some((place) => existsSync(join(PACKAGE, ...place.slice(1, -1), "vmexit.node")));
     throw new AddonError(
       built
-        ? "the native addon cannot be loaded; build it again for this Node: npm rebuild vmexit"
-        : "the native addon is not built; run `npx node-gyp rebuild` in the package's folder (it needs make, python3 and a C++ compiler)",
+        ? "the native addon cannot be loaded: it needs x86-64 Linux with glibc 2.28 or later"
+        : "the native addon is not built; run `npx node-gyp rebuild` in the checkout's folder (it needs make, python3 and a C++ compiler)",
       { cause: error },
     );
   }
