@@ -46,7 +46,7 @@ export interface IrqPulse {
   pulse(): void;
 }
 
-/** Takes message-signalled interrupts: a write of `data` to `address`, which is no memory's. */
+/** Takes message-signalled interrupts: a write of `data` to `address`, which is not in memory. */
 export interface MessageSink {
   send(address: number, data: number): void;
 }
