@@ -25,6 +25,8 @@ const BENCHMARKS = {
   boot: { kvm: "hardware" },
   serial: { kvm: "hardware" },
   blk: { kvm: "hardware", pieces: true, usage: "[FILTER...]   rows whose name contains each FILTER" },
+  snapshot: { kvm: "hardware" },
+  fork: { kvm: "any" },
   block: { kvm: "none" },
   convert: { kvm: "none", usage: "[FOLDER...]   where the images are; by default in memory and on disk" },
 };

@@ -11,6 +11,7 @@ import type { GsiRoute, RegisteredSlot, Vm } from "../kvm/vm.ts";
 import { type KernelMap, kernelMap } from "../machine/kernel-map.ts";
 import { type DoorbellWish, RAM, type SlotWish } from "../machine/kernel-wishes.ts";
 import type { Machine } from "../machine/machine.ts";
+import type { DirtySink } from "../memory/dirty-sink.ts";
 import type { EventFd } from "../sys/event.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
 import {
@@ -40,6 +41,8 @@ export interface KernelObjects {
   readonly memories: ReadonlyMap<string, GuestRam>;
   /** Event `bell` of the machine. */
   bell(bell: number): EventFd;
+  /** Where KVM's log of a slot goes that is removed. */
+  readonly dirty?: DirtySink;
 }
 
 export class KernelSide {
@@ -102,6 +105,8 @@ export class KernelSide {
       if (present === undefined) continue;
       const wish = wanted.find((entry) => !kept.has(entry) && isSamePlace(entry, present));
       if (wish === undefined) {
+        // Its log goes with it, so all of it counts as written: registers like PAM move RAM rarely.
+        if (present.logged) this.#objects.dirty?.mark(present.offset, present.size);
         this.#objects.vm.deleteMemorySlot(number);
         table.setSlot(number, undefined);
         continue;

@@ -5,6 +5,7 @@ import type { Board } from "../machine/board.ts";
 import { type AccessCounts, Machine } from "../machine/machine.ts";
 import type { Ports } from "../machine/ports.ts";
 import { shadowsOf } from "../machine/shadow.ts";
+import { DirtyMap } from "../memory/dirty-map.ts";
 import { EventFd } from "../sys/event.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
 import { type Blocks, blocks } from "./blocks.ts";
@@ -37,7 +38,10 @@ export class Plugged {
       const memory = into.memories.get(name);
       return memory && new Uint8Array(memory.map(0, memory.size));
     };
-    this.#kernel = new KernelSide(into, this.blocks.kernel);
+    this.#kernel = new KernelSide(
+      { vm: into.vm, memories: into.memories, bell: (n) => into.bell(n), dirty: new DirtyMap(data.dirty) },
+      this.blocks.kernel,
+    );
   }
 
   assemble(ports: Ports, counts: AccessCounts): Machine {

@@ -83,6 +83,23 @@ function wishing(wishes: () => KernelWishes, bells = 0) {
   return assemble(board).machine;
 }
 
+test("pages of RAM that is taken away while they are logged count as written", () => {
+  const { vm } = recorder();
+  let moved = false;
+  const machine = wishing(() => ({
+    slots: moved
+      ? []
+      : [{ memory: "ram", offset: 0x4000, address: 0x4000_0000, size: 0x2000, readOnly: false }],
+  }));
+  const marked: number[][] = [];
+  const dirty = { on: true, mark: (offset: number, length: number) => void marked.push([offset, length]) };
+  const kernel = new KernelSide({ vm, memories, bell: () => bell, dirty }, newTable());
+  kernel.logDirtyPages(machine, true);
+  moved = true;
+  kernel.reconcile(machine);
+  expect(marked).toEqual([[0x4000, 0x2000]]);
+});
+
 test("dirty pages are logged of RAM alone, and the slots keep their numbers", () => {
   const { vm, taken } = recorder();
   const machine = wishing(() => ({
