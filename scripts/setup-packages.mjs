@@ -2,7 +2,8 @@
  * The distribution's packages that building, running and testing vmexit need: the
  * one list of them, and their installation.
  *
- * A package counts as installed when its command exists, wherever that came from.
+ * A package counts as installed when its command exists, wherever that came from;
+ * one without a command, when its file does.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -32,6 +33,7 @@ export const PACKAGES = [
   { name: "libnbd-bin", command: "nbdcopy", purpose: "test" },
   { name: "nbdkit", command: "nbdkit", purpose: "test" },
   { name: "openssl", command: "openssl", purpose: "test" },
+  { name: "seabios", command: "/usr/share/seabios/bios-256k.bin", purpose: "test" },
   { name: "qemu-utils", command: "qemu-img", purpose: "image" },
   { name: "clang-format", command: "clang-format", purpose: "check" },
 ];
@@ -40,6 +42,7 @@ export const PACKAGES = [
 const FOLDERS = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin"];
 
 function present({ name, command }) {
+  if (command.startsWith("/")) return existsSync(command);
   const path = FOLDERS.map((folder) => join(folder, command)).find((each) => existsSync(each));
   // A guest has no libraries, so BusyBox must be static: ldd fails for it then.
   if (path !== undefined && name === "busybox-static") {

@@ -1,0 +1,140 @@
+/** A PC from its reset vector on: ROMs of a few instructions, then SeaBIOS with a boot sector. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { createVm, type Ending, type VmOptions } from "vmexit";
+import { exitWith, outByte } from "../support/flat-machine.ts";
+
+const KIB = 1024;
+const ROM_BYTES = 128 * KIB;
+/** Where the code is: segment 0xf000, at its beginning. */
+const CODE = 64 * KIB;
+const RESET_VECTOR = ROM_BYTES - 16;
+const CONFIG_ADDRESS = 0xcf8;
+const CONFIG_DATA = 0xcfc;
+
+const dword = (value: number) => [0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff);
+const setDx = (port: number) => [0xba, port & 0xff, port >> 8];
+const outEax = (port: number, value: number) => [0x66, 0xb8, ...dword(value), ...setDx(port), 0x66, 0xef];
+const inEax = (port: number) => [...setDx(port), 0x66, 0xed];
+/** mov dx, 0x3f8; out dx, al */
+const PRINT_AL = [...setDx(0x3f8), 0xee];
+/** Prints the four bytes of EAX, low byte first. */
+const PRINT_EAX = [...PRINT_AL, ...Array.from({ length: 3 }, () => [0x66, 0xc1, 0xe8, 0x08, 0xee]).flat()];
+
+const configAddress = (device: number, fn: number, at: number) =>
+  (0x8000_0000 | (device << 11) | (fn << 8) | (at & 0xfc)) >>> 0;
+const writeConfigByte = (device: number, fn: number, at: number, value: number) => [
+  ...outEax(CONFIG_ADDRESS, configAddress(device, fn, at)),
+  ...[0xb0, value, ...setDx(CONFIG_DATA + (at & 3)), 0xee],
+];
+
+/** A ROM whose code runs at the reset vector. Its first byte, at 0xe0000, is 0x11. */
+function rom(code: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(ROM_BYTES);
+  bytes[0] = 0x11;
+  bytes.set(code, CODE);
+  bytes.set([0xea, 0x00, 0x00, 0x00, 0xf0], RESET_VECTOR); // jmp 0xf000:0
+  return bytes;
+}
+
+async function run(options: VmOptions): Promise<{ bytes: number[]; debug: string; ending: Ending }> {
+  const bytes: number[] = [];
+  let debug = "";
+  await using vm = await createVm({ machine: "pc", memory: "16M", ...options });
+  vm.serial.on("data", (chunk: Buffer) => bytes.push(...chunk));
+  vm.debugConsole.on("data", (chunk: Buffer) => {
+    debug += chunk.toString("latin1");
+  });
+  const closed = Promise.all(
+    [vm.serial, vm.debugConsole].map((each) => new Promise((end) => each.once("end", end))),
+  );
+  await vm.start();
+  const ending = await vm.exited;
+  await closed;
+  return { bytes, debug, ending };
+}
+
+test("a ROM of one's own runs from the reset vector on, and finds the board's functions", async () => {
+  const functions = [
+    [0, 0],
+    [1, 0],
+    [1, 1],
+    [1, 3],
+    [2, 0],
+  ];
+  const code = functions.flatMap(([device, fn]) => [
+    ...outEax(CONFIG_ADDRESS, configAddress(device, fn, 0)),
+    ...inEax(CONFIG_DATA),
+    ...PRINT_EAX,
+  ]);
+  const { bytes, ending } = await run({ firmware: rom([...code, ...exitWith(0)]) });
+  const data = new DataView(Uint8Array.from(bytes).buffer);
+  const ids = functions.map((_, n) => data.getUint32(4 * n, true).toString(16));
+  expect(ids).toEqual(["12378086", "70008086", "70108086", "71138086", "ffffffff"]);
+  expect(ending).toEqual({ reason: "exit", status: 1 });
+});
+
+test("PAM registers decide whether 0xe0000 is ROM, RAM, or RAM that cannot be written", async () => {
+  const PAM5 = 0x5e;
+  const setEs = [0xb8, 0x00, 0xe0, 0x8e, 0xc0]; // mov ax, 0xe000; mov es, ax
+  const print = [0x26, 0xa0, 0x00, 0x00, ...PRINT_AL]; // mov al, es:[0]
+  const store = (value: number) => [0x26, 0xc6, 0x06, 0x00, 0x00, value]; // mov byte es:[0], value
+  const pam = (value: number) => writeConfigByte(0, 0, PAM5, value);
+  const code = [
+    ...setEs,
+    ...[...print, ...store(0x99), ...print], // ROM keeps its byte
+    ...[...pam(0x33), ...store(0x22), ...print], // RAM
+    ...[...pam(0x11), ...store(0x44), ...print], // RAM that is only read
+    ...[...pam(0x00), ...print], // ROM again
+    ...[...pam(0x33), ...print], // what RAM had
+  ];
+  const { bytes } = await run({ firmware: rom([...code, ...exitWith(0)]) });
+  expect(bytes).toEqual([0x11, 0x11, 0x22, 0x22, 0x11, 0x22]);
+});
+
+test("port 0xcf9 resets the machine, and so do port 0x92 and the keyboard controller", async () => {
+  for (const code of [outByte(0xcf9, 6), outByte(0x92, 3), outByte(0x64, 0xfe)]) {
+    const { ending } = await run({ firmware: rom([...code, 0xf4]), onReset: "exit" });
+    expect(ending).toEqual({ reason: "reset" });
+  }
+});
+
+/** Prints `text` on COM1, then ends the machine with that status. */
+function bootSector(text: string, status: number): Uint8Array {
+  const bytes = new Uint8Array(1024 * KIB); // SeaBIOS wants a cylinder at least
+  bytes.set([
+    ...[...text].flatMap((letter) => [0xb0, letter.charCodeAt(0), ...PRINT_AL]),
+    ...exitWith(status),
+  ]);
+  bytes.set([0x55, 0xaa], 510);
+  return bytes;
+}
+
+test("SeaBIOS finds memory, CPUs and tables, and boots a virtio disk on the PCI bus", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "vmexit-pc-"));
+  try {
+    const file = join(folder, "disk.img");
+    writeFileSync(file, bootSector("HD", 0));
+    const { bytes, debug, ending } = await run({ memory: "64M", cpus: 2, drives: [{ file, format: "raw" }] });
+    const text = Buffer.from(bytes).toString("latin1");
+    expect(text).toContain("SeaBIOS (version");
+    expect(text).toMatch(/Booting from Hard Disk.*H.*D/s);
+    expect(ending).toEqual({ reason: "exit", status: 1 });
+    expect(debug).toContain("Running on QEMU (i440fx)");
+    expect(debug).toContain("QEMU fw_cfg DMA interface supported");
+    expect(debug).toContain("len 0x0000000004000000 [RAM]");
+    expect(debug).toContain("Moving pm_base to 0x600");
+    expect(debug).toMatch(/Found 2 cpu\(s\)/);
+    expect(debug).toMatch(/ACPI: parse DSDT/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("with nothing to boot SeaBIOS says so on COM1", async () => {
+  await using vm = await createVm({ machine: "pc", memory: "32M" });
+  await vm.start();
+  await vm.serial.waitFor("No bootable device.", { timeoutMs: 60_000 });
+});
