@@ -9,7 +9,7 @@ export interface NetBackend {
   /** By queue pair: is signalled when a frame may have come. A handle of sys. */
   readonly arrivals: readonly object[];
   /** By queue pair: is signalled when there is room again after EAGAIN. Without them the card tries again after a while. */
-  readonly vacancies?: readonly object[];
+  readonly vacancies?: readonly object[] | undefined;
 
   /**
    * Sends one frame: the header, and the frame in pieces of guest RAM, which are

@@ -5,6 +5,7 @@
 import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
 import type { DriveImage } from "../images/drive.ts";
 import type { MachineSpec } from "../machine/spec.ts";
+import type { DumpData } from "../net/dump.ts";
 import type { FrameRings } from "../net/frame-ring.ts";
 import type { TapData } from "../net/tap.ts";
 import type { ProgramDiskData, ProgramRequest } from "./io/program-disk.ts";
@@ -57,11 +58,12 @@ export type DriveStorage =
       readonly discards: boolean;
     };
 
-/** What a network card is connected to. */
-export type NetworkData =
+/** What a network card is connected to, and perhaps a file for its frames. */
+export type NetworkData = { readonly dump?: DumpData | undefined } & (
   | { readonly kind: "tap"; readonly tap: TapData }
   /** A network on the program's thread. */
-  | { readonly kind: "program"; readonly rings: FrameRings };
+  | { readonly kind: "program"; readonly rings: FrameRings }
+);
 
 /** What the owner of the machine sends to a vCPU thread after its role: where to record its exits. */
 export interface TraceOrder {

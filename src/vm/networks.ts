@@ -4,6 +4,7 @@
  */
 import type { NetworkConfig } from "../config/devices/virtio-net.ts";
 import type { DeviceSpec } from "../machine/spec.ts";
+import type { openDump } from "../net/dump.ts";
 import type { HostTap } from "../net/host-tap.ts";
 import type { Network } from "../net/link.ts";
 import type { NetworkPort } from "../net/network-port.ts";
@@ -68,6 +69,8 @@ class ProgramEnd {
   }
 }
 
+type OpenDump = typeof openDump;
+
 type Connection =
   | { readonly config: NetworkConfig; readonly tap: HostTap }
   | { readonly config: NetworkConfig; readonly end: ProgramEnd };
@@ -75,6 +78,8 @@ type Connection =
 export class Networks {
   readonly #connections: Connection[] = [];
   readonly #names: string[] = [];
+  /** By card: the file for its frames. */
+  readonly #dumps: (ReturnType<OpenDump> | undefined)[] = [];
   /** In the order in which they were given. */
   readonly cards: VmNetwork[] = [];
   /** What the machine's user should know, from when the cards were connected. */
@@ -92,6 +97,7 @@ export class Networks {
       for (const [n, config] of configs.entries()) {
         networks.#names.push(networkName(n));
         networks.cards.push(new VmNetwork(config.id, config.mac));
+        networks.#dumps.push(await dump(config));
         networks.#connections.push(
           await connect(config, (note) => networks.notes.push(`${networkName(n)}: ${note}`)),
         );
@@ -129,13 +135,15 @@ export class Networks {
     const ports = new Map<string, NetworkPort>();
     for (const [n, connection] of this.#connections.entries()) {
       const name = networkName(n);
+      const file = this.#dumps[n];
+      const shared = file === undefined ? {} : { dump: { fd: file.fd, maxBytes: file.maxBytes } };
       if ("tap" in connection) {
-        data.set(name, { kind: "tap", tap: connection.tap.data });
+        data.set(name, { ...shared, kind: "tap", tap: connection.tap.data });
         continue;
       }
       const port = connection.end.plug();
       ports.set(name, port);
-      data.set(name, { kind: "program", rings: port.data });
+      data.set(name, { ...shared, kind: "program", rings: port.data });
     }
     return { data, ports };
   }
@@ -146,11 +154,18 @@ export class Networks {
 
   /** When no thread uses them any more. */
   async close(): Promise<void> {
+    for (const file of this.#dumps.splice(0)) file?.close();
     for (const connection of this.#connections.splice(0)) {
       if ("tap" in connection) connection.tap.close();
       else await connection.end.close();
     }
   }
+}
+
+async function dump({ dump: file, dumpBytes }: NetworkConfig): Promise<ReturnType<OpenDump> | undefined> {
+  if (file === undefined) return undefined;
+  const { openDump } = await import("../net/dump.ts");
+  return openDump(file, dumpBytes);
 }
 
 /** Modules are loaded only here: most machines have no network, and start sooner without them. */

@@ -68,6 +68,8 @@ export interface ProbeReport {
   readonly capabilities: readonly (Capability & { readonly available: boolean })[];
   /** Setting of huge pages for shared memory, of which guest RAM is made. */
   readonly hugePages: { readonly setting: string | null; readonly enough: boolean };
+  /** What network cards can be connected to; a user network needs none of it. */
+  readonly network: { readonly tun: boolean; readonly vhostNet: boolean; readonly admin: boolean };
   readonly remedies: readonly Remedy[];
 }
 
@@ -133,6 +135,7 @@ export function probe(host: ProbeHost): ProbeReport {
     maxCpus: answers.opened ? readMaxCpus(answers) : null,
     capabilities,
     hugePages,
+    network: readNetwork(host),
     remedies,
   };
 }
@@ -168,6 +171,18 @@ function readModule(host: ProbeHost, name: string, names: readonly string[]): Mo
     return value === undefined ? [] : [[parameter, value.trim()] as const];
   });
   return { name, loaded: host.exists(`/sys/module/${name}`), parameters: Object.fromEntries(parameters) };
+}
+
+/** CAP_NET_ADMIN. */
+const NET_ADMIN = 1n << 12n;
+
+function readNetwork(host: ProbeHost): ProbeReport["network"] {
+  const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(host.read("/proc/self/status") ?? "")?.[1] ?? "0";
+  return {
+    tun: host.exists("/dev/net/tun"),
+    vhostNet: host.exists("/dev/vhost-net"),
+    admin: (BigInt(`0x${effective}`) & NET_ADMIN) !== 0n,
+  };
 }
 
 function readHugePages(host: ProbeHost): ProbeReport["hugePages"] {

@@ -25,6 +25,14 @@ export function probeText(report: ProbeReport): string {
     }
   }
   lines.push(`huge pages       ${hugePages.setting ?? "unknown"} for shared memory`);
+  const { tun, vhostNet, admin } = report.network;
+  lines.push(
+    `/dev/net/tun     ${tun ? "there: cards can have tap interfaces" : "not there: sudo modprobe tun"}`,
+  );
+  lines.push(`/dev/vhost-net   ${vhostNet ? "there" : "not there"}; this version does not use it`);
+  lines.push(
+    `CAP_NET_ADMIN    ${admin ? "yes: interfaces can be made" : "no: interfaces are made beforehand, by vmexit net"}`,
+  );
   lines.push("", ...report.remedies.flatMap(remedyLines), report.verdict);
   return `${lines.join("\n")}\n`;
 }

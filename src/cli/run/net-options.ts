@@ -231,6 +231,36 @@ export function addNic(draft: Draft, value: string, typed: string, complain: Com
   });
 }
 
+const DUMP_KEYS = keysOf(
+  table({
+    id: { type: text("ID"), help: "its name" },
+    netdev: {
+      type: text("ID"),
+      required: "the network is missing: netdev=ID",
+      help: "the id of the network (required)",
+    },
+    file: { type: text("FILE"), required: "the file is missing: file=FILE", help: "the file (required)" },
+    maxlen: { ...VIRTIO_NET.options.dumpBytes, help: "bytes of each frame (default: 65536)" },
+  }),
+);
+export const DUMP_HELP: HelpGroup = {
+  title: "filter-dump: writes the frames of a network to a file, in the pcap format",
+  rows: keyHelp(DUMP_KEYS),
+};
+
+/** `-object`: of QEMU's objects, only the one for frames is something here. */
+export function addObject(draft: Draft, value: string, typed: string, complain: Complain): void {
+  const [type, ...pairs] = splitKeyValuesOrJson(value, "qom-type", complain);
+  if (type?.value !== "filter-dump") {
+    throw complain(
+      "only filter-dump is supported: virtio-rng-device uses the host's random numbers, and -memory-backing selects the memory",
+    );
+  }
+  const { netdev = "", file = "", maxlen } = readKeys(pairs, DUMP_KEYS, complain);
+  const options = { dump: file, ...(maxlen === undefined ? {} : { dumpBytes: maxlen }) };
+  draft.dumps.push({ typed, netdev, options });
+}
+
 /** `-net nic` and `-net TYPE`: one card and one network, which a number that nobody needs now used to connect. */
 export function addNet(draft: Draft, value: string, typed: string, complain: Complain): void {
   if (value === "none") return;

@@ -24,6 +24,8 @@ export interface NetworkDraft {
   /** Those of -net, which are connected to each other. */
   nets: NetdevDraft[];
   nics: NetdevDraft[];
+  /** Files for the frames of networks. */
+  dumps: { readonly typed: string; readonly netdev: string; readonly options: NetworkOptions }[];
   /** Those of -netdev hubport, by number. */
   hubs: Map<number, Promise<NetworkSwitch>>;
 }
@@ -36,7 +38,10 @@ export interface NetworkDraft {
 export function finishCards(draft: NetworkDraft, note: (sentence: string) => void): NetworkOptions[] {
   const { netdevs, cards, nets, nics } = draft;
   const unused = new Map(netdevs.map((netdev) => [netdev.id, netdev]));
+  /** The id of each one's network. */
+  const ids: (string | undefined)[] = [];
   const all = cards.map(({ typed, netdev, options }): NetworkOptions => {
+    ids.push(typeof netdev === "string" ? netdev : netdev.id);
     if (typeof netdev !== "string") return { ...netdev.options, ...options };
     const found = unused.get(netdev);
     if (found === undefined) {
@@ -64,5 +69,14 @@ export function finishCards(draft: NetworkDraft, note: (sentence: string) => voi
   if (net !== undefined && nic === undefined) {
     throw new OptionError(`${net.typed}: no card is connected to it; add -net nic,model=virtio`);
   }
-  return net === undefined ? all : [...all, { ...net.options, ...nic.options }];
+  if (net !== undefined) {
+    ids.push(net.id);
+    all.push({ ...net.options, ...nic.options });
+  }
+  for (const { typed, netdev, options } of draft.dumps) {
+    const card = ids.indexOf(netdev);
+    if (card < 0) note(`${typed}: no card has the network ${netdev}, so nothing is written`);
+    else all[card] = { ...all[card], ...options };
+  }
+  return all;
 }

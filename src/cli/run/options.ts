@@ -14,7 +14,7 @@ import { addBlockdev, BLOCKDEV_HELP } from "./blockdev-options.ts";
 import { addDevice, addDrive, DRIVE_HELP } from "./drive-options.ts";
 import { GDB_OPTIONS } from "./gdb-options.ts";
 import { MACHINE_OPTIONS } from "./machine-options.ts";
-import { addNet, addNetdev, addNic, NETDEV_HELP, NIC_HELP } from "./net-options.ts";
+import { addNet, addNetdev, addNic, addObject, DUMP_HELP, NETDEV_HELP, NIC_HELP } from "./net-options.ts";
 import type { OptionRow } from "./option-row.ts";
 import type { Chardev } from "./request.ts";
 import { SNAPSHOT_OPTIONS } from "./snapshot-options.ts";
@@ -130,6 +130,14 @@ export const OPTIONS: readonly OptionRow[] = [
     example: "-net nic,model=virtio -net tap,ifname=tap0,script=no",
     help: "the old form of -nic: one for the card (nic), another for its network",
     apply: addNet,
+  },
+  {
+    names: ["object"],
+    argument: "filter-dump,KEY=VALUE…",
+    example: "-object filter-dump,id=f0,netdev=n0,file=n0.pcap",
+    help: "adds an object:",
+    values: [DUMP_HELP],
+    apply: addObject,
   },
   {
     names: ["serial"],

@@ -32,8 +32,6 @@ const REFUSED: ReadonlyMap<string, string> = new Map(
     incoming: "this version has no migration; -loadvm DIR starts from a snapshot",
     usb: "this machine has no USB",
     usbdevice: "this machine has no USB",
-    object:
-      "not needed: virtio-rng-device uses the host's random numbers, and -memory-backing selects the memory",
     chardev: "write the place in -serial: stdio, file:PATH, pty or none",
     numa: "in this version all memory is in one node",
     daemonize:

@@ -129,6 +129,7 @@ export function emptyDraft(): Draft {
     cards: [],
     nets: [],
     nics: [],
+    dumps: [],
     hubs: new Map(),
     notes: [],
     devices: new Map(),

@@ -80,6 +80,18 @@ const OPTIONS = table({
     otherwise: "no limit",
     help: "bytes that a tap interface may queue",
   },
+  /** A file that all frames are written to, in the pcap format. */
+  dump: {
+    type: text("FILE"),
+    help: "a file that all frames are written to, in the pcap format",
+    see: "network.md#frames-in-a-file",
+  },
+  /** Bytes of each frame in that file. Default: `65536`. */
+  dumpBytes: {
+    type: integer(14, 65_536),
+    default: 65_536,
+    help: "bytes of each frame in that file",
+  },
   /** A program that sets up the tap interface; its name is the argument. */
   upScript: {
     type: text("FILE"),

@@ -2,6 +2,7 @@
 import type { NetBackEnd } from "../../machine/back-ends.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import type { NetBackend } from "../../net/backend.ts";
+import { DumpBackend } from "../../net/dump.ts";
 import { RingBackend } from "../../net/ring-backend.ts";
 import { TapBackend } from "../../net/tap.ts";
 import type { GuestRam } from "../../sys/guest-ram.ts";
@@ -16,8 +17,9 @@ export function openNetwork(
   memory: GuestMemory,
   wake: () => void,
 ): NetBackEnd {
-  const backend: NetBackend =
+  const bare: NetBackend =
     data.kind === "tap" ? new TapBackend(data.tap, ram) : new RingBackend(data.rings, memory, wake);
+  const backend = data.dump === undefined ? bare : new DumpBackend(bare, memory, data.dump);
   const { arrivals, vacancies = [] } = backend;
   return {
     backend,

@@ -1,3 +1,4 @@
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createConnection, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -138,4 +139,46 @@ test("a datagram is a frame", async () => {
   expect([left.got[0].length, right.got[0].length]).toEqual([60, 1514]);
   await one.close();
   await two.close();
+});
+
+const hasQemu = spawnSync("qemu-system-x86_64", ["--version"]).status === 0;
+
+test.skipIf(!hasQemu)("QEMU is at the other end: its user network answers an ARP request", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "vmexit-qemu-"));
+  const path = join(folder, "socket");
+  const link = new FakeLink();
+  const network = await streamNetwork({ place: { path }, isServer: true })(link);
+  const qemu = spawn(
+    "qemu-system-x86_64",
+    [
+      ...["-M", "none", "-accel", "tcg", "-display", "none", "-monitor", "none"],
+      ...["-netdev", `stream,id=s,server=off,addr.type=unix,addr.path=${path}`],
+      ...["-netdev", "user,id=u", "-netdev", "hubport,hubid=0,id=h,netdev=s"],
+      ...["-netdev", "hubport,hubid=0,id=i,netdev=u"],
+    ],
+    { stdio: "ignore" },
+  );
+  try {
+    const ask = Buffer.from(
+      "ffffffffffff52540012345608060001080006040001" + "5254001234560a00020f0000000000000a000202",
+      "hex",
+    );
+    await expect
+      .poll(
+        () => {
+          network.input(ask, NO_OFFLOAD);
+          return link.got.length;
+        },
+        { timeout: 30_000 },
+      )
+      .toBeGreaterThan(0);
+    // An answer from the gateway, whose address is 52:55 and its IPv4 address.
+    expect(link.got[0].slice(0, 14)).toEqual([
+      0x52, 0x54, 0, 0x12, 0x34, 0x56, 0x52, 0x55, 10, 0, 2, 2, 8, 6,
+    ]);
+  } finally {
+    qemu.kill();
+    await network.close();
+    rmSync(folder, { recursive: true });
+  }
 });

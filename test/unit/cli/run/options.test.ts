@@ -595,6 +595,34 @@ describe("network cards", () => {
     expect(cards("-nic", "bridge,br=br7")).toEqual([{ bridge: "br7" }]);
   });
 
+  test("a file for the frames of a network", () => {
+    const dump = ["-object", "filter-dump,id=f0,netdev=n0,file=n0.pcap,maxlen=96"];
+    const plain = ["-netdev", "bridge,id=n0", "-device", "virtio-net-device,netdev=n0"];
+    expect(cards(...dump, ...plain)).toEqual([{ bridge: "br0", dump: "n0.pcap", dumpBytes: 96 }]);
+    expect(() => request("-object", "rng-random,id=r")).toThrow(/only filter-dump is supported/);
+  });
+
+  test("cables to other monitors", () => {
+    const connected = (...argv: string[]) => (cards(...argv) ?? []).map(({ connect }) => typeof connect);
+    expect(connected("-nic", "socket,listen=:1234", "-nic", "socket,mcast=230.0.0.1:1234")).toEqual([
+      "function",
+      "function",
+    ]);
+    expect(connected("-nic", "stream,addr.type=unix,addr.path=S,server=off")).toEqual(["function"]);
+    expect(connected("-nic", "hubport,hubid=1", "-nic", "hubport,hubid=1")).toHaveLength(2);
+    for (const [line, message] of [
+      ["socket", /give one of listen=/],
+      ["socket,connect=nowhere", /not a place as in/],
+      ["socket,udp=127.0.0.1:1", /needs localaddr=/],
+      ["stream,addr.type=inet", /addr.port=PORT/],
+      ["stream,server=on,addr.type=unix,addr.path=S,reconnect=1", /the side that connects/],
+      ["dgram", /the other side is missing/],
+      ["hubport", /hubid=N/],
+    ] as const) {
+      expect(() => request("-nic", line)).toThrow(message);
+    }
+  });
+
   test.each([
     ["-nic tap,model=e1000", /virtio cards only; use model=virtio/],
     ["-nic tap,model=rtl8139", /use model=virtio/],
