@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createVm, type VmOptions } from "vmexit";
+import { createVm, restoreVm, type VmOptions } from "vmexit";
 import { buildKernel } from "../support/multiboot-build.ts";
 
 let folder = "";
@@ -123,4 +123,24 @@ test.skipIf(!existsSync(SEABIOS)).each([
   await closed;
   expect(Buffer.concat(chunks).toString()).toMatch(/read by the BIOS$/);
   expect(vm.stats().drives[0].bytesRead).toBe(2 * SECTOR);
+});
+
+test("a saved device continues in another machine: its BARs, its doorbell, and the message that is pending", async () => {
+  const dir = join(folder, "saved");
+  const options = { machine: "pc", memory: "16M", kernel, cmdline: "between", rng: { addr: "7" } } as const;
+  await using first = await createVm(options);
+  const waiting = first.serial.waitFor("waiting\n");
+  await first.start();
+  await waiting;
+  await first.snapshot({ dir });
+  await first.stop();
+  await using second = await restoreVm(dir);
+  const chunks: Buffer[] = [];
+  second.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
+  const closed = new Promise((resolve) => second.serial.once("end", resolve));
+  await second.resume();
+  second.serial.write("x");
+  expect(await second.exited).toEqual({ reason: "exit", status: 1 });
+  await closed;
+  expect(Buffer.concat(chunks).toString()).toBe("message\nused 00000002\n");
 });

@@ -8,6 +8,7 @@
 //   line     by BAR 4, by the interrupt line
 //   legacy   by BAR 0, which are ports, by the interrupt line
 //   window   brings the device up without a BAR
+//   between  as modern, and waits for a byte from COM1 between two requests
 //
 // Source: PCI Local Bus 3.0, chapter 6; VIRTIO 1.2, 4.1.
 
@@ -221,6 +222,29 @@ static void modern(void) {
   wait_used();
 }
 
+/** The first request is before somebody saves the machine, the second one may be in another. */
+static void between(void) {
+  REGISTER32(APIC, APIC_SVR) = 0x1ff;
+  set_config(BAR1, MSIX_TABLE);
+  place_bar4(MEMORY_A);
+  set_config16(COMMAND, DECODE);
+  set_config16(MSIX_CONTROL, 0x8000);
+  REGISTER32(MSIX_TABLE, 16) = APIC;
+  REGISTER32(MSIX_TABLE, 24) = VECTOR;
+  bring_up(MEMORY_A, 1);
+  offer();
+  notify(MEMORY_A);
+  wait_used();
+  print("waiting\n");
+  while (!(in8(COM1 + 5) & 1)) {
+  }
+  REGISTER32(MSIX_TABLE, 28) = 0;  // the pending message of the first request
+  wait_message();
+  offer();
+  notify(MEMORY_A);
+  wait_used();
+}
+
 static void wait_line(void) {
   while (!(config(COMMAND) & 0x80000)) {  // Interrupt Status
   }
@@ -296,6 +320,7 @@ void kernel_main(const u32 *info) {
   find();
   if (word[0] == 'm') modern();
   else if (word[0] == 'w') window();
+  else if (word[0] == 'b') between();
   else if (word[1] == 'i') line();
   else legacy();
   end();
