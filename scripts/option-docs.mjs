@@ -29,6 +29,7 @@ export function documents(
 
   edit("src/config/machine.ts", (text) => commented(text, "MACHINE", machine));
   edit("src/config/machine.ts", (text) => commented(text, "OWN_DEVICE", own));
+  edit("src/config/machine.ts", (text) => commented(text, "CLOUD_INIT", machine.cloudInit.type.rows));
   edit("src/config/trace.ts", (text) => commented(text, "TRACE", trace));
   edit("src/config/devices.ts", (text) => commented(text, "DEVICES", devices));
   for (const { device } of Object.values(devices)) {

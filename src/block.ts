@@ -1,6 +1,7 @@
 /** `vmexit/block`: disk images for programs, without a machine around them. By name; nothing else. */
 
 export { type BlockStatus, blockStatus } from "./disk/block-status.ts";
+export { type CloudInitFiles, cloudInitDisk } from "./disk/cloud-init-disk.ts";
 export type { DiskSource, SourceExtent } from "./disk/disk-source.ts";
 export { type DiskImage, type Extent, readDisk, type Snapshot, writeDisk } from "./disk/image.ts";
 export { ImageError } from "./disk/image-error.ts";

@@ -63,6 +63,25 @@ const OWN_DEVICE = table({
   },
 });
 
+const CLOUD_INIT = table({
+  /** `#cloud-config` and YAML, or a script. Default: an empty `#cloud-config`. */
+  userData: {
+    type: text("TEXT"),
+    otherwise: "an empty `#cloud-config`",
+    help: "`#cloud-config` and YAML, or a script",
+  },
+  /** YAML: instance-id, local-hostname .... Default: an instance-id. */
+  metaData: {
+    type: text("TEXT"),
+    otherwise: "an instance-id",
+    help: "YAML: instance-id, local-hostname ...",
+  },
+  /** YAML. Default: DHCP on the first card. */
+  networkConfig: { type: text("TEXT"), otherwise: "DHCP on the first card", help: "YAML" },
+});
+
+export type CloudInitOptions = Options<typeof CLOUD_INIT>;
+
 export type DeviceOptions = Options<typeof OWN_DEVICE>;
 
 export const MACHINE = table({
@@ -128,6 +147,12 @@ export const MACHINE = table({
     see: "cpu-models.md",
   },
   ...DEVICES,
+  /** Adds a read-only disk behind the others, labelled cidata, that cloud-init and CirrOS read. */
+  cloudInit: {
+    type: group(CLOUD_INIT),
+    help: "adds a read-only disk behind the others, labelled cidata, that cloud-init and CirrOS read",
+    see: "user-network.md#cloud-init",
+  },
   /** Serial ports: COM1 and up. Default: `1`. */
   serialPorts: { type: integer(1, 4), default: 1, help: "serial ports: COM1 and up" },
   /** A PIT (i8254 timer) at ports 0x40 to 0x43 and 0x61. Default: `true`. */

@@ -17,7 +17,7 @@ import { VirtualMachine } from "./virtual-machine.ts";
  *   and {NbdError} for disks.
  */
 export async function createVm(options: VmOptions): Promise<VirtualMachine> {
-  const checked = await loadCpu(checkOptions(options));
+  const checked = await loadCpu(checkOptions(await withSeed(options)));
   const board = await loadBoard(checked.machine, deviceKinds(checked));
   const start = await choosePowerOn(checked);
   const drives = await Drives.open(checked.drives);
@@ -30,4 +30,16 @@ export async function createVm(options: VmOptions): Promise<VirtualMachine> {
     await networks.close();
     throw error;
   }
+}
+
+/** The seed of cloud-init is one more drive. What the options say of it is checked before it is made. */
+async function withSeed(options: VmOptions): Promise<VmOptions> {
+  if (options.cloudInit === undefined) return options;
+  const { cloudInit } = checkOptions(options);
+  if (cloudInit === undefined) return options;
+  const { cloudInitDisk } = await import("../disk/cloud-init-disk.ts");
+  return {
+    ...options,
+    drives: [...(options.drives ?? []), { source: cloudInitDisk(cloudInit), readOnly: true }],
+  };
 }

@@ -11,6 +11,7 @@ import { MACHINE } from "../../config/machine.ts";
 import { only } from "../../config/value.ts";
 import type { Complain } from "../key-values.ts";
 import { addBlockdev, BLOCKDEV_HELP } from "./blockdev-options.ts";
+import { CLOUD_INIT_OPTIONS } from "./cloud-init-options.ts";
 import { addDevice, addDrive, DRIVE_HELP } from "./drive-options.ts";
 import { GDB_OPTIONS } from "./gdb-options.ts";
 import { MACHINE_OPTIONS } from "./machine-options.ts";
@@ -107,6 +108,7 @@ export const OPTIONS: readonly OptionRow[] = [
     help: "adds a device, as keys or as JSON; -device help lists the devices and their keys, -device NAME,help the keys of one",
     apply: addDevice,
   },
+  ...CLOUD_INIT_OPTIONS,
   ...SNAPSHOT_OPTIONS,
   {
     names: ["netdev"],

@@ -41,8 +41,17 @@ export interface SaveRequest {
   readonly timeoutMs: number;
 }
 
+/** Files of a seed for cloud-init. */
+export interface CloudInitPaths {
+  readonly "user-data"?: string;
+  readonly "meta-data"?: string;
+  readonly "network-config"?: string;
+}
+
 /** What the command does around a machine. */
 export interface RunSettings {
+  /** One more drive, with these files. */
+  readonly cloudInit?: CloudInitPaths;
   /** COM1 and up. The ports of a new machine are as many; a saved one may have more. */
   readonly serials: readonly Chardev[];
   readonly debugConsole: Chardev;
@@ -105,6 +114,7 @@ export interface Draft extends NetworkDraft {
   /** The folder of the snapshot to continue from. */
   loadvm?: string;
   savevm?: string;
+  cloudInit?: CloudInitPaths;
   startStopped: boolean;
   noDefaults: boolean;
   /** For all drives. */
@@ -182,6 +192,7 @@ export function finish(draft: Draft): RunRequest {
     ...(draft.savevm === undefined ? {} : { savevm: draft.savevm }),
     notes: draft.notes,
     ...(draft.processName === undefined ? {} : { processName: draft.processName }),
+    ...(draft.cloudInit === undefined ? {} : { cloudInit: draft.cloudInit }),
   };
   if (loadvm !== undefined) {
     refuseBootOptions(draft);

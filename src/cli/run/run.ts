@@ -92,10 +92,11 @@ export async function runMachine(request: RunRequest, deps: RunDeps, save?: Save
     const traces = await Promise.all(request.traceFiles.map(({ path }) => openTrace(path)));
     const unclaimed = (access: UnclaimedAccess) => notice(unclaimedText(access));
     const handlers = request.traceUnclaimed ? { onUnclaimed: unclaimed } : {};
+    const more = { ...handlers, ...(await withSeed(request)) };
     const machine =
       request.loadvm === undefined
-        ? await deps.createVm({ ...request.vm, ...handlers })
-        : await deps.restoreVm(request.loadvm, { ...request.vm, ...handlers });
+        ? await deps.createVm({ ...request.vm, ...more })
+        : await deps.restoreVm(request.loadvm, { ...request.vm, ...more });
     const { serials } = request;
     if (serials.length > machine.serials.length) {
       const { length } = machine.serials;
@@ -254,4 +255,11 @@ async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return "code" in error ? error.message : (error.stack ?? error.message);
+}
+
+/** The drives with the one of -cloud-init behind them. */
+async function withSeed({ cloudInit, vm }: RunRequest): Promise<Pick<VmOptions, "drives">> {
+  if (cloudInit === undefined) return {};
+  const { cloudInitDrive } = await import("./cloud-init-drive.ts");
+  return { drives: [...(vm.drives ?? []), await cloudInitDrive(cloudInit)] };
 }
