@@ -8,6 +8,7 @@ import type { openDump } from "../net/dump.ts";
 import type { HostTap } from "../net/host-tap.ts";
 import type { Network } from "../net/link.ts";
 import type { NetworkPort } from "../net/network-port.ts";
+import type { ConnectNetwork } from "../net/program-network.ts";
 import type { NetworkData } from "../threads/shared.ts";
 import { VmNetwork } from "./outlets/network.ts";
 
@@ -24,19 +25,21 @@ function networkName(n: number): string {
 /** The other end of a card's cable, for the program's own networks. */
 class ProgramEnd {
   readonly #config: NetworkConfig;
+  readonly #connect: ConnectNetwork;
   readonly #makePort: (mtu: number) => NetworkPort;
   #network: Network | undefined;
   #port: NetworkPort | undefined;
 
-  constructor(config: NetworkConfig, makePort: (mtu: number) => NetworkPort) {
+  constructor(config: NetworkConfig, connect: ConnectNetwork, makePort: (mtu: number) => NetworkPort) {
     this.#config = config;
+    this.#connect = connect;
     this.#makePort = makePort;
   }
 
   /** Makes the network. Its frames go to the port of the present power cycle. */
   async open(): Promise<void> {
     const port = () => this.#port;
-    this.#network = await this.#config.connect?.({
+    this.#network = await this.#connect({
       mtu: this.#config.mtu ?? DEFAULT_MTU,
       get accepts() {
         return port()?.accepts ?? 0;
@@ -170,12 +173,22 @@ async function dump({ dump: file, dumpBytes }: NetworkConfig): Promise<ReturnTyp
 
 /** Modules are loaded only here: most machines have no network, and start sooner without them. */
 async function connect(config: NetworkConfig, note: (message: string) => void): Promise<Connection> {
-  if (config.connect === undefined) {
+  const plug = config.connect ?? (await userNetwork(config, note));
+  if (plug === undefined) {
     const { HostTap } = await import("../net/host-tap.ts");
     return { config, tap: HostTap.open(config, note) };
   }
   const { NetworkPort } = await import("../net/network-port.ts");
-  const end = new ProgramEnd(config, (mtu) => new NetworkPort(mtu));
+  const end = new ProgramEnd(config, plug, (mtu) => new NetworkPort(mtu));
   await end.open();
   return { config, end };
+}
+
+async function userNetwork(
+  { user }: NetworkConfig,
+  note: (message: string) => void,
+): Promise<ConnectNetwork | undefined> {
+  if (user === undefined) return undefined;
+  const { UserNet } = await import("../net/user/user-net.ts");
+  return new UserNet({ onNote: note, ...user }).plug;
 }

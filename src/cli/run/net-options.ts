@@ -27,6 +27,7 @@ import {
   socketNetwork,
   streamSocket,
 } from "./socket-net-options.ts";
+import { USER_KEYS, userNetwork } from "./user-net-options.ts";
 
 /** What QEMU runs if no other program is named. */
 const UP_SCRIPT = "/etc/qemu-ifup";
@@ -89,6 +90,12 @@ const TAP_KEYS = together(keysOf(TAP), keysOf(VHOST));
 const BRIDGE_KEYS = keysOf(BRIDGE);
 
 const BACKENDS: readonly Backend[] = [
+  {
+    type: "user",
+    help: "a network without privilege, by the host's sockets",
+    keys: USER_KEYS,
+    options: userNetwork,
+  },
   {
     type: "tap",
     help: "a tap interface of the host",

@@ -4,9 +4,22 @@
  */
 import { OptionError } from "../../base/errors.ts";
 import type { ConnectNetwork } from "../../net/program-network.ts";
+import type { UserNetworkOptions } from "../../net/user/options.ts";
 import { device, ID } from "../device-table.ts";
 import { type Filled, type Options, table } from "../schema.ts";
-import { amount, callback, each, flag, integer, type Kind, refused, text, typed, words } from "../value.ts";
+import {
+  amount,
+  callback,
+  each,
+  flag,
+  integer,
+  type Kind,
+  object,
+  refused,
+  text,
+  typed,
+  words,
+} from "../value.ts";
 import { DISABLE_LEGACY, DISABLE_MODERN, PCI_ADDRESS, PCI_DEVICE_KEYS } from "./pci.ts";
 
 const MAX_QUEUES = 16;
@@ -42,6 +55,12 @@ const OPTIONS = table({
   },
   /** A bridge of the host, to which a new tap interface is added. */
   bridge: { type: text("NAME"), help: "a bridge of the host, to which a new tap interface is added" },
+  /** A network without privilege, by the host's sockets: its options, or {}. */
+  user: {
+    type: object<UserNetworkOptions>(),
+    help: "a network without privilege, by the host's sockets: its options, or {}",
+    see: "user-network.md",
+  },
   /** A network that the program provides: it gets each frame, and sends any. */
   connect: {
     type: callback<ConnectNetwork>(),
@@ -163,15 +182,16 @@ export const VIRTIO_NET = device({
   options: OPTIONS,
   deviceKeys: NET_DEVICE_KEYS,
   finish: (card, where, { index }): NetworkConfig => {
-    const ways = (["tap", "fds", "bridge", "connect"] as const).filter((way) => card[way] !== undefined);
+    const ways = (["tap", "fds", "bridge", "user", "connect"] as const).filter(
+      (way) => card[way] !== undefined,
+    );
     if (ways.length > 1) throw new OptionError(`${where}: give either ${ways.join(" or ")}`);
     if (ways.length === 0)
-      throw new OptionError(`${where}: it is connected to nothing; give tap, fds, bridge or connect`);
+      throw new OptionError(`${where}: it is connected to nothing; give tap, fds, bridge, user or connect`);
     const [way] = ways;
-    if (way === "connect" && card.queues > 1) {
-      throw new OptionError(
-        `${where}.queues: ${card.queues} are not possible: a network of the program's own has one`,
-      );
+    if ((way === "connect" || way === "user") && card.queues > 1) {
+      const what = way === "user" ? "a user network" : "a network of the program's own";
+      throw new OptionError(`${where}.queues: ${card.queues} are not possible: ${what} has one`);
     }
     if (card.fds !== undefined && card.fds.length !== card.queues) {
       throw new OptionError(`${where}.fds: ${card.fds.length} descriptors do not make ${card.queues} queues`);
