@@ -17,6 +17,8 @@ export interface FirmwareDescription {
   readonly ram: readonly { readonly address: number; readonly size: number }[];
   /** What to boot from, first choice first, as firmware names devices. */
   readonly bootOrder: readonly string[];
+  /** Offer a menu. */
+  readonly bootMenu: boolean;
 }
 
 /** FW_CFG_ID: traditional interface and DMA. */
@@ -29,7 +31,13 @@ const SYSTEM_STATES = [0x80, 0, 0, 0x01, 0x02, 0x80];
 const BOOT_FAIL_WAIT = 0xffff_ffff;
 const E820_RAM = 1;
 
-export function firmwareFiles({ acpi, smbios, ram, bootOrder }: FirmwareDescription): fw.FwCfgItems {
+export function firmwareFiles({
+  acpi,
+  smbios,
+  ram,
+  bootOrder,
+  bootMenu,
+}: FirmwareDescription): fw.FwCfgItems {
   const cpus = acpi.cpus.length;
   const ramSize = ram.reduce((sum, { size }) => sum + size, 0);
   const items = new Map<number, Uint8Array>([
@@ -39,7 +47,7 @@ export function firmwareFiles({ acpi, smbios, ram, bootOrder }: FirmwareDescript
     [fw.FW_CFG_RAM_SIZE, u64(ramSize)],
     [fw.FW_CFG_NOGRAPHIC, u16(NO_DISPLAY)],
     [fw.FW_CFG_NB_CPUS, u16(cpus)],
-    [fw.FW_CFG_BOOT_MENU, u16(0)],
+    [fw.FW_CFG_BOOT_MENU, u16(bootMenu ? 1 : 0)],
     [fw.FW_CFG_MAX_CPUS, u16(Math.max(...acpi.cpus) + 1)], // local APIC ids are below it,
     [fw.FW_CFG_IRQ0_OVERRIDE, u32(acpi.pit ? 1 : 0)],
   ]);

@@ -1,7 +1,7 @@
 /** The options of `createVm`. */
 import { DEVICES } from "./devices.ts";
 import { group, list, type Options, table } from "./schema.ts";
-import { callback, content, flag, integer, object, size, text, words } from "./value.ts";
+import { bootOrder, callback, content, flag, integer, object, size, text, words } from "./value.ts";
 
 const MIB = 2 ** 20;
 const TIB = 2 ** 40;
@@ -108,6 +108,16 @@ export const MACHINE = table({
     type: text("DIR"),
     help: "a folder in which `firmware` is searched before the usual ones",
   },
+  /** What firmware boots from, first choice first: a floppy, c disk, d CD, n network. Default: `"cad"`. */
+  bootOrder: {
+    type: bootOrder,
+    default: "cad",
+    help: "what firmware boots from, first choice first: a floppy, c disk, d CD, n network",
+  },
+  /** The same for the time until the guest's first reset. */
+  bootOnce: { type: bootOrder, help: "the same for the time until the guest's first reset" },
+  /** Firmware offers a menu of what to boot from. Default: `false`. */
+  bootMenu: { type: flag, default: false, help: "firmware offers a menu of what to boot from" },
   /** The initial RAM disk; for a Multiboot kernel, its module. */
   initrd: { type: content, help: "the initial RAM disk; for a Multiboot kernel, its module" },
   /** The kernel's command line. Default: `""`. */

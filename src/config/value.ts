@@ -93,6 +93,18 @@ export function words<const W extends string>(
   };
 }
 
+/** What to boot from, as letters of QEMU's -boot, first choice first. */
+export const bootOrder: Kind<string> = {
+  shown: "LETTERS",
+  manual: "string of `a`, `c`, `d`, `n`",
+  check: (value, refuse) => {
+    const isOrder = typeof value === "string" && /^[acdn]{1,4}$/.test(value);
+    if (isOrder && new Set(value).size === value.length) return value;
+    throw refuse(`${quoted(value)} is not a boot order: a floppy, c disk, d CD, n network, each once`);
+  },
+  parse: (word, refuse) => bootOrder.check(word, refuse),
+};
+
 /** A whole number in a range. */
 export function integer(least: number, most: number, shown = "N"): Kind<number> {
   const check = (value: unknown, refuse: Refuse): number => {

@@ -35,6 +35,8 @@ export interface FirmwareSpec {
   readonly size: number;
   /** Letters, first choice first: a floppy, c disk, d CD, n network. */
   readonly bootOrder: string;
+  /** It offers a menu of what to boot from. */
+  readonly bootMenu: boolean;
 }
 
 /** A device that the program provides: the program's own thread serves its registers. */

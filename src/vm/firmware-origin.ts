@@ -11,14 +11,16 @@ import type { Origin } from "./power-cycle.ts";
 import { FIRMWARE_PROTOCOL, type PowerOn } from "./power-on.ts";
 import type { CheckedOptions } from "./validate.ts";
 
-/** As QEMU has it: floppy, disk, CD. */
-const BOOT_ORDER = "cad";
-
 /** @throws {OptionError} if there is no firmware */
 export function firmwarePowerOn(options: CheckedOptions): PowerOn {
   const image = readFirmware(options.firmware, options.firmwareFolder);
+  let { bootOnce } = options;
   return {
-    firmware: { size: image.length, bootOrder: BOOT_ORDER },
+    firmware() {
+      const bootOrder = bootOnce ?? options.bootOrder;
+      bootOnce = undefined;
+      return { size: image.length, bootOrder, bootMenu: options.bootMenu };
+    },
     origin: (note) => new FirmwareOrigin(image, options, note),
   };
 }

@@ -3,8 +3,8 @@ import type { FirmwareSpec } from "../machine/spec.ts";
 import type { Origin } from "./power-cycle.ts";
 
 export interface PowerOn {
-  /** For the machine's spec. */
-  readonly firmware?: FirmwareSpec;
+  /** For the spec of the next power cycle; undefined if it does not begin with firmware. */
+  firmware?(): FirmwareSpec;
   /** For one power cycle. @param note called with what is not as the options have it, in a sentence */
   origin(note: (text: string) => void): Origin;
   /** Where the machine continues, if it is not a new one. */

@@ -44,6 +44,15 @@ const MACHINE_KEYS = keysOf(
   }),
 );
 
+const BOOT_KEYS = keysOf(
+  table({
+    order: { type: MACHINE.bootOrder.type, help: "" },
+    once: { type: MACHINE.bootOnce.type, help: "" },
+    menu: { type: MACHINE.bootMenu.type, help: "" },
+    strict: { type: only("off", "firmware tries everything that it finds"), help: "" },
+  }),
+);
+
 const MACHINE_HELP = `Machines:
   microvm  virtio over MMIO, serial ports, ACPI; no PCI (default with -kernel)
   pc       a PC with PCI, an i440FX and a PIIX, and firmware (default without -kernel); also pc-i440fx-VERSION
@@ -82,6 +91,18 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
       if (type !== undefined) draft.vm.machine = type;
       if (pit !== undefined) draft.vm.pit = pit;
       if (generationId !== undefined) draft.vm.generationId = generationId;
+    },
+  },
+  {
+    names: ["boot"],
+    argument: "[order=]LETTERS[,once=LETTERS][,menu=on|off]",
+    example: "-boot order=dc,once=d",
+    help: `${MACHINE.bootOrder.help} (default: ${MACHINE.bootOrder.default}). once= is the order until the guest's first reset, menu=on lets firmware offer a menu`,
+    apply: (draft, value, _typed, complain) => {
+      const { order, once, menu } = readKeys(splitKeyValues(value, "order"), BOOT_KEYS, complain);
+      if (order !== undefined) draft.vm.bootOrder = order;
+      if (once !== undefined) draft.vm.bootOnce = once;
+      if (menu !== undefined) draft.vm.bootMenu = menu;
     },
   },
   {

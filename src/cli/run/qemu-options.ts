@@ -10,7 +10,7 @@ import { ACCEPTED, REFUSED as OTHERS, type OtherOption } from "./other-options.t
 const DISK = "this machine has virtio disks only; use -drive file=PATH,format=raw,if=virtio";
 const DISPLAY = "this machine has no display; its console is -serial";
 const CONTROL = "this version has no monitor";
-const FIRMWARE = "this machine has no firmware; give it a kernel with -kernel";
+const FIRMWARE = "this version has no UEFI firmware and no flash; -bios FILE gives a BIOS";
 
 const REFUSED: ReadonlyMap<string, string> = new Map(
   Object.entries({
@@ -22,7 +22,6 @@ const REFUSED: ReadonlyMap<string, string> = new Map(
     fda: DISK,
     sd: DISK,
     pflash: FIRMWARE,
-    boot: FIRMWARE,
     vnc: DISPLAY,
     spice: DISPLAY,
     sdl: DISPLAY,

@@ -7,7 +7,12 @@ import { firmwareDescription } from "../../../src/machine/describe/firmware.ts";
 import { SMALLEST } from "../../support/assemble.ts";
 import { disassemble } from "../../support/iasl.ts";
 
-const SPEC = { ...SMALLEST, board: "pc", cpus: 2, firmware: { size: 2 ** 18, bootOrder: "cad" } };
+const SPEC = {
+  ...SMALLEST,
+  board: "pc",
+  cpus: 2,
+  firmware: { size: 2 ** 18, bootOrder: "cad", bootMenu: false },
+};
 const described = () => firmwareDescription(SPEC, pc.parts(SPEC));
 
 const file = (name: string) => {

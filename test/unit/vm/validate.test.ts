@@ -31,6 +31,8 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
     topology: { sockets: 1, dies: 1, cores: 1, threads: 1 },
     serialPorts: 1,
     pit: true,
+    bootMenu: false,
+    bootOrder: "cad",
     generationId: true,
     rng: undefined,
     devices: [],
@@ -114,6 +116,7 @@ test("everything that is given arrives", () => {
     topology: { sockets: 1, dies: 1, cores: 254, threads: 1 },
     serialPorts: 4,
     pit: false,
+    ...{ firmware: "bios.bin", firmwareFolder: "folder", bootOrder: "dc", bootOnce: "d", bootMenu: true },
     generationId: false,
     rng: { id: "entropy" },
     devices: [

@@ -639,3 +639,14 @@ describe("network cards", () => {
     expect(() => request(...line.split(" "))).toThrow(message);
   });
 });
+
+test("the boot order is letters, as keys or alone", () => {
+  expect(request("-boot", "d").vm.bootOrder).toBe("d");
+  expect(request("-boot", "order=dc,once=d,menu=on").vm).toMatchObject({
+    bootOrder: "dc",
+    bootOnce: "d",
+    bootMenu: true,
+  });
+  expect(() => request("-boot", "order=cc")).toThrow('-boot order=cc: order="cc" is not a boot order');
+  expect(() => request("-boot", "x")).toThrow("is not a boot order");
+});

@@ -7,7 +7,7 @@ import type { MachineSpec } from "../../../../src/machine/spec.ts";
 import { assemble as assembleBoard } from "../../../support/assemble.ts";
 
 const KIB = 1024;
-const FIRMWARE = { size: 256 * KIB, bootOrder: "cad" };
+const FIRMWARE = { size: 256 * KIB, bootOrder: "cad", bootMenu: false };
 const PORT = { address: 0xcf8, data: 0xcfc };
 
 function assemble(more: Partial<MachineSpec> = {}) {
