@@ -11,7 +11,7 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createVm, restoreVm, type VirtualMachine } from "vmexit";
+import { createPool, createVm, restoreVm, type VirtualMachine } from "vmexit";
 import { copiedRam, nextExit, nextOutput } from "./support/first-exit.ts";
 import { bootArguments, findGuest, GUEST_MEMORY_MIB, scratchFolder } from "./support/guest.ts";
 import { type Monitor, qemu, Running, vmexit, withMonitor, withSpareLives } from "./support/monitor.ts";
@@ -66,10 +66,20 @@ async function restored(dir: string): Promise<void> {
   note("restore to first output", (await output) - start);
 }
 
+async function pooled(): Promise<void> {
+  const pool = await createPool({ snapshot: dir, ready: 1, limit: 1 }); // the next is not made meanwhile
+  const start = performance.now();
+  const vm = await pool.take();
+  note("pool to first output", (await nextOutput(vm)) - start);
+  await pool.close();
+  await vm.stop();
+}
+
 async function forked(vm: VirtualMachine): Promise<void> {
   const start = performance.now();
   const [child] = await vm.fork(1);
   note("fork(1)", performance.now() - start);
+  await child.resume();
   note("fork(1) to first exit", (await nextExit(child)) - start);
   await child.stop();
 }
@@ -86,7 +96,12 @@ async function forkedOften(vm: VirtualMachine): Promise<void> {
   const start = performance.now();
   const children = await vm.fork(FORKS);
   note(`fork(${FORKS})`, performance.now() - start);
-  await Promise.all(children.map((child) => nextExit(child)));
+  for (const child of children) {
+    // One after the other: each prints without end.
+    await child.resume();
+    await nextExit(child);
+    await child.pause();
+  }
   note("memory of a fork", (memory() - before) / FORKS / MIB);
   for (const child of [first, ...children]) await child.stop();
 }
@@ -114,9 +129,13 @@ async function measureOurs(): Promise<void> {
       note(`save, stop: ${stop}`, performance.now() - start);
       note(`pause, stop: ${stop}`, pauseMs);
     }
+    await vm.pause(); // what is measured next does not share the CPUs with it
     await restored(dir);
+    await pooled();
     await forked(vm);
+    await vm.resume();
   }
+  await vm.pause();
   await forkedOften(vm);
   await rewound(vm);
 }
@@ -182,6 +201,9 @@ const against = (what: string, ours: string, peerName: string, theirs: string, g
 const restore = "restore in a program, to the first output";
 against(restore, "restore to first output", "QEMU -incoming, a process", "QEMU -incoming", 0.1);
 against(restore, "restore to first output", "QEMU -loadvm, a process", "QEMU -loadvm", 0.1);
+const taken = "a machine of createPool, to the first output";
+against(taken, "pool to first output", "QEMU -incoming, a process", "QEMU -incoming", 0.1);
+against(taken, "pool to first output", "QEMU -loadvm, a process", "QEMU -loadvm", 0.1);
 const command = "restore by the command, to the first output";
 against(command, "command to first output", "QEMU -incoming, a process", "QEMU -incoming", 0.1);
 against(command, "command to first output", "QEMU -loadvm, a process", "QEMU -loadvm", 0.1);
