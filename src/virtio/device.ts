@@ -32,7 +32,7 @@ export interface DeviceQueue {
   popMore(chain: Chain): boolean;
   /**
    * The last `count` requests, from a `pop` on, are as if they had not been popped: the
-   * device cannot serve them now. It returns from `run` next.
+   * device cannot serve them now.
    */
   unpop(count: number): void;
   /**

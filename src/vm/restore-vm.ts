@@ -59,6 +59,7 @@ export async function restoreVm(dir: string, options: RestoreOptions = {}): Prom
     }),
   );
   checkDrives(snapshot, checked, driveFiles);
+  checkCards(snapshot, checked);
   const board = await loadBoard(checked.machine, deviceKinds(checked));
   const start = await choosePowerOn(checked);
   const ahead = prefetch ? new (await import("./prefetch.ts")).Prefetch(snapshot) : undefined;
@@ -88,6 +89,19 @@ export async function restoreVm(dir: string, options: RestoreOptions = {}): Prom
 
 /** What machines in the oldest snapshots do not have. */
 const BEFORE_THERE_WERE_ANY = { pit: false, generationId: false };
+
+/** What a card is connected to is not in a snapshot. */
+function checkCards({ path, description }: Snapshot, { network }: CheckedOptions): void {
+  const { devices } = Object(description.spec);
+  const cards = Array.isArray(devices)
+    ? devices.filter((device) => Object(device).kind === "virtio-net")
+    : [];
+  if (cards.length === network.length) return;
+  throw new SnapshotError(
+    path,
+    `its machine has ${cards.length} network cards, and ${network.length} are given: what each is connected to, in the same order`,
+  );
+}
 
 function checkDrives({ path, manifest }: Snapshot, { drives }: CheckedOptions, files: "same" | "any"): void {
   const { drives: saved } = manifest;

@@ -130,6 +130,22 @@ test("without mergeable buffers a frame that does not fit one is dropped, and it
   expect(count("receivedDropped")).toBe(1);
 });
 
+test("a legacy driver that merges no buffers has a header of 10 bytes", () => {
+  const { device, regs, backend, offer, receive, bytesAt, driver, plugged, memory } = rig();
+  device.negotiate(regs.features & ~MRG_RXBUF, 0);
+  const frame = frameTo(MAC_BYTES);
+  offer(1, 2048);
+  backend.incoming.push(frame);
+  expect(receive()).toEqual([{ id: 0, length: 70 }]);
+  expect(bytesAt(DATA + 0x1000, 70)).toEqual([...new Array(10).fill(0), ...frame]);
+  const out = new Uint8Array(memory.bytes.buffer, memory.at(DATA).byteOffset);
+  out.fill(0, 0, 10);
+  out.set(frame, 10);
+  driver[TX].add([{ address: DATA, length: 70 }]);
+  plugged.runner.serve(TX);
+  expect(backend.sent.map((each) => [each.header.length, ...each.frame])).toEqual([[12, ...frame]]);
+});
+
 test("the driver's filter decides what it gets", () => {
   const { backend, offer, receive, command } = rig();
   offer(16, 128);
