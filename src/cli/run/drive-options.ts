@@ -117,7 +117,10 @@ function helpOf({ names, help, options, deviceKeys }: DeviceTable): string[] {
 function refusal(name: string): string {
   const names = KNOWN.flatMap(([device]) => device.names);
   if (/^(e1000|rtl8139|ne2k|pcnet|i825|vmxnet|igb|usb-net)/.test(name)) {
-    return "this version has virtio cards only; use virtio-net-device";
+    return "this version has virtio cards only; use virtio-net";
+  }
+  if (/^(virtio-scsi|scsi-|lsi53|megasas|mptsas|pvscsi)/.test(name)) {
+    return "this version has no SCSI; use virtio-blk for a disk";
   }
   return `unknown device "${name}"${didYouMean(name, names)}; -device help lists the devices`;
 }

@@ -294,6 +294,8 @@ test.each<[string, string]>([
     "-M pc -drive id=x,if=none,file=a -device virtio-blk-pci,drive=x,queue-size=100",
     "queue-size=100 is not a power of two",
   ],
+  ["-device virtio-scsi-pci,id=scsi", "this version has no SCSI; use virtio-blk for a disk"],
+  ["-device scsi-hd,drive=x", "this version has no SCSI; use virtio-blk for a disk"],
   ["-device virtio-rgn", 'unknown device "virtio-rgn" (did you mean "virtio-rng"?)'],
   ["-device isa-debug-exit", "write isa-debug-exit,iobase=0xf4,iosize=0x04"],
   ["-device isa-debug-exit,iobase=0x501", "on this machine it is 0xf4"],
