@@ -1,10 +1,16 @@
 /** A board: an ordered list of parts, as data. */
 import type { GenerationIdPlace } from "../boot/acpi/description.ts";
+import type { AddressSpace } from "../bus/address-space.ts";
 import type { RamRegion } from "../memory/guest-memory.ts";
 import type { KernelWishes } from "./kernel-wishes.ts";
 import type { LateParts } from "./late-parts.ts";
 import type { Plug } from "./part.ts";
 import type { MachineSpec } from "./spec.ts";
+
+/** What of a machine a board prepares. */
+export interface Prepared {
+  readonly ports: AddressSpace;
+}
 
 export interface Board {
   /** As in a spec. */
@@ -13,6 +19,11 @@ export interface Board {
   parts(spec: MachineSpec, late?: LateParts): readonly Plug[];
   /** The board's memories besides RAM: name and size in bytes. */
   memories?(spec: MachineSpec): Readonly<Record<string, number>>;
+  /**
+   * Does what firmware would have done with the board before it starts a kernel. Called after the
+   * machine was reset, if there is no firmware.
+   */
+  prepare?(machine: Prepared): void;
   /** The RAM that the guest always sees; all of it without this. Parts show it the rest, or not. */
   fixedRam?(spec: MachineSpec): readonly RamRegion[];
   /** Where its machines have a VM generation ID, if their specs say so. */

@@ -32,6 +32,10 @@ export class BootOrigin implements Origin {
     this.#note = note;
   }
 
+  load(_hardware: Hardware, machine: Machine): void {
+    machine.board.prepare?.(machine);
+  }
+
   /**
    * Puts kernel, initrd, tables and registers in place. Returns the boot protocol's name.
    * @throws {BootError} for what cannot be booted, {SystemError} for files and KVM.

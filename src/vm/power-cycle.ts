@@ -122,6 +122,7 @@ export class PowerCycle {
       this.#blocks.clockOffsetNs[0] = origin.clockOffsetNs ?? 0;
       this.#machine = this.#assemble();
       origin.load?.(hardware, this.#machine);
+      this.#blocks.generation.bump();
       hardware.makeBells(this.#machine.bells);
       this.#plugged.reconcile(this.#machine);
       const shared = { ...data, bells: hardware.bells.map(tokenOf) };

@@ -138,3 +138,14 @@ test("with nothing to boot SeaBIOS says so on COM1", async () => {
   await vm.start();
   await vm.serial.waitFor("No bootable device.", { timeoutMs: 60_000 });
 });
+
+test("a kernel is started without firmware, and finds the bus set up", async () => {
+  const code = [
+    ...[...outEax(CONFIG_ADDRESS, configAddress(1, 0, 0x60)), ...inEax(CONFIG_DATA), ...PRINT_EAX], // PIRQ routes
+    ...[...setDx(0x604), 0xb8, 0x00, 0x20, 0xef], // mov ax, SLP_EN; out dx, ax
+    0xf4,
+  ];
+  const { bytes, ending } = await run({ kernel: Uint8Array.from(code), loadAddress: 0x1000 });
+  expect(bytes).toEqual([10, 10, 11, 11]);
+  expect(ending).toEqual({ reason: "poweroff" });
+});

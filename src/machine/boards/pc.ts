@@ -12,7 +12,8 @@ import { POST_CODE_PORTS } from "../../devices/post-code.ts";
 import { DMA_PAGES, DMA1, DMA2 } from "../../devices/system-ports.ts";
 import { UART16550_PORTS } from "../../devices/uart16550.ts";
 import type { RamRegion } from "../../memory/guest-memory.ts";
-import { CONFIG_PORTS, PciBus } from "../../pci/bus.ts";
+import { CONFIG_PORTS, type FunctionAddress, PciBus } from "../../pci/bus.ts";
+import { InterruptRouter } from "../../pci/interrupt-router.ts";
 import type { Board } from "../board.ts";
 import type { LateParts } from "../late-parts.ts";
 import * as map from "../memory-map.ts";
@@ -21,13 +22,13 @@ import { cmos, cmosConfig } from "../parts/cmos.ts";
 import { debugConsole } from "../parts/debug-console.ts";
 import { debugExit } from "../parts/debug-exit.ts";
 import { fwCfg } from "../parts/fw-cfg.ts";
-import { i440fx, SHADOW_END } from "../parts/i440fx.ts";
+import { i440fx, PAM0, PIRQ_INPUTS, SHADOW_END } from "../parts/i440fx.ts";
 import { i8042 } from "../parts/i8042.ts";
 import { ownDevice } from "../parts/own-device.ts";
 import { pciHost } from "../parts/pci-host.ts";
-import { piix3 } from "../parts/piix3.ts";
+import { PIRQRCA, piix3 } from "../parts/piix3.ts";
 import { IDE_BOUNCE_BYTES, piix3Ide } from "../parts/piix3-ide.ts";
-import { piix4Pm } from "../parts/piix4-pm.ts";
+import { PMBASE, PMREGMISC, piix4Pm } from "../parts/piix4-pm.ts";
 import { postCode } from "../parts/post-code.ts";
 import { serialPort } from "../parts/serial-port.ts";
 import { apm, dma, portA } from "../parts/system-ports.ts";
@@ -37,6 +38,7 @@ import { virtioPci } from "../parts/virtio-pci.ts";
 import { virtioRng } from "../parts/virtio-rng.ts";
 import { FIRMWARE, FW_CFG, FW_CFG_BYTES } from "../pc-memories.ts";
 import { type PciPart, type PciSegment, plugPci } from "../pci-part.ts";
+import { assignPci, writeConfig } from "../pci-setup.ts";
 import type { DeviceSpec, MachineSpec } from "../spec.ts";
 
 /** Functions that can be plugged into the bus, besides those that every PC has. */
@@ -49,6 +51,10 @@ const FUNCTIONS: Readonly<Record<string, PciPart<object>>> = {
 /** Drives of the board's own IDE controller. */
 const IDE_DRIVES = ["ide-hd", "ide-cd"];
 const IDE: PciPart<object> = piix3Ide;
+
+const I440FX = { device: 0, fn: 0 };
+const PIIX3 = { device: 1, fn: 0 };
+const PIIX4_PM = { device: 1, fn: 3 };
 
 /** Devices 0 and 1 are the board's own. */
 const FIRST_FREE = 2;
@@ -71,15 +77,13 @@ export const pc: Board = {
     const firmwareSize = spec.firmware?.size ?? 0;
     return [
       plug(pciHost, "pci", { windows: [ports(CONFIG_PORT, CONFIG_PORTS)], gsi: map.SCI_IRQ }, segment),
-      plugPci(
-        segment,
-        i440fx,
-        "i440fx",
-        { device: 0, fn: 0 },
-        { firmware: FIRMWARE, firmwareSize, memoryFrom: memoryFrom(spec) },
-      ),
-      plugPci(segment, piix3, "piix3", { device: 1, fn: 0 }, {}),
-      plugPci(segment, piix4Pm, "piix4-pm", { device: 1, fn: 3 }, { port: PM_PORT, sciIrq: map.SCI_IRQ }),
+      plugPci(segment, i440fx, "i440fx", I440FX, {
+        firmware: FIRMWARE,
+        firmwareSize,
+        memoryFrom: memoryFrom(spec),
+      }),
+      plugPci(segment, piix3, "piix3", PIIX3, {}),
+      plugPci(segment, piix4Pm, "piix4-pm", PIIX4_PM, { port: PM_PORT, sciIrq: map.SCI_IRQ }),
       ...map.SERIAL.slice(0, spec.serialPorts).map(({ name, port, irq }) => {
         return plug(serialPort, name, { windows: [ports(port, UART16550_PORTS)], gsi: irq }, {});
       }),
@@ -135,11 +139,21 @@ export const pc: Board = {
   memories: ({ firmware }) =>
     firmware === undefined ? {} : { [FIRMWARE]: firmware.size, [FW_CFG]: FW_CFG_BYTES },
 
-  fixedRam: ({ ram: [low, ...high] }): RamRegion[] => [
-    { address: 0, size: HOLE_640K, offset: 0 },
-    { address: SHADOW_END, size: low.size - SHADOW_END, offset: SHADOW_END },
-    ...high,
-  ],
+  fixedRam: ({ ram: [low, ...high] }): RamRegion[] =>
+    [
+      { address: 0, size: HOLE_640K, offset: 0 },
+      { address: SHADOW_END, size: low.size - SHADOW_END, offset: SHADOW_END },
+      ...high,
+    ].filter(({ size }) => size > 0),
+
+  prepare({ ports }) {
+    for (const [n, input] of PIRQ_INPUTS.entries()) writeConfig(ports, fnOf(PIIX3), PIRQRCA + n, 1, input);
+    writeConfig(ports, fnOf(PIIX4_PM), PMBASE, 2, PM_PORT | 1);
+    writeConfig(ports, fnOf(PIIX4_PM), PMREGMISC, 1, 1);
+    // RAM in place of ROM: the tables for the kernel are there.
+    for (let n = 0; n <= 6; n++) writeConfig(ports, fnOf(I440FX), PAM0 + n, 1, 0x33);
+    assignPci(ports, { interrupts: PIRQ_INPUTS, lineOf: InterruptRouter.lineOf });
+  },
 
   kernel({ firmware }) {
     if (firmware === undefined) return {};
@@ -152,6 +166,10 @@ export const pc: Board = {
 /** Memory for devices begins behind RAM, and not below 2 GiB: firmware places BARs there. */
 function memoryFrom({ ram: [low] }: MachineSpec): number {
   return Math.max(low.size, 2 * GIB);
+}
+
+function fnOf({ device, fn }: FunctionAddress): number {
+  return (device << 3) | fn;
 }
 
 function ports(address: number, length: number, offset = 0): WindowPlace {

@@ -13,7 +13,7 @@ import type { SlotWish } from "../kernel-wishes.ts";
 import { RAM } from "../kernel-wishes.ts";
 import type { PciPart } from "../pci-part.ts";
 
-const PAM0 = 0x59;
+export const PAM0 = 0x59;
 const SMRAM = 0x72;
 const READ_ENABLE = 1;
 const WRITE_ENABLE = 2;
@@ -34,7 +34,7 @@ export interface I440fxConfig {
 }
 
 /** Where SeaBIOS routes PIRQA to PIRQD. */
-const PIRQ_INPUTS = [10, 10, 11, 11];
+export const PIRQ_INPUTS = [10, 10, 11, 11];
 
 export const i440fx: PciPart<I440fxConfig> = {
   kind: "i440fx",

@@ -8,7 +8,7 @@ import { PIRQS } from "../../pci/interrupt-router.ts";
 import type { PciPart } from "../pci-part.ts";
 
 const XBCS = 0x4e;
-const PIRQRCA = 0x60;
+export const PIRQRCA = 0x60;
 const ROUTE_DISABLED = 0x80;
 
 export const piix3: PciPart<object> = {

@@ -15,9 +15,9 @@ import { SMBUS_PORTS, SmbusHost, SmbusHostState } from "../../devices/smbus-host
 import { SCI } from "../../pci/interrupt-router.ts";
 import type { PciPart } from "../pci-part.ts";
 
-const PMBASE = 0x40;
+export const PMBASE = 0x40;
 const DEVACTB = 0x58;
-const PMREGMISC = 0x80;
+export const PMREGMISC = 0x80;
 const SMBBA = 0x90;
 const SMBHSTCFG = 0xd2;
 

@@ -147,3 +147,22 @@ test("the registers of a PC are kept in blocks of shared state, so that snapshot
     "piix3-ide: irq-line",
   ]);
 });
+
+test("for a kernel without firmware, BARs have addresses, lines have inputs, and RAM is at 0xc0000", () => {
+  const config = {
+    ...{ size: 2 ** 20, blockSize: 4096, readOnly: false, serial: "a", queues: 1, writeCache: true },
+    ...{ rerror: "report", werror: "report", throttling: undefined },
+  };
+  const made = assemble({ devices: [{ kind: "virtio-blk", name: "virtio-blk0", config }] });
+  pc.prepare?.(made.machine);
+  const { read, ports, memory, slots } = made;
+  expect(read(2, 0, 0x10, 4)).toBe(0xc001 + (read(2, 0, 0x10, 4) & 0xfc0));
+  expect(read(2, 0, 0x20, 4) & ~0xf).toBe(0xe000_0000 | 0);
+  expect(memory.find(0xe000_0000)?.name).toBe("virtio-blk0");
+  expect(read(2, 0, 4, 2) & 7).toBe(7);
+  expect(read(2, 0, 0x3c, 1)).toBe(10);
+  expect([0, 1, 2, 3].map((n) => read(1, 0, 0x60 + n, 1))).toEqual([10, 10, 11, 11]);
+  expect(ports.find(0x604)?.name).toBe("piix4-pm");
+  expect(slots()).toContain("ram c0000+30000");
+  expect(slots()).toContain("ram f0000+10000");
+});
