@@ -166,7 +166,7 @@ export class VirtioPciLegacy implements IoDevice {
   #writeStatus(value: number): AfterWrite | void {
     if (value === 0) return this.#transport.resetByDriver();
     const regs = this.#regs;
-    regs.legacy = 1;
+    this.#begin();
     regs.legacyStatus = value;
     if ((value & DRIVER_OK) !== 0) this.#ready();
     if ((value & FAILED) !== 0) regs.status |= FAILED;
@@ -181,12 +181,17 @@ export class VirtioPciLegacy implements IoDevice {
     this.#device.negotiate(regs.driverFeaturesLow, 0);
   }
 
+  /** Until the driver writes features, which it need not, it has chosen none: not even VERSION_1. */
+  #begin(): void {
+    if (this.#regs.legacy === 0) this.#accept(0);
+  }
+
   /** Places the selected queue in the page of that number and those after it; 0 takes the queue away. */
   // biome-ignore lint/suspicious/noConfusingVoidType: as for write
   #placeQueue(page: number): AfterWrite | void {
     const { config } = this.#transport;
     if (page === 0) return config.writeQueueReady(0);
-    this.#regs.legacy = 1;
+    this.#begin();
     const size = config.queueSizeMax;
     const desc = page * pci.LEGACY_PAGE;
     const driver = desc + DESC_BYTES * size;

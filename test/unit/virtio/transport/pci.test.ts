@@ -211,6 +211,17 @@ test("a legacy driver negotiates 32 bits, without VERSION_1", () => {
   expect(plugged.modern.read(pci.DEVICE_FEATURE, 4) & spec.F_ANY_LAYOUT_LOW).toBe(0);
 });
 
+test("a legacy driver that writes no features has negotiated none", () => {
+  const chosen: string[] = [];
+  const device = new VirtioRng();
+  device.negotiate = (low = -1, high = -1) => chosen.push(`${low} ${high}`) > 0;
+  const { legacy } = new PciPlugged(device, new TestMemory());
+  legacy.write(pci.LEGACY_DEVICE_STATUS, 1, spec.ACKNOWLEDGE);
+  legacy.write(pci.LEGACY_DEVICE_STATUS, 1, spec.ACKNOWLEDGE | spec.DRIVER);
+  legacy.write(pci.LEGACY_QUEUE_ADDRESS, 4, 0x100);
+  expect(chosen).toEqual(["0 0"]);
+});
+
 test("a legacy queue lies in whole pages, and reads back as its page", () => {
   const { legacy, configs } = disk();
   legacy.write(pci.LEGACY_QUEUE_SELECT, 2, 1);
