@@ -5,13 +5,13 @@
  */
 import type { BlockBackend } from "./backend.ts";
 import { GuestDisk } from "./guest-disk.ts";
-import type { ImageSnapshots, Snapshot } from "./image.ts";
+import type { ImageSnapshots, SavedState, Snapshot } from "./image.ts";
 import { ImageError } from "./image-error.ts";
 
 export type DiskOrder =
   /** Bytes, a multiple of 512. */
   | { readonly kind: "resize"; readonly size: number }
-  | { readonly kind: "create-snapshot"; readonly name: string }
+  | { readonly kind: "create-snapshot"; readonly name: string; readonly state?: SavedState | undefined }
   /** By id or name. */
   | { readonly kind: "delete-snapshot"; readonly name: string }
   /** Makes the disk what it was when a snapshot was created. */
@@ -50,7 +50,7 @@ export function carryOut(order: DiskOrder, disk: BlockBackend, resized: (size: n
       resized(disk.size);
       break;
     case "create-snapshot":
-      snapshotsOf(disk).create(order.name);
+      snapshotsOf(disk).create(order.name, order.state);
       break;
     case "delete-snapshot":
       snapshotsOf(disk).delete(order.name);

@@ -91,11 +91,18 @@ export interface Snapshot {
   readonly diskSize: number;
 }
 
+/** A file with the state of a machine. */
+export interface SavedState {
+  readonly path: string;
+  /** Nanoseconds of the machine's clock. */
+  readonly clockNs: number;
+}
+
 export interface ImageSnapshots {
   /** Oldest first. @throws {ImageError | SystemError} */
   list(): readonly Snapshot[];
-  /** @throws {ImageError} if a snapshot of that name exists; {SystemError} */
-  create(name: string): void;
+  /** @param state of a machine, to be in the snapshot. @throws {ImageError} if a snapshot of that name exists; {SystemError} */
+  create(name: string, state?: SavedState): void;
   /** Makes the disk what it was then; the snapshot stays. @throws {ImageError} if it does not exist; {SystemError} */
   apply(wanted: string): void;
   /** @param wanted id or name. @throws {ImageError} if it does not exist; {SystemError} */

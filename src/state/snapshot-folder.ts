@@ -31,6 +31,9 @@ export const WORKING_SET = "working-set";
 /** What a guest wrote to drive `n`, where that does not reach the drive's own file. */
 export const overlayFile = (n: number) => `drive${n}.qcow2`;
 
+/** Whether a file of that name belongs to snapshots. */
+export const isSnapshotFile = (name: string) => OURS.test(name);
+
 const OURS = /^(machine\.json|state|ram|working-set|drive\d+\.qcow2)$/;
 
 export class NewSnapshotFolder {

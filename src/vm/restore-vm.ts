@@ -10,6 +10,7 @@ import { Drives } from "./drives.ts";
 import { loadCpu } from "./load-cpu.ts";
 import { Networks } from "./networks.ts";
 import { FIRMWARE_PROTOCOL } from "./power-on.ts";
+import { nameInDisks } from "./saves.ts";
 import { type CpuPolicy, StateOrigin } from "./state-origin.ts";
 import { type CheckedOptions, checkOptions, deviceKinds } from "./validate.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
@@ -40,10 +41,22 @@ export interface RestoreOptions extends Omit<VmOptions, "kernel" | "memoryBackin
  * continue. Its RAM is the snapshot's file, of which pages come when they are
  * first touched; the snapshot does not change, and may be restored any number of times.
  *
+ * @param dir the folder; or "disk:NAME", a snapshot in the qcow2 images of `drives`, which become what they were
+ *
  * @throws {SnapshotError} for a snapshot that was altered, or does not fit this host, these drives or
  *   this version; {OptionError}, {SystemError}, {ImageError} and {NbdError} as createVm.
  */
 export async function restoreVm(dir: string, options: RestoreOptions = {}): Promise<VirtualMachine> {
+  const name = nameInDisks(dir);
+  if (name === undefined) return restoreFrom(dir, options);
+  const { loadFromDisks } = await import("./disk-snapshots.ts");
+  const { drives } = checkOptions({ kernel: "", drives: options.drives ?? [] });
+  // The images differ from what they were in that they have the snapshot. The folder is there for a moment only.
+  const how = { ...options, driveFiles: "any", prefetch: false } as const;
+  return loadFromDisks(name, drives, (folder) => restoreFrom(folder, how));
+}
+
+async function restoreFrom(dir: string, options: RestoreOptions): Promise<VirtualMachine> {
   const { driveFiles = "same", cpu = "same", verify = false, prefetch = false, kernel, ...more } = options;
   const snapshot = verify ? await verifySnapshot(dir) : new Snapshot(dir);
   const { manifest, description } = snapshot;

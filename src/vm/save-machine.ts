@@ -18,7 +18,10 @@ import type { CheckedOptions } from "./validate.ts";
 import { StateError } from "./vm-error.ts";
 
 export interface SnapshotOptions {
-  /** The folder to make, or a snapshot to replace. */
+  /**
+   * The folder to make, or a snapshot to replace; or "disk:NAME": a snapshot in the qcow2 images of the drives,
+   * of disks and machine together.
+   */
   readonly dir: string;
   /** False: a running machine runs on while its RAM is copied, and is paused only for the rest. Default true. */
   readonly stop?: boolean;

@@ -42,6 +42,15 @@ export class Saves {
   }
 
   async snapshot({ dir, stop = true, diff = false }: SnapshotOptions): Promise<SnapshotReport> {
+    const name = nameInDisks(dir);
+    if (name !== undefined) {
+      if (!stop || diff) throw new StateError(`snapshot(): ${dir}: stop: false and diff: true need a folder`);
+      const { result, pauseMs } = await this.#standStill("snapshot", async () => {
+        const { saveInDisks } = await import("./disk-snapshots.ts");
+        return (cycle) => saveInDisks(cycle, this.#options, this.#drives, name);
+      });
+      return { ...result, pauseMs };
+    }
     let abandon = () => {};
     try {
       const { result: save, pauseMs } = await this.#standStill("snapshot", async (cycle) => {
@@ -95,4 +104,9 @@ export class Saves {
     this.#mark = undefined;
     this.#written = undefined;
   }
+}
+
+/** Of "disk:NAME": a snapshot in the images of the drives. Undefined for a folder; "./disk:NAME" is one. */
+export function nameInDisks(place: string): string | undefined {
+  return /^disk:(.+)$/s.exec(place)?.[1];
 }

@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { inByte, outByte, POWER_OFF, say } from "../support/flat-machine.ts";
+import { qemuCheck, qemuImg, qemuIo } from "../support/qemu-tools.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/bundle/main.js", import.meta.url));
 
@@ -198,4 +199,34 @@ test("the machine of a guest that ends first is not saved", async () => {
     ...LOADED,
   );
   expect(late).toMatchObject({ status: 1, err: expect.stringContaining('no "?" within 500 ms') });
+});
+
+test("inside a qcow2 image, disk and machine are saved together, and -loadvm takes the name", async () => {
+  const image = join(folder, "disk.qcow2");
+  qemuImg("create", "-q", "-f", "qcow2", image, "8M");
+  qemuIo(image, ["write -P 7 0 64k"]);
+  const drive = ["-drive", `file=${image},format=qcow2`];
+  expect(await save("disk:inside", "-name", "letters", ...drive)).toMatchObject({
+    status: 0,
+    err: expect.stringMatching(/saved in .*disk\.qcow2 /),
+  });
+  expect(readdirSync(folder).filter((name) => name.startsWith(".vmexit"))).toEqual([]);
+  expect((await command("img", "snapshot", "-l", image)).out).toMatch(/1 +inside +[\d.]+ (KiB|MiB) /);
+  expect(qemuCheck(image)).toMatchObject({ corruptions: 0, leaks: 0, errors: 0 });
+  expect((await command("img", "check", image)).out).toMatch(/^No errors were found/);
+  qemuIo(image, ["write -P 8 0 64k"]);
+  for (let round = 0; round < 2; round++) {
+    const { child, says, ended } = start(["run", "-loadvm", "inside", ...drive]);
+    child.stdin.write("..");
+    await says("AB");
+    child.stdin.write("q");
+    expect(await ended).toEqual({ status: 0, out: "AB", err: "" });
+    qemuIo(image, ["read -P 7 0 64k"]); // as it was
+  }
+  expect(qemuCheck(image)).toMatchObject({ corruptions: 0, leaks: 0, errors: 0 });
+  expect((await command("run", "-loadvm", "other", ...drive)).err).toMatch(/there is no snapshot "other"/);
+  qemuImg("snapshot", "-c", "disk-alone", image);
+  expect((await command("run", "-loadvm", "disk-alone", ...drive)).err).toMatch(/has a disk alone/);
+  expect((await save("disk:x", "-drive", `file=${image},format=raw`)).err).toMatch(/not in a qcow2 image/);
+  expect((await save("disk:x")).err).toMatch(/there is no drive in a qcow2 image/);
 });

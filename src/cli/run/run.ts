@@ -6,6 +6,7 @@
  * output that cannot be written any more. What the guest sent before its end is
  * written before the process ends.
  */
+import { existsSync } from "node:fs";
 import type { Duplex, Readable } from "node:stream";
 import { OptionError } from "../../base/errors.ts";
 import type { UnclaimedAccess, VmOptions } from "../../config/machine.ts";
@@ -96,7 +97,7 @@ export async function runMachine(request: RunRequest, deps: RunDeps, save?: Save
     const machine =
       request.loadvm === undefined
         ? await deps.createVm({ ...request.vm, ...more })
-        : await deps.restoreVm(request.loadvm, { ...request.vm, ...more });
+        : await deps.restoreVm(savedPlace(request.loadvm, request.vm), { ...request.vm, ...more });
     const { serials } = request;
     if (serials.length > machine.serials.length) {
       const { length } = machine.serials;
@@ -173,6 +174,12 @@ export async function runMachine(request: RunRequest, deps: RunDeps, save?: Save
   } finally {
     keyboard.close();
   }
+}
+
+/** A name that is not a folder's is that of a snapshot in a disk's image, as with QEMU, if there is such a disk. */
+function savedPlace(given: string, { drives = [] }: RestoreOptions): string {
+  const isName = !given.includes("/") && !given.startsWith("disk:") && !existsSync(given);
+  return isName && drives.some(({ format }) => format === "qcow2") ? `disk:${given}` : given;
 }
 
 /** An end that comes from outside the guest. Only the first one counts. */

@@ -61,7 +61,8 @@ export class SaveKey {
    */
   async #save(): Promise<void> {
     const machine = this.#machine;
-    const written = this.#drives.find(writesToItsFile);
+    const isInDisks = this.#place?.startsWith("disk:") === true; // with what the guest wrote to them
+    const written = isInDisks ? undefined : this.#drives.find(writesToItsFile);
     if (written !== undefined && machine.state === "running") await machine.pause();
     const dir = this.#place ?? newPlace(machine.name, new Date());
     const saved = await machine.snapshot({ dir });

@@ -16,7 +16,7 @@ interface SnapshotCommand {
 const COMMANDS: readonly SnapshotCommand[] = [
   {
     name: "save",
-    operands: "DIR -until TEXT [-timeout SECONDS] RUN-OPTION…",
+    operands: "DIR|disk:NAME -until TEXT [-timeout SECONDS] RUN-OPTION…",
     help: "starts a machine as vmexit run does, saves it when its console shows TEXT, and ends. A machine that runs is saved by Ctrl-A s in its console, or by its program",
     run: saveCommand,
   },

@@ -19,13 +19,17 @@ import { isProbablyPreallocated } from "./preallocate.ts";
 import { type Layers, Reader } from "./reader.ts";
 import { resizeQcow2 } from "./resize.ts";
 import { applySnapshot, createSnapshot, deleteSnapshot, listSnapshots } from "./snapshots.ts";
+import { createWithState } from "./vm-state.ts";
 import { Writer } from "./writer.ts";
 
 export class Qcow2Image implements Qcow2Parts, DiskImage {
   readonly format = "qcow2";
   readonly snapshots: ImageSnapshots = {
     list: () => listSnapshots(this),
-    create: (name) => void createSnapshot(this, name),
+    create: (name, state) => {
+      if (state === undefined) createSnapshot(this, name);
+      else createWithState(this, this.#writer, name, state);
+    },
     apply: (wanted) => applySnapshot(this, wanted),
     delete: (wanted) => deleteSnapshot(this, wanted),
   };

@@ -65,7 +65,7 @@ export function grow(image: Qcow2Parts, size: number, preallocation: Preallocati
 }
 
 /** Gives the active L1 table at least `entries` entries. @throws {ImageError | SystemError} */
-function ensureL1(image: Qcow2Parts, entries: number): void {
+export function ensureL1(image: Qcow2Parts, entries: number): void {
   const { metadata } = image;
   const old = metadata.l1;
   if (entries <= old.size) return;
@@ -160,7 +160,7 @@ function shrink(image: Qcow2Parts, size: number, before: number): void {
 }
 
 /** Frees the clusters behind byte `from` of a disk of `size` bytes, and their L2 tables. */
-function forgetFrom(image: Qcow2Parts, from: number, size: number): void {
+export function forgetFrom(image: Qcow2Parts, from: number, size: number): void {
   const { metadata } = image;
   const { clusterSize, l2Entries } = metadata.geometry;
   const keeps = Math.ceil(from / clusterSize);

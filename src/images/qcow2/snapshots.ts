@@ -10,7 +10,7 @@
  *
  * Source: QEMU docs/interop/qcow2.txt, Snapshots.
  *
- * Not written: the state of a running guest. Snapshots that have one are kept.
+ * The state of a machine, if a snapshot has one, is written by vm-state.ts.
  */
 import { bytesOfText } from "../../base/byte-text.ts";
 import { ImageError } from "../../disk/image-error.ts";
@@ -36,9 +36,15 @@ export function listSnapshots(image: Qcow2Parts): readonly StoredSnapshot[] {
  * Takes a snapshot of the disk as it is. Returns its id.
  *
  * @param when of the snapshot's time stamp
+ * @param state what of the machine's state lies behind the disk
  * @throws {ImageError} if there is one of that name; if refcounts are too narrow; {SystemError}
  */
-export function createSnapshot(image: Qcow2Parts, name: string, when = new Date()): string {
+export function createSnapshot(
+  image: Qcow2Parts,
+  name: string,
+  when = new Date(),
+  state: { readonly size: number; readonly clockNs: number } = { size: 0, clockNs: 0 },
+): string {
   const { metadata } = image;
   const snapshots = prepare(image);
   if (bytesOfText(name).length > MAX_NAME) throw new RangeError("the snapshot's name is too long");
@@ -64,8 +70,8 @@ export function createSnapshot(image: Qcow2Parts, name: string, when = new Date(
       l1Size: l1.size,
       seconds: Math.floor(milliseconds / 1000),
       nanoseconds: (milliseconds % 1000) * 1_000_000,
-      vmClock: 0,
-      vmStateSize: 0,
+      vmClock: state.clockNs,
+      vmStateSize: state.size,
       diskSize: image.size,
       otherExtra: new Uint8Array(8), // icount, of a guest that had executed nothing
     },
@@ -128,7 +134,8 @@ export function deleteSnapshot(image: Qcow2Parts, wanted: string): void {
   metadata.settle();
 }
 
-function prepare(image: Qcow2Parts): readonly StoredSnapshot[] {
+/** What the image has, before it gets another one. @throws {ImageError} if it cannot have any */
+export function prepare(image: Qcow2Parts): readonly StoredSnapshot[] {
   const { metadata } = image;
   if (metadata.data !== metadata.file) {
     throw new ImageError(image.path, "an image with an external data file cannot have snapshots");

@@ -345,12 +345,14 @@ function onTerminal(world: RunDeps, stdin: PassThrough): RunDeps {
 }
 
 const turns = () => new Promise((resolve) => setTimeout(resolve, 20));
+/** What was asked for has happened, and was reported. */
+const until = (what: () => unknown) => vi.waitFor(() => expect(what()).toBeTruthy(), { timeout: 20_000 });
 
 test("Ctrl-A s saves the machine, which goes on", async () => {
   const place = join(folder, "saved");
   const { seen, world } = host(async (machine) => {
     seen.stdin.write("\x01s");
-    await turns();
+    await until(() => seen.stderr.text !== "");
     says("on", { reason: "poweroff" })(machine);
   });
   expect(await run(["-kernel", "K", "-savevm", place], onTerminal(world, seen.stdin))).toBe(0);
@@ -362,7 +364,7 @@ test("Ctrl-A s saves the machine, which goes on", async () => {
 test("Ctrl-A s leaves a machine paused whose guest would write to the file that the snapshot names", async () => {
   const { seen, world } = host(async () => {
     seen.stdin.write("\x01s");
-    await turns();
+    await until(() => seen.stderr.text !== "");
     seen.stdin.write("\x01x");
   });
   const argv = ["-kernel", "K", "-savevm", "there", "-drive", "file=a.img,format=raw"];
@@ -374,7 +376,7 @@ test("Ctrl-A s leaves a machine paused whose guest would write to the file that 
 test("with -snapshot the guest does not write to files, and goes on", async () => {
   const { seen, world } = host(async (machine) => {
     seen.stdin.write("\x01s");
-    await turns();
+    await until(() => seen.stderr.text !== "");
     machine.end({ reason: "poweroff" });
   });
   const argv = ["-kernel", "K", "-savevm", "there", "-snapshot", "-drive", "file=a.img,format=raw"];
@@ -386,7 +388,7 @@ test("a failure to save is a sentence, and the machine goes on", async () => {
   const { seen, world } = host(async (machine) => {
     machine.snapshot = () => Promise.reject(new Error("there is no space"));
     seen.stdin.write("\x01s");
-    await turns();
+    await until(() => seen.stderr.text !== "");
     machine.end({ reason: "poweroff" });
   });
   expect(await run(["-kernel", "K"], onTerminal(world, seen.stdin))).toBe(0);
@@ -408,7 +410,7 @@ test("-loadvm restores and resumes; a port that the saved machine lacks is refus
 test("without -savevm, Ctrl-A s makes a new folder, with a name that files may have", async () => {
   const { seen, world } = host(async (machine) => {
     seen.stdin.write("\x01s");
-    await turns();
+    await until(() => seen.stderr.text !== "");
     machine.end({ reason: "poweroff" });
   });
   const createVm = async (options: VmOptions) =>
