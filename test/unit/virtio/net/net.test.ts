@@ -256,7 +256,9 @@ test("a request without room for a header, or with buffers of the wrong kind, br
   expect(readable.plugged.needsReset).toBe(true);
 });
 
-test("a driver that lies in every descriptor, header and command reaches nothing outside RAM", () => {
+test("a driver that lies in every descriptor, header and command reaches nothing outside RAM", {
+  timeout: 1_800_000,
+}, () => {
   const next = random(7);
   const pick = (limit: number) => Math.floor(next() * limit);
   let made = rig({ size: 16 });
