@@ -40,6 +40,7 @@ import { type UdpSession, UdpSessions } from "./udp-sessions.ts";
 /** Errors about packets, at most so many in this time. */
 const ARP_INTERVAL_MS = 100;
 const LEAST_SLEEP_MS = 5;
+const LATE_MS = 20;
 
 /** What tests replace. */
 export interface UserNetworkWorld {
@@ -384,9 +385,15 @@ export class UserNetwork implements Network {
   }
 
   #expire(): void {
+    const now = this.#clock.now();
+    const isLate = now - this.#alarmAt > LATE_MS;
     this.#alarmAt = Number.POSITIVE_INFINITY;
     if (this.#pausedAt >= 0 || this.#isClosed) return;
-    const now = this.#clock.now();
+    if (isLate) {
+      // This thread did not run: what it waits for may be there already, and has its turn first.
+      this.#wakeAt(now + LEAST_SLEEP_MS);
+      return;
+    }
     this.#wakeAt(Math.min(this.#tcp.expire(now), this.#udp.expire(now)));
   }
 }

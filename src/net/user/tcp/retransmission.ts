@@ -46,6 +46,8 @@ export class RetransmissionTimer {
 export class CongestionWindow {
   bytes: number;
   #threshold = Number.POSITIVE_INFINITY;
+  /** What the last timeout made small. */
+  #before = { bytes: 0, threshold: Number.POSITIVE_INFINITY };
   #mss: number;
 
   constructor(mss: number) {
@@ -82,7 +84,14 @@ export class CongestionWindow {
   }
 
   timedOut(inFlight: number): void {
+    this.#before = { bytes: this.bytes, threshold: this.#threshold };
     this.#threshold = Math.max(inFlight / 2, 2 * this.#mss);
     this.bytes = this.#mss;
+  }
+
+  /** The timeout was a mistake: nothing was lost, an acknowledgement was late. */
+  undoTimeout(): void {
+    this.bytes = Math.max(this.bytes, this.#before.bytes);
+    this.#threshold = this.#before.threshold;
   }
 }

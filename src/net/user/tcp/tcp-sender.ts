@@ -49,6 +49,9 @@ export class TcpSender {
   #recoverUntil = 0;
   /** Holes before this sequence were sent again already. */
   #repairedUntil = 0;
+  /** The last timeout was a mistake if more than this is acknowledged at once. */
+  #suspectUntil = 0;
+  #isSuspect = false;
   #windowSequence = 0;
   #windowAck = 0;
   #timedSequence = 0;
@@ -130,6 +133,12 @@ export class TcpSender {
 
   /** The retransmission timer expired: all in flight is sent again, one segment first. */
   timedOut(): void {
+    // An acknowledgement of more than the first segment will say that this was a mistake, unless
+    // something behind a hole has arrived already. A stalled guest or host is far more likely than a loss.
+    const isFirst = this.timer.expiries === 0;
+    const isSuspect = isFirst && this.#duplicates === 0 && this.#sacked.count === 0 && !this.#isRecovering;
+    this.#suspectUntil = (this.una + this.mss) | 0;
+    this.#isSuspect = isSuspect;
     this.#congestion.timedOut(this.inFlight);
     this.#sacked.clear();
     this.#isRecovering = false;
@@ -186,6 +195,11 @@ export class TcpSender {
     const acked = Math.min(advance, queue.length);
     if (advance > queue.length && this.hasEnded) this.finAcked = true;
     queue.drop(acked);
+    if (this.#isSuspect && ((ack - this.#suspectUntil) | 0) > 0) {
+      this.#congestion.undoTimeout();
+      this.next = this.max; // what is in flight need not be sent again
+    }
+    this.#isSuspect = false;
     this.una = ack;
     if (((this.next - ack) | 0) < 0) this.next = ack;
     this.#sacked.dropBefore(ack);
