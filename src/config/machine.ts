@@ -1,7 +1,7 @@
 /** The options of `createVm`. */
 import { DEVICES } from "./devices.ts";
 import { group, list, type Options, table } from "./schema.ts";
-import { bootOrder, callback, content, flag, integer, object, size, text, words } from "./value.ts";
+import { bootOrder, callback, content, each, flag, integer, object, size, text, words } from "./value.ts";
 
 const MIB = 2 ** 20;
 const TIB = 2 ** 40;
@@ -40,6 +40,26 @@ const CPU_TOPOLOGY = table({
   },
   /** Threads in a core. Default: `1`. */
   threads: { type: integer(1, MAX_CPUS), default: 1, help: "threads in a core" },
+});
+
+const NUMA_NODE = table({
+  /** Its CPUs, by index. Without any, a socket is in a node. */
+  cpus: {
+    type: each(integer(0, MAX_CPUS - 1)),
+    help: "its CPUs, by index. Without any, a socket is in a node",
+  },
+  /** Its memory. Default: the same for all. */
+  memory: {
+    type: size(0, TIB, "from 0 to 1T", 4096),
+    otherwise: "the same for all",
+    help: "its memory",
+  },
+  /** How far each node is, where 10 is itself. Default: `20` for others. */
+  distances: {
+    type: each(integer(10, 255)),
+    otherwise: "`20` for others",
+    help: "how far each node is, where 10 is itself",
+  },
 });
 
 const OWN_DEVICE = table({
@@ -155,6 +175,24 @@ export const MACHINE = table({
     default: "host",
     help: 'the CPU: `"host"`, or a model with what is to be different, as in `"SandyBridge,+erms,kvm=off"`',
     see: "cpu-models.md",
+  },
+  /** Nodes of memory and CPUs, as the guest sees them. The host's are not bound to them. Default: `[]`. */
+  numa: {
+    type: list(NUMA_NODE),
+    default: [],
+    help: "nodes of memory and CPUs, as the guest sees them. The host's are not bound to them",
+  },
+  /** Takes guest memory from the host's pool of pages of 2 MiB. Default: `false`. */
+  hugePages: {
+    type: flag,
+    default: false,
+    help: "takes guest memory from the host's pool of pages of 2 MiB",
+  },
+  /** Allocates all guest memory before the guest starts. Default: `false`. */
+  prealloc: {
+    type: flag,
+    default: false,
+    help: "allocates all guest memory before the guest starts",
   },
   ...DEVICES,
   /** Adds a read-only disk behind the others, labelled cidata, that cloud-init and CirrOS read. */

@@ -49,8 +49,9 @@ export class BootOrigin implements Origin {
     const flat = options.loadAddress === undefined ? undefined : { address: options.loadAddress };
     const description = acpiDescription(spec, board.parts(spec));
     const generationId = generationIdPlace(machine);
+    const more = options.acpiTables ?? [];
     const acpi = buildAcpi(
-      { ...description, ...(generationId === undefined ? {} : { generationId }) },
+      { ...description, more, ...(generationId === undefined ? {} : { generationId }) },
       ACPI_AREA.address,
     );
     const plan = planBoot({

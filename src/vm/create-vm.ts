@@ -3,7 +3,7 @@ import type { VmOptions } from "../config/machine.ts";
 import { loadBoard } from "../machine/load-board.ts";
 import { choosePowerOn } from "./choose-power-on.ts";
 import { Drives } from "./drives.ts";
-import { loadCpu } from "./load-cpu.ts";
+import { loadExtras } from "./load-extras.ts";
 import { Networks } from "./networks.ts";
 import { checkOptions, deviceKinds } from "./validate.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
@@ -17,7 +17,7 @@ import { VirtualMachine } from "./virtual-machine.ts";
  *   and {NbdError} for disks.
  */
 export async function createVm(options: VmOptions): Promise<VirtualMachine> {
-  const checked = await loadCpu(checkOptions(await withSeed(options)));
+  const checked = await loadExtras(checkOptions(await withSeed(options)));
   const board = await loadBoard(checked.machine, deviceKinds(checked));
   const start = await choosePowerOn(checked);
   const drives = await Drives.open(checked.drives);

@@ -45,7 +45,9 @@ class FirmwareOrigin implements Origin {
       return new Uint8Array(found.map(0, found.size));
     };
     memory(FIRMWARE).set(this.#image);
-    const files = firmwareFiles(firmwareDescription(spec, board.parts(spec)));
+    const description = firmwareDescription(spec, board.parts(spec));
+    const acpi = { ...description.acpi, more: this.#options.acpiTables ?? [] };
+    const files = firmwareFiles({ ...description, acpi });
     memory(FW_CFG).set(packFwCfg(files));
     setUpCpus(hardware, spec, undefined, this.#options.cpuChoice).forEach(this.#note);
     return FIRMWARE_PROTOCOL;

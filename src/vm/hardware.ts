@@ -4,6 +4,7 @@
  * The kernel map decides where each memory is and which write signals which
  * event: see machine/kernel-map.ts.
  */
+import { PAGE } from "../base/units.ts";
 import { KVM_PIT_SPEAKER_DUMMY } from "../kvm/abi.ts";
 import { KvmError } from "../kvm/errors.ts";
 import type { Counters } from "../kvm/stats.ts";
@@ -24,6 +25,9 @@ import type { CheckedOptions } from "./validate.ts";
 /** api.rst 8.35. By number: headers before Linux 5.18 do not know it. */
 const KVM_CAP_PMU_CAPABILITY = 212;
 const KVM_PMU_CAP_DISABLE = 1;
+
+/** What is mapped at a time. */
+const PREALLOC_BYTES = 2 ** 30;
 
 interface Closable {
   close(): void;
@@ -51,10 +55,13 @@ export class Hardware {
    * @throws {SystemError} what the kernel refused; nothing is left open then.
    */
   constructor(
-    options: Pick<CheckedOptions, "kvm" | "memory" | "memoryBacking" | "cpuChoice">,
+    options: Pick<
+      CheckedOptions,
+      "kvm" | "memory" | "memoryBacking" | "cpuChoice" | "hugePages" | "prealloc"
+    >,
     board: Board,
     spec: MachineSpec,
-    ram = GuestRam.create(options.memory, { backing: options.memoryBacking }),
+    ram = newRam(options),
   ) {
     try {
       this.ram = this.#keep(ram);
@@ -135,4 +142,17 @@ export class Hardware {
     this.#open.push(thing);
     return thing;
   }
+}
+
+type RamOptions = Pick<CheckedOptions, "memory" | "memoryBacking" | "hugePages" | "prealloc">;
+
+/** @throws {SystemError} ENOMEM if the host has not enough memory, or not enough huge pages */
+function newRam({ memory, memoryBacking, hugePages, prealloc }: RamOptions): GuestRam {
+  const ram = GuestRam.create(memory, { backing: memoryBacking, hugePages });
+  if (!prealloc) return ram;
+  for (let at = 0; at < memory; at += PREALLOC_BYTES) {
+    const bytes = new Uint8Array(ram.map(at, Math.min(PREALLOC_BYTES, memory - at)));
+    for (let page = 0; page < bytes.length; page += PAGE) bytes[page] = 0;
+  }
+  return ram;
 }

@@ -7,7 +7,7 @@ import { Snapshot, verifySnapshot } from "../state/open-snapshot.ts";
 import { SnapshotError } from "../state/snapshot-error.ts";
 import { choosePowerOn } from "./choose-power-on.ts";
 import { Drives } from "./drives.ts";
-import { loadCpu } from "./load-cpu.ts";
+import { loadExtras } from "./load-extras.ts";
 import { Networks } from "./networks.ts";
 import { FIRMWARE_PROTOCOL } from "./power-on.ts";
 import { nameInDisks } from "./saves.ts";
@@ -20,7 +20,8 @@ import { VirtualMachine } from "./virtual-machine.ts";
  * may come from anywhere, and what is given here decides. What it does contain,
  * such as memory, may be left out; if it is given, it has to be the same.
  */
-export interface RestoreOptions extends Omit<VmOptions, "kernel" | "memoryBacking" | "cpu"> {
+export interface RestoreOptions
+  extends Omit<VmOptions, "kernel" | "memoryBacking" | "hugePages" | "prealloc" | "cpu"> {
   /** For a reset of the guest, as are `loadAddress`, `initrd` and `cmdline`. Without it, that ends the machine. */
   readonly kernel?: VmOptions["kernel"];
   /** "same" (the default): a drive's file must be as it was; "any": whoever restores knows better. */
@@ -61,7 +62,7 @@ async function restoreFrom(dir: string, options: RestoreOptions): Promise<Virtua
   const snapshot = verify ? await verifySnapshot(dir) : new Snapshot(dir);
   const { manifest, description } = snapshot;
   const hasFirmware = description.protocol === FIRMWARE_PROTOCOL;
-  const checked = await loadCpu(
+  const checked = await loadExtras(
     checkOptions({
       ...BEFORE_THERE_WERE_ANY,
       ...manifest.options,

@@ -25,8 +25,10 @@ export interface CheckedOptions
   extends Omit<Filling, keyof typeof DEVICES | "topology">,
     Configs<typeof DEVICES> {
   readonly topology: Topology;
-  /** What `cpu` means, if it is not simply the host's: see load-cpu.ts. */
+  /** What `cpu` means, if it is not simply the host's: see load-extras.ts. */
   readonly cpuChoice?: CpuChoice;
+  /** Tables besides those that describe every machine: see load-extras.ts. */
+  readonly acpiTables?: readonly Uint8Array[];
   /** `devices` in the form of the machine's spec: where the program's own devices are. */
   readonly ownDevices: readonly OwnDeviceSpec[];
 }

@@ -3,6 +3,8 @@
 export interface AcpiDescription {
   /** The local APIC ids of the CPUs. */
   readonly cpus: readonly number[];
+  /** Complete tables that are not made of this description. */
+  readonly more?: readonly Uint8Array[];
   readonly ioapicAddress: number;
   readonly localApicAddress: number;
   /** 16550 ports in the order of their numbers; the first is COM1. */

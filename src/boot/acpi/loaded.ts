@@ -59,7 +59,8 @@ export function loadedAcpi(description: AcpiDescription): Map<string, Uint8Array
   const dsdtAt = place(dsdt(description));
   const fixed = fadt(description, facsAt, dsdtAt);
   const fadtAt = place(fixed);
-  const others = [fadtAt, place(madt(description)), place(table("WAET", 1, u32(WAET_FLAGS)))];
+  const more = (description.more ?? []).map(place);
+  const others = [fadtAt, place(madt(description)), place(table("WAET", 1, u32(WAET_FLAGS))), ...more];
   const root = table("RSDT", 1, concat(others.map(u32)));
   const rsdtAt = place(root);
   const rsdp = concat([new TextEncoder().encode(`RSD PTR \0${OEM_ID}`), [0], u32(rsdtAt)]);

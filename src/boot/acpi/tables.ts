@@ -47,12 +47,17 @@ export function buildAcpi(
   const dsdtAddress = place("DSDT", dsdt(description));
   const fadtAddress = place("FADT", fadt(description, facsAddress, dsdtAddress));
   const madtAddress = place("MADT", madt(description));
-  const xsdtAddress = place("XSDT", xsdt([fadtAddress, madtAddress]));
+  const more = (description.more ?? []).map((bytes) => place(signatureOf(bytes), bytes));
+  const xsdtAddress = place("XSDT", xsdt([fadtAddress, madtAddress, ...more]));
   placements.unshift({ what: "ACPI RSDP", address: at, size: RSDP_SIZE, data: rsdp(xsdtAddress) });
   if (at < BIOS_AREA_END && end > BIOS_AREA_END) {
     throw new RangeError(`ACPI tables from ${hex(at)} on end at ${hex(end)}, above 1 MiB`);
   }
   return { placements, rsdp: at };
+}
+
+function signatureOf(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes.subarray(0, 4));
 }
 
 function xsdt(addresses: readonly number[]): Uint8Array {

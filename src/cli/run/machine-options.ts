@@ -2,8 +2,9 @@
 import { keysOf, readKeys } from "../../config/keys.ts";
 import { MACHINE } from "../../config/machine.ts";
 import { table } from "../../config/schema.ts";
-import { flag, only, typed } from "../../config/value.ts";
+import { flag, only, text, typed } from "../../config/value.ts";
 import { splitKeyValues } from "../key-values.ts";
+import { MEMORY_OPTIONS } from "./memory-options.ts";
 import type { OptionRow } from "./option-row.ts";
 import { NAME_OPTION, SETTINGS_OPTIONS } from "./settings-options.ts";
 import { SMP_OPTION } from "./smp-option.ts";
@@ -22,6 +23,12 @@ const MEMORY_KEYS = keysOf(
   }),
 );
 
+/** Of several, QEMU takes the first that works. */
+const accelerators = typed("kvm", (names, refuse) => {
+  if (names.split(":").includes("kvm")) return "kvm";
+  throw refuse(`"${names}" is not possible: guests always run under KVM`);
+});
+
 const MACHINE_KEYS = keysOf(
   table({
     type: {
@@ -30,7 +37,8 @@ const MACHINE_KEYS = keysOf(
       }),
       help: "",
     },
-    accel: { type: only("kvm", "guests always run under KVM"), help: "" },
+    accel: { type: accelerators, help: "" },
+    "memory-backend": { type: text("ID"), help: "" },
     acpi: { type: only("on", "the machine describes itself by ACPI"), help: "" },
     rtc: { type: only("on", "there is always a clock"), help: "" },
     pic: { type: only("on", "the interrupt controllers are those of KVM"), help: "" },
@@ -87,10 +95,12 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
         type,
         pit,
         "generation-id": generationId,
+        "memory-backend": backend,
       } = readKeys(splitKeyValues(value, "type"), MACHINE_KEYS, complain);
       if (type !== undefined) draft.vm.machine = type;
       if (pit !== undefined) draft.vm.pit = pit;
       if (generationId !== undefined) draft.vm.generationId = generationId;
+      if (backend !== undefined) draft.memory.backend = backend;
     },
   },
   {
@@ -110,7 +120,7 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
     argument: "kvm",
     help: "accepted: guests always run under KVM",
     apply: (_draft, value, _typed, complain) => {
-      only("kvm", "guests always run under KVM").parse(value, complain);
+      accelerators.parse(value, complain);
     },
   },
   { names: ["enable-kvm"], help: "accepted: guests always run under KVM", apply: () => {} },
@@ -134,5 +144,6 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
       draft.vm.memoryBacking = MACHINE.memoryBacking.type.parse(value, complain);
     },
   },
+  ...MEMORY_OPTIONS,
   ...SETTINGS_OPTIONS,
 ];

@@ -15,6 +15,7 @@ import { CLOUD_INIT_OPTIONS } from "./cloud-init-options.ts";
 import { addDevice, addDrive, DRIVE_HELP } from "./drive-options.ts";
 import { GDB_OPTIONS } from "./gdb-options.ts";
 import { MACHINE_OPTIONS } from "./machine-options.ts";
+import { addMemoryObject, MEMORY_OBJECT_HELP } from "./memory-options.ts";
 import { addNet, addNetdev, addNic, addObject, DUMP_HELP, NETDEV_HELP, NIC_HELP } from "./net-options.ts";
 import type { OptionRow } from "./option-row.ts";
 import type { Chardev } from "./request.ts";
@@ -135,11 +136,21 @@ export const OPTIONS: readonly OptionRow[] = [
   },
   {
     names: ["object"],
-    argument: "filter-dump,KEY=VALUE…",
+    argument: "TYPE,KEY=VALUE…",
     example: "-object filter-dump,id=f0,netdev=n0,file=n0.pcap",
-    help: "adds an object:",
-    values: [DUMP_HELP],
-    apply: addObject,
+    help: "adds an object; rng-random, rng-builtin and iothread are accepted:",
+    values: [
+      DUMP_HELP,
+      {
+        rows: [
+          ["memory-backend-ram|memory-backend-memfd|memory-backend-file,id=ID,size=SIZE", MEMORY_OBJECT_HELP],
+        ],
+      },
+    ],
+    apply: (draft, value, typed, complain) => {
+      const add = value.startsWith("{") || value.includes("filter-dump") ? addObject : addMemoryObject;
+      add(draft, value, typed, complain);
+    },
   },
   {
     names: ["serial"],

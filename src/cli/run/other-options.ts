@@ -55,8 +55,6 @@ export const REFUSED: readonly OtherOption[] = [
   ...values(FIRMWARE, "fw_cfg", "L", "option-rom", "smbios", "shim"),
   ...values("the machine has a name only: -name", "uuid"),
   ...values("use an NBD server, or a block device of the host", "iscsi"),
-  ...values("-memory-backing says what guest memory is", "mem-path"),
-  ...flags("a page of guest memory is allocated when it is first used", "mem-prealloc"),
   ...flags("guests find devices by ACPI", "no-acpi"),
   ...flags("the machine ends when its guest shuts down", "no-shutdown"),
   ...values("there is no parallel port; use -serial", "parallel"),

@@ -32,7 +32,6 @@ const REFUSED: ReadonlyMap<string, string> = new Map(
     usb: "this machine has no USB",
     usbdevice: "this machine has no USB",
     chardev: "write the place in -serial: stdio, file:PATH, pty or none",
-    numa: "in this version all memory is in one node",
     daemonize:
       "not supported; start it in the background with your shell or service manager, and -serial file:PATH",
     pidfile: "not supported",

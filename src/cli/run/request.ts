@@ -10,6 +10,7 @@ import type { Options } from "../../config/schema.ts";
 import type { TraceFilter } from "../../config/trace.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
 import type { RestoreOptions } from "../../vm/restore-vm.ts";
+import { emptyMemoryDraft, finishMemory, type MemoryDraft } from "./memory-draft.ts";
 import { finishCards, type NetworkDraft } from "./network-draft.ts";
 
 /** What a serial port is connected to. */
@@ -108,6 +109,7 @@ export interface Draft extends NetworkDraft {
   devices: Map<string, true | object>;
   /** Devices by the names that were typed. */
   named: { readonly typed: string; readonly name: string }[];
+  memory: MemoryDraft;
   serials: Chardev[];
   debugConsole?: Chardev;
   gdb?: GdbPlace;
@@ -144,6 +146,7 @@ export function emptyDraft(): Draft {
     notes: [],
     devices: new Map(),
     named: [],
+    memory: emptyMemoryDraft(),
     serials: [],
     startStopped: false,
     noDefaults: false,
@@ -173,6 +176,7 @@ export function finish(draft: Draft): RunRequest {
     );
   }
   if (loadvm === undefined) refuseOtherBus(draft, machine === "pc");
+  finishMemory(draft.memory, draft.vm);
   const drives = finishDrives(draft);
   const network = finishCards(draft, (note) => void draft.notes.push(note));
   const vm = {
@@ -206,7 +210,7 @@ export function finish(draft: Draft): RunRequest {
 /** What a machine that continues has no use for. */
 function refuseBootOptions({ kernel, vm, cpu }: Draft): void {
   if (cpu !== undefined) throw new OptionError("-cpu: with -loadvm, the CPU is that of the snapshot");
-  if (vm.memoryBacking !== undefined) {
+  if (vm.memoryBacking !== undefined || vm.hugePages === true || vm.prealloc === true) {
     throw new OptionError("-memory-backing: with -loadvm, memory is the file of the snapshot");
   }
   if (kernel !== undefined) return;
