@@ -20,8 +20,33 @@ function thread(code: string, data: unknown): Promise<unknown> {
   });
 }
 
-// No sleep below has a limit of its own: on a busy machine the other thread may not run for seconds. A
-// wake-up that is lost makes its test run out of time.
+// No sleep below has a limit of its own: on a busy machine the other thread may not run for seconds, and a
+// test may take minutes. After a wake-up that is lost nothing moves any more: that is what ends a test.
+
+/** ms without a change in a ring after which a wake-up must have been lost. */
+const STUCK_MS = 30_000;
+const NO_LIMIT = 3_600_000;
+
+/** What `threads` post, unless none of `rings` changes for STUCK_MS before. */
+async function progress<T>(threads: Promise<T>, rings: readonly Int32Array[]): Promise<T> {
+  let before = "";
+  let since = performance.now();
+  let timer: NodeJS.Timeout | undefined;
+  const stuck = new Promise<never>((_, reject) => {
+    timer = setInterval(() => {
+      const now = rings.map((words) => words.join()).join();
+      if (now !== before) since = performance.now();
+      else if (performance.now() - since > STUCK_MS)
+        reject(new Error(`nothing moved for ${STUCK_MS} ms: ${now}`));
+      before = now;
+    }, 1000);
+  });
+  try {
+    return await Promise.race([threads, stuck]);
+  } finally {
+    clearInterval(timer);
+  }
+}
 
 /** A ring in shared memory, and behind it the word that its consumer sleeps on. */
 async function sharedRing(capacity: number): Promise<Int32Array> {
@@ -56,17 +81,19 @@ const ENDS = `
 
 const BYTES = 300_000;
 
-test("a ring loses, adds and swaps nothing, and neither side sleeps for ever", async () => {
-  const words = await sharedRing(64); // small, so that both sides fall asleep thousands of times
-  const producer = thread(
-    `${ENDS}
+test(
+  "a ring loses, adds and swaps nothing, and neither side sleeps for ever",
+  async () => {
+    const words = await sharedRing(64); // small, so that both sides fall asleep thousands of times
+    const producer = thread(
+      `${ENDS}
     const { put } = ends(workerData);
     for (let i = 0; i < ${BYTES}; i++) put(i % 251);
     parentPort.postMessage("done");`,
-    words,
-  );
-  const consumer = thread(
-    `${ENDS}
+      words,
+    );
+    const consumer = thread(
+      `${ENDS}
     const { take } = ends(workerData);
     const into = new Uint8Array(48);
     let taken = 0, wrong = 0;
@@ -75,18 +102,24 @@ test("a ring loses, adds and swaps nothing, and neither side sleeps for ever", a
       for (let i = 0; i < count; i++) if (into[i] !== taken++ % 251) wrong++;
     }
     parentPort.postMessage({ taken, wrong });`,
-    words,
-  );
-  expect(await producer).toBe("done");
-  expect(await consumer).toEqual({ taken: BYTES, wrong: 0 });
-});
+      words,
+    );
+    expect(await progress(Promise.all([producer, consumer]), [words])).toEqual([
+      "done",
+      { taken: BYTES, wrong: 0 },
+    ]);
+  },
+  NO_LIMIT,
+);
 
 const ROUNDS = 60_000;
 
-test("each byte wakes a reader that sleeps: no later byte would repair a lost wake-up", async () => {
-  const there = await sharedRing(4);
-  const back = await sharedRing(4);
-  const player = (begins: boolean) => `${ENDS}
+test(
+  "each byte wakes a reader that sleeps: no later byte would repair a lost wake-up",
+  async () => {
+    const there = await sharedRing(4);
+    const back = await sharedRing(4);
+    const player = (begins: boolean) => `${ENDS}
     const [mine, other] = workerData.map(ends);
     const into = new Uint8Array(4);
     let wrong = 0;
@@ -97,21 +130,25 @@ test("each byte wakes a reader that sleeps: no later byte would repair a lost wa
       ${begins ? "" : "mine.put(i % 251);"}
     }
     parentPort.postMessage({ wrong });`;
-  const players = [thread(player(true), [there, back]), thread(player(false), [back, there])];
-  expect(await Promise.all(players)).toEqual([{ wrong: 0 }, { wrong: 0 }]);
-});
+    const players = [thread(player(true), [there, back]), thread(player(false), [back, there])];
+    expect(await progress(Promise.all(players), [there, back])).toEqual([{ wrong: 0 }, { wrong: 0 }]);
+  },
+  NO_LIMIT,
+);
 
-test("room wakes a writer that sleeps: the reader takes nothing before the ring is full again", async () => {
-  const words = await sharedRing(4);
-  const producer = thread(
-    `${ENDS}
+test(
+  "room wakes a writer that sleeps: the reader takes nothing before the ring is full again",
+  async () => {
+    const words = await sharedRing(4);
+    const producer = thread(
+      `${ENDS}
     const { put } = ends(workerData);
     for (let i = 0; i < 4 + ${ROUNDS}; i++) put(0);
     parentPort.postMessage("done");`,
-    words,
-  );
-  const consumer = thread(
-    `${ENDS}
+      words,
+    );
+    const consumer = thread(
+      `${ENDS}
     const { ring } = ends(workerData);
     const into = new Uint8Array(1);
     for (let i = 0; i < ${ROUNDS}; i++) {
@@ -119,10 +156,12 @@ test("room wakes a writer that sleeps: the reader takes nothing before the ring 
       ring.take(into);
     }
     parentPort.postMessage("done");`,
-    words,
-  );
-  expect(await Promise.all([producer, consumer])).toEqual(["done", "done"]);
-});
+      words,
+    );
+    expect(await progress(Promise.all([producer, consumer]), [words])).toEqual(["done", "done"]);
+  },
+  NO_LIMIT,
+);
 
 test("three threads that change one register through a guarded device lose no change", async () => {
   const words = new Int32Array(new SharedArrayBuffer(8)); // the lock, the register
