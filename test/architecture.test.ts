@@ -184,7 +184,6 @@ const FOR_TESTS = new Set([
   "cli/run/drive-options.ts deviceHelp",
   "cli/run/command-line.ts otherOptionRows",
   "disk/disk-counters.ts DISK_COUNTERS",
-  "ide/identify.ts geometryOf",
   "images/qcow2/open.ts readQcow2Header",
   "images/zstd.ts wasmZstd",
   "sys/async-io.ts ASYNC_ENGINES",

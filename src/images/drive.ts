@@ -1,6 +1,7 @@
 /** Opens a guest's drive from its image, of any format. */
 
 import type { DiskFacts } from "../disk/disk-facts.ts";
+import { EMPTY_DISK } from "../disk/empty-disk.ts";
 import { type DetectZeroes, GuestDisk } from "../disk/guest-disk.ts";
 import type { DiskImage } from "../disk/image.ts";
 import { Transfers } from "../disk/transfers.ts";
@@ -17,6 +18,7 @@ import { openQcow2 } from "./qcow2/open.ts";
 
 /** What the io thread needs to open a drive, as plain data. */
 export interface DriveImage {
+  /** Empty for a drive without a medium. */
   readonly file: string;
   readonly format: ImageFormat;
   readonly readOnly: boolean;
@@ -81,6 +83,7 @@ export function describeDrive(drive: Omit<DriveImage, "files">, files: Files): D
 
 function openDriveImage(drive: Omit<DriveImage, "files">, files: Files, mayChange: boolean): DiskImage {
   const { file, format, readOnly, otherFiles, cacheBytes, overlay } = drive;
+  if (file === "") return EMPTY_DISK;
   const { direct, durable } = CACHING[drive.cache];
   const options = {
     ...{ format, otherFiles, direct, durable, files, mayChange },

@@ -37,8 +37,9 @@ export async function saveInDisks(
     try {
       for (const { n } of images) {
         const state = made.length === 0 ? { path, clockNs: cycle.savable.monotonicNs } : undefined;
-        await cycle.order(driveName(n), { kind: "create-snapshot", name, state });
-        made.push(driveName(n));
+        const part = driveName(options.drives[n], n);
+        await cycle.order(part, { kind: "create-snapshot", name, state });
+        made.push(part);
       }
     } catch (error) {
       for (const drive of made) await cycle.order(drive, { kind: "delete-snapshot", name });

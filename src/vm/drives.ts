@@ -4,13 +4,14 @@
  * the spec with them. What must outlive a reset is kept here.
  */
 import { OptionError } from "../base/errors.ts";
+import { ideName } from "../config/devices/ide-drive.ts";
 import type { DriveConfig } from "../config/devices/virtio-blk.ts";
 import type { DiskFacts } from "../disk/disk-facts.ts";
 import { type DiskSource, sourceFacts } from "../disk/disk-source.ts";
 import { type DriveImage, describeDrive } from "../images/drive.ts";
 import { KeptFiles } from "../images/files.ts";
 import { ForeignFormatError } from "../images/foreign-formats.ts";
-import { isReadOnlyFormat } from "../images/formats.ts";
+import { type ImageFormat, isReadOnlyFormat } from "../images/formats.ts";
 import { probeFormat } from "../images/open-image.ts";
 import { TemporaryOverlay } from "../images/temporary-overlay.ts";
 import type { DeviceSpec } from "../machine/spec.ts";
@@ -18,9 +19,14 @@ import { isNbdName } from "../nbd/address.ts";
 import type { DriveStorage } from "../threads/shared.ts";
 import type { ProgramDiskPort } from "./program-disks.ts";
 
+/** The format is known. */
+interface DriveOptions extends DriveConfig {
+  readonly format: ImageFormat | undefined;
+}
+
 /** One drive, and what stays open for as long as the machine exists. */
 interface Drive {
-  readonly options: DriveConfig;
+  readonly options: DriveOptions;
   /** Of its image, opened once. */
   readonly files: KeptFiles;
   readonly overlay?: TemporaryOverlay;
@@ -35,8 +41,8 @@ const TAGS_PER_QUEUE = 256;
 export type PlugSource = (part: string, source: DiskSource, tags: number) => ProgramDiskPort;
 
 /** The name of the part that is drive `n`. */
-export function driveName(n: number): string {
-  return `virtio-blk${n}`;
+export function driveName(drive: DriveConfig, n: number): string {
+  return drive.interface === "ide" ? ideName(drive) : `virtio-blk${n}`;
 }
 
 export class Drives {
@@ -68,8 +74,13 @@ export class Drives {
         drive.source === undefined
           ? { ...describeDrive(imageOf(drive), drive.files), readOnly }
           : readOnlyIf(readOnly, sourceFacts(drive.source));
-      const config = { ...drive.options, source: undefined, ...facts };
-      return { kind: "virtio-blk", name: driveName(n), config };
+      const { options } = drive;
+      const config = { ...options, source: undefined, ...facts };
+      const name = driveName(options, n);
+      if (options.interface === "virtio") return { kind: "virtio-blk", name, config };
+      const { media, index = 0 } = options;
+      const place = { bus: `ide.${index >> 1}`, unit: index & 1 };
+      return { kind: media === "cdrom" ? "ide-cd" : "ide-hd", name, config, place };
     });
   }
 
@@ -78,8 +89,8 @@ export class Drives {
     const storage = new Map<string, DriveStorage>();
     const ports = new Map<string, ProgramDiskPort>();
     for (const [n, drive] of this.#drives.entries()) {
-      const name = driveName(n);
       const { source, options } = drive;
+      const name = driveName(options, n);
       if (source === undefined) {
         storage.set(name, { kind: "image", image: { ...imageOf(drive), files: drive.files.found } });
         continue;
@@ -116,8 +127,10 @@ function readOnlyIf(readOnly: boolean, facts: DiskFacts): DiskFacts {
   return { ...facts, readOnly: readOnly || facts.readOnly };
 }
 
-async function openDrive(options: DriveConfig, n: number): Promise<Drive> {
-  const { file = "", source, format, snapshot } = options;
+async function openDrive(given: DriveConfig, n: number): Promise<Drive> {
+  const { file = "", source, snapshot } = given;
+  const options = { ...given, format: given.format === "auto" ? probed(file, n) : given.format };
+  const { format } = options;
   const files = new KeptFiles();
   if (source !== undefined) return { options, files, source };
   if (isNbdName(file)) {
@@ -125,9 +138,9 @@ async function openDrive(options: DriveConfig, n: number): Promise<Drive> {
     const { connectNbd } = await import("../nbd/connect.ts");
     return { options, files, source: await connectNbd(file, { reconnectDelayMs: RECONNECT_MS }) };
   }
-  if (format === undefined) refuseOtherFormats(file, `drives[${n}].file`);
+  if (format === undefined && file !== "") refuseOtherFormats(file, `drives[${n}].file`);
   const drive = { options, files };
-  if (!snapshot) return drive;
+  if (!snapshot || file === "") return drive;
   try {
     // The image is opened as it will be used: to be read.
     const { size } = describeDrive(imageOf({ ...drive, options: { ...options, readOnly: true } }), files);
@@ -144,6 +157,19 @@ const RECONNECT_MS = 10_000;
 function imageOf({ options, overlay }: Drive): Omit<DriveImage, "files"> {
   const { file = "", format = "raw" } = options;
   return { ...options, file, format, overlay: overlay?.path };
+}
+
+/** @throws {OptionError} for a format that is not supported */
+function probed(file: string, n: number): ImageFormat {
+  if (file === "" || isNbdName(file)) return "raw";
+  try {
+    return probeFormat(file);
+  } catch (error) {
+    if (!(error instanceof ForeignFormatError)) throw error;
+    throw new OptionError(
+      `drives[${n}].file: "${file}" is a ${error.format} image, a format that is not supported; convert it with qemu-img`,
+    );
+  }
 }
 
 /** The guest would see the image's tables as its disk, and destroy them with its first write. */

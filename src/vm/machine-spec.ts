@@ -15,7 +15,7 @@ export function machineSpec(
   networks: Networks,
   firmware: FirmwareSpec | undefined,
 ): MachineSpec {
-  const completed = new Map([...drives.devices, ...networks.devices].map((device) => [device.name, device]));
+  const completed = new Map(networks.devices.map((device) => [device.name, device]));
   return {
     board: options.machine,
     cpus: options.cpus,
@@ -25,7 +25,12 @@ export function machineSpec(
     pit: options.pit,
     ...(options.generationId ? { generationId: true } : {}),
     ...(options.rtcOffset === 0 ? {} : { rtcOffsetMs: options.rtcOffset }),
-    devices: listDevices(DEVICES, options).map((device) => placed(completed.get(device.name) ?? device)),
+    devices: [
+      ...drives.devices,
+      ...listDevices(DEVICES, { ...options, drives: [] }).map(
+        (device) => completed.get(device.name) ?? device,
+      ),
+    ].map(placed),
     own: options.ownDevices,
     ...(firmware === undefined ? {} : { firmware }),
   };

@@ -129,9 +129,10 @@ export class Mark {
 
 /** The parts of the drives that the guest writes to. @throws {SnapshotError} if one of them cannot go back */
 function overlaidDrives({ drives }: CheckedOptions, path: string): string[] {
-  return drives.flatMap(({ source, readOnly, snapshot }, n) => {
+  return drives.flatMap((drive, n) => {
+    const { source, readOnly, snapshot } = drive;
     if (readOnly) return [];
-    if (source === undefined && snapshot) return [driveName(n)];
+    if (source === undefined && snapshot) return [driveName(drive, n)];
     const what = source === undefined ? "the guest writes to its file" : "it is a disk of the program's own";
     throw new SnapshotError(
       path,

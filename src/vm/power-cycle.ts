@@ -338,7 +338,7 @@ export class PowerCycle {
       control: this.#blocks.vcpus[index],
       kick: () => vcpu.kick(),
     }));
-    if (hardware.bells.length > 0) {
+    if (hardware.bells.length > 0 || storage.size > 0) {
       members.push({
         name: `${options.name} io`,
         data: { ...data, role: { kind: "io", storage, networks: networkData } },

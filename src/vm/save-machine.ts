@@ -189,8 +189,9 @@ export class MachineSave {
 
 /** @throws {DriveError} for a disk that cannot be flushed */
 export async function flushDrives(cycle: PowerCycle, options: CheckedOptions, drives: Drives): Promise<void> {
-  for (const [n, { source, file = "" }] of options.drives.entries()) {
-    if (source === undefined && !isNbdName(file)) await cycle.order(driveName(n), { kind: "flush" });
+  for (const [n, drive] of options.drives.entries()) {
+    const { source, file = "" } = drive;
+    if (source === undefined && !isNbdName(file)) await cycle.order(driveName(drive, n), { kind: "flush" });
   }
   await drives.flushSources();
 }

@@ -31,8 +31,9 @@ export function savedOptions(options: CheckedOptions): SavedOptions {
 }
 
 export function savedDrives({ drives }: CheckedOptions): SavedDrive[] {
-  return drives.map(({ file, source, snapshot }, n) => {
+  return drives.map((drive, n) => {
+    const { file, source, snapshot } = drive;
     const isFile = source === undefined && file !== undefined && !isNbdName(file);
-    return { name: driveName(n), file: isFile ? identify(file) : undefined, overlay: snapshot };
+    return { name: driveName(drive, n), file: isFile ? identify(file) : undefined, overlay: snapshot };
   });
 }

@@ -2,6 +2,7 @@
 import { OptionError } from "../base/errors.ts";
 import { hex, hexRange } from "../base/hex.ts";
 import { type Configs, checkDevices, listDevices } from "../config/device-table.ts";
+import { placeIdeDrives } from "../config/devices/ide-drive.ts";
 import { checkOnPci } from "../config/devices/pci.ts";
 import { DEVICES } from "../config/devices.ts";
 import { MACHINE, MAX_CPUS, type VmOptions } from "../config/machine.ts";
@@ -41,10 +42,12 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
       `kernel: missing; give the path of a bzImage, a vmlinux, a Multiboot kernel or a flat binary`,
     );
   }
-  const configs = checkDevices(DEVICES, filled, filled.cpus);
+  const checked = checkDevices(DEVICES, filled, filled.cpus);
   const isPc = filled.machine === "pc";
+  const configs = { ...checked, drives: placeIdeDrives(checked.drives, isPc) };
   checkOnPci(configs, isPc);
-  const count = listDevices(DEVICES, configs).length;
+  const onIde = configs.drives.filter((drive) => drive.interface === "ide").length;
+  const count = listDevices(DEVICES, configs).length - onIde;
   const most = isPc ? PCI_SLOTS : VIRTIO_IRQS.length;
   if (count > most) {
     throw new OptionError(

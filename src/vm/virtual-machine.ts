@@ -27,7 +27,7 @@ import { addStats, type CycleStats, type VmStats, vmStats } from "./stats.ts";
 import type { Trace } from "./trace-stream.ts";
 import { Tracer } from "./tracer.ts";
 import type { CheckedOptions } from "./validate.ts";
-import { VmDrive } from "./vm-drive.ts";
+import { handlesOf, type VmDrive } from "./vm-drive.ts";
 import { StateError, VmError } from "./vm-error.ts";
 import type { VmEvents } from "./vm-events.ts";
 import { VmMemory } from "./vm-memory.ts";
@@ -123,9 +123,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#tracer = new Tracer({ name: this.name, vcpus: options.cpus, map: this.map });
     this.#tracer.attach(this.#cycle.tap);
     this.memory = new VmMemory((doing) => this.#existing(doing).memory);
-    this.drives = options.drives.map(
-      ({ id }, n) =>
-        new VmDrive(id, driveName(n), async (part, task) => this.#existing(task.kind).order(part, task)),
+    this.drives = handlesOf(options.drives, async (part, order) =>
+      this.#existing(order.kind).order(part, order),
     );
     for (const serial of this.serials)
       serial.onText = (text) => {
@@ -315,7 +314,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   }
 
   stats(): VmStats {
-    const drives = this.drives.map((_, n) => driveName(n));
+    const drives = this.#options.drives.map(driveName);
     return vmStats(this.#count(), drives, this.#networks.names, this.serials);
   }
 

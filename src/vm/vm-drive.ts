@@ -1,7 +1,9 @@
 /** A drive of a machine, for changes while the guest uses it. */
 
+import type { DriveConfig } from "../config/devices/virtio-blk.ts";
 import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
 import type { Snapshot } from "../disk/image.ts";
+import { driveName } from "./drives.ts";
 
 /** Sends an order to the machine's io thread. */
 export type SendOrder = (part: string, order: DiskOrder) => Promise<DiskReply>;
@@ -63,4 +65,9 @@ export class VmDrive {
   async snapshots(): Promise<readonly Snapshot[]> {
     return (await this.#send(this.#part, { kind: "list-snapshots" })).snapshots;
   }
+}
+
+/** The drives of a machine, in the order of its options. */
+export function handlesOf(drives: readonly DriveConfig[], send: SendOrder): VmDrive[] {
+  return drives.map((drive, n) => new VmDrive(drive.id, driveName(drive, n), send));
 }

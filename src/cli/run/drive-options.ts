@@ -9,33 +9,38 @@
  */
 import { didYouMean } from "../../base/errors.ts";
 import type { DeviceTable } from "../../config/device-table.ts";
-import { DISK_DEVICE_KEYS, VIRTIO_BLK } from "../../config/devices/virtio-blk.ts";
+import { IDE_DEVICE_KEYS, IDE_DRIVE_KEYS } from "../../config/devices/ide-drive.ts";
+import {
+  DISK_DEVICE_KEYS,
+  type DriveOptions,
+  IDE_CD,
+  IDE_HD,
+  VIRTIO_BLK,
+} from "../../config/devices/virtio-blk.ts";
 import { NET_DEVICE_KEYS, VIRTIO_NET } from "../../config/devices/virtio-net.ts";
 import { BUILT_IN, DEVICES } from "../../config/devices.ts";
 import { commandDefaults, keyHelp, keysOf, pickOptions, readKeys, together } from "../../config/keys.ts";
 import { table } from "../../config/schema.ts";
-import { only, typed } from "../../config/value.ts";
+import { typed } from "../../config/value.ts";
 import { helpLines } from "../help-lines.ts";
 import { type Complain, splitKeyValues, splitKeyValuesOrJson } from "../key-values.ts";
 import type { HelpGroup } from "./option-row.ts";
 import type { Draft } from "./request.ts";
 
-const virtioOrNone = typed("virtio|none", (text, refuse) => {
-  if (text === "virtio" || text === "none") return text;
-  throw refuse(`"${text}" is not possible: this machine has virtio disks only; use if=virtio`);
+const attachment = typed("virtio|ide|none", (text, refuse) => {
+  if (text === "virtio" || text === "ide" || text === "none") return text;
+  throw refuse(`"${text}" is not possible: use if=virtio, or if=ide on a pc`);
 });
-const NO_CD = "this machine has no CD drive; a CD image can be a disk with readonly=on";
 
 const DRIVE_KEYS = together(
-  keysOf(VIRTIO_BLK.options, "drive"),
+  together(keysOf(VIRTIO_BLK.options, "drive"), keysOf(IDE_DRIVE_KEYS, "drive")),
   keysOf(
     table({
       if: {
-        type: virtioOrNone,
-        default: "virtio",
-        help: "virtio attaches the disk to the machine; none leaves that to a -device",
+        type: attachment,
+        otherwise: "ide on a pc, virtio on a microvm",
+        help: "virtio and ide attach the disk to the machine; none leaves that to a -device",
       },
-      media: { type: only("disk", NO_CD), help: "accepted" },
     }),
   ),
 );
@@ -43,24 +48,38 @@ const DRIVE_KEYS = together(
 export const DRIVE_HELP: HelpGroup = { rows: keyHelp(DRIVE_KEYS) };
 
 export function addDrive(draft: Draft, value: string, typed: string, complain: Complain): void {
-  const {
-    if: attach = "virtio",
-    media: _,
-    ...options
-  } = readKeys(splitKeyValues(value), DRIVE_KEYS, complain);
+  const { if: attach, bus, unit, ...options } = readKeys(splitKeyValues(value), DRIVE_KEYS, complain);
   draft.drives.push({
     typed,
-    attach: attach === "virtio",
-    options: { ...commandDefaults(VIRTIO_BLK.options), ...options },
+    attach: attach !== "none",
+    interface: attach === "none" ? undefined : attach,
+    options: { ...commandDefaults(VIRTIO_BLK.options), ...options, ...ideIndex(bus, unit) },
   });
+}
+
+/** `-hda` and the like: what the file looks like decides the format, as in QEMU. */
+export function addIdeDrive(draft: Draft, file: string, typed: string, options: DriveOptions): void {
+  draft.drives.push({
+    typed,
+    attach: true,
+    interface: "ide",
+    options: { ...commandDefaults(VIRTIO_BLK.options), file, format: "auto", ...options },
+  });
+}
+
+function ideIndex(bus: number | undefined, unit: number | undefined): Pick<DriveOptions, "index"> {
+  return bus === undefined && unit === undefined ? {} : { index: 2 * (bus ?? 0) + (unit ?? 0) };
 }
 
 const CARD_KEYS = together(keysOf(VIRTIO_NET.options, "device"), keysOf(NET_DEVICE_KEYS, "device"));
 const DISK_KEYS = together(keysOf(VIRTIO_BLK.options, "device"), keysOf(DISK_DEVICE_KEYS, "device"));
 
+const IDE_DISK_KEYS = together(keysOf(IDE_HD.options, "device"), keysOf(IDE_DEVICE_KEYS, "device"));
+
 /** Every device that -device knows, and the option of createVm that adds it. */
 const KNOWN: readonly (readonly [device: DeviceTable, option?: string])[] = [
   ...Object.entries(DEVICES).map(([option, { device }]) => [device, option] as const),
+  ...[IDE_HD, IDE_CD].map((device) => [device] as const),
   ...BUILT_IN.map((device) => [device] as const),
 ];
 
@@ -88,6 +107,14 @@ export function addDevice(draft: Draft, value: string, typed: string, complain: 
   if (VIRTIO_BLK.names.includes(name)) {
     const { drive = "", ...read } = readKeys(pairs, DISK_KEYS, complain);
     draft.disks.push({ typed, drive, options: pickOptions(VIRTIO_BLK.options, read) });
+    return;
+  }
+  if (device === IDE_HD || device === IDE_CD) {
+    const { drive, bus, unit, ...options } = readKeys(pairs, IDE_DISK_KEYS, complain);
+    if (drive === undefined && device === IDE_HD) throw complain("the drive is missing: drive=ID");
+    const media = device === IDE_CD ? ({ media: "cdrom" } as const) : {};
+    const onIde = { interface: "ide", ...media, ...options, ...ideIndex(bus, unit) } as const;
+    draft.disks.push({ typed, drive, options: onIde });
     return;
   }
   if (VIRTIO_NET.names.includes(name)) {

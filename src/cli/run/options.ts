@@ -14,6 +14,7 @@ import { addBlockdev, BLOCKDEV_HELP } from "./blockdev-options.ts";
 import { CLOUD_INIT_OPTIONS } from "./cloud-init-options.ts";
 import { addDevice, addDrive, DRIVE_HELP } from "./drive-options.ts";
 import { GDB_OPTIONS } from "./gdb-options.ts";
+import { IDE_OPTIONS } from "./ide-options.ts";
 import { MACHINE_OPTIONS } from "./machine-options.ts";
 import { addMemoryObject, MEMORY_OBJECT_HELP } from "./memory-options.ts";
 import { addNet, addNetdev, addNic, addObject, DUMP_HELP, NETDEV_HELP, NIC_HELP } from "./net-options.ts";
@@ -87,6 +88,7 @@ export const OPTIONS: readonly OptionRow[] = [
     values: [DRIVE_HELP],
     apply: addDrive,
   },
+  ...IDE_OPTIONS,
   {
     names: ["blockdev"],
     argument: "driver=NAME,node-name=NODE[,KEY=VALUE…]",

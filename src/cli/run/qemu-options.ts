@@ -14,11 +14,6 @@ const FIRMWARE = "this version has no UEFI firmware and no flash; -bios FILE giv
 
 const REFUSED: ReadonlyMap<string, string> = new Map(
   Object.entries({
-    hda: DISK,
-    hdb: DISK,
-    hdc: DISK,
-    hdd: DISK,
-    cdrom: DISK,
     fda: DISK,
     sd: DISK,
     pflash: FIRMWARE,

@@ -78,6 +78,8 @@ export interface RunSettings {
 export interface DriveDraft {
   readonly typed: string;
   readonly attach: boolean;
+  /** What it is attached to. Undefined: what the machine has for disks that do not say. */
+  readonly interface?: "virtio" | "ide" | undefined;
   readonly options: DriveOptions;
 }
 
@@ -101,8 +103,8 @@ export interface Draft extends NetworkDraft {
   drives: DriveDraft[];
   /** Nodes that have a name. Only a -device attaches them. */
   nodes: BlockNode[];
-  /** Drives that `-device virtio-blk-device,drive=ID` attaches, by id, and what it says of them. */
-  disks: { readonly typed: string; readonly drive: string; readonly options: DriveOptions }[];
+  /** Drives that `-device virtio-blk-device,drive=ID` attaches, by id, and what it says of them; an empty CD drive has none. */
+  disks: { readonly typed: string; readonly drive: string | undefined; readonly options: DriveOptions }[];
   /** Sentences for the user, about what has no effect. */
   notes: string[];
   /** Other devices: what the options of createVm are set to. */
@@ -177,7 +179,7 @@ export function finish(draft: Draft): RunRequest {
   }
   if (loadvm === undefined) refuseOtherBus(draft, machine === "pc");
   finishMemory(draft.memory, draft.vm);
-  const drives = finishDrives(draft);
+  const drives = finishDrives(draft, machine === "pc");
   const network = finishCards(draft, (note) => void draft.notes.push(note));
   const vm = {
     ...draft.vm,
@@ -241,20 +243,28 @@ function defaultSerial(draft: Draft): Chardev {
   return draft.noDefaults ? { kind: "none" } : { kind: "stdio" };
 }
 
-/** Drives with if=virtio in the order given, then those that a -device attaches, in the order of the -device options. */
-function finishDrives(draft: Draft): DriveOptions[] {
+/** Drives with if= in the order given, then those that a -device attaches, in the order of the -device options. */
+function finishDrives(draft: Draft, isPc: boolean): DriveOptions[] {
   const described = new Map<string, DriveDraft>();
   for (const drive of [...draft.drives, ...draft.nodes]) {
     const { typed } = drive;
     const { file, id } = drive.options;
-    if (file === undefined) throw new OptionError(`${typed}: the file is missing: file=PATH`);
+    const mayBeEmpty = drive.options.media === "cdrom";
+    if (file === undefined && !mayBeEmpty) throw new OptionError(`${typed}: the file is missing: file=PATH`);
     if (id === undefined) continue;
     if (described.has(id)) throw new OptionError(`${typed}: another drive has the id "${id}"`);
     described.set(id, drive);
   }
   const attached = new Set(draft.drives.filter((drive) => drive.attach));
-  const ordered = [...attached];
+  const ordered = [...attached].map((drive) => {
+    const isIde = (drive.interface ?? (isPc ? "ide" : "virtio")) === "ide";
+    return isIde ? { ...drive, options: { ...drive.options, interface: "ide" as const } } : drive;
+  });
   for (const { typed, drive: id, options } of draft.disks) {
+    if (id === undefined) {
+      ordered.push({ typed, attach: false, options: { interface: "ide", ...options } });
+      continue;
+    }
     const drive = described.get(id);
     if (drive === undefined) {
       throw new OptionError(
@@ -266,10 +276,16 @@ function finishDrives(draft: Draft): DriveOptions[] {
       throw new OptionError(`${typed}: the drive "${id}" is attached already${advice}`);
     }
     attached.add(drive);
-    ordered.push({ ...drive, options: { ...drive.options, ...options } });
+    ordered.push({ ...drive, typed, options: { ...drive.options, ...options } });
   }
-  const all = draft.snapshot ? { snapshot: true } : {};
-  return ordered.map(({ options }) => ({ ...options, ...all }));
+  return ordered.map(({ typed, options }) => {
+    if (options.interface === "ide" && !isPc) {
+      throw new OptionError(
+        `${typed}: a microvm has virtio disks only; use -drive file=PATH,if=virtio, or a pc by -M pc`,
+      );
+    }
+    return draft.snapshot && options.media !== "cdrom" ? { ...options, snapshot: true } : options;
+  });
 }
 
 function devicesOf(draft: Draft): Omit<Options<typeof DEVICES>, "drives" | "network">;

@@ -26,6 +26,7 @@ import {
   text,
   words,
 } from "../value.ts";
+import { BOOT_INDEX, CHS_TRANSLATION, IDE_DEVICE_KEYS, INDEX, INTERFACE, MEDIA, MODEL } from "./ide-drive.ts";
 import { DISABLE_LEGACY, DISABLE_MODERN, PCI_ADDRESS, PCI_DEVICE_KEYS } from "./pci.ts";
 
 const MAX_SERIAL = 20; // VIRTIO 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID answers 20 bytes
@@ -113,13 +114,13 @@ const OPTIONS = table({
     see: "library.md#disks-of-your-own",
   },
   /**
-   * How the disk is stored in the file; vmdk, vpc, vhdx and vdi can only be read. Default: raw, and a file
-   * that looks like another format is refused.
+   * How the disk is stored in the file; vmdk, vpc, vhdx and vdi can only be read; auto: what the file looks
+   * like. Default: raw, and a file that looks like another format is refused.
    */
   format: {
-    type: words(IMAGE_FORMATS),
+    type: words([...IMAGE_FORMATS, "auto"]),
     qemu: { drive: ["format"] },
-    help: "how the disk is stored in the file; vmdk, vpc, vhdx and vdi can only be read",
+    help: "how the disk is stored in the file; vmdk, vpc, vhdx and vdi can only be read; auto: what the file looks like",
     otherwise: "raw, and a file that looks like another format is refused",
   },
   /** Which files a qcow2 image may name: those in its own folder and below, or any. Default: `"folder"`. */
@@ -263,6 +264,20 @@ const OPTIONS = table({
     qemu: { device: ["queue-size"] },
     help: "descriptors of each request queue: a power of two",
   },
+  /** How the guest reaches it; only a pc has ide. Default: `"virtio"`. */
+  interface: INTERFACE,
+  /** Of ide: cdrom is a CD drive; without a file it is empty. Default: `"disk"`. */
+  media: MEDIA,
+  /**
+   * Of ide: the place; 0 and 1 are on the first channel, 2 and 3 on the second. Default: the next free one.
+   */
+  index: INDEX,
+  /** Of ide: the drive's name, at most 40 characters of ASCII. Default: VMEXIT HARDDISK or VMEXIT DVD-ROM. */
+  model: MODEL,
+  /** Of ide: how firmware translates cylinders, heads and sectors. Default: `"auto"`. */
+  chsTranslation: CHS_TRANSLATION,
+  /** Of a pc: the lowest is what firmware starts first. Default: none. */
+  bootindex: BOOT_INDEX,
   /** A name that no other device of the machine has. */
   id: ID,
   /** Of a pc: its slot on the PCI bus, in hexadecimal. Default: the next free one. */
@@ -286,18 +301,13 @@ export interface DriveConfig extends Drive {
   readonly writeCache: boolean;
 }
 
-/** What -device says of a disk besides its options: which drive it is, and what firmware would use. */
+/** What -device says of a disk besides its options: which drive it is. */
 export const DISK_DEVICE_KEYS = table({
   drive: {
     type: text("ID"),
     required: "the drive is missing: drive=ID",
     qemu: { device: ["drive"] },
     help: "the id of the -drive, or the node-name of the -blockdev",
-  },
-  bootindex: {
-    type: integer(-1, 2 ** 31 - 1),
-    qemu: { device: ["bootindex"] },
-    help: "accepted and ignored: there is no firmware",
   },
   ...PCI_DEVICE_KEYS,
   scsi: {
@@ -315,18 +325,56 @@ export const VIRTIO_BLK = device({
   deviceKeys: DISK_DEVICE_KEYS,
   finish: (drive, where, { cpus, index }): DriveConfig => {
     const { file = "", source, throttling } = drive;
-    if (source === undefined && file === "") throw new OptionError(`${where}.file: missing`);
+    const isCd = drive.media === "cdrom";
+    if (isCd && drive.interface !== "ide") {
+      throw new OptionError(
+        `${where}.media: a virtio disk is not a CD drive; give it interface "ide" on a pc, or make it read-only`,
+      );
+    }
+    if (source === undefined && file === "" && !isCd) throw new OptionError(`${where}.file: missing`);
     if (source !== undefined || isNbdName(file)) refuseImageOptions(drive, where);
     if (source !== undefined) checkSource(source, `${where}.source`);
     if (throttling !== undefined) checkLimits(throttling, `${where}.throttling`);
     return {
       ...drive,
-      readOnly: drive.readOnly || (source !== undefined && sourceFacts(source).readOnly),
+      readOnly: isCd || drive.readOnly || (source !== undefined && sourceFacts(source).readOnly),
       serial: drive.serial ?? `vmexit-${index}`,
       queues: drive.queues ?? Math.min(cpus, MAX_QUEUES),
+      ...(drive.interface === "ide"
+        ? { model: drive.model ?? (isCd ? "VMEXIT DVD-ROM" : "VMEXIT HARDDISK") }
+        : {}),
       writeCache: drive.writeCache ?? CACHING[drive.cache].writeCache,
     };
   },
+});
+
+/** What -device says of a disk on IDE. */
+const IDE_OPTIONS = table({
+  rerror: OPTIONS.rerror,
+  werror: OPTIONS.werror,
+  serial: OPTIONS.serial,
+  writeCache: OPTIONS.writeCache,
+  model: OPTIONS.model,
+  chsTranslation: OPTIONS.chsTranslation,
+  bootindex: OPTIONS.bootindex,
+  id: OPTIONS.id,
+});
+
+/** The disk of a -device on IDE. */
+export const IDE_HD = device({
+  kind: "ide-hd",
+  names: ["ide-hd"],
+  help: "of a pc: the same on its IDE controller",
+  options: IDE_OPTIONS,
+  deviceKeys: IDE_DEVICE_KEYS,
+});
+
+export const IDE_CD = device({
+  kind: "ide-cd",
+  names: ["ide-cd"],
+  help: "of a pc: a CD drive on its IDE controller, empty without drive=",
+  options: IDE_OPTIONS,
+  deviceKeys: IDE_DEVICE_KEYS,
 });
 
 /** Options that only an image file has. */
@@ -338,7 +386,8 @@ function refuseImageOptions(drive: Drive, where: string): void {
     throw new OptionError(`${where}: give either file or source`);
   }
   const defaults = fill(OPTIONS, {}, where);
-  const wrong = format === "raw" ? IMAGE_ONLY.find((key) => drive[key] !== defaults[key]) : "format";
+  const isRaw = format === "raw" || format === "auto";
+  const wrong = isRaw ? IMAGE_ONLY.find((key) => drive[key] !== defaults[key]) : "format";
   if (wrong === undefined) return;
   const what = source === undefined ? "a disk behind an NBD server" : "a disk of the program's own";
   throw new OptionError(`${where}.${wrong}: ${what} is not an image file; leave this out`);

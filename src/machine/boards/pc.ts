@@ -27,7 +27,7 @@ import { i8042 } from "../parts/i8042.ts";
 import { ownDevice } from "../parts/own-device.ts";
 import { pciHost } from "../parts/pci-host.ts";
 import { PIRQRCA, piix3 } from "../parts/piix3.ts";
-import { IDE_BOUNCE_BYTES, piix3Ide } from "../parts/piix3-ide.ts";
+import { diskTranslations, IDE_BOUNCE_BYTES, piix3Ide } from "../parts/piix3-ide.ts";
 import { PMBASE, PMREGMISC, piix4Pm } from "../parts/piix4-pm.ts";
 import { postCode } from "../parts/post-code.ts";
 import { serialPort } from "../parts/serial-port.ts";
@@ -215,7 +215,7 @@ const BOOT_DEVICES = "acdn";
  *
  * Source: SeaBIOS 1.16, src/hw/rtc.h (names of the bytes).
  */
-function cmosContents({ ram: [low, high], cpus, firmware }: MachineSpec): CmosContents {
+function cmosContents({ ram: [low, high], cpus, firmware, devices }: MachineSpec): CmosContents {
   const word = (index: number, value: number) => [
     [index, value & 0xff] as const,
     [index + 1, (value >> 8) & 0xff] as const,
@@ -234,6 +234,7 @@ function cmosContents({ ram: [low, high], cpus, firmware }: MachineSpec): CmosCo
     [0x14, EQUIPMENT_FPU],
     [0x3d, order[0] | (order[1] << 4)],
     [0x38, order[2] << 4],
+    [0x39, diskTranslations(devices)],
     [0x5f, cpus - 1],
   ];
 }

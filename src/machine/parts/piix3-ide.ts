@@ -16,6 +16,7 @@ import type { Drive, DriveWires } from "../../ide/drive.ts";
 import { DRIVE_TAGS, DriveRequests } from "../../ide/drive-requests.ts";
 import { BUFFER_BYTES, DriveState } from "../../ide/drive-state.ts";
 import { IdeTask } from "../../ide/ide-task.ts";
+import { geometryOf } from "../../ide/identify.ts";
 import { BusMaster, PiixIde } from "../../ide/piix-ide.ts";
 import type { DiskBackEnd } from "../back-ends.ts";
 import type { PciPart } from "../pci-part.ts";
@@ -33,6 +34,9 @@ export interface IdeDriveConfig {
   readonly rerror: ErrorPolicy;
   readonly werror: ErrorPolicy;
   readonly throttling: ThrottleLimits | undefined;
+  readonly chsTranslation: "auto" | "none" | "lba" | "large" | "rechs";
+  /** The lowest is what firmware starts first; -1 or undefined: no matter. */
+  readonly bootindex: number | undefined;
 }
 
 /** A drive and its place: bus "ide.0" or "ide.1", unit 0 or 1. */
@@ -133,7 +137,34 @@ export const piix3Ide: PciPart<IdeConfig> = {
         }),
     };
   },
+  describe: (_place, { drives }) => ({
+    boot: drives.map(({ place, config: { bootindex } }) => ({
+      path: `/pci@i0cf8/ide@1,1/drive@${place?.bus === CHANNELS[1].bus ? 1 : 0}/disk@${place?.unit ?? 0}`,
+      ...(bootindex === undefined || bootindex < 0 ? {} : { index: bootindex }),
+    })),
+  }),
 };
+
+/** Where SeaBIOS has numbers for translations, from none on: src/hw/ata.c, CMOS_BIOS_DISKTRANSFLAG. */
+const TRANSLATIONS = ["none", "lba", "large", "rechs"];
+const BIOS_CYLINDERS = 1024;
+
+/** CMOS register 0x39: two bits for each disk, how firmware translates its cylinders, heads and sectors. */
+export function diskTranslations(devices: readonly DeviceSpec[]): number {
+  let bits = 0;
+  for (const { config, place } of devices.filter(isDisk)) {
+    const { cylinders } = geometryOf(config.size / SECTOR);
+    const auto = cylinders <= BIOS_CYLINDERS ? "none" : "lba";
+    const chosen = config.chsTranslation === "auto" ? auto : config.chsTranslation;
+    const drive = 2 * CHANNELS.findIndex(({ bus }) => bus === place?.bus) + (place?.unit ?? 0);
+    bits |= TRANSLATIONS.indexOf(chosen) << (2 * drive);
+  }
+  return bits;
+}
+
+function isDisk(device: DeviceSpec): device is IdeDriveSpec {
+  return device.kind === "ide-hd";
+}
 
 function makeDrive(
   { kind, config }: IdeDriveSpec,

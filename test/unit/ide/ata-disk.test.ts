@@ -215,7 +215,7 @@ describe("DMA", () => {
     expect(rig.ram(RAM + 0x1000, 512)).toEqual(expected(0, 7 * 512, 512));
   });
 
-  test("WRITE DMA, from pieces that are no whole sectors", () => {
+  test("WRITE DMA, from pieces of any length", () => {
     const { rig, driver } = disk();
     const data = Uint8Array.from({ length: 1024 }, (_, i) => (i * 5) & 0xff);
     rig.ram(RAM + 0x3000, 1024).set(data);
@@ -267,7 +267,7 @@ describe("DMA", () => {
     expect(rig.storage[0].calls).toEqual([]);
   });
 
-  test("a function that is no bus master moves nothing", () => {
+  test("without its bus master bit the function moves nothing", () => {
     const { rig, driver } = disk();
     rig.mayMaster = false;
     rig.table(RAM, [[RAM + 0x1000, 512]]);
@@ -424,7 +424,7 @@ test.each([0x00, 0x06, 0x08, 0xa0, 0xa1, 0xa2, 0xb1, 0xc7, 0xcc, 0xf1, 0xf5, 0xf
 );
 
 describe("when the host fails", () => {
-  test("report: the driver sees an error, and the user is told once", () => {
+  test("report: the driver sees an error, and the user gets a report", () => {
     const { rig, driver } = disk();
     rig.storage[0].failure = -5;
     driver.command(READ, { count: 1 });

@@ -82,3 +82,29 @@ test("a drive whose file is not there is named", async () => {
     expect.objectContaining({ code: "ENOENT", message: expect.stringContaining(file) }),
   );
 });
+
+test("a drive on IDE is a part of the controller, at its place; one without a file is empty", async () => {
+  const file = join(folder, "ide.qcow2");
+  createQcow2(file, { size: 3 * 2 ** 20 });
+  const options = checkOptions({
+    machine: "pc",
+    drives: [
+      { interface: "ide", file, format: "auto" },
+      { interface: "ide", media: "cdrom", index: 2 },
+    ],
+  });
+  const drives = await Drives.open(options.drives);
+  try {
+    expect(drives.devices).toMatchObject([
+      { kind: "ide-hd", name: "ide0-hd0", config: { size: 3 * 2 ** 20 }, place: { bus: "ide.0", unit: 0 } },
+      {
+        kind: "ide-cd",
+        name: "ide1-cd0",
+        config: { size: 0, readOnly: true },
+        place: { bus: "ide.1", unit: 0 },
+      },
+    ]);
+  } finally {
+    drives.close();
+  }
+});

@@ -70,6 +70,12 @@ test("a drive needs a file and no more; it has a queue for each CPU, up to 64", 
     configWce: true,
     queueSize: 256,
     ...NO_PCI,
+    interface: "virtio",
+    media: "disk",
+    index: undefined,
+    model: undefined,
+    chsTranslation: "auto",
+    bootindex: undefined,
   };
   expect(checkOptions({ ...OK, cpus: 3, drives: [{ file: "a" }, { file: "b" }] }).drives).toEqual([
     { ...usual, file: "a", serial: "vmexit-0" },
@@ -111,6 +117,12 @@ test("everything that is given arrives", () => {
         snapshot: true,
         configWce: false,
         queueSize: 2,
+        interface: "virtio",
+        media: "disk",
+        index: 1,
+        model: "MODEL",
+        chsTranslation: "lba",
+        bootindex: 3,
       },
     ],
     cpu: "host",
@@ -278,6 +290,22 @@ test.each<[unknown, string]>([
     disk({ cache: "fast" }),
     'drives[0].cache: "fast" is not known; use writeback, none, writethrough, directsync or unsafe',
   ],
+  [
+    disk({ interface: "ide" }),
+    "drives[0].interface: a microvm has virtio disks only; leave this out, or make the machine a pc",
+  ],
+  [
+    disk({ media: "cdrom" }),
+    'drives[0].media: a virtio disk is not a CD drive; give it interface "ide" on a pc, or make it read-only',
+  ],
+  [
+    { machine: "pc", drives: [0, 0].map((index) => ({ interface: "ide", media: "cdrom", index })) },
+    "drives[1].index: drives[0] is at place 0 of the IDE channels",
+  ],
+  [
+    { machine: "pc", drives: [0, 1, 2, 3, 4].map(() => ({ interface: "ide", media: "cdrom" })) },
+    "drives[4].interface: the two IDE channels have four drives already",
+  ],
   [disk({ rerror: "enospc" }), 'drives[0].rerror: "enospc" is not known; use report, ignore or stop'],
   [
     disk({ throttling: { iopsTotal: 1, iopsRead: 1 } }),
@@ -285,7 +313,10 @@ test.each<[unknown, string]>([
   ],
   [disk({ throttling: { iops: 1 } }), 'drives[0].throttling: unknown option "iops"'],
   [disk({ fromat: "raw" }), 'drives[0]: unknown option "fromat" (did you mean "format"?)'],
-  [disk({ format: "qed" }), 'drives[0].format: "qed" is not known; use raw, qcow2, vmdk, vpc, vhdx or vdi'],
+  [
+    disk({ format: "qed" }),
+    'drives[0].format: "qed" is not known; use raw, qcow2, vmdk, vpc, vhdx, vdi or auto',
+  ],
   [disk({ readOnly: 1 }), "drives[0].readOnly: 1 is not true or false"],
   [
     disk({ serial: "123456789012345678901" }),

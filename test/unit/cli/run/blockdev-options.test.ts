@@ -102,7 +102,9 @@ test("what concerns the device is said at the device, and auto leaves it as it i
   const device = "virtio-blk-device,drive=d0,serial=S,num-queues=2,write-cache=off,rerror=stop,werror=report";
   const node = ["-blockdev", "driver=file,filename=F,node-name=d0"];
   const attached = { file: "F", format: "raw", serial: "S", queues: 2, writeCache: false, rerror: "stop" };
-  expect(drives(...node, "-device", `${device},bootindex=1`)).toEqual([{ ...attached, werror: "report" }]);
+  expect(drives(...node, "-device", `${device},bootindex=1`)).toEqual([
+    { ...attached, werror: "report", bootindex: 1 },
+  ]);
   const auto = "virtio-blk-device,drive=d0,write-cache=auto,rerror=auto,werror=auto";
   expect(drives("-drive", "file=F,id=d0,if=none,rerror=stop", "-device", auto)).toEqual([
     { file: "F", rerror: "stop", werror: "enospc" },

@@ -114,6 +114,7 @@ describe("drives", () => {
         throttling: { iopsTotal: 100, bpsRead: 2 * MIB },
         snapshot: true,
         serial: "S1",
+        media: "disk",
         id: "d0",
       },
     ]);
@@ -260,7 +261,7 @@ test.each<[string, string]>([
   ],
   [
     "-drive file=a,format=qcow",
-    'format="qcow" is not known (did you mean "qcow2"?); use raw, qcow2, vmdk, vpc, vhdx or vdi',
+    'format="qcow" is not known (did you mean "qcow2"?); use raw, qcow2, vmdk, vpc, vhdx, vdi or auto',
   ],
   ["-drive file=a,format=qcow2,other-files=all", "use folder or anywhere"],
   [
@@ -268,11 +269,18 @@ test.each<[string, string]>([
     'l2-cache-size="much" is not a size; write a number with K, M, G or T',
   ],
   ["-drive file=a,cache-size=3G", 'cache-size="3G" is out of range; give up to 2G'],
-  ["-drive file=a,if=ide", 'if="ide" is not possible: this machine has virtio disks only; use if=virtio'],
+  [
+    "-drive file=a,if=ide",
+    "-drive file=a,if=ide: a microvm has virtio disks only; use -drive file=PATH,if=virtio",
+  ],
+  ["-drive file=a,if=scsi", 'if="scsi" is not possible: use if=virtio, or if=ide on a pc'],
+  ["-drive if=none,id=a,file=a -device ide-hd,drive=a", "a microvm has virtio disks only"],
+  ["-device ide-hd", "the drive is missing: drive=ID"],
+  ["-device ide-cd,bus=ide.2", 'bus="ide.2" is not a channel; write ide.0 or ide.1'],
   ["-drive file=a,cache=writebak", 'cache="writebak" is not known (did you mean "writeback"?)'],
   ["-drive file=a,rerror=enospc", 'rerror="enospc" is not known; use report, ignore or stop'],
   ["-drive file=a,iops=many", 'throttling.iops-total="many" is not a size'],
-  ["-drive file=a,media=cdrom", "this machine has no CD drive"],
+
   ["-drive file=a,serial=123456789012345678901", "is not at most 20 characters"],
   ["-drive file=a,readonly=maybe", 'readonly="maybe" is neither on nor off'],
   ["-drive format=raw", "-drive format=raw: the file is missing: file=PATH"],
@@ -333,7 +341,7 @@ test.each<[string, string]>([
   ["-trace exits=f,reasons=IO", 'unknown key "reasons" (did you mean "reason"?)'],
   ["-load-address 0x100000", "give a whole number from 0 to 1048575"],
   ["-memory-backing memdf", 'did you mean "memfd"?'],
-  ["-hda disk.img", "use -drive file=PATH,format=raw,if=virtio"],
+  ["-hda disk.img", "a microvm has virtio disks only; use -drive file=PATH,if=virtio, or a pc by -M pc"],
   ["-vnc :1", "this machine has no display"],
   ["-kernle K", '-kernle: unknown option (did you mean "-kernel"?)'],
   ["-stats=yes", "-stats takes no value"],
@@ -651,4 +659,26 @@ test("the boot order is letters, as keys or alone", () => {
   });
   expect(() => request("-boot", "order=cc")).toThrow('-boot order=cc: order="cc" is not a boot order');
   expect(() => request("-boot", "x")).toThrow("is not a boot order");
+});
+
+test("drives of a pc: in short, by -drive, by -device, and by default", () => {
+  const drives = (...words: string[]) => request("-M", "pc", ...words).vm.drives;
+  expect(drives("-hda", "a", "-hdd", "d", "-cdrom", "c.iso", "-snapshot")).toMatchObject([
+    { interface: "ide", file: "a", format: "auto", index: 0, snapshot: true },
+    { interface: "ide", file: "d", format: "auto", index: 3, snapshot: true },
+    { interface: "ide", file: "c.iso", format: "auto", index: 2, media: "cdrom" },
+  ]);
+  expect(drives("-drive", "file=a,format=raw", "-drive", "file=b,if=virtio")).toMatchObject([
+    { interface: "ide", file: "a" },
+    { file: "b" },
+  ]);
+  expect(drives("-drive", "file=a,if=ide,bus=1,unit=1", "-drive", "file=b,if=ide,index=2")).toMatchObject([
+    { index: 3 },
+    { index: 2 },
+  ]);
+  const hd = "ide-hd,drive=d,bus=ide.1,unit=0,serial=S,model=M,bootindex=2,bios-chs-trans=lba";
+  expect(drives("-drive", "if=none,id=d,file=a", "-device", hd, "-device", "ide-cd")).toMatchObject([
+    { interface: "ide", file: "a", index: 2, serial: "S", model: "M", bootindex: 2, chsTranslation: "lba" },
+    { interface: "ide", media: "cdrom" },
+  ]);
 });
