@@ -185,7 +185,7 @@ export function stateSections(from: Savable, path: string): Section[] {
       return {
         name: `${MEMORY_SECTION}${name}`,
         version: 1,
-        bytes: new Uint8Array(memory.map(0, memory.size)),
+        bytes: new Uint8Array(memory.map(0, memory.size)).slice(), // a copy: the machine runs on
       };
     }),
   ];

@@ -218,6 +218,18 @@ test("what a guest wrote to its overlay goes back, and so do requests that come 
   }
 });
 
+test("what the guest reads of a device without an exit goes back", async () => {
+  const file = join(folder, "resized.raw");
+  writeFileSync(file, Buffer.alloc(2 ** 20));
+  await using guest = await BlkGuest.start({ file, format: "raw", snapshot: true });
+  expect(await guest.size()).toMatchObject({ bytes: 2 ** 20 });
+  await guest.vm.mark();
+  await guest.vm.drives[0].resize(2 ** 21);
+  expect(await guest.size()).toEqual({ bytes: 2 ** 21, changed: true });
+  await guest.vm.rewind();
+  expect(await guest.size()).toEqual({ bytes: 2 ** 20, changed: false });
+});
+
 test("a disk that cannot go back is refused by name; one that the guest only reads is not", async () => {
   const file = join(folder, "other.raw");
   writeFileSync(file, Buffer.alloc(2 ** 20, 0x2e));

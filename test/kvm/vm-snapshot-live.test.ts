@@ -214,6 +214,18 @@ test("a machine that is stopped while it is saved leaves nothing behind", async 
   }
 });
 
+test("a machine that is reset while its snapshot gets its checksums is saved as it was", async () => {
+  const vm = await flatMachine(WALK, { rng: true });
+  await vm.start();
+  await everywhere(vm);
+  const dir = place();
+  const save = vm.snapshot({ dir });
+  await vm.reset();
+  await save;
+  await vm.stop();
+  await checked(dir);
+});
+
 test("what a guest wrote to a disk before the pause is in the snapshot", async () => {
   const file = join(folder, "disk.raw");
   writeFileSync(file, Buffer.alloc(2 ** 20, 0x2e));
