@@ -13,10 +13,12 @@ import { type SmbiosDescription, smbiosFiles } from "./smbios.ts";
 
 export interface FirmwareDescription {
   readonly acpi: AcpiDescription;
-  readonly smbios: SmbiosDescription;
+  readonly smbios: Omit<SmbiosDescription, "uuid">;
   readonly ram: readonly { readonly address: number; readonly size: number }[];
   /** What to boot from, first choice first, as firmware names devices. */
   readonly bootOrder: readonly string[];
+  /** Of the machine, in the usual form. */
+  readonly uuid: string | undefined;
   /** Offer a menu. */
   readonly bootMenu: boolean;
 }
@@ -37,13 +39,14 @@ export function firmwareFiles({
   ram,
   bootOrder,
   bootMenu,
+  uuid,
 }: FirmwareDescription): fw.FwCfgItems {
   const cpus = acpi.cpus.length;
   const ramSize = ram.reduce((sum, { size }) => sum + size, 0);
   const items = new Map<number, Uint8Array>([
     [fw.FW_CFG_SIGNATURE, ascii("QEMU")],
     [fw.FW_CFG_ID, u32(HAS_DMA)],
-    [fw.FW_CFG_UUID, new Uint8Array(16)],
+    [fw.FW_CFG_UUID, uuidBytes(uuid)],
     [fw.FW_CFG_RAM_SIZE, u64(ramSize)],
     [fw.FW_CFG_NOGRAPHIC, u16(NO_DISPLAY)],
     [fw.FW_CFG_NB_CPUS, u16(cpus)],
@@ -53,13 +56,21 @@ export function firmwareFiles({
   ]);
   const files = new Map([
     ...loadedAcpi(acpi),
-    ...smbiosFiles(smbios),
+    ...smbiosFiles({ ...smbios, uuid: uuidBytes(uuid) }),
     ["etc/boot-fail-wait", u32(BOOT_FAIL_WAIT)] as const,
     ["etc/e820", e820(ram)] as const,
     ["etc/system-states", Uint8Array.from(SYSTEM_STATES)] as const,
   ]);
   if (bootOrder.length > 0) files.set("bootorder", ascii(`${bootOrder.join("\n")}\0`));
   return { items, files };
+}
+
+/** In the order of its digits; zeros without one. */
+function uuidBytes(uuid: string | undefined): Uint8Array {
+  const digits = (uuid ?? "").replaceAll("-", "");
+  return Uint8Array.from({ length: 16 }, (_, n) =>
+    Number.parseInt(digits.slice(2 * n, 2 * n + 2) || "0", 16),
+  );
 }
 
 /** RAM. What is reserved, firmware knows. */

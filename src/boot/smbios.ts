@@ -11,6 +11,8 @@ import { concat, u16, u32 } from "./acpi/aml.ts";
 export interface SmbiosDescription {
   readonly cpus: number;
   readonly product: string;
+  /** 16 bytes in the order of its digits. */
+  readonly uuid: Uint8Array;
   readonly ram: readonly { readonly address: number; readonly size: number }[];
 }
 
@@ -47,7 +49,7 @@ const END_KIB = 0xffff_ffff;
 /** By name, for fw_cfg. */
 export function smbiosFiles(description: SmbiosDescription): Map<string, Uint8Array> {
   const structures = [
-    system(description.product),
+    system(description),
     chassis(),
     processor(description.cpus),
     ...memory(description.ram),
@@ -62,9 +64,10 @@ export function smbiosFiles(description: SmbiosDescription): Map<string, Uint8Ar
   ]);
 }
 
-function system(product: string): Uint8Array {
-  const uuid = zeros(16);
-  const numbers = [[1, 2, NONE, NONE], uuid, [POWER_SWITCH, NONE, NONE]];
+function system({ product, uuid }: SmbiosDescription): Uint8Array {
+  // 7.2.1: the first three fields are little-endian.
+  const order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15].map((at) => uuid[at]);
+  const numbers = [[1, 2, NONE, NONE], order, [POWER_SWITCH, NONE, NONE]];
   return structure(1, HANDLE_SYSTEM, numbers, [VENDOR, product]);
 }
 

@@ -1,7 +1,19 @@
 /** The options of `createVm`. */
 import { DEVICES } from "./devices.ts";
 import { group, list, type Options, table } from "./schema.ts";
-import { bootOrder, callback, content, each, flag, integer, object, size, text, words } from "./value.ts";
+import {
+  bootOrder,
+  callback,
+  content,
+  each,
+  flag,
+  integer,
+  object,
+  size,
+  text,
+  uuid,
+  words,
+} from "./value.ts";
 
 const MIB = 2 ** 20;
 const TIB = 2 ** 40;
@@ -138,6 +150,8 @@ export const MACHINE = table({
   bootOnce: { type: bootOrder, help: "the same for the time until the guest's first reset" },
   /** Firmware offers a menu of what to boot from. Default: `false`. */
   bootMenu: { type: flag, default: false, help: "firmware offers a menu of what to boot from" },
+  /** The machine's UUID, which a pc's firmware shows in SMBIOS and at its start. */
+  uuid: { type: uuid, help: "the machine's UUID, which a pc's firmware shows in SMBIOS and at its start" },
   /** The initial RAM disk; for a Multiboot kernel, its module. */
   initrd: { type: content, help: "the initial RAM disk; for a Multiboot kernel, its module" },
   /** The kernel's command line. Default: `""`. */

@@ -93,6 +93,17 @@ export function words<const W extends string>(
   };
 }
 
+/** Of a machine, in the usual form of 36 characters. */
+export const uuid: Kind<string> = {
+  shown: "UUID",
+  manual: "string like `c7d7ad2c-6e4b-4d5f-9d0a-3f2f1d1c0a5e`",
+  check: (value, refuse) => {
+    if (typeof value === "string" && /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value)) return value;
+    throw refuse(`${quoted(value)} is not a UUID, which is 8-4-4-4-12 hexadecimal digits`);
+  },
+  parse: (word, refuse) => uuid.check(word, refuse),
+};
+
 /** What to boot from, as letters of QEMU's -boot, first choice first. */
 export const bootOrder: Kind<string> = {
   shown: "LETTERS",

@@ -35,6 +35,8 @@ export interface FirmwareSpec {
   readonly size: number;
   /** Letters, first choice first: a floppy, c disk, d CD, n network. */
   readonly bootOrder: string;
+  /** Of the machine, if it was given one. */
+  readonly uuid?: string;
   /** It offers a menu of what to boot from. */
   readonly bootMenu: boolean;
 }

@@ -6,7 +6,7 @@
 /** Fields of a device's configuration that the guest cannot see. */
 const OF_THE_HOST = new Set([
   ...["file", "source", "format", "otherFiles", "cacheBytes", "snapshot", "cache", "aio", "discard"],
-  ...["detectZeroes", "rerror", "werror", "throttling", "id", "bootOrder", "bootMenu"],
+  ...["detectZeroes", "rerror", "werror", "throttling", "id", "bootOrder", "bootMenu", "uuid"],
 ]);
 
 /** @returns the first difference, as a phrase that names the field; undefined if there is none */

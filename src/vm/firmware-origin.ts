@@ -15,11 +15,17 @@ import type { CheckedOptions } from "./validate.ts";
 export function firmwarePowerOn(options: CheckedOptions): PowerOn {
   const image = readFirmware(options.firmware, options.firmwareFolder);
   let { bootOnce } = options;
+  const { uuid } = options;
   return {
     firmware() {
       const bootOrder = bootOnce ?? options.bootOrder;
       bootOnce = undefined;
-      return { size: image.length, bootOrder, bootMenu: options.bootMenu };
+      return {
+        size: image.length,
+        bootOrder,
+        bootMenu: options.bootMenu,
+        ...(uuid === undefined ? {} : { uuid }),
+      };
     },
     origin: (note) => new FirmwareOrigin(image, options, note),
   };

@@ -104,6 +104,15 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
     },
   },
   {
+    names: ["uuid"],
+    argument: MACHINE.uuid.type.shown,
+    example: "-uuid c7d7ad2c-6e4b-4d5f-9d0a-3f2f1d1c0a5e",
+    help: MACHINE.uuid.help,
+    apply: (draft, value, _typed, complain) => {
+      draft.vm.uuid = MACHINE.uuid.type.parse(value, complain);
+    },
+  },
+  {
     names: ["boot"],
     argument: "[order=]LETTERS[,once=LETTERS][,menu=on|off]",
     example: "-boot order=dc,once=d",

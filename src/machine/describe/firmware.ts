@@ -15,6 +15,7 @@ export function firmwareDescription(spec: MachineSpec, parts: readonly Plug[]): 
     acpi: acpiDescription(spec, parts),
     smbios: { cpus: spec.cpus, product: PRODUCT, ram: spec.ram },
     ram: spec.ram,
+    uuid: spec.firmware?.uuid,
     bootMenu: spec.firmware?.bootMenu ?? false,
     bootOrder: ordered.map(({ path }) => path),
   };

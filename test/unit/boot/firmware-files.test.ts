@@ -118,3 +118,12 @@ test("SMBIOS has the tables of QEMU's pc machine, and an anchor that describes t
   ]);
   expect(anchor.reduce((a, b) => a + b, 0) & 0xff).toBe(0);
 });
+
+test("a UUID is in fw_cfg as it is written, and in SMBIOS with its first fields little-endian", () => {
+  const uuid = "00112233-4455-6677-8899-aabbccddeeff";
+  const { items, files } = firmwareFiles({ ...described(), uuid });
+  const hex = (bytes: Uint8Array | undefined) => Buffer.from(bytes ?? []).toString("hex");
+  expect(hex(items.get(0x02))).toBe("00112233445566778899aabbccddeeff");
+  const tables = files.get("etc/smbios/smbios-tables");
+  expect(hex(tables?.subarray(8, 24))).toBe("33221100554477668899aabbccddeeff");
+});

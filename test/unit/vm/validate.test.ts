@@ -134,6 +134,7 @@ test("everything that is given arrives", () => {
     topology: { sockets: 1, dies: 1, cores: 254, threads: 1 },
     serialPorts: 4,
     pit: false,
+    uuid: "00112233-4455-6677-8899-aabbccddeeff",
     ...{ firmware: "bios.bin", firmwareFolder: "folder", bootOrder: "dc", bootOnce: "d", bootMenu: true },
     generationId: false,
     rng: { id: "entropy" },

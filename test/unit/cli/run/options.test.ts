@@ -682,3 +682,9 @@ test("drives of a pc: in short, by -drive, by -device, and by default", () => {
     { interface: "ide", media: "cdrom" },
   ]);
 });
+
+test("-uuid takes a UUID and nothing else", () => {
+  const uuid = "C7D7AD2C-6e4b-4d5f-9d0a-3f2f1d1c0a5e";
+  expect(request("-uuid", uuid).vm.uuid).toBe(uuid);
+  expect(() => request("-uuid", "1234")).toThrow("is not a UUID");
+});
