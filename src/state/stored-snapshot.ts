@@ -1,6 +1,6 @@
 /** Snapshots as folders: what they are and how large, without a machine; and how one is deleted. */
 import { existsSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { HiddenFolder, removeDeadFolders } from "./hidden-folder.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
 import { SnapshotError } from "./snapshot-error.ts";
@@ -42,15 +42,34 @@ export function snapshotsIn(folder: string): string[] {
 
 /**
  * Machines that were restored from it continue.
- * @throws {SnapshotError} if anything else than a snapshot is there: nothing is deleted then
+ *
+ * @param also places of snapshots that are deleted too
+ * @throws {SnapshotError} if anything else than a snapshot is there, or another one continues it: nothing is
+ *   deleted then
  */
-export function deleteSnapshot(path: string): void {
+export function deleteSnapshot(path: string, also: ReadonlySet<string> = new Set()): void {
   const place = resolve(path);
   if (!existsSync(join(place, MACHINE)))
     throw new SnapshotError(path, `it is not a snapshot: it has no ${MACHINE}`);
   refuseOther(place);
+  const child = snapshotsIn(dirname(place)).find(
+    (other) => !also.has(other) && parentOf(other) === basename(place),
+  );
+  if (child !== undefined) {
+    throw new SnapshotError(path, `${child} continues it, and cannot be restored without it: delete both`);
+  }
   // Under another name first: what is left after a crash is not half a snapshot.
   const trash = new HiddenFolder(place);
   renameSync(place, join(trash.path, "deleted"));
   trash.remove();
+}
+
+/** Undefined also for one that cannot be read: it continues nothing. */
+function parentOf(path: string): string | undefined {
+  try {
+    return describeSnapshot(path).manifest.parent?.name;
+  } catch (error) {
+    if (error instanceof SnapshotError) return undefined;
+    throw error;
+  }
 }

@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { inByte, outByte, POWER_OFF, say } from "../support/flat-machine.ts";
+import { FOR_EVER, flatMachine, inByte, outByte, POWER_OFF, say } from "../support/flat-machine.ts";
 import { qemuCheck, qemuImg, qemuIo } from "../support/qemu-tools.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/bundle/main.js", import.meta.url));
@@ -173,6 +173,22 @@ test("no other folder is deleted", async () => {
   writeFileSync(join(other, "machine.json"), "{}");
   expect((await command("snapshot", "delete", "thesis")).err).toMatch(/"thesis\.txt" is in it/);
   expect(existsSync(join(other, "thesis.txt"))).toBe(true);
+});
+
+test("a snapshot that another one continues is not deleted without it", async () => {
+  mkdirSync(join(folder, "chain"));
+  await using vm = await flatMachine(FOR_EVER);
+  await vm.start();
+  for (const name of ["whole", "next"]) await vm.snapshot({ dir: join(folder, "chain", name), diff: true });
+  expect(await command("snapshot", "delete", "chain/whole")).toMatchObject({
+    status: 1,
+    err: expect.stringMatching(/chain\/whole: .*chain\/next continues it, .*: delete both\n$/),
+  });
+  expect(await command("snapshot", "delete", "chain/whole", "chain/next")).toMatchObject({
+    status: 0,
+    err: "",
+  });
+  expect(readdirSync(join(folder, "chain"))).toEqual([]);
 });
 
 test("the machine of a guest that ends first is not saved", async () => {

@@ -1,4 +1,5 @@
 /** `vmexit snapshot list`, `show`, `delete` and `verify`: snapshots that are folders. */
+import { resolve } from "node:path";
 import { didYouMean, OptionError } from "../../base/errors.ts";
 import { verifySnapshot } from "../../state/open-snapshot.ts";
 import { SnapshotError } from "../../state/snapshot-error.ts";
@@ -44,7 +45,8 @@ export function showCommand(argv: readonly string[], { stdout }: Output): number
 }
 
 export function deleteCommand(argv: readonly string[], output: Output): number {
-  return eachOf("delete", argv, output, deleteSnapshot);
+  const also = new Set(argv.map((path) => resolve(path)));
+  return eachOf("delete", argv, output, (path) => deleteSnapshot(path, also));
 }
 
 export async function verifyCommand(argv: readonly string[], output: Output): Promise<number> {
@@ -107,8 +109,8 @@ function words(argv: readonly string[], flags: readonly string[]): { operands: s
 }
 
 function facts({ path, manifest, bytes }: StoredSnapshot): object {
-  const { name, time, vmexit, ram } = manifest;
-  return { path, name, time, vmexit, memory: ram.size, cpus: cpusOf(manifest), bytes };
+  const { name, time, vmexit, ram, parent } = manifest;
+  return { path, name, time, vmexit, parent: parent?.name, memory: ram.size, cpus: cpusOf(manifest), bytes };
 }
 
 const HEAD = ["SNAPSHOT", "MACHINE", "MEMORY", "CPUS", "ON DISK", "SAVED"];
