@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { createVm, type VmOptions } from "vmexit";
+import { createVm, restoreVm, type VmOptions } from "vmexit";
 import { exitWith, outByte, outDword } from "../support/flat-machine.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "vmexit-ide-"));
@@ -113,4 +113,35 @@ test.each([0, 1, 2, 3])("drive %i by DMA, to two places of the guest's memory", 
   ];
   const table = [BUFFER, 700, BUFFER + 700, 0x8000_0000 + 2048 - 700].flatMap(dword);
   expect(await bufferAfter(code, 2048, FOUR(), table)).toEqual(expected(n, 2048));
+});
+
+test("a snapshot in the middle of a sector: the restored guest reads the rest", async () => {
+  const words = (count: number) => [...port(0x1f0), 0xb9, count & 0xff, count >> 8, 0xf3, 0x6d]; // rep insw
+  const code = [
+    ...[...outByte(0x3f6, 2), ...give(0x1f0, 0, 0x20, 2), ...wait(0x1f7)],
+    ...[...TO_BUFFER, ...words(100), ...outByte(0x3f8, 0x41)],
+    ...[...port(0x3fd), 0xec, 0xa8, 0x01, 0x74, 0xfb], // waits for a byte on COM1
+    ...[...words(156), ...wait(0x1f7), ...words(256)],
+    ...[...printBuffer(1024), ...exitWith(0)],
+  ];
+  const drives = [ide(0), { interface: "ide", media: "cdrom" } as const];
+  const dir = join(folder, "snapshot");
+  {
+    await using vm = await createVm({
+      ...{ machine: "pc", memory: "2M", loadAddress: CODE, onReset: "exit", drives },
+      kernel: Uint8Array.from(code),
+    });
+    await vm.start();
+    await vm.serial.waitFor("A", { timeoutMs: 20_000 });
+    await vm.snapshot({ dir });
+  }
+  await using vm = await restoreVm(dir, { drives });
+  const chunks: Buffer[] = [];
+  vm.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
+  const closed = new Promise((resolve) => vm.serial.once("end", resolve));
+  await vm.resume();
+  vm.serial.write("x");
+  expect(await vm.exited).toMatchObject({ reason: "exit" });
+  await closed;
+  expect(Uint8Array.from(Buffer.concat(chunks))).toEqual(expected(0, 1024));
 });
