@@ -28,13 +28,13 @@ async function freePort(): Promise<number> {
 }
 
 /** A server that greets. */
-async function serveHello(): Promise<number> {
+async function serveHello(address = "127.0.0.1"): Promise<number> {
   const server = createServer((socket) => socket.end("hello"));
-  server.listen(0, "127.0.0.1");
+  server.listen(0, address);
   await once(server, "listening");
   closers.push(() => server.close());
-  const address = server.address();
-  return address !== null && typeof address === "object" ? address.port : 0;
+  const bound = server.address();
+  return bound !== null && typeof bound === "object" ? bound.port : 0;
 }
 
 const HELLO_SUM = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 5";
@@ -196,6 +196,16 @@ describe.skipIf(!canTap)("the kernel as the guest", () => {
     expect(output).toContain(
       "bound 10.0.2.15 255.255.255.0 10.0.2.2 10.0.2.3 box example.org 86400 10.0.2.2",
     );
+  });
+
+  test("IPv6: an address by router advertisement, and TCP to the host's loopback", async () => {
+    const port = await serveHello("::1");
+    const client = `import socket; s = socket.create_connection(("fec0::2", ${port}), timeout=20); print(s.getsockname()[0][:6], s.recv(10).decode())`;
+    const wait =
+      "for n in $(seq 100); do ip -6 addr show dev tap0 | grep -q 'fec0.*dynamic' && break; sleep 0.2; done";
+    const program = ["sh", "-c", `${wait}; sleep 2; python3 -c '${client}'`];
+    const { output } = await guest([], {}, { program });
+    expect(output).toEqual(["fec0:: hello"]);
   });
 
   test("files of the TFTP folder are read, and no others", async () => {
