@@ -32,7 +32,13 @@ function commandOf(name, demo, args) {
 }
 
 /** Examples that boot a whole kernel. */
-const BOOT_LINUX = ["02-boot-linux", "05-boot-cirros", "06-disk-from-http", "07-script-in-forks"];
+const BOOT_LINUX = [
+  "02-boot-linux",
+  "05-boot-cirros",
+  "06-disk-from-http",
+  "07-script-in-forks",
+  "08-own-internet",
+];
 
 await main("example", async ([name, ...args]) => {
   const names = readdirSync(join(root, "examples"))
