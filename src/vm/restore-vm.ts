@@ -85,7 +85,7 @@ async function restoreFrom(dir: string, options: RestoreOptions): Promise<Virtua
     drives.overlays.forEach((path, n) => {
       if (path !== undefined) copyFileSync(snapshot.overlayPath(n), path);
     });
-    const saved = new StateOrigin(ahead?.saved ?? snapshot, cpu);
+    const saved = new StateOrigin(ahead?.saved ?? snapshot, cpu, checked.cpuChoice);
     vm = new VirtualMachine(board, checked, drives, { ...start, saved }, networks);
   } catch (error) {
     drives.close();

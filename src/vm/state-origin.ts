@@ -1,7 +1,7 @@
 /** A power cycle that begins in the middle: where a snapshot was made. */
 
 import { hostClock } from "../machine/clock.ts";
-import { guestCpuid } from "../machine/cpuid.ts";
+import { type CpuChoice, guestCpuid } from "../machine/cpuid.ts";
 import { RAM } from "../machine/kernel-wishes.ts";
 import type { Machine } from "../machine/machine.ts";
 import { singleSocket } from "../machine/topology.ts";
@@ -18,6 +18,8 @@ import { changeGenerationId } from "./generation-id.ts";
 import type { Hardware } from "./hardware.ts";
 import type { Origin } from "./power-cycle.ts";
 
+const HOST = { cpuid: guestCpuid };
+
 /** What becomes of CPU features that the snapshot's guest was shown, and this host does not have. */
 export type CpuPolicy = "same" | "any";
 
@@ -25,9 +27,12 @@ export class StateOrigin implements Origin {
   readonly clockOffsetNs: number;
   readonly #saved: SavedMachine;
   readonly #cpu: CpuPolicy;
+  readonly #choice: CpuChoice | undefined;
 
-  constructor(saved: SavedMachine, cpu: CpuPolicy) {
+  /** @param choice which CPU the guest was shown, if not simply the host's */
+  constructor(saved: SavedMachine, cpu: CpuPolicy, choice?: CpuChoice) {
     this.#saved = saved;
+    this.#choice = choice;
     this.#cpu = cpu;
     this.clockOffsetNs = saved.state.monotonicNs - hostClock.monotonic();
   }
@@ -85,7 +90,8 @@ export class StateOrigin implements Origin {
     const { path, state } = this.#saved;
     const tscDeadlineTimer = kvm.checkExtension("TSC_DEADLINE_TIMER") > 0;
     const guest = { index: 0, topology: singleSocket(vcpus.length) };
-    const here = guestCpuid(kvm.supportedCpuid(), guest, { tscDeadlineTimer });
+    // The same model as then: its vendor may be another than the host's.
+    const here = (this.#choice ?? HOST).cpuid(kvm.supportedCpuid(), guest, { tscDeadlineTimer });
     const missing = cpuDifferences(state.cpus[0].cpuid, here);
     if (missing.length === 0) return;
     throw new SnapshotError(

@@ -1,6 +1,10 @@
 /** What a guest reads by CPUID for a CPU model, and for a topology. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import { flatMachine } from "../support/flat-machine.ts";
+import { restoreVm } from "vmexit";
+import { FOR_EVER, flatMachine, say } from "../support/flat-machine.ts";
 
 const PORT = 0x3f8;
 
@@ -118,4 +122,24 @@ test("a model that does not exist is an error that names one", async () => {
   await expect(guestReads([[0]], { cpu: "qemu64,+nosuch" })).rejects.toThrow(
     "Property 'qemu64-x86_64-cpu.nosuch' not found",
   );
+});
+
+test("a machine with a model of another vendor and two sockets is restored from its snapshot", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "vmexit-cpu-"));
+  try {
+    const dir = join(folder, "saved");
+    await using vm = await flatMachine([...say("!"), ...FOR_EVER], {
+      cpu: "qemu64,vendor=HygonGenuine",
+      cpus: 3,
+      topology: { sockets: 2, cores: 3 },
+    });
+    await vm.start();
+    await vm.serial.waitFor("!");
+    await vm.snapshot({ dir });
+    await using restored = await restoreVm(dir);
+    await restored.resume();
+    expect(restored.vcpus).toHaveLength(3);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
