@@ -1,14 +1,24 @@
 /** Linux that is saved and continues: nothing that it computes, stores or measures shows it. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { restoreVm, type VirtualMachine } from "vmexit";
+import { patience } from "../../lab/patience.mjs";
 import { bootMs, Scratch, ScriptGuest } from "../support/guest.ts";
 import { random } from "../support/random.ts";
 
 /** Snapshots of one guest. */
 const ROUNDS = Number(process.env.VMEXIT_SNAPSHOT_ROUNDS ?? "3");
+
+/** Of a machine that runs: each has two snapshots, and a mark. */
+const LIVE_ROUNDS = Math.ceil(ROUNDS / 3);
+/** No more than the host has: in the lab, a guest with more CPUs stalls, of any monitor. */
+const MANY_CPUS = Math.max(2, Math.min(4, availableParallelism()));
+/** Of one test, with a guest that boots. */
+const TIMEOUT_MS = patience(300_000 + 10_000 * ROUNDS);
+const TROUBLE = /BAD|soft lockup|clocksource|I\/O error|BUG|WARNING/;
 
 /** Prints a running checksum and the uptime; beside it, a file is written and read back, past the page cache. */
 const SCRIPT = `
@@ -29,44 +39,49 @@ function recorded(vm: VirtualMachine): Promise<string> {
   return new Promise((resolve) => vm.serial.once("end", () => resolve(Buffer.concat(chunks).toString())));
 }
 
-// No more CPUs than the lab has: a guest with more stalls there, of any monitor.
-test.each([1, 2])(`with %i CPUs, ${ROUNDS} snapshots at random moments change nothing`, async (cpus) => {
-  using scratch = new Scratch();
-  // The disk itself is not in a snapshot: what the guest has written has to be there when it continues.
-  const drives = [{ file: scratch.rootDisk(), format: "raw" }] as const;
-  const guest = await ScriptGuest.start(SCRIPT, { cpus, memory: "128M", drives });
-  let vm = guest.vm;
-  const texts = [recorded(vm)];
-  await vm.serial.waitFor(/n 3 /, { timeoutMs: bootMs() });
-  const next = random(cpus);
-  for (let round = 0; round < ROUNDS; round++) {
-    await sleep(next() * 1000);
-    await vm.pause();
-    const dir = scratch.path("snapshot");
-    await vm.snapshot({ dir });
+test.each([1, MANY_CPUS])(
+  `with %i CPUs, ${ROUNDS} snapshots at random moments change nothing`,
+  async (cpus) => {
+    using scratch = new Scratch();
+    // The disk itself is not in a snapshot: what the guest has written has to be there when it continues.
+    const drives = [{ file: scratch.rootDisk(), format: "raw" }] as const;
+    const guest = await ScriptGuest.start(SCRIPT, { cpus, memory: "128M", drives });
+    let vm = guest.vm;
+    const texts = [recorded(vm)];
+    await vm.serial.waitFor(/n 3 /, { timeoutMs: bootMs() });
+    const next = random(cpus);
+    for (let round = 0; round < ROUNDS; round++) {
+      await sleep(next() * 1000);
+      await vm.pause();
+      const dir = scratch.path("snapshot");
+      await vm.snapshot({ dir });
+      await vm.stop();
+      vm = await restoreVm(dir, { drives });
+      texts.push(recorded(vm));
+      await vm.resume();
+      await vm.serial.waitFor(/n \d+ /, { timeoutMs: bootMs() });
+    }
+    await vm.serial.waitFor(/disk good/, { timeoutMs: bootMs() });
     await vm.stop();
-    vm = await restoreVm(dir, { drives });
-    texts.push(recorded(vm));
-    await vm.resume();
-    await vm.serial.waitFor(/n \d+ /, { timeoutMs: bootMs() });
-  }
-  await vm.serial.waitFor(/disk good/, { timeoutMs: bootMs() });
-  await vm.stop();
 
-  const lines = (await Promise.all(texts)).join("").replaceAll("\r", "").split("\n").slice(0, -1);
-  const numbers = lines.flatMap((line) => /^n (\d+) (\d+) ([\d.]+)$/.exec(line)?.slice(1).map(Number) ?? []);
-  let sum = 0;
-  let uptime = 0;
-  for (let n = 0; 3 * n < numbers.length; n++) {
-    sum = (sum * 31 + n + 1) % 1_000_003;
-    expect(numbers.slice(3 * n, 3 * n + 2)).toEqual([n + 1, sum]);
-    expect(numbers[3 * n + 2]).toBeGreaterThanOrEqual(uptime);
-    uptime = numbers[3 * n + 2];
-  }
-  expect(numbers.length).toBeGreaterThan(3 * ROUNDS);
-  expect(lines).toContain("disk good");
-  expect(lines.join("\n")).not.toMatch(/BAD|soft lockup|clocksource|I\/O error|BUG|WARNING/);
-});
+    const lines = (await Promise.all(texts)).join("").replaceAll("\r", "").split("\n").slice(0, -1);
+    const numbers = lines.flatMap(
+      (line) => /^n (\d+) (\d+) ([\d.]+)$/.exec(line)?.slice(1).map(Number) ?? [],
+    );
+    let sum = 0;
+    let uptime = 0;
+    for (let n = 0; 3 * n < numbers.length; n++) {
+      sum = (sum * 31 + n + 1) % 1_000_003;
+      expect(numbers.slice(3 * n, 3 * n + 2)).toEqual([n + 1, sum]);
+      expect(numbers[3 * n + 2]).toBeGreaterThanOrEqual(uptime);
+      uptime = numbers[3 * n + 2];
+    }
+    expect(numbers.length).toBeGreaterThan(3 * ROUNDS);
+    expect(lines).toContain("disk good");
+    expect(lines.join("\n")).not.toMatch(TROUBLE);
+  },
+  TIMEOUT_MS,
+);
 
 /**
  * A kernel with the driver of the VM generation ID, which Debian 12 leaves out of the kernel for clouds that
@@ -112,4 +127,94 @@ echo "random $(head -c 16 /dev/urandom | md5sum)"; dmesg | grep -c "${said}"`;
     await each.stop();
   }
   expect(new Set(numbers).size).toBe(6);
+});
+
+/** What a machine printed from one moment to another, without the lines that were cut there. */
+interface Piece {
+  /** The least and the greatest number with which it may begin. */
+  readonly from: number;
+  readonly to: number;
+  text: string;
+}
+
+/** The sum that SCRIPT prints with number `n`. */
+function sumAt(n: number): number {
+  let sum = 0;
+  for (let i = 1; i <= n; i++) sum = (sum * 31 + i) % 1_000_003;
+  return sum;
+}
+
+function checkPiece({ from, to, text }: Piece): number {
+  const lines = text.replaceAll("\r", "").split("\n").slice(1, -1);
+  expect(lines.join("\n")).not.toMatch(TROUBLE);
+  const numbers = lines.flatMap((line) => /^n (\d+) (\d+) ([\d.]+)$/.exec(line)?.slice(1).map(Number) ?? []);
+  expect(numbers.length).toBeGreaterThan(0);
+  expect(numbers[0]).toBeGreaterThanOrEqual(from);
+  expect(numbers[0]).toBeLessThanOrEqual(to);
+  let uptime = 0;
+  for (let at = 0; at < numbers.length; at += 3) {
+    const n = numbers[0] + at / 3;
+    expect(numbers.slice(at, at + 2)).toEqual([n, sumAt(n)]);
+    expect(numbers[at + 2]).toBeGreaterThanOrEqual(uptime);
+    uptime = numbers[at + 2];
+  }
+  return numbers.length / 3;
+}
+
+test(`Linux goes back to ${LIVE_ROUNDS} marks, and is saved while it runs, ${LIVE_ROUNDS} times`, {
+  timeout: TIMEOUT_MS,
+}, async () => {
+  using scratch = new Scratch();
+  const drives = [{ file: scratch.rootDisk(), format: "raw", snapshot: true }] as const;
+  const guest = await ScriptGuest.start(SCRIPT, { cpus: 2, memory: "128M", drives });
+  let vm = guest.vm;
+  const pieces: Piece[] = [{ from: 1, to: 3, text: "" }];
+  const watch = () =>
+    vm.serial.on("data", (chunk: Buffer) => {
+      (pieces.at(-1) ?? pieces[0]).text += chunk.toString();
+    });
+  watch();
+  /** The number that was printed last. */
+  const last = () =>
+    Number([...(pieces.at(-1)?.text ?? "").matchAll(/n (\d+) \d+ [\d.]+\r?\n/g)].at(-1)?.[1] ?? 0);
+  const more = async (than: number) => {
+    await expect.poll(last, { timeout: bootMs() }).toBeGreaterThan(than);
+  };
+  const stopped = async () => {
+    await vm.pause();
+    await sleep(100); // what is in the ring
+  };
+  await more(2);
+  const next = random(9);
+  for (let round = 0; round < LIVE_ROUNDS; round++) {
+    await stopped();
+    const marked = last();
+    await vm.mark();
+    await vm.resume();
+    await sleep(next() * 1000);
+    await more(marked + 1);
+    await stopped();
+    await vm.rewind();
+    pieces.push({ from: marked + 1, to: marked + 2, text: "" }); // the line at the mark is cut
+    await vm.resume();
+    await more(marked + 1);
+    await sleep(next() * 1000);
+    await vm.snapshot({ dir: scratch.path(`base-${round}`), stop: false, diff: true });
+    await sleep(next() * 500);
+    const before = last();
+    const dir = scratch.path(`live-${round}`);
+    await vm.snapshot({ dir, stop: false, diff: true });
+    await stopped();
+    const after = last();
+    await vm.stop();
+    vm = await restoreVm(dir, { drives });
+    pieces.push({ from: before + 1, to: after + 2, text: "" });
+    watch();
+    await vm.resume();
+    await more(before);
+  }
+  const found = pieces.length;
+  await expect.poll(() => pieces.at(-1)?.text, { timeout: bootMs() }).toContain("disk good");
+  await vm.stop();
+  expect(pieces.map(checkPiece)).toHaveLength(found);
 });
