@@ -47,3 +47,13 @@ test("a model's name and features, sockets, threads, and nodes with their memory
   expect(first).toBeLessThan(96 * 1024);
   expect(second).toBeGreaterThan(96 * 1024);
 });
+
+test("a Core 2 Duo has no AVX, whatever the host has", async () => {
+  const { output } = await runScript(
+    "grep -m1 'model name' /proc/cpuinfo; grep -m1 -o -w avx /proc/cpuinfo || echo no avx",
+    // Of its own vendor, whatever the host's is.
+    linux({ cpu: "core2duo,vendor=GenuineIntel" }),
+  );
+  expect(output).toContain("model name\t: Intel(R) Core(TM)2 Duo CPU     T7700  @ 2.40GHz");
+  expect(output).toContain("no avx");
+});
