@@ -63,11 +63,21 @@ function ensureBuild(what) {
 
 /** Makes the guest, if it is not there, and returns its folder (lab/guest/build). */
 export function guestFolder() {
-  const { status, stdout } = spawnSync(join(root, "lab/guest/build"), {
+  return made("lab/guest/build");
+}
+
+/** Makes a PC's disk with a boot loader, if it is not there, and returns its path (lab/pc-disk/build). */
+export function pcDisk() {
+  return made("lab/pc-disk/build");
+}
+
+/** @param {string} script prints the path of what it made */
+function made(script) {
+  const { status, stdout } = spawnSync(join(root, script), {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
   });
-  if (status !== 0) throw new Error("lab/guest/build failed: its errors are above");
+  if (status !== 0) throw new Error(`${script} failed: its errors are above`);
   return stdout.trim();
 }
 
@@ -104,7 +114,8 @@ export function hostKvm() {
  * @param {readonly string[]} command
  */
 export function inLab(options, command) {
-  return [join(root, "lab/lab"), "--cwd", root, "--env", "VMEXIT_GUEST_DIR", ...options, "--", ...command];
+  const passed = ["VMEXIT_GUEST_DIR", "VMEXIT_PC_DISK"].flatMap((name) => ["--env", name]);
+  return [join(root, "lab/lab"), "--cwd", root, ...passed, ...options, "--", ...command];
 }
 
 /** Runs a command on our own input, and output unless a descriptor is given for it. Resolves to its exit status. */

@@ -21,7 +21,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runInLabs } from "./lab-lanes.mjs";
 import { packageTest } from "./package-test.mjs";
-import { guestFolder, hostKvm, inLab, main, root, run, setUp } from "./setup.mjs";
+import { guestFolder, hostKvm, inLab, main, pcDisk, root, run, setUp } from "./setup.mjs";
 import { add, count, inWords, noTests } from "./test-results.mjs";
 
 const TIERS = ["unit", "kvm", "guest"];
@@ -46,6 +46,7 @@ const LONG = {
   VMEXIT_NET_FUZZ: "1000000",
   VMEXIT_CHAIN_SEEDS: "1-40",
   VMEXIT_IDE_ACCESSES: "1250000",
+  VMEXIT_PC_ACCESSES: "3400000",
   VMEXIT_VIRTIO_PCI_ACCESSES: "10000000",
   VMEXIT_FUZZ_FRAMES: "1000000",
   VMEXIT_TCP_CONNECTIONS: "1000",
@@ -145,6 +146,8 @@ await main("test", async (args) => {
   const inLabHere = { unit: false, kvm: lab || !opens, guest: lab || !hardware };
   setUp(["guest", "lab", "image", "test"], ".");
   process.env.VMEXIT_GUEST_DIR ??= guestFolder();
+  const bootsDisks = chosen.some(({ files }) => files.some((file) => file.endsWith("guest/pc.test.ts")));
+  if (bootsDisks) process.env.VMEXIT_PC_DISK ??= pcDisk();
 
   const results = mkdtempSync(join(tmpdir(), "vmexit-test-"));
   const total = noTests();

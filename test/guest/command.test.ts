@@ -1,41 +1,15 @@
 /** The command and the examples, as a user runs them. */
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { bootMs, guestFile, Scratch } from "../support/guest.ts";
+import { talk as talkFor } from "../support/talk.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-interface Result {
-  readonly status: number | null;
-  readonly output: string;
-}
-
 /** Runs a program; each time `[text, answer]` comes up in its output, in order, types the answer. */
-function talk(args: string[], dialogue: readonly (readonly [string, string])[]): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { cwd: root, stdio: ["pipe", "pipe", "inherit"] });
-    const timer = setTimeout(() => child.kill("SIGKILL"), 1.5 * bootMs());
-    let output = "";
-    let seen = 0;
-    let next = 0;
-    child.stdout.on("data", (chunk: Buffer) => {
-      output += chunk.toString();
-      while (next < dialogue.length) {
-        const at = output.indexOf(dialogue[next][0], seen);
-        if (at < 0) return;
-        seen = at + dialogue[next][0].length;
-        child.stdin.write(dialogue[next][1]);
-        next++;
-      }
-    });
-    child.on("error", reject);
-    child.on("close", (status) => {
-      clearTimeout(timer);
-      resolve({ status, output });
-    });
-  });
-}
+const talk = (args: string[], dialogue: readonly (readonly [string, string])[]) =>
+  talkFor(args, dialogue, 1.5 * bootMs());
 
 test("vmexit run: log in over pipes, power off, exit status 0", async () => {
   using scratch = new Scratch();

@@ -29,6 +29,14 @@ export function guestFile(name: string): string {
   return join(folder, name);
 }
 
+/** A PC's disk with GRUB legacy, as stock images are; copy it before you write to it. */
+export function pcDisk(): string {
+  const path = process.env.VMEXIT_PC_DISK;
+  if (path === undefined)
+    throw new Error("VMEXIT_PC_DISK is not set; npm test sets it, lab/pc-disk/build prints it");
+  return path;
+}
+
 /** A folder for a test's own files. */
 export class Scratch implements Disposable {
   readonly folder = mkdtempSync(join(tmpdir(), "vmexit-guest-"));
