@@ -68,7 +68,7 @@ function bareRoot() {
 function inRoot(bare, work, node, script) {
   const program = nodeFolder(node);
   const npm = join(fromRegistry("npm", NPM), "node_modules/npm");
-  // What the user's npm is told of the way to its registry: a proxy, another certificate authority.
+  // The way to the user's registry: a proxy, another certificate authority.
   const settings = Object.entries(process.env).filter(([name]) => /^npm_config_|_proxy$/i.test(name));
   const passed = settings.map(([name, value]) => `${name}=${value}`);
   const setting = (name) => execFileSync("npm", ["config", "get", name], { encoding: "utf8" }).trim();
