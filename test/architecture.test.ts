@@ -308,6 +308,15 @@ test.each(Object.entries(WALLS))("%s keeps to its side of the wall", (folder, { 
   ).toEqual([]);
 });
 
+test("threads/ and vm/ name no board, transport or device type", () => {
+  expect(
+    offenders(({ path, code }) => {
+      if (!/^(threads|vm)$/.test(folderOf(path))) return false;
+      return /["'`](?:microvm|pc)["'`]|VirtioMmio|VirtioPci|VirtioBlk|VirtioNet/.exec(code)?.[0];
+    }),
+  ).toEqual([]);
+});
+
 test("only the files where threads meet use Atomics", () => {
   expect(
     offenders(({ path, code }) => !MAY_USE_ATOMICS.test(path) && /\bAtomics\b/.test(code) && "Atomics"),

@@ -1,4 +1,5 @@
 /** The options of `createVm`. */
+import { BOARD_NAMES } from "./boards.ts";
 import { DEVICES } from "./devices.ts";
 import { group, list, type Options, table } from "./schema.ts";
 import {
@@ -257,7 +258,7 @@ export const MACHINE = table({
    * Default: `"microvm"`.
    */
   machine: {
-    type: words(["microvm", "pc"]),
+    type: words(BOARD_NAMES),
     default: "microvm",
     help: "the kind of machine: a microvm, or a PC with PCI, which can start without a kernel, by its firmware",
   },

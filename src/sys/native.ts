@@ -259,9 +259,10 @@ function load(): NativeAddon {
     return require("bindings")({ bindings: "vmexit", module_root: PACKAGE, try: PLACES }) as NativeAddon;
   } catch (error) {
     const built = PLACES.some((place) => existsSync(join(PACKAGE, ...place.slice(1, -1), "vmexit.node")));
+    const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
     throw new AddonError(
       built
-        ? "the native addon cannot be loaded: it needs x86-64 Linux with glibc 2.28 or later"
+        ? `the native addon, which needs x86-64 Linux with glibc 2.28 or later, cannot be loaded: ${why}`
         : "the native addon is not built; run `npx node-gyp rebuild` in the checkout's folder (it needs make, python3 and a C++ compiler)",
       { cause: error },
     );

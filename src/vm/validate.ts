@@ -1,6 +1,7 @@
 /** Checks the options of createVm: first each option by its table row, then what depends on several of them. */
 import { OptionError } from "../base/errors.ts";
 import { hex, hexRange } from "../base/hex.ts";
+import { BOARDS } from "../config/boards.ts";
 import { type Configs, checkDevices, listDevices } from "../config/device-table.ts";
 import { placeIdeDrives } from "../config/devices/ide-drive.ts";
 import { checkOnPci } from "../config/devices/pci.ts";
@@ -9,15 +10,12 @@ import { MACHINE, MAX_CPUS, type VmOptions } from "../config/machine.ts";
 import { type Filled, fill } from "../config/schema.ts";
 import { quoted } from "../config/value.ts";
 import type { CpuChoice } from "../machine/cpuid.ts";
-import { IDENTITY_MAP, IOAPIC, LOCAL_APIC, ramRegions, VIRTIO_IRQS } from "../machine/memory-map.ts";
+import { IDENTITY_MAP, IOAPIC, LOCAL_APIC, ramRegions } from "../machine/memory-map.ts";
 import type { OwnDeviceSpec } from "../machine/spec.ts";
 import { perSocket, placeOf, type Topology } from "../machine/topology.ts";
 
 /** Ids from 255 on need x2APIC structures in the MADT. */
 const MAX_APIC_ID = MAX_CPUS;
-
-/** Of 32, two are the board's own. */
-const PCI_SLOTS = 30;
 
 type Filling = Filled<typeof MACHINE>;
 
@@ -37,18 +35,18 @@ export interface CheckedOptions
 /** @throws {OptionError} that names the option, the given value and the possible ones. */
 export function checkOptions(options: VmOptions | Readonly<Record<string, unknown>>): CheckedOptions {
   const filled = fill(MACHINE, options, "");
-  if (filled.kernel === undefined && filled.machine === "microvm") {
+  const board = BOARDS[filled.machine];
+  if (filled.kernel === undefined && !board.firmware) {
     throw new OptionError(
       `kernel: missing; give the path of a bzImage, a vmlinux, a Multiboot kernel or a flat binary`,
     );
   }
   const checked = checkDevices(DEVICES, filled, filled.cpus);
-  const isPc = filled.machine === "pc";
-  const configs = { ...checked, drives: placeIdeDrives(checked.drives, isPc) };
-  checkOnPci(configs, isPc);
+  const configs = { ...checked, drives: placeIdeDrives(checked.drives, board.pci) };
+  checkOnPci(configs, board.pci);
   const onIde = configs.drives.filter((drive) => drive.interface === "ide").length;
   const count = listDevices(DEVICES, configs).length - onIde;
-  const most = isPc ? PCI_SLOTS : VIRTIO_IRQS.length;
+  const most = board.virtioDevices;
   if (count > most) {
     throw new OptionError(
       `createVm: ${count} virtio devices (drives and others) are too many; this machine has room for ${most}`,
