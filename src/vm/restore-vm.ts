@@ -3,6 +3,7 @@ import { copyFileSync } from "node:fs";
 import type { VmOptions } from "../config/machine.ts";
 import { loadBoard } from "../machine/load-board.ts";
 import { differenceOf, identify } from "../state/drive-identity.ts";
+import type { SavedDrive } from "../state/manifest.ts";
 import { Snapshot, verifySnapshot } from "../state/open-snapshot.ts";
 import { SnapshotError } from "../state/snapshot-error.ts";
 import { choosePowerOn } from "./choose-power-on.ts";
@@ -68,6 +69,7 @@ async function restoreFrom(dir: string, options: RestoreOptions): Promise<Virtua
       ...manifest.options,
       name: manifest.name,
       ...more,
+      ...(more.drives === undefined ? {} : { drives: placedAsSaved(more.drives, manifest.drives) }),
       ...(kernel === undefined && hasFirmware ? {} : { kernel: kernel ?? new Uint8Array() }),
       ...(kernel === undefined && !hasFirmware ? { onReset: "exit" } : {}),
     }),
@@ -99,6 +101,14 @@ async function restoreFrom(dir: string, options: RestoreOptions): Promise<Virtua
     await vm.stop();
     throw error;
   }
+}
+
+/** A drive is on the interface that it was on, unless the options say otherwise. */
+function placedAsSaved(drives: NonNullable<VmOptions["drives"]>, saved: readonly SavedDrive[]): object[] {
+  return drives.map((drive, n) => ({
+    ...(saved[n]?.name.startsWith("ide") ? { interface: "ide" as const } : {}),
+    ...drive,
+  }));
 }
 
 /** What machines in the oldest snapshots do not have. */

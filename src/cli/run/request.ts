@@ -179,7 +179,9 @@ export function finish(draft: Draft): RunRequest {
   }
   if (loadvm === undefined) refuseOtherBus(draft, machine === "pc");
   finishMemory(draft.memory, draft.vm);
-  const drives = finishDrives(draft, machine === "pc");
+  // Without -M, a machine that continues is what its snapshot says, and its drives are where they were.
+  const board = loadvm === undefined ? machine : draft.vm.machine;
+  const drives = finishDrives(draft, board);
   const network = finishCards(draft, (note) => void draft.notes.push(note));
   const vm = {
     ...draft.vm,
@@ -244,7 +246,7 @@ function defaultSerial(draft: Draft): Chardev {
 }
 
 /** Drives with if= in the order given, then those that a -device attaches, in the order of the -device options. */
-function finishDrives(draft: Draft, isPc: boolean): DriveOptions[] {
+function finishDrives(draft: Draft, board: VmOptions["machine"]): DriveOptions[] {
   const described = new Map<string, DriveDraft>();
   for (const drive of [...draft.drives, ...draft.nodes]) {
     const { typed } = drive;
@@ -257,7 +259,7 @@ function finishDrives(draft: Draft, isPc: boolean): DriveOptions[] {
   }
   const attached = new Set(draft.drives.filter((drive) => drive.attach));
   const ordered = [...attached].map((drive) => {
-    const isIde = (drive.interface ?? (isPc ? "ide" : "virtio")) === "ide";
+    const isIde = (drive.interface ?? (board === "pc" ? "ide" : "virtio")) === "ide";
     return isIde ? { ...drive, options: { ...drive.options, interface: "ide" as const } } : drive;
   });
   for (const { typed, drive: id, options } of draft.disks) {
@@ -279,7 +281,7 @@ function finishDrives(draft: Draft, isPc: boolean): DriveOptions[] {
     ordered.push({ ...drive, typed, options: { ...drive.options, ...options } });
   }
   return ordered.map(({ typed, options }) => {
-    if (options.interface === "ide" && !isPc) {
+    if (options.interface === "ide" && board === "microvm") {
       throw new OptionError(
         `${typed}: a microvm has virtio disks only; use -drive file=PATH,if=virtio, or a pc by -M pc`,
       );

@@ -560,6 +560,9 @@ test("-loadvm continues a machine, of which only what is given is said", () => {
     kernel: "K",
     cmdline: "quiet",
   });
+  // Where its drives are is for the snapshot to say, as long as the line does not.
+  expect(saved("-drive", "file=a").vm.drives).toEqual([{ file: "a", werror: "enospc" }]);
+  expect(saved("-M", "pc", "-drive", "file=a").vm.drives).toMatchObject([{ file: "a", interface: "ide" }]);
   expect(saved("-savevm", "later").savevm).toBe("later");
   expect(request("-savevm", "later").savevm).toBe("later");
 });
