@@ -6,7 +6,8 @@
  *                                    whose path contains one of the texts
  *   npm test -- package              the package as users install it (package-test.mjs)
  *   npm test -- --lab ...            kvm and guest in the lab, even if they can run here
- *   npm run test:long [-- ...]       the same, with many more random cases and crashes (LONG)
+ *   npm run test:long [-- ...]       the same, with many more random cases and crashes (LONG), and the files
+ *                                    that take too long for npm test (NAME.long.test.ts)
  *
  * unit needs no KVM. kvm (tiny guests) takes any /dev/kvm, guest (Linux kernels) needs
  * hardware KVM; where there is none, they run in two labs (scripts/lab-lanes.mjs). A file
@@ -65,11 +66,11 @@ function packageTests() {
   );
 }
 
-/** Files of a tier, relative to the root, that contain one of `texts` (none: all). */
-function testFiles(tier, texts) {
+/** Files of a tier, relative to the root, that contain one of `texts` (none: all). NAME.long.test.ts only if `long`. */
+function testFiles(tier, texts, long) {
   const folder = join(root, "test", tier);
   const files = (existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: "utf8" }) : [])
-    .filter((name) => name.endsWith(".test.ts"))
+    .filter((name) => name.endsWith(".test.ts") && (long || !name.endsWith(".long.test.ts")))
     .map((name) => join("test", tier, name));
   if (tier === "unit") files.push("test/architecture.test.ts", ...packageTests());
   return files.filter((file) => texts.length === 0 || texts.some((text) => file.includes(text))).sort();
@@ -128,25 +129,26 @@ await main("test", async (args) => {
   const texts = args.filter((arg) => ![...TIERS, PACKAGE, "--lab", "--long"].includes(arg));
   const named = TIERS.filter((tier) => args.includes(tier));
   const all = named.length === 0 && texts.length === 0;
+  const long = args.includes("--long");
   const withPackage = all || args.includes(PACKAGE);
   const none = named.length === 0 && args.includes(PACKAGE);
   const tiers = (named.length > 0 || none ? named : TIERS).map((tier) => ({
     tier,
-    files: testFiles(tier, texts),
+    files: testFiles(tier, texts, long),
   }));
   // With a filter, a tier may well have nothing to run; without, that is a failure.
   const chosen = texts.length > 0 ? tiers.filter(({ files }) => files.length > 0) : tiers;
   if (chosen.length === 0 && !withPackage)
     throw new Error(`no test file's path contains ${texts.join(" or ")}`);
 
-  if (args.includes("--long")) process.env = { ...LONG, ...process.env };
+  if (long) process.env = { ...LONG, ...process.env };
 
   const { opens, hardware } = hostKvm();
   const lab = args.includes("--lab");
   const inLabHere = { unit: false, kvm: lab || !opens, guest: lab || !hardware };
   setUp(["guest", "lab", "image", "test"], ".");
   process.env.VMEXIT_GUEST_DIR ??= guestFolder();
-  const bootsDisks = chosen.some(({ files }) => files.some((file) => file.endsWith("guest/pc.test.ts")));
+  const bootsDisks = chosen.some(({ files }) => files.some((file) => file.endsWith("guest/pc.long.test.ts")));
   if (bootsDisks) process.env.VMEXIT_PC_DISK ??= pcDisk();
 
   const results = mkdtempSync(join(tmpdir(), "vmexit-test-"));
