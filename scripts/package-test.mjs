@@ -45,10 +45,18 @@ console.log("ended:", reason);
 function bareRoot() {
   return cached("bare-root-1", (folder) => {
     const debs = mkdtempSync(join(tmpdir(), "vmexit-debs-"));
-    execFileSync("apt-get", ["download", "-q", ...DEBS, ...LIBRARIES], {
-      cwd: debs,
-      stdio: ["ignore", 2, 2],
-    });
+    const download = () =>
+      execFileSync("apt-get", ["download", "-q", ...DEBS, ...LIBRARIES], {
+        cwd: debs,
+        stdio: ["ignore", 2, 2],
+      });
+    try {
+      download();
+    } catch {
+      // On a new machine the package lists are missing or old.
+      execFileSync("apt-get", ["update", "-q"], { stdio: ["ignore", 2, 2] });
+      download();
+    }
     // As Debian and Ubuntu lay it out since 2021: /bin and /lib are links into /usr.
     for (const name of ["bin", "lib", "lib64", "sbin"]) {
       mkdirSync(join(folder, "usr", name), { recursive: true });
