@@ -71,6 +71,10 @@ export class CommonConfig {
     this.#queuesReset = queuesReset;
   }
 
+  get epoch(): number {
+    return this.#regs.epoch;
+  }
+
   get running(): boolean {
     return (this.#regs.status & (DRIVER_OK | DEVICE_NEEDS_RESET | FAILED)) === DRIVER_OK;
   }
@@ -98,6 +102,14 @@ export class CommonConfig {
     if (regs.driverFeaturesSel === 0) regs.driverFeaturesLow = value;
     else if (regs.driverFeaturesSel === 1) regs.driverFeaturesHigh = value;
     else regs.driverFeaturesBeyond |= value;
+  }
+
+  get driverFeaturesLow(): number {
+    return this.#regs.driverFeaturesLow;
+  }
+
+  get driverFeaturesHigh(): number {
+    return this.#regs.driverFeaturesHigh;
   }
 
   /** The largest size of the selected queue; 0 if there is none. */

@@ -46,7 +46,7 @@ export function virtioMmio<C>(type: VirtioPart<C>): Part<C> {
       const transport: VirtioMmio = new VirtioMmio(device, regs, configs, {
         interrupt: ports.pulse(place.gsi ?? 0),
         notify: ports.notify(name),
-        queuesReset: ports.settle(() => transport.epoch === state.epoch),
+        queuesReset: ports.settle(() => transport.config.epoch === state.epoch),
         page,
         acknowledged: page && ports.latch(ackBell),
       });

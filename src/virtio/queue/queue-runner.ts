@@ -73,7 +73,7 @@ export class QueueRunner {
     const { transport, state } = this.#parts;
     this.#served = 0;
     this.#turn.pushed = 0;
-    if (transport.epoch !== state.epoch) return AGAIN;
+    if (transport.config.epoch !== state.epoch) return AGAIN;
     const queue = this.#queues[index];
     try {
       if (!queue.isOpen && !this.#open(queue)) return NEVER;
@@ -112,7 +112,7 @@ export class QueueRunner {
   settleEpoch(): boolean {
     const { device, transport, state, configs, cursors, lock } = this.#parts;
     // Without the lock: a change that is missed here comes with a wake of its own.
-    if (transport.epoch === state.epoch) return false;
+    if (transport.config.epoch === state.epoch) return false;
     this.quiesce();
     lock.acquire();
     try {
@@ -124,7 +124,7 @@ export class QueueRunner {
         cursor.signalledUsed = 0;
         device.forget?.(index);
       });
-      state.epoch = transport.epoch;
+      state.epoch = transport.config.epoch;
     } finally {
       lock.release();
     }
@@ -191,9 +191,10 @@ export class QueueRunner {
     lock.acquire();
     try {
       const config = configs[index];
-      if (!transport.running || config.ready === 0 || transport.epoch !== state.epoch) return false;
-      featuresLow = transport.driverFeaturesLow;
-      featuresHigh = transport.driverFeaturesHigh;
+      if (!transport.config.running || config.ready === 0 || transport.config.epoch !== state.epoch)
+        return false;
+      featuresLow = transport.config.driverFeaturesLow;
+      featuresHigh = transport.config.driverFeaturesHigh;
       split = new SplitQueue(memory, config, cursors[index], device.queueSizes[index], featuresLow, dirty);
     } finally {
       lock.release();
@@ -213,7 +214,7 @@ export class QueueRunner {
     lock.acquire();
     try {
       // A driver that took the queue away meanwhile was free to write over it.
-      if (transport.epoch !== state.epoch) return;
+      if (transport.config.epoch !== state.epoch) return;
       transport.fail();
     } finally {
       lock.release();
@@ -345,7 +346,8 @@ class RunningQueue implements DeviceQueue {
     const { transport, state, lock } = this.#parts;
     lock.acquire();
     try {
-      if (transport.running && transport.epoch === state.epoch) transport.usedBuffers(this.index);
+      if (transport.config.running && transport.config.epoch === state.epoch)
+        transport.usedBuffers(this.index);
     } finally {
       lock.release();
     }
@@ -372,7 +374,7 @@ class RunningQueue implements DeviceQueue {
     }
     const { transport, state } = this.#parts;
     // After a reset the offered requests no longer count, and the driver is waiting.
-    if (this.taken < BATCH && transport.epoch === state.epoch) return true;
+    if (this.taken < BATCH && transport.config.epoch === state.epoch) return true;
     this.#cut = "batch";
     return false;
   }

@@ -20,7 +20,7 @@
  */
 import { layout } from "../../base/layout.ts";
 import type { AccessSize, AfterWrite, IoDevice, IrqPulse, Latch } from "../../bus/io.ts";
-import { CommonConfig } from "../common-config.ts";
+import { CommonConfig, type QueueField } from "../common-config.ts";
 import type { VirtioDevice } from "../device.ts";
 import type { QueueConfig } from "../queue/split-queue.ts";
 import { DEVICE_NEEDS_RESET } from "../spec.ts";
@@ -31,6 +31,16 @@ const MAGIC = 0x7472_6976; // "virt"
 const MODERN = 2;
 const VENDOR = 0x7865_6d76; // "vmex"
 const ALL_ONES = 0xffff_ffff;
+
+const QUEUE_FIELDS: ReadonlyMap<number, QueueField> = new Map([
+  [mmio.QUEUE_NUM, "size"],
+  [mmio.QUEUE_DESC_LOW, "descLow"],
+  [mmio.QUEUE_DESC_HIGH, "descHigh"],
+  [mmio.QUEUE_DRIVER_LOW, "driverLow"],
+  [mmio.QUEUE_DRIVER_HIGH, "driverHigh"],
+  [mmio.QUEUE_DEVICE_LOW, "deviceLow"],
+  [mmio.QUEUE_DEVICE_HIGH, "deviceHigh"],
+]);
 
 /** CommonRegisters, and the transport's own. All zero after power-on, except that `epoch` continues. */
 export const VirtioMmioState = layout("virtio-mmio", 1, {
@@ -64,9 +74,9 @@ export class VirtioMmio implements IoDevice, VirtioTransport, LateAcknowledgemen
     length: 4,
     datamatch: mmio.INT_USED_BUFFER,
   };
+  readonly config: CommonConfig;
   readonly #device: VirtioDevice;
   readonly #regs: ReturnType<typeof VirtioMmioState.view>;
-  readonly #config: CommonConfig;
   readonly #wiring: MmioWiring;
 
   /** @param queues one for each entry of `device.queueSizes`. */
@@ -78,7 +88,7 @@ export class VirtioMmio implements IoDevice, VirtioTransport, LateAcknowledgemen
   ) {
     this.#device = device;
     this.#regs = regs;
-    this.#config = new CommonConfig(device, regs, queues, wiring.queuesReset);
+    this.config = new CommonConfig(device, regs, queues, wiring.queuesReset);
     this.#wiring = wiring;
   }
 
@@ -101,24 +111,8 @@ export class VirtioMmio implements IoDevice, VirtioTransport, LateAcknowledgemen
 
   reset(): void {
     this.#regs.interruptStatus = 0;
-    this.#config.reset();
+    this.config.reset();
     this.#show();
-  }
-
-  get epoch(): number {
-    return this.#regs.epoch;
-  }
-
-  get running(): boolean {
-    return this.#config.running;
-  }
-
-  get driverFeaturesLow(): number {
-    return this.#regs.driverFeaturesLow;
-  }
-
-  get driverFeaturesHigh(): number {
-    return this.#regs.driverFeaturesHigh;
   }
 
   /** One interrupt serves all queues, so which one it was does not matter here. */
@@ -132,7 +126,7 @@ export class VirtioMmio implements IoDevice, VirtioTransport, LateAcknowledgemen
   }
 
   configChanged(): void {
-    if (this.running) this.raiseConfigChange();
+    if (this.config.running) this.raiseConfigChange();
     else this.#showConfig();
   }
 
@@ -147,11 +141,11 @@ export class VirtioMmio implements IoDevice, VirtioTransport, LateAcknowledgemen
     this.#regs.status |= DEVICE_NEEDS_RESET;
     this.#show();
     // 2.1.2: a driver that has not set DRIVER_OK is not interrupted.
-    if (this.#config.driverIsReady) this.raiseConfigChange();
+    if (this.config.driverIsReady) this.raiseConfigChange();
   }
 
   doorbells(): readonly Doorbell[] {
-    return Array.from({ length: this.#config.queues }, (_, queue) => ({
+    return Array.from({ length: this.config.queues }, (_, queue) => ({
       offset: mmio.QUEUE_NOTIFY,
       length: 4,
       datamatch: queue,
@@ -196,11 +190,11 @@ export class VirtioMmio implements IoDevice, VirtioTransport, LateAcknowledgemen
       case mmio.VENDOR_ID:
         return VENDOR;
       case mmio.DEVICE_FEATURES:
-        return this.#config.deviceFeatures;
+        return this.config.deviceFeatures;
       case mmio.QUEUE_NUM_MAX:
-        return this.#config.queueSizeMax;
+        return this.config.queueSizeMax;
       case mmio.QUEUE_READY:
-        return this.#config.queueReady;
+        return this.config.queueReady;
       case mmio.INTERRUPT_STATUS:
         return regs.interruptStatus;
       case mmio.STATUS:
@@ -224,7 +218,7 @@ export class VirtioMmio implements IoDevice, VirtioTransport, LateAcknowledgemen
       return;
     }
     if (size !== 4) return;
-    const config = this.#config;
+    const config = this.config;
     const regs = this.#regs;
     switch (offset) {
       case mmio.DEVICE_FEATURES_SEL:
@@ -239,9 +233,6 @@ export class VirtioMmio implements IoDevice, VirtioTransport, LateAcknowledgemen
       case mmio.QUEUE_SEL:
         regs.queueSel = value;
         break;
-      case mmio.QUEUE_NUM:
-        config.writeQueue("size", value);
-        break;
       case mmio.QUEUE_READY:
         return config.writeQueueReady(value);
       case mmio.QUEUE_NOTIFY:
@@ -253,24 +244,10 @@ export class VirtioMmio implements IoDevice, VirtioTransport, LateAcknowledgemen
       case mmio.STATUS:
         if (value === 0) regs.interruptStatus = 0;
         return config.writeStatus(value);
-      case mmio.QUEUE_DESC_LOW:
-        config.writeQueue("descLow", value);
-        break;
-      case mmio.QUEUE_DESC_HIGH:
-        config.writeQueue("descHigh", value);
-        break;
-      case mmio.QUEUE_DRIVER_LOW:
-        config.writeQueue("driverLow", value);
-        break;
-      case mmio.QUEUE_DRIVER_HIGH:
-        config.writeQueue("driverHigh", value);
-        break;
-      case mmio.QUEUE_DEVICE_LOW:
-        config.writeQueue("deviceLow", value);
-        break;
-      case mmio.QUEUE_DEVICE_HIGH:
-        config.writeQueue("deviceHigh", value);
-        break;
+      default: {
+        const field = QUEUE_FIELDS.get(offset);
+        if (field !== undefined) config.writeQueue(field, value);
+      }
     }
   }
 

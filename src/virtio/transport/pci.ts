@@ -10,7 +10,7 @@
  */
 import { layout } from "../../base/layout.ts";
 import type { AccessSize, AfterWrite, IoDevice } from "../../bus/io.ts";
-import { CommonConfig } from "../common-config.ts";
+import { CommonConfig, type QueueField } from "../common-config.ts";
 import type { VirtioDevice } from "../device.ts";
 import type { QueueConfig } from "../queue/split-queue.ts";
 import { DEVICE_NEEDS_RESET } from "../spec.ts";
@@ -42,8 +42,17 @@ export interface PciWiring {
   readonly queuesReset: AfterWrite;
 }
 
+/** Where a queue is, by offset: 64-bit fields, of which a driver writes each half by itself. */
+const QUEUE_ADDRESSES: ReadonlyMap<number, QueueField> = new Map([
+  [pci.QUEUE_DESC, "descLow"],
+  [pci.QUEUE_DESC + 4, "descHigh"],
+  [pci.QUEUE_DRIVER, "driverLow"],
+  [pci.QUEUE_DRIVER + 4, "driverHigh"],
+  [pci.QUEUE_DEVICE, "deviceLow"],
+  [pci.QUEUE_DEVICE + 4, "deviceHigh"],
+]);
+
 export class VirtioPci implements IoDevice, VirtioTransport {
-  /** For the legacy interface. */
   readonly config: CommonConfig;
   readonly #device: VirtioDevice;
   readonly #regs: PciRegisters;
@@ -97,22 +106,6 @@ export class VirtioPci implements IoDevice, VirtioTransport {
     return after;
   }
 
-  get epoch(): number {
-    return this.#regs.epoch;
-  }
-
-  get running(): boolean {
-    return this.config.running;
-  }
-
-  get driverFeaturesLow(): number {
-    return this.#regs.driverFeaturesLow;
-  }
-
-  get driverFeaturesHigh(): number {
-    return this.#regs.driverFeaturesHigh;
-  }
-
   usedBuffers(queue: number): void {
     this.#wiring.interrupts.usedBuffers(queue);
   }
@@ -120,7 +113,7 @@ export class VirtioPci implements IoDevice, VirtioTransport {
   configChanged(): void {
     // The driver reads the configuration under the same lock, so one step is enough.
     this.#regs.configGeneration++;
-    if (this.running) this.#wiring.interrupts.configChanged();
+    if (this.config.running) this.#wiring.interrupts.configChanged();
   }
 
   fail(): void {
@@ -166,35 +159,16 @@ export class VirtioPci implements IoDevice, VirtioTransport {
         return this.#queueSize | (interrupts.queueVector(queueSel) << 16);
       case pci.QUEUE_ENABLE: // and queue_notify_off
         return config.queueReady | ((queueSel < this.#queues.length ? queueSel : 0) << 16);
-      default:
-        return this.#queueAddress(offset);
+      default: {
+        const field = QUEUE_ADDRESSES.get(offset);
+        return (field && this.#queues[queueSel]?.[field]) ?? 0;
+      }
     }
   }
 
   get #queueSize(): number {
     const size = this.#queues[this.#regs.queueSel]?.size ?? 0;
     return size === 0 ? this.config.queueSizeMax : size;
-  }
-
-  #queueAddress(offset: number): number {
-    const queue = this.#queues[this.#regs.queueSel];
-    if (queue === undefined) return 0;
-    switch (offset) {
-      case pci.QUEUE_DESC:
-        return queue.descLow;
-      case pci.QUEUE_DESC + 4:
-        return queue.descHigh;
-      case pci.QUEUE_DRIVER:
-        return queue.driverLow;
-      case pci.QUEUE_DRIVER + 4:
-        return queue.driverHigh;
-      case pci.QUEUE_DEVICE:
-        return queue.deviceLow;
-      case pci.QUEUE_DEVICE + 4:
-        return queue.deviceHigh;
-      default:
-        return 0;
-    }
   }
 
   // biome-ignore lint/suspicious/noConfusingVoidType: as for write
@@ -241,24 +215,10 @@ export class VirtioPci implements IoDevice, VirtioTransport {
       case pci.DRIVER_FEATURE:
         config.driverFeatures = value;
         break;
-      case pci.QUEUE_DESC:
-        config.writeQueue("descLow", value);
-        break;
-      case pci.QUEUE_DESC + 4:
-        config.writeQueue("descHigh", value);
-        break;
-      case pci.QUEUE_DRIVER:
-        config.writeQueue("driverLow", value);
-        break;
-      case pci.QUEUE_DRIVER + 4:
-        config.writeQueue("driverHigh", value);
-        break;
-      case pci.QUEUE_DEVICE:
-        config.writeQueue("deviceLow", value);
-        break;
-      case pci.QUEUE_DEVICE + 4:
-        config.writeQueue("deviceHigh", value);
-        break;
+      default: {
+        const field = QUEUE_ADDRESSES.get(offset);
+        if (field !== undefined) config.writeQueue(field, value);
+      }
     }
   }
 }

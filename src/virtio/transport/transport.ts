@@ -24,13 +24,18 @@ export interface NotifyQueue {
   notify(queue: number): void;
 }
 
-export interface VirtioTransport {
+/** What the driver has set up, as far as the io thread asks. */
+export interface DriverState {
   /** Grows, modulo 2^32, each time the driver took queues away. May be read without the lock. */
   readonly epoch: number;
   /** True while the device may use the queues: DRIVER_OK is set, and neither side has given up. */
   readonly running: boolean;
   readonly driverFeaturesLow: number;
   readonly driverFeaturesHigh: number;
+}
+
+export interface VirtioTransport {
+  readonly config: DriverState;
   /** Interrupts the driver because buffers of queue `queue` were used. For the io thread. */
   usedBuffers(queue: number): void;
   /** Shows a changed device configuration, and interrupts the driver if it is ready. */

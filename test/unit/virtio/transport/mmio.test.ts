@@ -116,7 +116,7 @@ test("features are settled once FEATURES_OK is set", () => {
   plugged.negotiate();
   plugged.write(mmio.DRIVER_FEATURES_SEL, 0);
   plugged.write(mmio.DRIVER_FEATURES, 0);
-  expect(plugged.transport.driverFeaturesLow).toBe(0x3000_0008);
+  expect(plugged.transport.config.driverFeaturesLow).toBe(0x3000_0008);
 });
 
 test("a driver cannot clear a status bit, nor set the device's own", () => {

@@ -206,7 +206,10 @@ test("a legacy driver negotiates 32 bits, without VERSION_1", () => {
   expect((offered & spec.F_ANY_LAYOUT_LOW) !== 0).toBe(true);
   plugged.legacy.write(pci.LEGACY_DRIVER_FEATURES, 4, 0xffff_ffff);
   expect(plugged.legacy.read(pci.LEGACY_DRIVER_FEATURES, 4)).toBe(offered);
-  expect([plugged.transport.driverFeaturesLow, plugged.transport.driverFeaturesHigh]).toEqual([offered, 0]);
+  expect([plugged.transport.config.driverFeaturesLow, plugged.transport.config.driverFeaturesHigh]).toEqual([
+    offered,
+    0,
+  ]);
   // A modern driver does not see the bit, which is reserved there.
   expect(plugged.modern.read(pci.DEVICE_FEATURE, 4) & spec.F_ANY_LAYOUT_LOW).toBe(0);
 });
