@@ -57,18 +57,20 @@ export class InterruptRouter {
         const level = asserted ? 1 : 0;
         if (regs.asserted === level) return;
         regs.asserted = level;
-        this.#change(() => {
-          this.#regs.asserting[line] += asserted ? 1 : -1;
-        });
+        this.#count(line, asserted ? 1 : -1);
       },
     };
   }
 
   /** Routes a line. @param route as in PIRQRC */
   route(line: number, route: number): void {
-    this.#change(() => {
+    this.#lock.acquire();
+    try {
       this.#regs.routes[line] = route;
-    });
+      this.#update();
+    } finally {
+      this.#lock.release();
+    }
   }
 
   /** Call it with the lock taken, as a chip's reset is called. @param sciInput the input of the system control interrupt */
@@ -94,17 +96,17 @@ export class InterruptRouter {
     for (let input = 0; input < 32; input++) if (driven & (1 << input)) this.#drive(input, level);
   }
 
-  /** Levels reach the interrupt controllers under the lock, in the order of the changes. */
-  #change(apply: () => void): void {
+  #count(line: number, change: 1 | -1): void {
     this.#lock.acquire();
     try {
-      apply();
+      this.#regs.asserting[line] += change;
       this.#update();
     } finally {
       this.#lock.release();
     }
   }
 
+  /** Call it with the lock taken: levels reach the interrupt controllers in the order of the changes. */
   #update(): void {
     const { asserting, routes, driven } = this.#regs;
     let next = 0;
