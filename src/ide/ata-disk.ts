@@ -53,20 +53,19 @@ import {
   DEV_LBA,
   DEV_OBSOLETE,
   DRDY,
-  DRQ,
   DSC,
   ERR_ABRT,
   ERR_IDNF,
   ERR_UNC,
+  FEATURE_TRANSFER_MODE,
   LBA28_SECTORS,
   MAX_MULTIPLE,
 } from "./ata.ts";
-import { DONE, Drive, type DriveWires, type Outcome, TOO_SHORT } from "./drive.ts";
+import { Drive, type DriveWires, MOVING } from "./drive.ts";
 import {
   BUFFER_BYTES,
   type DriveRegisters,
   REQUEST_FLUSH,
-  REQUEST_NONE,
   REQUEST_READ,
   REQUEST_READ_DMA,
   REQUEST_WRITE,
@@ -76,12 +75,9 @@ import { type DriveNames, identifyDisk } from "./identify.ts";
 import { answerSmart } from "./smart.ts";
 
 const SECTOR = 512;
-/** While the bus master moves data, the device requests it. */
-const MOVING = DRDY | DSC | DRQ;
 
 // SET FEATURES, in the feature register: ATA/ATAPI-7, 6.51.
 const FEATURE_WRITE_CACHE = 0x02;
-const FEATURE_TRANSFER_MODE = 0x03;
 const FEATURE_NO_LOOK_AHEAD = 0x55;
 const FEATURE_KEEP_DEFAULTS = 0x66;
 const FEATURE_NO_WRITE_CACHE = 0x82;
@@ -123,11 +119,8 @@ export class AtaDisk extends Drive {
     regs.status = DRDY | DSC;
   }
 
-  execute(command: number): void {
+  protected override begin(command: number): void {
     const { regs } = this;
-    regs.serial++;
-    regs.command = command;
-    regs.error = 0;
     switch (command) {
       case CMD_READ:
       case CMD_READ_NO_RETRY:
@@ -219,27 +212,19 @@ export class AtaDisk extends Drive {
     }
   }
 
-  complete(outcome: Outcome): void {
+  protected override requestFailed(request: number): void {
+    this.fail(request === REQUEST_READ || request === REQUEST_READ_DMA ? ERR_UNC : ERR_ABRT);
+  }
+
+  protected override requestDone(request: number, bytes: number): void {
     const { regs } = this;
-    const { request, requestBytes } = regs;
-    regs.request = REQUEST_NONE;
-    if (outcome === TOO_SHORT) {
-      // The bus master has stopped and the device still wants data: the driver sees that no interrupt comes.
-      regs.status = DRDY | DSC;
-      return;
-    }
-    if (outcome !== DONE) {
-      this.fail(request === REQUEST_READ || request === REQUEST_READ_DMA ? ERR_UNC : ERR_ABRT);
-      return;
-    }
-    const moved = requestBytes / SECTOR;
     switch (request) {
       case REQUEST_READ:
-        this.#advance(moved);
-        this.offer(requestBytes);
+        this.#advance(bytes / SECTOR);
+        this.offer(bytes);
         break;
       case REQUEST_WRITE:
-        this.#advance(moved);
+        this.#advance(bytes / SECTOR);
         if (regs.sectors === 0) {
           this.succeed();
           return;

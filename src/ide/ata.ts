@@ -96,6 +96,9 @@ export const CMD_OLD_IDLE = 0x97;
 export const CMD_OLD_CHECK_POWER = 0x98;
 export const CMD_OLD_SLEEP = 0x99;
 
+/** SET FEATURES, in the feature register: the mode is in the count register. ATA/ATAPI-7, 6.51. */
+export const FEATURE_TRANSFER_MODE = 0x03;
+
 /** Sectors that READ and WRITE MULTIPLE move between two interrupts, at most. */
 export const MAX_MULTIPLE = 16;
 /** 255 sectors of 16 heads of 65536 cylinders, less than 2^28. */

@@ -5,7 +5,6 @@
  * MMC-3 (T10/1363D), section 5 and 6, and SPC-2 for what is common to all of SCSI.
  */
 import {
-  BSY,
   CD_BLOCK,
   CD_RAW_BLOCK,
   CMD_CHECK_POWER,
@@ -21,8 +20,8 @@ import {
   CMD_STANDBY,
   CMD_STANDBY_IMMEDIATE,
   DRDY,
-  DRQ,
   DSC,
+  FEATURE_TRANSFER_MODE,
   REASON_COMMAND,
   REASON_TO_HOST,
 } from "./ata.ts";
@@ -75,20 +74,16 @@ import {
   u16,
   u32,
 } from "./cd-packets.ts";
-import { DONE, Drive, type DriveWires, type Outcome, TOO_SHORT } from "./drive.ts";
+import { Drive, type DriveWires, MOVING } from "./drive.ts";
 import {
   BUFFER_BYTES,
   type DriveRegisters,
   PHASE_IN,
   REQUEST_COPY_DMA,
-  REQUEST_NONE,
   REQUEST_READ,
   REQUEST_READ_DMA,
 } from "./drive-state.ts";
 import { type DriveNames, identifyCd } from "./identify.ts";
-
-const FEATURE_TRANSFER_MODE = 0x03;
-const MOVING = DRDY | DSC | DRQ;
 
 // The feature register of PACKET.
 const PACKET_DMA = 0x01;
@@ -156,11 +151,8 @@ export class AtapiCd extends Drive {
     return true;
   }
 
-  execute(command: number): void {
+  protected override begin(command: number): void {
     const { regs } = this;
-    regs.serial++;
-    regs.command = command;
-    regs.error = 0;
     switch (command) {
       case CMD_PACKET:
         this.#beginPacket();
@@ -202,29 +194,23 @@ export class AtapiCd extends Drive {
     }
   }
 
-  complete(outcome: Outcome): void {
+  protected override requestFailed(): void {
+    this.#check(MEDIUM_ERROR, ASC_UNRECOVERED_READ);
+  }
+
+  protected override requestDone(request: number, bytes: number): void {
     const { regs } = this;
-    const { request, requestBytes } = regs;
-    regs.request = REQUEST_NONE;
-    if (outcome === TOO_SHORT) {
-      regs.status = DRDY | DSC;
-      return;
-    }
-    if (outcome !== DONE) {
-      this.#check(MEDIUM_ERROR, ASC_UNRECOVERED_READ);
-      return;
-    }
     if (request === REQUEST_READ_DMA) {
       regs.sectors = 0;
       this.#good();
       return;
     }
     if (request === REQUEST_COPY_DMA) {
-      regs.dmaDone += requestBytes;
+      regs.dmaDone += bytes;
       this.#next();
       return;
     }
-    const blocks = Math.min(16, Math.floor(requestBytes / CD_BLOCK));
+    const blocks = Math.min(16, Math.floor(bytes / CD_BLOCK));
     regs.lba += blocks;
     regs.sectors = Math.max(0, regs.sectors - blocks);
     if (regs.rawBlocks === 0) {
@@ -443,7 +429,7 @@ export class AtapiCd extends Drive {
   #askForBlocks(): void {
     const { regs } = this;
     const room = Math.floor(BUFFER_BYTES / (regs.rawBlocks === 0 ? CD_BLOCK : CD_RAW_BLOCK));
-    this.ask(REQUEST_READ, regs.lba * CD_BLOCK, Math.min(regs.sectors, room) * CD_BLOCK, false, BSY);
+    this.ask(REQUEST_READ, regs.lba * CD_BLOCK, Math.min(regs.sectors, room) * CD_BLOCK, false);
   }
 
   /** The driver has all that was in the buffer. */

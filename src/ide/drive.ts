@@ -37,6 +37,9 @@ export const FAILED = -1;
 export const TOO_SHORT = 1;
 export type Outcome = typeof DONE | typeof FAILED | typeof TOO_SHORT;
 
+/** While the bus master moves data, the device requests it. */
+export const MOVING = DRDY | DSC | DRQ;
+
 export interface DriveWires {
   /** The registers hold a request for the io thread. */
   ask(): void;
@@ -55,10 +58,12 @@ export abstract class Drive {
     this.#wires = wires;
   }
 
-  /** Begins a command. */
-  abstract execute(command: number): void;
-  /** The io thread has carried out the request in the registers. */
-  abstract complete(outcome: Outcome): void;
+  /** Begins the command that is in the registers. */
+  protected abstract begin(command: number): void;
+  /** The io thread has moved the `bytes` of `request`. */
+  protected abstract requestDone(request: number, bytes: number): void;
+  /** The io thread could not. */
+  protected abstract requestFailed(request: number): void;
   /** The registers that tell a disk from a CD drive: ATA/ATAPI-7, 5.15. */
   protected abstract sign(): void;
   /** Bytes that the driver moves between two interrupts. */
@@ -139,6 +144,26 @@ export abstract class Drive {
 
   get accepts(): boolean {
     return (this.regs.status & (BSY | DRQ)) === 0;
+  }
+
+  /** The driver has written the command register. */
+  execute(command: number): void {
+    const { regs } = this;
+    regs.serial++;
+    regs.command = command;
+    regs.error = 0;
+    this.begin(command);
+  }
+
+  /** The io thread has carried out the request in the registers. */
+  complete(outcome: Outcome): void {
+    const { regs } = this;
+    const { request, requestBytes } = regs;
+    regs.request = REQUEST_NONE;
+    // TOO_SHORT: the bus master has stopped and the device still wants data; the driver sees that no interrupt comes.
+    if (outcome === TOO_SHORT) regs.status = DRDY | DSC;
+    else if (outcome === DONE) this.requestDone(request, requestBytes);
+    else this.requestFailed(request);
   }
 
   /** Reads the data register. */
@@ -222,13 +247,13 @@ export abstract class Drive {
 
   /** Lets the driver read the first `filled` bytes of the buffer. */
   protected offer(filled: number): void {
-    this.#begin(PHASE_IN, filled);
+    this.#transfer(PHASE_IN, filled);
     this.interrupt();
   }
 
   /** Lets the driver write `filled` bytes. */
   protected accept(filled: number): void {
-    this.#begin(PHASE_OUT, filled);
+    this.#transfer(PHASE_OUT, filled);
   }
 
   protected acceptPacket(): void {
@@ -262,7 +287,7 @@ export abstract class Drive {
     return phase === PHASE_PACKET ? packet : undefined;
   }
 
-  #begin(phase: number, filled: number): void {
+  #transfer(phase: number, filled: number): void {
     const { regs } = this;
     regs.phase = phase;
     regs.at = 0;
