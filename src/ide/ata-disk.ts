@@ -5,6 +5,7 @@
  * absent here are aborted, and IDENTIFY DEVICE does not offer them: security, set max,
  * host protected area, power management by timers, queued commands.
  */
+import { SECTOR } from "../base/units.ts";
 import {
   CMD_CHECK_POWER,
   CMD_FLUSH,
@@ -73,8 +74,6 @@ import {
 } from "./drive-state.ts";
 import { type DriveNames, identifyDisk } from "./identify.ts";
 import { answerSmart } from "./smart.ts";
-
-const SECTOR = 512;
 
 // SET FEATURES, in the feature register: ATA/ATAPI-7, 6.51.
 const FEATURE_WRITE_CACHE = 0x02;

@@ -4,6 +4,7 @@
  * Source: ATA/ATAPI-7 volume 1, section 6 and 5.9 (registers of packet commands);
  * MMC-3 (T10/1363D), section 5 and 6, and SPC-2 for what is common to all of SCSI.
  */
+import { SECTOR } from "../base/units.ts";
 import {
   CD_BLOCK,
   CD_RAW_BLOCK,
@@ -98,7 +99,7 @@ const EVENT_EJECT_REQUEST = 1;
 const EVENT_NEW_MEDIUM = 2;
 const EVENT_REMOVED = 3;
 
-const SECTORS_PER_BLOCK = CD_BLOCK / 512;
+const SECTORS_PER_BLOCK = CD_BLOCK / SECTOR;
 
 export interface CdFacts extends DriveNames {
   /** Of 512 bytes; 0 for an empty drive. */

@@ -12,6 +12,7 @@
 import { EINPROGRESS } from "../base/errno.ts";
 import type { Lock } from "../base/lock.ts";
 import { Pieces } from "../base/pieces.ts";
+import { SECTOR } from "../base/units.ts";
 import { AGAIN, NEVER } from "../bus/io-task.ts";
 import type { BlockBackend } from "../disk/backend.ts";
 import {
@@ -41,7 +42,6 @@ import { NOT_RAM, PrdTable } from "./prd-table.ts";
 /** The back end has one request of a drive at a time. */
 const TAG = 0;
 export const DRIVE_TAGS = 1;
-const SECTOR = 512;
 /** Requests that complete at once are followed by others; then other tasks have their turn. */
 const MOST_IN_A_TURN = 16;
 

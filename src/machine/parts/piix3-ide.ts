@@ -5,6 +5,7 @@
  * Source: Intel 82371SB (PIIX3) data sheet, 2.2 (configuration) and 2.5 (ports).
  */
 import type { Lock } from "../../base/lock.ts";
+import { SECTOR } from "../../base/units.ts";
 import { DISK_FIELDS } from "../../disk/disk-counters.ts";
 import type { DiskOrder, DiskReply } from "../../disk/disk-order.ts";
 import type { ErrorPolicy } from "../../disk/host-errors.ts";
@@ -61,7 +62,6 @@ const IDETIM = 0x40;
 const DECODE_ENABLED = 0x80;
 const BUS_MASTER_BAR = 4;
 const BUS_MASTER_PORTS = 16;
-const SECTOR = 512;
 
 export const piix3Ide: PciPart<IdeConfig> = {
   kind: "piix3-ide",
