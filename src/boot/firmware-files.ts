@@ -5,7 +5,7 @@
  * item that is missing means); observed with QEMU 11.1: files and their order.
  */
 
-import { concat, u16, u32 } from "./acpi/aml.ts";
+import { concat, u16, u32, u64 } from "./acpi/aml.ts";
 import type { AcpiDescription } from "./acpi/description.ts";
 import { loadedAcpi } from "./acpi/loaded.ts";
 import * as fw from "./fw-cfg.ts";
@@ -76,10 +76,6 @@ function uuidBytes(uuid: string | undefined): Uint8Array {
 /** RAM. What is reserved, firmware knows. */
 function e820(ram: FirmwareDescription["ram"]): Uint8Array {
   return concat(ram.map(({ address, size }) => concat([u64(address), u64(size), u32(E820_RAM)])));
-}
-
-function u64(value: number): Uint8Array {
-  return concat([u32(value % 2 ** 32), u32(Math.floor(value / 2 ** 32))]);
 }
 
 function ascii(text: string): Uint8Array {

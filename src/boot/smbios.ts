@@ -6,7 +6,8 @@
  * 11.1 gives its pc machine, in their order and with its handles.
  */
 import { KIB, MIB } from "../base/units.ts";
-import { concat, u16, u32 } from "./acpi/aml.ts";
+import { concat, u16, u32, u64 } from "./acpi/aml.ts";
+import { checksum } from "./acpi/table.ts";
 
 export interface SmbiosDescription {
   readonly cpus: number;
@@ -146,8 +147,8 @@ function anchor(length: number, count: number, largest: number): Uint8Array {
     u16(count),
     [0x28],
   ]);
-  bytes[0x15] = -bytes.subarray(0x10).reduce((sum, byte) => sum + byte, 0) & 0xff;
-  bytes[0x04] = -bytes.reduce((sum, byte) => sum + byte, 0) & 0xff;
+  bytes[0x15] = checksum(bytes.subarray(0x10));
+  bytes[0x04] = checksum(bytes);
   return bytes;
 }
 
@@ -161,10 +162,6 @@ function structure(
   const formatted = concat(fields);
   const text = strings.length === 0 ? "\0\0" : `${strings.join("\0")}\0\0`;
   return concat([[type, 4 + formatted.length], u16(handle), formatted, new TextEncoder().encode(text)]);
-}
-
-function u64(value: number): Uint8Array {
-  return concat([u32(value % 2 ** 32), u32(Math.floor(value / 2 ** 32))]);
 }
 
 function zeros(count: number): Uint8Array {

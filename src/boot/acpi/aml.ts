@@ -129,6 +129,10 @@ export function u32(value: number): Uint8Array {
   return bytes;
 }
 
+export function u64(value: number): Uint8Array {
+  return concat([u32(value % 2 ** 32), u32(Math.floor(value / 2 ** 32))]);
+}
+
 export function concat(parts: readonly (Uint8Array | readonly number[])[]): Uint8Array {
   const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
   let end = 0;

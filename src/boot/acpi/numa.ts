@@ -3,7 +3,7 @@
  *
  * Source: ACPI 6.4, 5.2.16 (SRAT) and 5.2.17 (SLIT).
  */
-import { concat, u16, u32 } from "./aml.ts";
+import { concat, u16, u32, u64 } from "./aml.ts";
 import { table } from "./table.ts";
 
 export interface NumaNode {
@@ -37,8 +37,4 @@ function processor(node: number, apicId: number): Uint8Array {
 
 function memoryRange(node: number, address: number, size: number): Uint8Array {
   return concat([[MEMORY, 40], u32(node), u16(0), u64(address), u64(size), u32(0), u32(ENABLED), u64(0)]);
-}
-
-function u64(value: number): Uint8Array {
-  return concat([u32(value % 2 ** 32), u32(Math.floor(value / 2 ** 32))]);
 }
