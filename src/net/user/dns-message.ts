@@ -3,6 +3,8 @@
 import { formatAddress, parseAddress } from "./addresses.ts";
 import { get16, put16 } from "./bytes.ts";
 
+export const DNS_PORT = 53;
+
 const HEADER_BYTES = 12;
 const FLAG_RESPONSE = 0x8000;
 const FLAG_RECURSION_DESIRED = 0x0100;

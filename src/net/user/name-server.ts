@@ -3,13 +3,20 @@
  * is forwarded to the host's resolvers as it is, so that every type of record works.
  */
 import { formatAddress } from "./addresses.ts";
-import { addressesIn, answerTo, NO_ERROR, NO_SUCH_NAME, questionOf, SERVER_FAILURE } from "./dns-message.ts";
+import {
+  addressesIn,
+  answerTo,
+  DNS_PORT,
+  NO_ERROR,
+  NO_SUCH_NAME,
+  questionOf,
+  SERVER_FAILURE,
+} from "./dns-message.ts";
 import type { Host } from "./host.ts";
 import type { UserNetworkOptions } from "./options.ts";
 
 const MAX_NAMES = 4096;
 const HOSTS_AGE_MS = 5000;
-const DNS_PORT = 53;
 
 export interface Resolver {
   readonly address: string;

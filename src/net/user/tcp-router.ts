@@ -5,21 +5,22 @@
 import { spawn } from "node:child_process";
 import type { Socket } from "node:net";
 import { Duplex, duplexPair } from "node:stream";
-import { formatAddress, parseIpv4 } from "./addresses.ts";
+import { parseIpv4 } from "./addresses.ts";
 import { areEqual } from "./bytes.ts";
 import { serverNameIn } from "./client-hello.ts";
+import { askProgram } from "./decision.ts";
 import { hostAddressOf, placeOf } from "./destination.ts";
+import { DNS_PORT } from "./dns-message.ts";
 import type { GuestForward } from "./forwards.ts";
 import type { Host } from "./host.ts";
 import { HttpAnswers } from "./http-answers.ts";
 import { metadataAnswers } from "./metadata.ts";
 import type { NameServer } from "./name-server.ts";
-import type { ConnectionDecision, ConnectionRequest, NetworkPlan, UserNetworkOptions } from "./options.ts";
+import type { NetworkPlan, UserNetworkOptions } from "./options.ts";
 import type { TcpConnection } from "./tcp/tcp-connection.ts";
 
 const HTTP_PORT = 80;
 const HTTPS_PORT = 443;
-const DNS_PORT = 53;
 /** A client that does not say hello is judged without a server name. */
 const HELLO_PATIENCE_MS = 3000;
 const MAX_HELLO_BYTES = 20_000;
@@ -115,24 +116,7 @@ export class TcpRouter {
   }
 
   async #decide(connection: TcpConnection, target: string, sni: string | undefined): Promise<void> {
-    const { key } = connection;
-    const address = formatAddress(key.outer);
-    const request: ConnectionRequest = {
-      protocol: "tcp",
-      host: this.#names.nameOf(address) ?? address,
-      address,
-      port: key.outerPort,
-      guest: { address: formatAddress(key.guest), port: key.guestPort },
-      ...(sni === undefined || sni === "" ? {} : { sni }),
-    };
-    let decision: ConnectionDecision = "deny";
-    try {
-      decision = (await this.#options.onConnect?.(request)) ?? "deny";
-    } catch (error) {
-      this.#options.onNote?.(
-        `onConnect threw for ${request.host}:${request.port}, which is denied: ${String(error)}`,
-      );
-    }
+    const decision = await askProgram(this.#options, this.#names, "tcp", connection.key, sni);
     if (connection.phase === "closed") {
       if (decision instanceof Duplex) decision.destroy();
       return;

@@ -1,13 +1,12 @@
 /** Where a guest's datagrams lead: the host's network, the name server, TFTP, or nowhere. */
-import { formatAddress } from "./addresses.ts";
+import { askProgram } from "./decision.ts";
 import { hostAddressOf, placeOf } from "./destination.ts";
+import { DNS_PORT } from "./dns-message.ts";
 import type { Host } from "./host.ts";
 import type { NameServer } from "./name-server.ts";
-import type { ConnectionDecision, ConnectionRequest, NetworkPlan, UserNetworkOptions } from "./options.ts";
+import type { NetworkPlan, UserNetworkOptions } from "./options.ts";
 import { TFTP_PORT, TftpTransfer } from "./tftp.ts";
 import type { UdpSession } from "./udp-sessions.ts";
-
-const DNS_PORT = 53;
 
 export class UdpRouter {
   readonly #plan: NetworkPlan;
@@ -51,22 +50,7 @@ export class UdpRouter {
 
   async #decide(session: UdpSession, target: string): Promise<void> {
     const { key } = session;
-    const address = formatAddress(key.outer);
-    const request: ConnectionRequest = {
-      protocol: "udp",
-      host: this.#names.nameOf(address) ?? address,
-      address,
-      port: key.outerPort,
-      guest: { address: formatAddress(key.guest), port: key.guestPort },
-    };
-    let decision: ConnectionDecision = "deny";
-    try {
-      decision = (await this.#options.onConnect?.(request)) ?? "deny";
-    } catch (error) {
-      this.#options.onNote?.(
-        `onConnect threw for ${request.host}:${request.port}, which is denied: ${String(error)}`,
-      );
-    }
+    const decision = await askProgram(this.#options, this.#names, "udp", key);
     if (decision === "allow") this.#openTo(session, target, key.outerPort);
     else if (typeof decision === "object" && "redirect" in decision) {
       this.#openTo(session, decision.redirect.host, decision.redirect.port);
@@ -74,8 +58,12 @@ export class UdpRouter {
   }
 
   #openTo(session: UdpSession, address: string, port: number): void {
-    session.attach(this.#host.datagrams(address.includes(":") ? 6 : 4), address, port);
+    this.#attach(session, address, port);
     session.open((data) => session.toHost(Buffer.from(data)));
+  }
+
+  #attach(session: UdpSession, address: string, port: number): void {
+    session.attach(this.#host.datagrams(address.includes(":") ? 6 : 4), address, port);
   }
 
   #openDns(session: UdpSession): void {
@@ -90,10 +78,7 @@ export class UdpRouter {
       return;
     }
     const resolver = session.hasSocket ? undefined : this.#names.nextResolver();
-    if (resolver !== undefined) {
-      const family = resolver.address.includes(":") ? 6 : 4;
-      session.attach(this.#host.datagrams(family), resolver.address, resolver.port);
-    }
+    if (resolver !== undefined) this.#attach(session, resolver.address, resolver.port);
     if (session.hasSocket) session.toHost(query);
     else {
       const failure = this.#names.failure(query);

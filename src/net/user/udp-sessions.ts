@@ -5,6 +5,7 @@
  */
 import type { Socket } from "node:dgram";
 import { put16 } from "./bytes.ts";
+import { DNS_PORT } from "./dns-message.ts";
 import { type Flow, FlowKey, FlowTable } from "./flow-table.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import { type Packet, UDP } from "./packet.ts";
@@ -13,7 +14,6 @@ const MAX_SESSIONS = 1024;
 const IDLE_MS = 120_000;
 /** A query and its answer. */
 const IDLE_DNS_MS = 10_000;
-const DNS_PORT = 53;
 /** Datagrams that wait for a decision or a socket. */
 const MAX_WAITING = 16;
 const MAX_QUEUED_BYTES = 256 * 1024;
