@@ -2,12 +2,19 @@
  * Does what a sender left to others: completes checksums, and divides long TCP segments. For receivers that do not do it
  * themselves: another guest, a file, a program.
  */
-import type { GuestLink, Offload } from "./link.ts";
+import {
+  ACCEPTS_CHECKSUM,
+  ACCEPTS_TSO4,
+  ACCEPTS_TSO6,
+  GSO_ECN,
+  GSO_TCP4,
+  type GuestLink,
+  type Offload,
+} from "./link.ts";
 import { get16, get32, put16, put32 } from "./user/bytes.ts";
 import { addWords, checksumOf } from "./user/checksum.ts";
 import { ETHERNET_BYTES, Packet, TCP, TCP_FIN, TCP_PSH } from "./user/packet.ts";
 
-const GSO_ECN = 0x80;
 const TCP_CWR = 0x80;
 const MAX_FRAME_BYTES = 65_550;
 
@@ -16,11 +23,11 @@ function neededToAccept({ needsChecksum, gsoType }: Readonly<Offload>): number {
   if (needsChecksum === 0) return 0;
   switch (gsoType & ~GSO_ECN) {
     case 0:
-      return 1;
-    case 1:
-      return 3;
+      return ACCEPTS_CHECKSUM;
+    case GSO_TCP4:
+      return ACCEPTS_CHECKSUM | ACCEPTS_TSO4;
     default:
-      return 5;
+      return ACCEPTS_CHECKSUM | ACCEPTS_TSO6;
   }
 }
 
@@ -51,13 +58,12 @@ export class FrameCompleter {
   #divide(frame: Uint8Array, gsoSize: number, emit: (frame: Uint8Array) => void): void {
     const packet = this.#packet;
     if (gsoSize === 0 || !packet.parse(frame, true) || packet.protocol !== TCP) return;
-    const { start, dataStart, end, family, addresses } = packet;
+    const { start, dataStart, end, family, addresses, addressBytes } = packet;
     const buffer = this.#buffer;
     buffer.set(frame.subarray(0, dataStart));
     const sequence = get32(frame, start + 4);
     const flags = frame[start + 13];
     const identification = get16(frame, ETHERNET_BYTES + 4);
-    const addressBytes = family === 4 ? 8 : 32;
     for (let offset = 0, n = 0; dataStart + offset < end; offset += gsoSize, n++) {
       const length = Math.min(gsoSize, end - dataStart - offset);
       const last = dataStart + offset + length === end;
@@ -72,7 +78,7 @@ export class FrameCompleter {
         put16(buffer, ETHERNET_BYTES + 10, checksumOf(addWords(buffer, ETHERNET_BYTES, start, 0)));
       } else put16(buffer, ETHERNET_BYTES + 4, segmentEnd - ETHERNET_BYTES - 40);
       put16(buffer, start + 16, 0);
-      const pseudo = addWords(buffer, addresses, addresses + addressBytes, TCP + segmentEnd - start);
+      const pseudo = addWords(buffer, addresses, addresses + 2 * addressBytes, TCP + segmentEnd - start);
       put16(buffer, start + 16, checksumOf(addWords(buffer, start, segmentEnd, pseudo)));
       emit(buffer.subarray(0, segmentEnd));
     }

@@ -23,6 +23,21 @@ export interface Offload {
   headerLength: number;
 }
 
+/** Of a complete frame, which leaves nothing to its receiver. */
+export const NO_OFFLOAD: Readonly<Offload> = {
+  needsChecksum: 0,
+  checksumStart: 0,
+  checksumOffset: 0,
+  gsoType: 0,
+  gsoSize: 0,
+  headerLength: 0,
+};
+
+// Offload.gsoType.
+export const GSO_TCP4 = 1;
+export const GSO_TCP6 = 4;
+export const GSO_ECN = 0x80;
+
 // Bits of GuestLink.accepts.
 export const ACCEPTS_CHECKSUM = 1;
 export const ACCEPTS_TSO4 = 2;

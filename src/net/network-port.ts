@@ -4,20 +4,12 @@
  */
 import { EventFd } from "../sys/event.ts";
 import { emptyRing, FrameRing, type FrameRings } from "./frame-ring.ts";
-import type { GuestLink, Network, Offload } from "./link.ts";
+import { ACCEPTS_CHECKSUM, type GuestLink, type Network, NO_OFFLOAD, type Offload } from "./link.ts";
 import { MAX_FRAME_BYTES, NET_HEADER_BYTES } from "./offloads.ts";
 
 /** Frames in a row before timers and sockets have their turn. */
 const BATCH = 128;
 
-const NONE: Readonly<Offload> = {
-  needsChecksum: 0,
-  checksumStart: 0,
-  checksumOffset: 0,
-  gsoType: 0,
-  gsoSize: 0,
-  headerLength: 0,
-};
 const F_NEEDS_CSUM = 1;
 const F_DATA_VALID = 2;
 
@@ -33,7 +25,7 @@ export class NetworkPort implements GuestLink {
   /** A copy, as Node's functions do not all take shared memory. */
   readonly #frame = new Uint8Array(MAX_FRAME_BYTES);
   readonly #header = new DataView(new ArrayBuffer(NET_HEADER_BYTES));
-  readonly #offload = { ...NONE };
+  readonly #offload = { ...NO_OFFLOAD };
   #network: Network | undefined;
   #isScheduled = false;
   #isClosed = false;
@@ -63,7 +55,7 @@ export class NetworkPort implements GuestLink {
     this.wake();
   }
 
-  send(head: Uint8Array, body?: Uint8Array, offload: Readonly<Offload> = NONE): boolean {
+  send(head: Uint8Array, body?: Uint8Array, offload: Readonly<Offload> = NO_OFFLOAD): boolean {
     if (this.#isClosed) return true; // as on a cable that is not plugged in
     const frame = head.length + (body?.length ?? 0);
     if (frame > MAX_FRAME_BYTES) throw new RangeError(`a frame of ${frame} bytes`);
@@ -134,7 +126,7 @@ export class NetworkPort implements GuestLink {
   #putHeader(offload: Readonly<Offload>): void {
     const header = this.#header;
     // A complete frame was not on any wire: nothing can have damaged it.
-    const valid = (this.accepts & 1) === 0 ? 0 : F_DATA_VALID;
+    const valid = (this.accepts & ACCEPTS_CHECKSUM) === 0 ? 0 : F_DATA_VALID;
     header.setUint8(0, offload.needsChecksum === 1 ? F_NEEDS_CSUM : valid);
     header.setUint8(1, offload.gsoType);
     header.setUint16(2, offload.headerLength, true);

@@ -3,19 +3,10 @@
  * is; a frame to an unknown one goes everywhere. A guest without room loses frames, as on a real switch.
  */
 import { FrameCompleter, sendCompleted } from "./complete-frame.ts";
-import type { GuestLink, Network, Offload } from "./link.ts";
+import { type GuestLink, type Network, NO_OFFLOAD, type Offload } from "./link.ts";
 import type { ConnectNetwork } from "./program-network.ts";
 
 const MAX_ADDRESSES = 4096;
-
-const NO_OFFLOAD: Readonly<Offload> = {
-  needsChecksum: 0,
-  checksumStart: 0,
-  checksumOffset: 0,
-  gsoType: 0,
-  gsoSize: 0,
-  headerLength: 0,
-};
 
 /** One plug: a frame that leaves the switch there. */
 interface Port {

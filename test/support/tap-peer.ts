@@ -1,7 +1,7 @@
 /** The host kernel as the guest of a user network, at the other end of a tap in a network namespace. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { GuestLink, Network } from "../../src/net/link.ts";
+import { type GuestLink, type Network, NO_OFFLOAD } from "../../src/net/link.ts";
 import { random } from "./random.ts";
 
 const PEER = fileURLToPath(new URL("tap-peer.py", import.meta.url));
@@ -32,15 +32,6 @@ export interface PeerResult {
   readonly status: number;
   readonly output: string;
 }
-
-const NO_OFFLOAD = {
-  needsChecksum: 0,
-  checksumStart: 0,
-  checksumOffset: 0,
-  gsoType: 0,
-  gsoSize: 0,
-  headerLength: 0,
-} as const;
 
 /** Runs `program` in a namespace whose only network is the one that `connect` makes. */
 export async function runBehind(

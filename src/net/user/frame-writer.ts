@@ -5,7 +5,7 @@
  * than the MTU is sent in fragments (IPv4 only). Checksums are left to the guest where its driver accepts
  * that, which saves a pass over the data.
  */
-import { ACCEPTS_CHECKSUM, type GuestLink, type Offload } from "../link.ts";
+import { ACCEPTS_CHECKSUM, GSO_TCP4, GSO_TCP6, type GuestLink, NO_OFFLOAD, type Offload } from "../link.ts";
 import { copyBytes, put16 } from "./bytes.ts";
 import { addWords, checksumOf, fold } from "./checksum.ts";
 import { ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMP, ICMPV6, TCP, UDP } from "./packet.ts";
@@ -20,14 +20,7 @@ const MIN_FRAME_BYTES = 60;
 export class FrameWriter {
   readonly bytes = new Uint8Array(BUFFER_BYTES);
   readonly link: GuestLink;
-  readonly offload: Offload = {
-    needsChecksum: 0,
-    checksumStart: 0,
-    checksumOffset: 0,
-    gsoType: 0,
-    gsoSize: 0,
-    headerLength: 0,
-  };
+  readonly offload: Offload = { ...NO_OFFLOAD };
   /** Where the payload of the IP packet begins, after `beginIp`. */
   payload = 0;
   #family: 4 | 6 = 4;
@@ -168,7 +161,7 @@ export class FrameWriter {
     offload.needsChecksum = 1;
     offload.checksumStart = payload;
     offload.checksumOffset = TCP_CHECKSUM;
-    offload.gsoType = gsoSize === 0 ? 0 : this.#family === 4 ? 1 : 4;
+    offload.gsoType = gsoSize === 0 ? 0 : this.#family === 4 ? GSO_TCP4 : GSO_TCP6;
     offload.gsoSize = gsoSize;
     offload.headerLength = end;
     return link.send(this.view(end), body, offload);

@@ -6,7 +6,7 @@ import type { Socket as DatagramSocket } from "node:dgram";
 import { EventEmitter } from "node:events";
 import { Socket } from "node:net";
 import { expect, test } from "vitest";
-import type { GuestLink } from "../../../src/net/link.ts";
+import { type GuestLink, NO_OFFLOAD } from "../../../src/net/link.ts";
 import type { Clock } from "../../../src/net/user/clock.ts";
 import type { Host } from "../../../src/net/user/host.ts";
 import type { UserNetworkOptions } from "../../../src/net/user/options.ts";
@@ -15,14 +15,6 @@ import { FrameFuzz } from "../../support/frame-fuzz.ts";
 
 const FRAMES = Number(process.env.VMEXIT_FUZZ_FRAMES ?? 30_000);
 const SEED = Number(process.env.VMEXIT_FUZZ_SEED ?? 1);
-const NO_OFFLOAD = {
-  needsChecksum: 0,
-  checksumStart: 0,
-  checksumOffset: 0,
-  gsoType: 0,
-  gsoSize: 0,
-  headerLength: 0,
-} as const;
 
 /** A socket that connects at once, and echoes or refuses. */
 class FakeSocket extends Socket {

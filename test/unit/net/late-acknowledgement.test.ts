@@ -1,20 +1,12 @@
 /** A guest that stalls is not a network that loses: its late acknowledgement undoes what a timeout did. */
 import { Duplex } from "node:stream";
 import { expect, test } from "vitest";
-import type { GuestLink, Offload } from "../../../src/net/link.ts";
+import { type GuestLink, NO_OFFLOAD } from "../../../src/net/link.ts";
 import { get16, get32, put16, put32 } from "../../../src/net/user/bytes.ts";
 import { addWords, checksumOf } from "../../../src/net/user/checksum.ts";
 import type { Clock } from "../../../src/net/user/clock.ts";
 import { UserNetwork } from "../../../src/net/user/user-network.ts";
 
-const NONE: Offload = {
-  needsChecksum: 0,
-  checksumStart: 0,
-  checksumOffset: 0,
-  gsoType: 0,
-  gsoSize: 0,
-  headerLength: 0,
-};
 const MSS = 1460;
 
 /** A guest with one connection, which acknowledges when the test says so. */
@@ -105,7 +97,7 @@ class ReferenceGuest {
       50,
       checksumOf(addWords(frame, 34, frame.length, addWords(frame, 26, 34, 6 + frame.length - 34))),
     );
-    this.network.input(frame, NONE);
+    this.network.input(frame, NO_OFFLOAD);
   }
 }
 

@@ -6,22 +6,13 @@ import { afterEach, expect, test } from "vitest";
 import { CaptureFile, captured } from "../../../src/net/capture.ts";
 import { FrameCompleter } from "../../../src/net/complete-frame.ts";
 import { FramePort } from "../../../src/net/frame-port.ts";
-import type { GuestLink, Offload } from "../../../src/net/link.ts";
+import { type GuestLink, NO_OFFLOAD, type Offload } from "../../../src/net/link.ts";
 import { NetworkSwitch } from "../../../src/net/network-switch.ts";
 import { get16, get32, put16, put32 } from "../../../src/net/user/bytes.ts";
 import { addWords, checksumOf, fold } from "../../../src/net/user/checksum.ts";
 import { Packet } from "../../../src/net/user/packet.ts";
 import { UserNet } from "../../../src/net/user/user-net.ts";
 import { canTap, runBehind } from "../../support/tap-peer.ts";
-
-const NONE: Offload = {
-  needsChecksum: 0,
-  checksumStart: 0,
-  checksumOffset: 0,
-  gsoType: 0,
-  gsoSize: 0,
-  headerLength: 0,
-};
 
 const closers: (() => unknown)[] = [];
 afterEach(() => {
@@ -33,7 +24,7 @@ function guestEnd(accepts = 0) {
   const link: GuestLink = {
     accepts,
     mtu: 1500,
-    send: (head, body, offload = NONE) => {
+    send: (head, body, offload = NO_OFFLOAD) => {
       frames.push({
         bytes: Buffer.concat(body === undefined ? [head] : [head, body]),
         offload: { ...offload },
@@ -96,7 +87,7 @@ test("a checksum that was left to the receiver is completed", () => {
   put16(short, 24, checksumOf(addWords(short, 14, 34, 0)));
   put16(short, 50, fold(addWords(short, 26, 34, 6 + 66)));
   const frames: boolean[] = [];
-  const offload: Offload = { ...NONE, needsChecksum: 1, checksumStart: 34, checksumOffset: 16 };
+  const offload: Offload = { ...NO_OFFLOAD, needsChecksum: 1, checksumStart: 34, checksumOffset: 16 };
   new FrameCompleter().complete(short, offload, (each) => frames.push(new Packet().parse(each, false)));
   expect(frames).toEqual([true]);
 });
@@ -114,10 +105,10 @@ test("a switch learns where a machine is, and leaves offloads to guests that acc
   const net = new NetworkSwitch();
   const [a, b, c] = [guestEnd(), guestEnd(3), guestEnd()];
   const [portA, portB] = await Promise.all([a, b, c].map(({ link }) => net.plug(link)));
-  portA.input(ethernet(2, 1), NONE);
+  portA.input(ethernet(2, 1), NO_OFFLOAD);
   expect([a, b, c].map(({ frames }) => frames.length)).toEqual([0, 1, 1]);
-  portB.input(ethernet(1, 2), NONE);
-  portA.input(ethernet(2, 1), NONE);
+  portB.input(ethernet(1, 2), NO_OFFLOAD);
+  portA.input(ethernet(2, 1), NO_OFFLOAD);
   expect([a, b, c].map(({ frames }) => frames.length)).toEqual([1, 2, 1]);
   const { frame, offload } = longSegment();
   portA.input(frame, offload);
@@ -127,7 +118,7 @@ test("a switch learns where a machine is, and leaves offloads to guests that acc
   portB.input(frame, offload);
   expect(a.frames.length).toBe(4); // three segments
   await portB.close();
-  portA.input(ethernet(2, 1), NONE);
+  portA.input(ethernet(2, 1), NO_OFFLOAD);
   expect(c.frames.length).toBe(2); // b's place is forgotten
 });
 
@@ -137,7 +128,10 @@ test("machines on a switch share a user network", async () => {
   const [a, b] = [guestEnd(), guestEnd()];
   const [port] = await Promise.all([net.plug(a.link), net.plug(b.link)]);
   const ask = [255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1];
-  port.input(Uint8Array.from([...ask, 2, 0, 0, 0, 0, 1, 10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2]), NONE);
+  port.input(
+    Uint8Array.from([...ask, 2, 0, 0, 0, 0, 1, 10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2]),
+    NO_OFFLOAD,
+  );
   expect(Array.from(a.frames[0].bytes.subarray(0, 12))).toEqual([2, 0, 0, 0, 0, 1, 0x52, 0x55, 10, 0, 2, 2]);
   expect(b.frames.length).toBe(1); // the question
   await net.close();
@@ -147,8 +141,8 @@ test("frames of a guest are iterated over, and any is sent to it", async () => {
   const port = new FramePort();
   const { link, frames } = guestEnd();
   const network = await port.plug(link);
-  network.input(ethernet(2, 1, "first"), NONE);
-  network.input(ethernet(2, 1, "second"), NONE);
+  network.input(ethernet(2, 1, "first"), NO_OFFLOAD);
+  network.input(ethernet(2, 1, "second"), NO_OFFLOAD);
   const seen: string[] = [];
   const reading = (async () => {
     for await (const frame of port) seen.push(Buffer.from(frame.subarray(14)).toString());
@@ -167,7 +161,7 @@ test("a capture has each frame, its direction and its time", async () => {
   const { link } = guestEnd();
   const port = new FramePort();
   const network = await captured(port.plug, new CaptureFile(path))(link);
-  network.input(ethernet(2, 1, "to the network"), NONE);
+  network.input(ethernet(2, 1, "to the network"), NO_OFFLOAD);
   port.send(ethernet(1, 2, "to the guest"));
   await network.close();
   const file = readFileSync(path);

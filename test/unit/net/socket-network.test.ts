@@ -4,13 +4,8 @@ import { createConnection, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { GuestLink, Network, Offload } from "../../../src/net/link.ts";
+import { type GuestLink, type Network, NO_OFFLOAD } from "../../../src/net/link.ts";
 import { datagramNetwork, streamNetwork } from "../../../src/net/socket-network.ts";
-
-const NO_OFFLOAD: Offload = {
-  ...{ needsChecksum: 0, checksumStart: 0, checksumOffset: 0 },
-  ...{ gsoType: 0, gsoSize: 0, headerLength: 0 },
-};
 
 /** A guest that keeps what it gets, as long as it has room. */
 class FakeLink implements GuestLink {
