@@ -5,6 +5,7 @@
 import { FrameCompleter, sendCompleted } from "./complete-frame.ts";
 import { type GuestLink, type Network, NO_OFFLOAD, type Offload } from "./link.ts";
 import type { ConnectNetwork } from "./program-network.ts";
+import { get16, get32 } from "./user/bytes.ts";
 
 const MAX_ADDRESSES = 4096;
 
@@ -89,7 +90,5 @@ export class NetworkSwitch {
 }
 
 function addressAt(frame: Uint8Array, at: number): number {
-  const high = (frame[at] << 8) | frame[at + 1];
-  const low = ((frame[at + 2] << 24) | (frame[at + 3] << 16) | (frame[at + 4] << 8) | frame[at + 5]) >>> 0;
-  return high * 2 ** 32 + low;
+  return get16(frame, at) * 2 ** 32 + (get32(frame, at + 2) >>> 0);
 }

@@ -1,9 +1,10 @@
 /** IP addresses and their texts; the guest's subnet. */
 import { isIPv4, isIPv6 } from "node:net";
+import { get16, get32 } from "./bytes.ts";
 
 export function formatAddress(bytes: Uint8Array): string {
   if (bytes.length === 4) return bytes.join(".");
-  const words = Array.from({ length: 8 }, (_, n) => ((bytes[2 * n] << 8) | bytes[2 * n + 1]).toString(16));
+  const words = Array.from({ length: 8 }, (_, n) => get16(bytes, 2 * n).toString(16));
   // RFC 5952: the first of the longest runs of zero words is left out.
   let best = { at: 0, length: 0 };
   for (let at = 0; at < 8; at++) {
@@ -42,7 +43,7 @@ export function parseIpv4(text: string): Uint8Array | undefined {
 }
 
 export function toNumber(bytes: Uint8Array, at = 0): number {
-  return ((bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3]) >>> 0;
+  return get32(bytes, at) >>> 0;
 }
 
 export function fromNumber(value: number): Uint8Array {

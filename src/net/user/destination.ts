@@ -5,14 +5,14 @@
  */
 
 import { formatAddress, toNumber } from "./addresses.ts";
-import { areEqual } from "./bytes.ts";
+import { areEqual, get16 } from "./bytes.ts";
 import type { NetworkPlan } from "./options.ts";
 
 /** IPv6 has QEMU's addresses too: fec0::/64, gateway fec0::2, name server fec0::3. */
 export const GATEWAY6 = Uint8Array.of(0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2);
 export const DNS6 = Uint8Array.of(0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3);
 export const LINK_LOCAL_GATEWAY6 = Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2);
-const METADATA = Uint8Array.of(169, 254, 169, 254);
+export const METADATA = Uint8Array.of(169, 254, 169, 254);
 
 export type Place =
   /** The host's loopback. */
@@ -54,7 +54,7 @@ function placeOf6(address: Uint8Array): Place {
     return "gateway";
   if (areEqual(address, 0, DNS6, 0, 16)) return "name-server";
   if (areEqual(address, 0, GATEWAY6, 0, 8)) return "local";
-  const first = (address[0] << 8) | address[1];
+  const first = get16(address, 0);
   const isUniqueLocal = address[0] >> 1 === 0x7e;
   const isGlobal = address[0] >> 5 === 1;
   const containsIpv4 = first === 0x2002 || (first === 0x2001 && address[2] === 0 && address[3] === 0);

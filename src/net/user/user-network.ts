@@ -18,7 +18,7 @@ import {
 } from "./arp.ts";
 import { areEqual, put16 } from "./bytes.ts";
 import { type Alarm, type Clock, systemClock } from "./clock.ts";
-import { placeOf } from "./destination.ts";
+import { METADATA, placeOf } from "./destination.ts";
 import { DHCP_CLIENT_PORT, DHCP_SERVER_PORT, DhcpServer, MAX_DHCP_BYTES } from "./dhcp.ts";
 import { FlowKey } from "./flow-table.ts";
 import type { HostForward } from "./forwards.ts";
@@ -37,7 +37,7 @@ import { TcpRouter } from "./tcp-router.ts";
 import { UdpRouter } from "./udp-router.ts";
 import { type UdpSession, UdpSessions } from "./udp-sessions.ts";
 
-/** Errors about packets, at most so many in this time. */
+/** A guest that does not answer is asked for its Ethernet address once in this time. */
 const ARP_INTERVAL_MS = 100;
 const LEAST_SLEEP_MS = 5;
 const LATE_MS = 20;
@@ -254,8 +254,11 @@ export class UserNetwork implements Network {
 
   /** Addresses at which this network answers ARP. */
   #isOurs(bytes: Uint8Array, at: number): boolean {
-    if (areEqual(bytes, at, this.#plan.gateway, 0, 4) || this.#tcpRouter.hasServer(bytes, at)) return true;
-    return bytes[at] === 169 && bytes[at + 1] === 254 && bytes[at + 2] === 169 && bytes[at + 3] === 254;
+    return (
+      areEqual(bytes, at, this.#plan.gateway, 0, 4) ||
+      areEqual(bytes, at, METADATA, 0, 4) ||
+      this.#tcpRouter.hasServer(bytes, at)
+    );
   }
 
   #isLocal(bytes: Uint8Array, at: number): boolean {
