@@ -24,15 +24,21 @@ export function isArpRequest(frame: Uint8Array): boolean {
   return get16(frame, OPERATION) === REQUEST;
 }
 
-/** Answers a request: its target has the Ethernet address `mac`. */
-export function answerArp(request: Uint8Array, mac: Uint8Array, writer: FrameWriter): void {
+/** Writes what requests and replies have alike. */
+function beginArp(writer: FrameWriter, to: Uint8Array, mac: Uint8Array, operation: number): void {
   const { bytes } = writer;
-  writer.beginFrame(request.subarray(6, 12), mac, ETHERTYPE_ARP);
+  writer.beginFrame(to, mac, ETHERTYPE_ARP);
   put16(bytes, ETHERNET_BYTES, 1);
   put16(bytes, ETHERNET_BYTES + 2, ETHERTYPE_IPV4);
   put16(bytes, ETHERNET_BYTES + 4, 0x0604);
-  put16(bytes, OPERATION, REPLY);
+  put16(bytes, OPERATION, operation);
   copyBytes(mac, 0, bytes, ARP_SENDER_MAC, 6);
+}
+
+/** Answers a request: its target has the Ethernet address `mac`. */
+export function answerArp(request: Uint8Array, mac: Uint8Array, writer: FrameWriter): void {
+  const { bytes } = writer;
+  beginArp(writer, request.subarray(6, 12), mac, REPLY);
   copyBytes(request, ARP_TARGET, bytes, ARP_SENDER, 4);
   copyBytes(request, ARP_SENDER_MAC, bytes, ARP_SENDER + 4, 10);
   writer.sendFrame(ETHERNET_BYTES + ARP_BYTES);
@@ -41,12 +47,7 @@ export function answerArp(request: Uint8Array, mac: Uint8Array, writer: FrameWri
 /** Asks who has an address. */
 export function askArp(address: Uint8Array, mac: Uint8Array, own: Uint8Array, writer: FrameWriter): void {
   const { bytes } = writer;
-  writer.beginFrame(BROADCAST_MAC, mac, ETHERTYPE_ARP);
-  put16(bytes, ETHERNET_BYTES, 1);
-  put16(bytes, ETHERNET_BYTES + 2, ETHERTYPE_IPV4);
-  put16(bytes, ETHERNET_BYTES + 4, 0x0604);
-  put16(bytes, OPERATION, REQUEST);
-  copyBytes(mac, 0, bytes, ARP_SENDER_MAC, 6);
+  beginArp(writer, BROADCAST_MAC, mac, REQUEST);
   copyBytes(own, 0, bytes, ARP_SENDER, 4);
   bytes.fill(0, ARP_SENDER + 4, ARP_TARGET);
   copyBytes(address, 0, bytes, ARP_TARGET, 4);
