@@ -61,15 +61,27 @@ const LAST_WORDS_MS = 1_000;
 /** Never throws: a failure is printed and becomes an exit status. */
 export async function run(argv: readonly string[], deps: RunDeps): Promise<Outcome> {
   try {
-    const command = parseRun(await withConfigFiles(argv), deps.form);
-    if (command.action === "run") return await runMachine(command.request, deps);
-    const { text } = command;
-    deps.stdout.write(typeof text === "string" ? text : await text());
-    return OK;
+    const request = await readRequest(argv, deps);
+    return request === undefined ? OK : await runMachine(request, deps);
   } catch (error) {
     deps.stderr.write(`vmexit run: ${describe(error)}\n`);
     return error instanceof OptionError ? USAGE : FAILED;
   }
+}
+
+/**
+ * Reads a command line. If it asks for a text, that is printed, and undefined returned.
+ * @throws {OptionError} for what is not possible as typed
+ */
+export async function readRequest(
+  argv: readonly string[],
+  { stdout, form }: RunDeps,
+): Promise<RunRequest | undefined> {
+  const command = parseRun(await withConfigFiles(argv), form);
+  if (command.action === "run") return command.request;
+  const { text } = command;
+  stdout.write(typeof text === "string" ? text : await text());
+  return undefined;
 }
 
 /**

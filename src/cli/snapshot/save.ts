@@ -1,8 +1,7 @@
 /** `vmexit snapshot save`: boots a machine and saves it. */
 import { OptionError } from "../../base/errors.ts";
 import { OK, type Outcome } from "../exit-status.ts";
-import { parseRun } from "../run/command-line.ts";
-import { type RunDeps, runMachine } from "../run/run.ts";
+import { type RunDeps, readRequest, runMachine } from "../run/run.ts";
 
 const USAGE = "as in vmexit snapshot save booted -until 'login:' -kernel vmlinuz";
 const DEFAULT_TIMEOUT_S = 60;
@@ -32,12 +31,8 @@ export async function saveCommand([dir, ...argv]: readonly string[], deps: RunDe
       `when to save is missing: -until TEXT, ${USAGE}. A machine that already runs is saved by Ctrl-A s in its console, or by vm.snapshot() of its program`,
     );
   }
-  const command = parseRun(rest);
-  if (command.action === "print") {
-    deps.stdout.write(command.text);
-    return OK;
-  }
-  const { request } = command;
+  const request = await readRequest(rest, deps);
+  if (request === undefined) return OK;
   if (request.startStopped) throw new OptionError("-S: the machine has to start by itself to be saved");
   return runMachine(request, deps, { dir, until, timeoutMs: 1_000 * seconds });
 }

@@ -430,6 +430,19 @@ test("snapshot save starts a machine, saves it when its console shows the text, 
   expect(seen.stdout.text).toBe("login:");
 });
 
+test("snapshot save prints a list that is loaded when it is asked for", async () => {
+  const { seen, world } = host(() => {});
+  expect(await snapshotCommand(["save", "there", "-until", "login:", "-cpu", "help"], world)).toBe(0);
+  expect(seen.stdout.text).toContain("Available CPUs:");
+});
+
+test("snapshot save takes options from a file, as vmexit run does", async () => {
+  const { seen, world } = host(() => {});
+  const argv = ["save", "there", "-until", "login:", "-readconfig", "/nonexistent/machine.cfg"];
+  expect(await snapshotCommand(argv, world)).toBe(2);
+  expect(seen.stderr.text).toContain("-readconfig /nonexistent/machine.cfg: ENOENT");
+});
+
 test("snapshot save fails if the guest ends first", async () => {
   const { seen, world } = host(says("panic", { reason: "poweroff" }));
   expect(await snapshotCommand(["save", "there", "-until", "login:", "-kernel", "K"], world)).toBe(1);
