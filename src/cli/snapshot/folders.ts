@@ -44,48 +44,36 @@ export function showCommand(argv: readonly string[], { stdout }: Output): number
   return OK;
 }
 
-export function deleteCommand(argv: readonly string[], output: Output): number {
+export function deleteCommand(argv: readonly string[], output: Output): Promise<number> {
   const also = new Set(argv.map((path) => resolve(path)));
   return eachOf("delete", argv, output, (path) => deleteSnapshot(path, also));
 }
 
-export async function verifyCommand(argv: readonly string[], output: Output): Promise<number> {
-  const paths = several("verify", argv);
-  let failed = false;
-  for (const path of paths) {
-    try {
-      await verifySnapshot(path);
-      output.stdout.write(`${path}: no errors were found\n`);
-    } catch (error) {
-      failed = true;
-      report("verify", error, output);
-    }
-  }
-  return failed ? FAILED : OK;
+export function verifyCommand(argv: readonly string[], output: Output): Promise<number> {
+  return eachOf("verify", argv, output, async (path) => {
+    await verifySnapshot(path);
+    output.stdout.write(`${path}: no errors were found\n`);
+  });
 }
 
-function eachOf(
+/** A failure of one is printed, and the others have their turn. Any other error is a bug, and is thrown. */
+async function eachOf(
   command: string,
   argv: readonly string[],
-  output: Output,
-  work: (path: string) => void,
-): number {
+  { stderr }: Output,
+  work: (path: string) => void | Promise<void>,
+): Promise<number> {
   let failed = false;
   for (const path of several(command, argv)) {
     try {
-      work(path);
+      await work(path);
     } catch (error) {
+      if (!(error instanceof Error && "code" in error)) throw error;
+      stderr.write(`vmexit snapshot ${command}: ${error.message}\n`);
       failed = true;
-      report(command, error, output);
     }
   }
   return failed ? FAILED : OK;
-}
-
-/** A failure of one is printed, and the others have their turn. @throws a bug on */
-function report(command: string, error: unknown, { stderr }: Output): void {
-  if (!(error instanceof Error && "code" in error)) throw error;
-  stderr.write(`vmexit snapshot ${command}: ${error.message}\n`);
 }
 
 function several(command: string, argv: readonly string[]): readonly string[] {
