@@ -1,5 +1,6 @@
 /** The table of snapshots that info and snapshot print. Source: QEMU 11.1, block/qapi.c (bdrv_snapshot_dump). */
 import type { StoredSnapshot } from "../../images/qcow2/snapshot-table.ts";
+import { localTime, twoDigits } from "../local-time.ts";
 import { sizeText } from "./sizes.ts";
 
 export function snapshotTable(snapshots: readonly StoredSnapshot[]): string {
@@ -8,7 +9,7 @@ export function snapshotTable(snapshots: readonly StoredSnapshot[]): string {
       snapshot.id,
       snapshot.name,
       sizeText(snapshot.vmStateSize),
-      dateText(snapshot.seconds),
+      localTime(new Date(snapshot.seconds * 1000)),
       clockText(snapshot.vmClock),
       String(icountOf(snapshot) ?? "--"),
     ),
@@ -28,20 +29,9 @@ function row(id: string, tag: string, size: string, date: string, clock: string,
   return `${words} ${date.padStart(19)} ${clock.padStart(15)} ${icount.padStart(10)}`;
 }
 
-/** In local time. */
-function dateText(seconds: number): string {
-  const date = new Date(seconds * 1000);
-  const days = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join("-");
-  return `${days} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":")}`;
-}
-
 function clockText(nanoseconds: number): string {
   const seconds = Math.floor(nanoseconds / 1_000_000_000);
   const hours = String(Math.floor(seconds / 3600)).padStart(4, "0");
-  const parts = [hours, two(Math.floor(seconds / 60) % 60), two(seconds % 60)].join(":");
+  const parts = [hours, twoDigits(Math.floor(seconds / 60) % 60), twoDigits(seconds % 60)].join(":");
   return `${parts}.${String(Math.floor(nanoseconds / 1_000_000) % 1000).padStart(3, "0")}`;
-}
-
-function two(value: number): string {
-  return String(value).padStart(2, "0");
 }

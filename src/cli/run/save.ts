@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import type { DriveOptions } from "../../config/devices/virtio-blk.ts";
 import { FAILED, OK, type Outcome } from "../exit-status.ts";
 import { sizeText } from "../img/sizes.ts";
+import { localTime } from "../local-time.ts";
 import type { SaveRequest } from "./request.ts";
 
 /** What is needed of a machine to save it. */
@@ -100,10 +101,8 @@ function savedText({ dir, ramBytes, pauseMs }: { dir: string; ramBytes: number; 
 
 /** "web-20261130-134512", where nothing is yet. */
 function newPlace(name: string, now: Date): string {
-  const two = (value: number) => String(value).padStart(2, "0");
-  const date = [now.getFullYear(), two(now.getMonth() + 1), two(now.getDate())].join("");
-  const time = [now.getHours(), now.getMinutes(), now.getSeconds()].map(two).join("");
-  const place = `${name.replace(/[^\w.-]/g, "_").replace(/^\./, "_")}-${date}-${time}`;
+  const time = localTime(now).replace(/[-:]/g, "").replace(" ", "-");
+  const place = `${name.replace(/[^\w.-]/g, "_").replace(/^\./, "_")}-${time}`;
   for (let n = 1; ; n++) {
     const tried = n === 1 ? place : `${place}-${n}`;
     if (!existsSync(tried)) return tried;

@@ -1,6 +1,7 @@
 /** `vmexit snapshot list`, `show`, `delete` and `verify`: snapshots that are folders. */
 import { resolve } from "node:path";
 import { didYouMean, OptionError } from "../../base/errors.ts";
+import { PAGE } from "../../base/units.ts";
 import { verifySnapshot } from "../../state/open-snapshot.ts";
 import { SnapshotError } from "../../state/snapshot-error.ts";
 import {
@@ -11,6 +12,7 @@ import {
 } from "../../state/stored-snapshot.ts";
 import { FAILED, OK } from "../exit-status.ts";
 import { sizeText } from "../img/sizes.ts";
+import { localTime } from "../local-time.ts";
 import type { PlaceDeps } from "../run/consoles.ts";
 
 type Output = Pick<PlaceDeps, "stdout" | "stderr">;
@@ -110,7 +112,7 @@ function table(snapshots: readonly StoredSnapshot[]): string {
     sizeText(manifest.ram.size),
     cpusOf(manifest),
     sizeText(bytes),
-    localTime(manifest.time),
+    savedAt(manifest),
   ]);
   const widths = HEAD.map((_, n) => Math.max(...[HEAD, ...rows].map((row) => row[n].length)));
   const line = (row: readonly string[]) =>
@@ -122,14 +124,14 @@ function table(snapshots: readonly StoredSnapshot[]): string {
 }
 
 function description({ path, manifest, bytes }: StoredSnapshot): string {
-  const { name, time, vmexit, protocol, ram, drives, options, parent } = manifest;
+  const { name, vmexit, protocol, ram, drives, options, parent } = manifest;
   const inIt = parent === undefined ? "are not zeros" : "were written since";
   const rows: [string, string][] = [
     ["snapshot", path],
     ["machine", `${name}, a ${shown(options.machine)} whose kernel was started as ${protocol}`],
-    ["saved", `${localTime(time)} by vmexit ${vmexit}`],
+    ["saved", `${savedAt(manifest)} by vmexit ${vmexit}`],
     ...(parent === undefined ? [] : [["continues", `${parent.name}, beside it`] satisfies [string, string]]),
-    ["memory", `${sizeText(ram.size)}, of which ${sizeText(4096 * ram.pages)} ${inIt}`],
+    ["memory", `${sizeText(ram.size)}, of which ${sizeText(PAGE * ram.pages)} ${inIt}`],
     ["CPUs", cpusOf(manifest)],
     ["on disk", sizeText(bytes)],
     ...drives.map(({ name: drive, file, overlay }): [string, string] => {
@@ -149,13 +151,9 @@ function shown(value: unknown): string {
   return typeof value === "string" || typeof value === "number" ? String(value) : "?";
 }
 
-/** "2026-11-30 13:45:12", in the time zone of whoever reads it. */
-function localTime(iso: string): string {
-  const date = new Date(iso);
-  if (Number.isNaN(date.getTime())) return iso;
-  const two = (value: number) => String(value).padStart(2, "0");
-  const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join("-");
-  return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":")}`;
+function savedAt({ time }: StoredSnapshot["manifest"]): string {
+  const date = new Date(time);
+  return Number.isNaN(date.getTime()) ? time : localTime(date);
 }
 
 function jsonText(value: object): string {
