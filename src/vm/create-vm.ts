@@ -1,12 +1,9 @@
 /** Machines that begin with a kernel or with firmware. */
 import type { VmOptions } from "../config/machine.ts";
-import { loadBoard } from "../machine/load-board.ts";
-import { choosePowerOn } from "./choose-power-on.ts";
-import { Drives } from "./drives.ts";
 import { loadExtras } from "./load-extras.ts";
-import { Networks } from "./networks.ts";
-import { checkOptions, deviceKinds } from "./validate.ts";
-import { VirtualMachine } from "./virtual-machine.ts";
+import { openMachine } from "./open-machine.ts";
+import { checkOptions } from "./validate.ts";
+import type { VirtualMachine } from "./virtual-machine.ts";
 
 /**
  * Makes a machine, ready to start: its memory holds the kernel or the firmware, its threads
@@ -17,19 +14,7 @@ import { VirtualMachine } from "./virtual-machine.ts";
  *   and {NbdError} for disks.
  */
 export async function createVm(options: VmOptions): Promise<VirtualMachine> {
-  const checked = await loadExtras(checkOptions(await withSeed(options)));
-  const board = await loadBoard(checked.machine, deviceKinds(checked));
-  const start = await choosePowerOn(checked);
-  const drives = await Drives.open(checked.drives);
-  let networks = Networks.none;
-  try {
-    if (checked.network.length > 0) networks = await Networks.open(checked.network);
-    return new VirtualMachine(board, checked, drives, start, networks);
-  } catch (error) {
-    drives.close();
-    await networks.close();
-    throw error;
-  }
+  return openMachine(await loadExtras(checkOptions(await withSeed(options))));
 }
 
 /** The seed of cloud-init is one more drive. What the options say of it is checked before it is made. */

@@ -1,20 +1,17 @@
 /** Machines that continue from a snapshot. */
 import { copyFileSync } from "node:fs";
 import type { VmOptions } from "../config/machine.ts";
-import { loadBoard } from "../machine/load-board.ts";
 import { differenceOf, identify } from "../state/drive-identity.ts";
 import type { SavedDrive } from "../state/manifest.ts";
 import { Snapshot, verifySnapshot } from "../state/open-snapshot.ts";
 import { SnapshotError } from "../state/snapshot-error.ts";
-import { choosePowerOn } from "./choose-power-on.ts";
-import { Drives } from "./drives.ts";
 import { loadExtras } from "./load-extras.ts";
-import { Networks } from "./networks.ts";
+import { openMachine } from "./open-machine.ts";
 import { FIRMWARE_PROTOCOL } from "./power-on.ts";
 import { nameInDisks } from "./saves.ts";
 import { type CpuPolicy, StateOrigin } from "./state-origin.ts";
-import { type CheckedOptions, checkOptions, deviceKinds } from "./validate.ts";
-import { VirtualMachine } from "./virtual-machine.ts";
+import { type CheckedOptions, checkOptions } from "./validate.ts";
+import type { VirtualMachine } from "./virtual-machine.ts";
 
 /**
  * What a snapshot does not contain. Files that it names are not opened: a snapshot
@@ -76,24 +73,13 @@ async function restoreFrom(dir: string, options: RestoreOptions): Promise<Virtua
   );
   checkDrives(snapshot, checked, driveFiles);
   checkCards(snapshot, checked);
-  const board = await loadBoard(checked.machine, deviceKinds(checked));
-  const start = await choosePowerOn(checked);
   const ahead = prefetch ? new (await import("./prefetch.ts")).Prefetch(snapshot) : undefined;
-  const drives = await Drives.open(checked.drives);
-  let networks = Networks.none;
-  let vm: VirtualMachine;
-  try {
-    if (checked.network.length > 0) networks = await Networks.open(checked.network);
+  const vm = await openMachine(checked, (start, drives) => {
     drives.overlays.forEach((path, n) => {
       if (path !== undefined) copyFileSync(snapshot.overlayPath(n), path);
     });
-    const saved = new StateOrigin(ahead?.saved ?? snapshot, cpu, checked.cpuChoice);
-    vm = new VirtualMachine(board, checked, drives, { ...start, saved }, networks);
-  } catch (error) {
-    drives.close();
-    await networks.close();
-    throw error;
-  }
+    return { ...start, saved: new StateOrigin(ahead?.saved ?? snapshot, cpu, checked.cpuChoice) };
+  });
   try {
     await ahead?.begin(vm);
     return vm;
