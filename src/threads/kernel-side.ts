@@ -41,18 +41,19 @@ export interface KernelObjects {
   readonly memories: ReadonlyMap<string, GuestRam>;
   /** Event `bell` of the machine. */
   bell(bell: number): EventFd;
-  /** Where KVM's log of a slot goes that is removed. */
-  readonly dirty?: DirtySink;
 }
 
 export class KernelSide {
   readonly #objects: KernelObjects;
   readonly #table: KernelTable;
+  readonly #dirty: DirtySink | undefined;
   readonly #names: readonly string[];
 
-  constructor(objects: KernelObjects, table: KernelTable) {
+  /** @param dirty where KVM's log of a slot goes that is removed */
+  constructor(objects: KernelObjects, table: KernelTable, dirty?: DirtySink) {
     this.#objects = objects;
     this.#table = table;
+    this.#dirty = dirty;
     this.#names = [...objects.memories.keys()];
   }
 
@@ -106,7 +107,7 @@ export class KernelSide {
       const wish = wanted.find((entry) => !kept.has(entry) && isSamePlace(entry, present));
       if (wish === undefined) {
         // Its log goes with it, so all of it counts as written: registers like PAM move RAM rarely.
-        if (present.logged) this.#objects.dirty?.mark(present.offset, present.size);
+        if (present.logged) this.#dirty?.mark(present.offset, present.size);
         this.#objects.vm.deleteMemorySlot(number);
         table.setSlot(number, undefined);
         continue;

@@ -25,6 +25,8 @@ export class Plugged {
   readonly blocks: Blocks;
   readonly shadow: Ports["shadow"];
   readonly boardMemory: Ports["boardMemory"];
+  /** Pages of RAM that were not written by the guest itself. */
+  readonly dirty: DirtyMap;
   readonly #board: Board;
   readonly #data: Omit<ThreadData, "role">;
   readonly #kernel: KernelSide;
@@ -38,10 +40,8 @@ export class Plugged {
       const memory = into.memories.get(name);
       return memory && new Uint8Array(memory.map(0, memory.size));
     };
-    this.#kernel = new KernelSide(
-      { vm: into.vm, memories: into.memories, bell: (n) => into.bell(n), dirty: new DirtyMap(data.dirty) },
-      this.blocks.kernel,
-    );
+    this.dirty = new DirtyMap(data.dirty);
+    this.#kernel = new KernelSide(into, this.blocks.kernel, this.dirty);
   }
 
   assemble(ports: Ports, counts: AccessCounts): Machine {

@@ -124,7 +124,8 @@ function serveBlocks(io: IoExit, ports: AddressSpace): number {
   const { port, size, isWrite, page, dataOffset, dataLength } = io;
   let done = 0;
   for (let bytes = 1; bytes > 0 && done < dataLength; done += bytes) {
-    const [at, left] = [dataOffset + done, dataLength - done];
+    const at = dataOffset + done;
+    const left = dataLength - done;
     bytes = isWrite
       ? ports.writeBlock(port, size, page, at, left)
       : ports.readBlock(port, size, page, at, left);

@@ -7,7 +7,6 @@ import * as abi from "../kvm/abi.ts";
 import { Vcpu } from "../kvm/vcpu.ts";
 import type { Board } from "../machine/board.ts";
 import type { GuestRamPorts } from "../machine/ports.ts";
-import { DirtyMap } from "../memory/dirty-map.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
 import { GuestRam } from "../sys/guest-ram.ts";
@@ -47,7 +46,7 @@ export function runVcpuThread(
     ram: () =>
       (ram ??= {
         memory: new GuestMemory(GuestRam.attach(data.ram), spec.ram),
-        dirty: new DirtyMap(data.dirty),
+        dirty: plugged.dirty,
       }),
     post,
     reconcile: () => plugged.reconcile(machine),

@@ -11,7 +11,6 @@ import type { Board } from "../../machine/board.ts";
 import type { IoSide } from "../../machine/io-side.ts";
 import type { Ports } from "../../machine/ports.ts";
 import { unplugged } from "../../machine/unplugged.ts";
-import { DirtyMap } from "../../memory/dirty-map.ts";
 import { GuestMemory } from "../../memory/guest-memory.ts";
 import { EventFd } from "../../sys/event.ts";
 import { GuestRam } from "../../sys/guest-ram.ts";
@@ -39,6 +38,7 @@ export function runIoThread(
   const handles = attach(data);
   const { vm, bell } = handles;
   const plugged = new Plugged(board, data, handles);
+  const { dirty } = plugged;
   const control = plugged.blocks.io;
   const ram = GuestRam.attach(data.ram);
   const memory = new GuestMemory(ram, data.spec.ram);
@@ -54,7 +54,6 @@ export function runIoThread(
     const note = (message: string) => report({ device: part, code: "NOTE", message });
     return openDrive(storage.image, { ram, memory, tags, note });
   };
-  const dirty = new DirtyMap(data.dirty);
   const io: IoSide = {
     memory,
     dirty,

@@ -93,7 +93,7 @@ test("pages of RAM that is taken away while they are logged count as written", (
   }));
   const marked: number[][] = [];
   const dirty = { on: true, mark: (offset: number, length: number) => void marked.push([offset, length]) };
-  const kernel = new KernelSide({ vm, memories, bell: () => bell, dirty }, newTable());
+  const kernel = new KernelSide({ vm, memories, bell: () => bell }, newTable(), dirty);
   kernel.logDirtyPages(machine, true);
   moved = true;
   kernel.reconcile(machine);
