@@ -5,28 +5,18 @@
 import { GENERATION_ID } from "../../boot/low-memory.ts";
 import { ACPI_PM_PORTS } from "../../devices/acpi-pm.ts";
 import { CMOS_PORTS } from "../../devices/cmos.ts";
-import { DEBUG_CONSOLE_PORTS } from "../../devices/debug-console.ts";
-import { DEBUG_EXIT_PORTS } from "../../devices/debug-exit.ts";
-import { I8042_COMMAND, I8042_DATA } from "../../devices/i8042.ts";
-import { POST_CODE_PORTS } from "../../devices/post-code.ts";
-import { UART16550_PORTS } from "../../devices/uart16550.ts";
 import type { Board } from "../board.ts";
 import type { LateParts } from "../late-parts.ts";
 import * as map from "../memory-map.ts";
-import { type Part, type Place, plug, type WindowPlace } from "../part.ts";
+import { type Part, type Place, plug } from "../part.ts";
 import { acpiPm } from "../parts/acpi-pm.ts";
 import { cmos, cmosConfig } from "../parts/cmos.ts";
-import { debugConsole } from "../parts/debug-console.ts";
-import { debugExit } from "../parts/debug-exit.ts";
-import { i8042 } from "../parts/i8042.ts";
-import { ownDevice } from "../parts/own-device.ts";
-import { postCode } from "../parts/post-code.ts";
-import { serialPort } from "../parts/serial-port.ts";
 import { virtioBalloon } from "../parts/virtio-balloon.ts";
 import { virtioBlk } from "../parts/virtio-blk.ts";
 import { virtioMmio } from "../parts/virtio-mmio.ts";
 import { virtioRng } from "../parts/virtio-rng.ts";
 import type { MachineSpec } from "../spec.ts";
+import { debugPorts, keyboardController, ownDevices, ports, serialPorts } from "./isa-parts.ts";
 
 /** Parts that can be plugged in, besides those that every microvm has. */
 const DEVICES: Readonly<Record<string, Part<object>>> = {
@@ -43,38 +33,15 @@ export const microvm: Board = {
 
   parts(spec, late) {
     return [
-      ...map.SERIAL.slice(0, spec.serialPorts).map(({ name, port, irq }) => {
-        return plug(serialPort, name, { windows: [ports(port, UART16550_PORTS)], gsi: irq }, {});
-      }),
+      ...serialPorts(spec),
       plug(cmos, "cmos", { windows: [ports(map.CMOS_PORT, CMOS_PORTS)] }, cmosConfig(spec)),
-      plug(
-        i8042,
-        "i8042",
-        {
-          windows: [
-            ports(map.I8042_DATA_PORT, 1, I8042_DATA),
-            ports(map.I8042_COMMAND_PORT, 1, I8042_COMMAND),
-          ],
-          gsi: map.I8042_IRQ,
-        },
-        {},
-      ),
+      keyboardController(),
       plug(acpiPm, "acpi-pm", { windows: [ports(map.ACPI_PM_PORT, ACPI_PM_PORTS)], gsi: map.SCI_IRQ }, {}),
-      plug(postCode, "post-code", { windows: [ports(map.POST_CODE_PORT, POST_CODE_PORTS)] }, {}),
-      plug(
-        debugConsole,
-        "debug-console",
-        { windows: map.DEBUG_CONSOLE_PORTS.map((port) => ports(port, DEBUG_CONSOLE_PORTS)) },
-        {},
-      ),
-      plug(debugExit, "debug-exit", { windows: [ports(map.DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS)] }, {}),
+      ...debugPorts(),
       ...spec.devices.map(({ kind, name, config }, n) => {
         return plug(partOf(kind, late), name, virtioPlace(n), config);
       }),
-      // Last, so that a device of the program does not move any other part.
-      ...spec.own.map(({ name, space, address, length }, index) => {
-        return plug(ownDevice, name, { windows: [{ space, address, length }] }, { index });
-      }),
+      ...ownDevices(spec),
     ];
   },
 
@@ -88,10 +55,6 @@ export const microvm: Board = {
     return { slots: [{ memory: REGISTERS, offset: 0, address: map.VIRTIO_MMIO, size, readOnly: true }] };
   },
 };
-
-function ports(address: number, length: number, offset = 0): WindowPlace {
-  return { space: "ports", address, length, offset };
-}
 
 function partOf(kind: string, late: LateParts | undefined): Part<object> {
   const type = late?.get(kind);

@@ -4,33 +4,22 @@
  */
 import { GIB, KIB, MIB } from "../../base/units.ts";
 import { CMOS_PORTS, type CmosContents } from "../../devices/cmos.ts";
-import { DEBUG_CONSOLE_PORTS } from "../../devices/debug-console.ts";
-import { DEBUG_EXIT_PORTS } from "../../devices/debug-exit.ts";
 import { FW_CFG_PORTS } from "../../devices/fw-cfg.ts";
-import { I8042_COMMAND, I8042_DATA } from "../../devices/i8042.ts";
-import { POST_CODE_PORTS } from "../../devices/post-code.ts";
 import { DMA_PAGES, DMA1, DMA2 } from "../../devices/system-ports.ts";
-import { UART16550_PORTS } from "../../devices/uart16550.ts";
 import type { RamRegion } from "../../memory/guest-memory.ts";
 import { CONFIG_PORTS, type FunctionAddress, PciBus } from "../../pci/bus.ts";
 import { InterruptRouter } from "../../pci/interrupt-router.ts";
 import type { Board } from "../board.ts";
 import type { LateParts } from "../late-parts.ts";
 import * as map from "../memory-map.ts";
-import { type Plug, plug, type WindowPlace } from "../part.ts";
+import { type Plug, plug } from "../part.ts";
 import { cmos, cmosConfig } from "../parts/cmos.ts";
-import { debugConsole } from "../parts/debug-console.ts";
-import { debugExit } from "../parts/debug-exit.ts";
 import { fwCfg } from "../parts/fw-cfg.ts";
 import { i440fx, PAM0, PIRQ_INPUTS, SHADOW_END } from "../parts/i440fx.ts";
-import { i8042 } from "../parts/i8042.ts";
-import { ownDevice } from "../parts/own-device.ts";
 import { pciHost } from "../parts/pci-host.ts";
 import { PIRQRCA, piix3 } from "../parts/piix3.ts";
 import { diskTranslations, IDE_BOUNCE_BYTES, piix3Ide } from "../parts/piix3-ide.ts";
 import { PMBASE, PMREGMISC, piix4Pm } from "../parts/piix4-pm.ts";
-import { postCode } from "../parts/post-code.ts";
-import { serialPort } from "../parts/serial-port.ts";
 import { apm, dma, portA } from "../parts/system-ports.ts";
 import { virtioBalloon } from "../parts/virtio-balloon.ts";
 import { virtioBlk } from "../parts/virtio-blk.ts";
@@ -40,6 +29,7 @@ import { FIRMWARE, FW_CFG, FW_CFG_BYTES } from "../pc-memories.ts";
 import { type PciPart, type PciSegment, plugPci } from "../pci-part.ts";
 import { assignPci, writeConfig } from "../pci-setup.ts";
 import type { DeviceSpec, MachineSpec } from "../spec.ts";
+import { debugPorts, keyboardController, ownDevices, ports, serialPorts } from "./isa-parts.ts";
 
 /** Functions that can be plugged into the bus, besides those that every PC has. */
 const FUNCTIONS: Readonly<Record<string, PciPart<object>>> = {
@@ -84,27 +74,14 @@ export const pc: Board = {
       }),
       plugPci(segment, piix3, "piix3", PIIX3, {}),
       plugPci(segment, piix4Pm, "piix4-pm", PIIX4_PM, { port: PM_PORT, sciIrq: map.SCI_IRQ }),
-      ...map.SERIAL.slice(0, spec.serialPorts).map(({ name, port, irq }) => {
-        return plug(serialPort, name, { windows: [ports(port, UART16550_PORTS)], gsi: irq }, {});
-      }),
+      ...serialPorts(spec),
       plug(
         cmos,
         "cmos",
         { windows: [ports(map.CMOS_PORT, CMOS_PORTS)] },
         { ...cmosConfig(spec), contents: cmosContents(spec) },
       ),
-      plug(
-        i8042,
-        "i8042",
-        {
-          windows: [
-            ports(map.I8042_DATA_PORT, 1, I8042_DATA),
-            ports(map.I8042_COMMAND_PORT, 1, I8042_COMMAND),
-          ],
-          gsi: map.I8042_IRQ,
-        },
-        {},
-      ),
+      keyboardController(),
       plug(fwCfg, "fw-cfg", { windows: [ports(FW_CFG_PORT, FW_CFG_PORTS)] }, {}),
       plug(
         dma,
@@ -114,14 +91,7 @@ export const pc: Board = {
       ),
       plug(portA, "port-a", { windows: [ports(PORT_A, 1)] }, {}),
       plug(apm, "apm", { windows: [ports(APM_PORT, 2)] }, {}),
-      plug(postCode, "post-code", { windows: [ports(map.POST_CODE_PORT, POST_CODE_PORTS)] }, {}),
-      plug(
-        debugConsole,
-        "debug-console",
-        { windows: map.DEBUG_CONSOLE_PORTS.map((port) => ports(port, DEBUG_CONSOLE_PORTS)) },
-        {},
-      ),
-      plug(debugExit, "debug-exit", { windows: [ports(map.DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS)] }, {}),
+      ...debugPorts(),
       plugPci(segment, IDE, "piix3-ide", { device: 1, fn: 1 }, ideConfig(spec), {
         windows: [ports(0x1f0, 8, 0x00), ports(0x3f6, 1, 0x08), ports(0x170, 8, 0x10), ports(0x376, 1, 0x18)],
       }),
@@ -130,9 +100,7 @@ export const pc: Board = {
         spec.devices.filter(({ kind }) => !IDE_DRIVES.includes(kind)),
         late,
       ),
-      ...spec.own.map(({ name, space, address, length }, index) => {
-        return plug(ownDevice, name, { windows: [{ space, address, length }] }, { index });
-      }),
+      ...ownDevices(spec),
     ];
   },
 
@@ -170,10 +138,6 @@ function memoryFrom({ ram: [low] }: MachineSpec): number {
 
 function fnOf({ device, fn }: FunctionAddress): number {
   return (device << 3) | fn;
-}
-
-function ports(address: number, length: number, offset = 0): WindowPlace {
-  return { space: "ports", address, length, offset };
 }
 
 /**
