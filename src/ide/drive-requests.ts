@@ -197,9 +197,8 @@ export class DriveRequests {
   #move(): number {
     const { backend } = this.io;
     const { pieces } = this.#table;
-    const found = this.#gather(this.#done, this.#bytes - this.#done, SECTOR);
-    this.#part = found;
-    if (found <= 0) return found === NOT_RAM ? MASTER_FAILED : 0;
+    const found = this.#gather(this.#done, SECTOR);
+    if (found <= 0) return found;
     const offset = this.#offset + this.#done;
     return this.#request === REQUEST_READ_DMA
       ? backend.readv(pieces, offset, TAG)
@@ -210,9 +209,8 @@ export class DriveRequests {
   #copy(): number {
     const { memory, drive } = this.io;
     const { dmaDone, buffer } = drive.regs;
-    const found = this.#gather(dmaDone + this.#done, this.#bytes - this.#done, 1);
-    this.#part = found;
-    if (found <= 0) return found === NOT_RAM ? MASTER_FAILED : 0;
+    const found = this.#gather(dmaDone + this.#done, 1);
+    if (found <= 0) return found;
     const { pairs, count } = this.#table.pieces;
     let from = this.#done;
     for (let i = 0; i < count; i++) {
@@ -223,12 +221,15 @@ export class DriveRequests {
     return found;
   }
 
-  #gather(skipped: number, wanted: number, unit: number): number {
+  /** Finds the guest's memory for the next part: bytes, or MASTER_FAILED. */
+  #gather(skipped: number, unit: number): number {
     const { lock, mayMaster } = this.io;
     lock.acquire();
     const may = mayMaster();
     lock.release();
-    return may ? this.#table.gather(this.#descriptors, skipped, wanted, unit) : NOT_RAM;
+    if (!may) return MASTER_FAILED;
+    this.#part = this.#table.gather(this.#descriptors, skipped, this.#bytes - this.#done, unit);
+    return this.#part === NOT_RAM ? MASTER_FAILED : this.#part;
   }
 
   /** A part has completed. True if another one follows. */
@@ -243,11 +244,16 @@ export class DriveRequests {
     if (request === REQUEST_READ_DMA || request === REQUEST_COPY_DMA) this.#markDirty();
     if (request === REQUEST_READ || request === REQUEST_READ_DMA) counters[DISK_BYTES_READ] += this.#part;
     if (isWrite(request)) counters[DISK_BYTES_WRITTEN] += this.#part;
-    this.#done += this.#part;
     if (isDma(request) && this.#part === 0) {
       this.#complete(TOO_SHORT);
       return false;
     }
+    return this.#advance();
+  }
+
+  /** The part has completed, or its failure is ignored. True if another one follows. */
+  #advance(): boolean {
+    this.#done += this.#part;
     if (this.#done < this.#bytes && this.#isWanted) return true;
     this.#complete(DONE);
     return false;
@@ -258,10 +264,7 @@ export class DriveRequests {
     const doing = request === REQUEST_FLUSH ? "flushing" : isWrite(request) ? "writing" : "reading";
     switch (this.#errors.decide(doing, failure, this.#offset + this.#done, this.#part)) {
       case "ignore":
-        this.#done += this.#part;
-        if (this.#done < this.#bytes && this.#isWanted) return true;
-        this.#complete(DONE);
-        return false;
+        return this.#advance();
       case "report":
         this.#complete(FAILED);
         return false;
