@@ -7,7 +7,7 @@
  */
 import { hex } from "../../base/hex.ts";
 import type { Placement } from "../plan.ts";
-import { concat, u32 } from "./aml.ts";
+import { concat, u32, u64 } from "./aml.ts";
 import type { AcpiDescription } from "./description.ts";
 import { dsdt } from "./dsdt.ts";
 import { FACS_ALIGNMENT, facs, fadt } from "./fadt.ts";
@@ -61,7 +61,7 @@ function signatureOf(bytes: Uint8Array): string {
 }
 
 function xsdt(addresses: readonly number[]): Uint8Array {
-  return table("XSDT", 1, concat(addresses.flatMap((address) => [u32(address), u32(0)])));
+  return table("XSDT", 1, concat(addresses.map(u64)));
 }
 
 function rsdp(xsdtAddress: number): Uint8Array {
@@ -71,8 +71,7 @@ function rsdp(xsdtAddress: number): Uint8Array {
     [revision],
     u32(0), // no RSDT
     u32(RSDP_SIZE),
-    u32(xsdtAddress),
-    u32(0),
+    u64(xsdtAddress),
     [0, 0, 0, 0],
   ]);
   bytes[CHECKSUM] = checksum(bytes.subarray(0, RSDP_V1_SIZE));
