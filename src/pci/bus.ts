@@ -22,6 +22,11 @@ export interface FunctionAddress {
   readonly fn: number;
 }
 
+/** device * 8 + function, as the configuration address has it. */
+export function functionNumber({ device, fn }: FunctionAddress): number {
+  return (device << 3) | fn;
+}
+
 export interface PciFunction {
   readonly config: ConfigSpace;
   /** Callers hold it while they use `config`. */
@@ -32,14 +37,14 @@ export class PciBus {
   readonly #functions: (PciFunction | undefined)[] = [];
 
   /** @throws {RangeError} if there is one already */
-  add({ device, fn }: FunctionAddress, added: PciFunction): void {
-    const number = (device << 3) | fn;
+  add(address: FunctionAddress, added: PciFunction): void {
+    const number = functionNumber(address);
     if (this.#functions[number] !== undefined)
-      throw new RangeError(`PCI ${device}.${fn} has a function already`);
+      throw new RangeError(`PCI ${address.device}.${address.fn} has a function already`);
     this.#functions[number] = added;
   }
 
-  /** @param number device * 8 + function */
+  /** @param number see functionNumber */
   at(number: number): PciFunction | undefined {
     return this.#functions[number];
   }
@@ -74,8 +79,7 @@ export class ConfigPorts implements IoDevice {
     if (offset === CONFIG_ADDRESS && size === 4) return this.#regs.address;
     if (offset === RESET_CONTROL && size === 1) return this.#regs.resetControl;
     const found = offset >= CONFIG_DATA ? this.#selected() : undefined;
-    if (found === undefined || offset + size > CONFIG_PORTS)
-      return size === 4 ? 0xffff_ffff : 2 ** (8 * size) - 1;
+    if (found === undefined || offset + size > CONFIG_PORTS) return 2 ** (8 * size) - 1;
     found.lock.acquire();
     try {
       return found.config.read(this.#register(offset), size);

@@ -187,7 +187,7 @@ export class ConfigSpace implements IoDevice {
     let value = 0;
     for (let i = size - 1; i >= 0; i--) value = (value << 8) | this.bytes[(offset + i) % CONFIG_BYTES];
     if (capability === undefined) return value >>> 0;
-    const mask = size === 4 ? 0xffff_ffff : 2 ** (8 * size) - 1;
+    const mask = 2 ** (8 * size) - 1;
     const head = offset - capability.at < 2 ? 0xffff >>> (8 * (offset - capability.at)) : 0;
     const own = capability.read(offset - capability.at, size);
     return (((own & ~head) | (value & head)) & mask) >>> 0;

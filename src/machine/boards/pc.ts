@@ -7,7 +7,7 @@ import { CMOS_PORTS, type CmosContents } from "../../devices/cmos.ts";
 import { FW_CFG_PORTS } from "../../devices/fw-cfg.ts";
 import { DMA_PAGES, DMA1, DMA2 } from "../../devices/system-ports.ts";
 import type { RamRegion } from "../../memory/guest-memory.ts";
-import { CONFIG_PORTS, type FunctionAddress, PciBus } from "../../pci/bus.ts";
+import { CONFIG_PORTS, functionNumber, PciBus } from "../../pci/bus.ts";
 import { InterruptRouter } from "../../pci/interrupt-router.ts";
 import type { Board } from "../board.ts";
 import type { LateParts } from "../late-parts.ts";
@@ -115,11 +115,12 @@ export const pc: Board = {
     ].filter(({ size }) => size > 0),
 
   prepare({ ports }) {
-    for (const [n, input] of PIRQ_INPUTS.entries()) writeConfig(ports, fnOf(PIIX3), PIRQRCA + n, 1, input);
-    writeConfig(ports, fnOf(PIIX4_PM), PMBASE, 2, PM_PORT | 1);
-    writeConfig(ports, fnOf(PIIX4_PM), PMREGMISC, 1, 1);
+    for (const [n, input] of PIRQ_INPUTS.entries())
+      writeConfig(ports, functionNumber(PIIX3), PIRQRCA + n, 1, input);
+    writeConfig(ports, functionNumber(PIIX4_PM), PMBASE, 2, PM_PORT | 1);
+    writeConfig(ports, functionNumber(PIIX4_PM), PMREGMISC, 1, 1);
     // RAM in place of ROM: the tables for the kernel are there.
-    for (let n = 0; n <= 6; n++) writeConfig(ports, fnOf(I440FX), PAM0 + n, 1, 0x33);
+    for (let n = 0; n <= 6; n++) writeConfig(ports, functionNumber(I440FX), PAM0 + n, 1, 0x33);
     assignPci(ports, { interrupts: PIRQ_INPUTS, lineOf: InterruptRouter.lineOf });
   },
 
@@ -134,10 +135,6 @@ export const pc: Board = {
 /** Memory for devices begins behind RAM, and not below 2 GiB: firmware places BARs there. */
 function memoryFrom({ ram: [low] }: MachineSpec): number {
   return Math.max(low.size, 2 * GIB);
-}
-
-function fnOf({ device, fn }: FunctionAddress): number {
-  return (device << 3) | fn;
 }
 
 /**
