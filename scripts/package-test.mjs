@@ -43,7 +43,7 @@ console.log("ended:", reason);
 `;
 
 function bareRoot() {
-  return cached("bare-root-1", (folder) => {
+  return cached("bare-root-2", (folder) => {
     const debs = mkdtempSync(join(tmpdir(), "vmexit-debs-"));
     const download = () =>
       execFileSync("apt-get", ["download", "-q", ...DEBS, ...LIBRARIES], {
@@ -66,40 +66,45 @@ function bareRoot() {
       const tar = execFileSync("dpkg-deb", ["--fsys-tarfile", join(debs, name)], { maxBuffer: 2 ** 28 });
       execFileSync("tar", ["-x", "--keep-directory-symlink", "-C", folder], { input: tar });
     }
-    for (const name of ["proc", "dev", "tmp", "work", "root"])
+    for (const name of ["proc", "dev", "tmp", "project", "root"])
       mkdirSync(join(folder, name), { recursive: true });
     rmSync(debs, { recursive: true });
   });
 }
 
-/** The command that runs `script` in `sh` in the bare root, with `work` as /work and Node `node`. */
-function inRoot(bare, work, node, script) {
+/**
+ * How npm reaches the registry here, for npm in the bare root: a proxy, another registry or certificate
+ * authority. `NAME=VALUE`, and the file with the authority's certificates.
+ */
+function registrySettings() {
+  const setting = (name) => execFileSync("npm", ["config", "get", name], { encoding: "utf8" }).trim();
+  const settings = Object.entries(process.env).filter(([name]) => /^npm_config_|_proxy$/i.test(name));
+  const variables = settings.map(([name, value]) => `${name}=${value}`);
+  variables.push(`npm_config_registry=${setting("registry")}`);
+  const authority = setting("cafile");
+  if (!existsSync(authority)) return { variables };
+  variables.push("npm_config_cafile=/project/ca.pem");
+  return { variables, authority };
+}
+
+/** The command that runs `script` in `sh` in the bare root, with `project` as /project and Node `node`. */
+function inRoot(bare, project, node, variables, script) {
   const program = nodeFolder(node);
   const npm = join(fromRegistry("npm", NPM), "node_modules/npm");
-  // The way to the user's registry: a proxy, another certificate authority.
-  const settings = Object.entries(process.env).filter(([name]) => /^npm_config_|_proxy$/i.test(name));
-  const passed = settings.map(([name, value]) => `${name}=${value}`);
-  const setting = (name) => execFileSync("npm", ["config", "get", name], { encoding: "utf8" }).trim();
-  passed.push(`npm_config_registry=${setting("registry")}`);
-  const authority = setting("cafile");
-  if (existsSync(authority)) {
-    cpSync(authority, join(work, "ca.pem"));
-    passed.push("npm_config_cafile=/work/ca.pem");
-  }
   const inside = [
     "set -e",
     `cd "$1"`,
     "PATH=$PATH:/usr/sbin; chroot=$(command -v chroot)",
     "mount --rbind /dev dev; mount --rbind /proc proc; mount -t tmpfs none tmp",
-    `mkdir -p tmp/node tmp/npm; mount --bind "$2" tmp/node; mount --bind "$3" tmp/npm; mount --bind "$4" work; shift 4`,
+    `mkdir -p tmp/node tmp/npm; mount --bind "$2" tmp/node; mount --bind "$3" tmp/npm; mount --bind "$4" project; shift 4`,
     `mkdir -p tmp/bin; printf '#!/bin/sh\\nexec node /tmp/npm/bin/npm-cli.js "$@"\\n' >tmp/bin/npm`,
     `printf '#!/bin/sh\\nexec node /tmp/npm/bin/npx-cli.js "$@"\\n' >tmp/bin/npx; chmod +x tmp/bin/*`,
-    `exec env -i PATH=/tmp/bin:/tmp/node:/usr/bin HOME=/tmp "$@" "$chroot" . sh -ec "cd /work; $SCRIPT"`,
+    `exec env -i PATH=/tmp/bin:/tmp/node:/usr/bin HOME=/tmp "$@" "$chroot" . sh -ec "cd /project; $SCRIPT"`,
   ];
   const asRoot = process.getuid?.() === 0 ? [] : ["--map-root-user"];
   return [
     ...["env", `SCRIPT=${script}`, "unshare", ...asRoot, "--mount", "--propagation", "private"],
-    ...["sh", "-c", inside.join("\n"), "sh", bare, program, npm, work, ...passed],
+    ...["sh", "-c", inside.join("\n"), "sh", bare, program, npm, project, ...variables],
   ];
 }
 
@@ -169,14 +174,16 @@ export function packageTest() {
       if (!before.equals(readFileSync(addon))) throw new Error("they differ");
     });
     const bare = bareRoot();
+    const { variables, authority } = registrySettings();
     for (const node of NODES) {
-      const work = join(scratch, `node-${node}`);
-      mkdirSync(work);
-      cpSync(tarball, join(work, "vmexit.tgz"));
-      writeFileSync(join(work, "package.json"), '{ "private": true, "type": "module" }\n');
-      writeFileSync(join(work, "program.ts"), PROGRAM);
+      const project = join(scratch, `node-${node}`);
+      mkdirSync(project);
+      cpSync(tarball, join(project, "vmexit.tgz"));
+      if (authority !== undefined) cpSync(authority, join(project, "ca.pem"));
+      writeFileSync(join(project, "package.json"), '{ "private": true, "type": "module" }\n');
+      writeFileSync(join(project, "program.ts"), PROGRAM);
       writeFileSync(
-        join(work, "program.js"),
+        join(project, "program.js"),
         PROGRAM.replace(", type VirtualMachine", "").replace(": VirtualMachine", ""),
       );
       // npm 12 itself needs Node 22.
@@ -189,13 +196,17 @@ export function packageTest() {
           existsSync(join("/etc", file)),
         );
         for (const file of shared) cpSync(join("/etc", file), join(bare, "etc", file), { dereference: true });
-        const printed = output(inRoot(bare, work, npm, "npm install --no-audit --no-fund ./vmexit.tgz"));
+        const printed = output(
+          inRoot(bare, project, npm, variables, "npm install --no-audit --no-fund ./vmexit.tgz"),
+        );
         if (/script/i.test(printed)) throw new Error(`it speaks of scripts:\n${printed}`);
       });
+      // npx comes with npm 12, which needs Node 22.
+      const vmexit = node < 22 ? "node node_modules/vmexit/dist/bundle/main.js" : "npx vmexit";
       const typed = node >= 22 ? "node --disable-warning=ExperimentalWarning program.ts; " : "";
-      const script = `node program.js; ${typed}node node_modules/vmexit/dist/bundle/main.js demo entry-exit`;
+      const script = `node program.js; ${typed}${vmexit} demo entry-exit`;
       test(`Node ${node}: a program, the same in TypeScript, and a demo run`, () => {
-        const command = inRoot(bare, work, node, script);
+        const command = inRoot(bare, project, node, variables, script);
         const printed = output(hostKvm().opens ? command : inLab(["--no-tty", "-n"], command));
         const ended = printed.match(/ended: \S+/g) ?? [];
         if (ended.length !== (node >= 22 ? 2 : 1)) throw new Error(printed);
