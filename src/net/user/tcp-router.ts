@@ -2,12 +2,12 @@
  * Where a guest's TCP connections lead: to the host's network, to the program, or nowhere. A connection is answered when
  * it is open at the other end, so that the guest sees a refused or unreachable host as one.
  */
-import { spawn } from "node:child_process";
 import type { Socket } from "node:net";
 import { Duplex, duplexPair } from "node:stream";
 import { parseIpv4 } from "./addresses.ts";
 import { areEqual } from "./bytes.ts";
 import { serverNameIn } from "./client-hello.ts";
+import { CommandStream } from "./command-stream.ts";
 import { askProgram } from "./decision.ts";
 import { hostAddressOf, placeOf } from "./destination.ts";
 import { DNS_PORT } from "./dns-message.ts";
@@ -190,13 +190,10 @@ export class TcpRouter {
     else if ("path" in to) this.#await(connection, this.#host.connectPath(to.path));
     else if ("open" in to) this.#join(connection, to.open());
     else {
-      const child = spawn("/bin/sh", ["-c", to.command], { stdio: ["pipe", "pipe", "inherit"] });
-      child.once("error", (error) => {
+      const stream = new CommandStream(to.command);
+      stream.once("error", (error) => {
         this.#options.onNote?.(`guestfwd ${server}:${port}: cannot run "${to.command}": ${error.message}`);
-        connection.reset();
       });
-      const stream = Duplex.from({ readable: child.stdout, writable: child.stdin });
-      stream.once("close", () => child.kill());
       this.#join(connection, stream);
     }
   }
