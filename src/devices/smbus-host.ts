@@ -1,6 +1,6 @@
 /**
  * The SMBus host of a PIIX4, with no device on its bus: each transfer ends at
- * once with a device error.
+ * once with a device error. Its registers are bytes: see bus/byte-wide.ts.
  *
  * Source: Intel 82371AB (PIIX4) data sheet, 7.3.
  */
@@ -27,28 +27,13 @@ export class SmbusHost implements IoDevice {
     this.#regs = regs;
   }
 
-  read(offset: number, size: AccessSize): number {
-    let value = 0;
-    for (let i = 0; i < size; i++) value |= this.#readByte(offset + i) << (8 * i);
-    return value >>> 0;
-  }
-
-  write(offset: number, size: AccessSize, value: number): void {
-    for (let i = 0; i < size; i++) this.#writeByte(offset + i, (value >>> (8 * i)) & 0xff);
-  }
-
-  reset(): void {
-    this.#regs.status = 0;
-    this.#regs.registers.fill(0);
-  }
-
-  #readByte(offset: number): number {
+  read(offset: number, _size: AccessSize): number {
     const { status, registers } = this.#regs;
     if (offset === HOST_STATUS) return status;
     return offset < STORED ? registers[offset] : 0;
   }
 
-  #writeByte(offset: number, byte: number): void {
+  write(offset: number, _size: AccessSize, byte: number): void {
     const regs = this.#regs;
     if (offset === HOST_STATUS) {
       regs.status &= ~(byte & STATUS_CLEARABLE);
@@ -58,5 +43,10 @@ export class SmbusHost implements IoDevice {
     } else if (offset < STORED) {
       regs.registers[offset] = byte;
     }
+  }
+
+  reset(): void {
+    this.#regs.status = 0;
+    this.#regs.registers.fill(0);
   }
 }

@@ -199,7 +199,8 @@ export class Channel {
   }
 
   get #isBusy(): boolean {
-    return this.drives.some((drive) => drive !== undefined && drive.regs.busy !== 0);
+    const [first, second] = this.drives;
+    return (first?.regs.busy ?? 0) !== 0 || (second?.regs.busy ?? 0) !== 0;
   }
 
   #wait(): AfterWrite {

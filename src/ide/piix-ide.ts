@@ -45,7 +45,7 @@ export class PiixIde implements IoDevice {
   }
 }
 
-/** The registers of the bus master: 8 ports of each channel. */
+/** The registers of the bus master: 8 ports of each channel. They are bytes: see bus/byte-wide.ts. */
 export class BusMaster implements IoDevice {
   readonly #channels: readonly Channel[];
 
@@ -53,25 +53,18 @@ export class BusMaster implements IoDevice {
     this.#channels = channels;
   }
 
-  read(offset: number, size: AccessSize): number {
-    let value = 0;
-    for (let i = 0; i < size; i++) {
-      const channel = this.#channels[Math.floor((offset + i) / BM_CHANNEL_PORTS)];
-      value |= (channel?.readMaster((offset + i) % BM_CHANNEL_PORTS) ?? 0) << (8 * i);
-    }
-    return value >>> 0;
+  read(offset: number, _size: AccessSize): number {
+    return this.#channel(offset)?.readMaster(offset % BM_CHANNEL_PORTS) ?? 0;
   }
 
-  write(offset: number, size: AccessSize, value: number): AfterWrite | undefined {
-    let after: AfterWrite | undefined;
-    for (let i = 0; i < size; i++) {
-      const channel = this.#channels[Math.floor((offset + i) / BM_CHANNEL_PORTS)];
-      const next = channel?.writeMaster((offset + i) % BM_CHANNEL_PORTS, (value >>> (8 * i)) & 0xff);
-      if (next !== undefined) after = next;
-    }
-    return after;
+  write(offset: number, _size: AccessSize, byte: number): AfterWrite | undefined {
+    return this.#channel(offset)?.writeMaster(offset % BM_CHANNEL_PORTS, byte);
   }
 
   /** With its channels: see PiixIde. */
   reset(): void {}
+
+  #channel(offset: number): Channel | undefined {
+    return this.#channels[Math.floor(offset / BM_CHANNEL_PORTS)];
+  }
 }

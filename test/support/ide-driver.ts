@@ -1,6 +1,7 @@
 /** An IDE controller with disks in memory, and a driver that speaks the protocol of its registers. */
 import { expect } from "vitest";
 import { Arena } from "../../src/base/arena.ts";
+import { ByteWide } from "../../src/bus/byte-wide.ts";
 import type { AccessSize } from "../../src/bus/io.ts";
 import { AGAIN } from "../../src/bus/io-task.ts";
 import { DISK_COUNTERS } from "../../src/disk/disk-counters.ts";
@@ -71,7 +72,7 @@ export class IdeRig {
   readonly reports: string[] = [];
   readonly counters = new Float64Array(DISK_COUNTERS);
   readonly chip: PiixIde;
-  readonly master: BusMaster;
+  readonly master: ByteWide;
   readonly task: IdeTask;
   /** By channel. */
   readonly lines = [false, false];
@@ -147,7 +148,7 @@ export class IdeRig {
       return channel;
     });
     this.chip = new PiixIde(channels);
-    this.master = new BusMaster(channels);
+    this.master = new ByteWide(new BusMaster(channels));
     this.task = new IdeTask({
       ...{ name: "ide", lock, channels, drives: requests, bells: requests.map(() => ({})) },
       close() {},

@@ -6,6 +6,7 @@
  */
 import type { Lock } from "../../base/lock.ts";
 import { SECTOR } from "../../base/units.ts";
+import { ByteWide } from "../../bus/byte-wide.ts";
 import { DISK_FIELDS } from "../../disk/disk-counters.ts";
 import type { DiskOrder, DiskReply } from "../../disk/disk-order.ts";
 import type { ErrorPolicy } from "../../disk/host-errors.ts";
@@ -122,7 +123,7 @@ export const piix3Ide: PciPart<IdeConfig> = {
     });
     const chip = new PiixIde(channels);
     slot.add(chip, lock);
-    slot.addBar(BUS_MASTER_BAR, new BusMaster(channels));
+    slot.addBar(BUS_MASTER_BAR, new ByteWide(new BusMaster(channels)));
     return {
       lock,
       orders,

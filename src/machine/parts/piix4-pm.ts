@@ -8,7 +8,7 @@
  * Not modelled: system management interrupts, devices on the SMBus (a transfer
  * ends with a device error).
  */
-
+import { ByteWide } from "../../bus/byte-wide.ts";
 import { LevelLineState } from "../../bus/irq.ts";
 import { AcpiPm, AcpiPmState, PM_TMR, PM1_CNT, PM1_EVT } from "../../devices/acpi-pm.ts";
 import { SMBUS_PORTS, SmbusHost, SmbusHostState } from "../../devices/smbus-host.ts";
@@ -62,7 +62,7 @@ export const piix4Pm: PciPart<Piix4PmConfig> = {
     const sci = slot.router.source(SCI, slot.take(LevelLineState));
     const pm = new AcpiPm(slot.take(AcpiPmState), sci, power, clock, PIIX4_SLP_TYP_S5);
     slot.addPlaced("ports", pm, () => window(PMBASE, (bytes[PMREGMISC] & 1) !== 0, PM_PORTS));
-    const smbus = new SmbusHost(slot.take(SmbusHostState));
+    const smbus = new ByteWide(new SmbusHost(slot.take(SmbusHostState)));
     slot.addPlaced("ports", smbus, () => window(SMBBA, (bytes[SMBHSTCFG] & 1) !== 0, SMBUS_PORTS));
     return { lock: slot.lock, pressPowerButton: () => pm.pressPowerButton() };
   },

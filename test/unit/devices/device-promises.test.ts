@@ -76,7 +76,7 @@ devicePromises({
   name: "smbus host",
   layout: SmbusHostState,
   length: SMBUS_PORTS,
-  build: (regs) => new SmbusHost(regs),
+  build: (regs) => new ByteWide(new SmbusHost(regs)),
 });
 
 devicePromises({

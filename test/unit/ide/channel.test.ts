@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { layout } from "../../../src/base/layout.ts";
+import { ByteWide } from "../../../src/bus/byte-wide.ts";
 import { AtaDisk } from "../../../src/ide/ata-disk.ts";
 import { AtapiCd } from "../../../src/ide/atapi-cd.ts";
 import { Channel, type ChannelState } from "../../../src/ide/channel.ts";
@@ -243,7 +244,7 @@ devicePromises({
   build: (regs, world) => {
     const settle = () => ({ settle() {} });
     const channel = new Channel(regs, { line: world.irq, work: world.signal, settle }, drives(regs));
-    const master = new BusMaster([channel]);
+    const master = new ByteWide(new BusMaster([channel]));
     return {
       read: (offset, size) => master.read(offset, size),
       write: (offset, size, value) => master.write(offset, size, value),
