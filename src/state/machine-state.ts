@@ -1,9 +1,10 @@
 /** All of a machine's state but RAM, as sections whose presence and sizes were checked. */
+import { RAM } from "../machine/kernel-wishes.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
 import { type CpuState, readCpuStates, type SectionReader } from "./cpu-state.ts";
 import { type KernelState, readKernelState } from "./kernel-state.ts";
 import type { Manifest } from "./manifest.ts";
-import { CLOCK_SECTION, MEMORY_SECTION } from "./save.ts";
+import { CLOCK_SECTION, MEMORY_SECTION, type Savable, stateSections } from "./save.ts";
 import type { Section } from "./sections.ts";
 import { SnapshotError } from "./snapshot-error.ts";
 
@@ -35,9 +36,22 @@ export class MachineState {
     this.monotonicNs = Number(new DataView(clock.buffer, clock.byteOffset).getBigUint64(0, true));
   }
 
-  /** What a memory of the board besides RAM holds. @throws {SnapshotError} if it is not in there, or of another size */
-  boardMemory(name: string, size: number): Uint8Array {
-    return this.#reader.exactly(`${MEMORY_SECTION}${name}`, size);
+  /** That of a machine in which nothing moves. @throws {SnapshotError} for a machine that cannot be saved */
+  static of(from: Savable, path: string): MachineState {
+    const sections = stateSections(from, path);
+    return new MachineState(new Map(sections.map((section) => [section.name, section])), path);
+  }
+
+  /**
+   * Fills the memories of a board besides RAM.
+   * @throws {SnapshotError} for one that is not in there, or of another size
+   */
+  fillBoard(memories: Savable["memories"]): void {
+    for (const [name, memory] of memories) {
+      if (name === RAM) continue;
+      const bytes = this.#reader.exactly(`${MEMORY_SECTION}${name}`, memory.size);
+      new Uint8Array(memory.map(0, memory.size)).set(bytes);
+    }
   }
 }
 

@@ -2,7 +2,6 @@
 import { copyFileSync } from "node:fs";
 import type { VmOptions } from "../config/machine.ts";
 import { MachineState, type SavedMachine } from "../state/machine-state.ts";
-import { stateSections } from "../state/save.ts";
 import { SnapshotError } from "../state/snapshot-error.ts";
 import { productVersion } from "../state/version.ts";
 import { Drives } from "./drives.ts";
@@ -40,11 +39,10 @@ export async function forkMachine<M extends { stop(): Promise<void> }>(
     throw new SnapshotError(path, "a machine with network cards cannot be copied");
   await flushDrives(cycle, options, drives);
   const { savable } = cycle;
-  const sections = new Map(stateSections(savable, path).map((section) => [section.name, section]));
   const saved: SavedMachine = {
     path,
     description: { spec: savable.machine.spec, vmexit: productVersion(), protocol: cycle.protocol },
-    state: new MachineState(sections, path),
+    state: MachineState.of(savable, path),
     ram: () => savable.ram.fork(),
   };
   const children: M[] = [];

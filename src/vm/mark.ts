@@ -8,13 +8,12 @@
  * as a snapshot inside its overlay.
  */
 import { PAGE } from "../base/units.ts";
-import { RAM } from "../machine/kernel-wishes.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { announcePause, rewindCpu } from "../state/cpu-state.ts";
 import { restoreKernelState } from "../state/kernel-state.ts";
 import { MachineState } from "../state/machine-state.ts";
 import { loadParts } from "../state/part-state.ts";
-import { cpuCalls, stateSections } from "../state/save.ts";
+import { cpuCalls } from "../state/save.ts";
 import { SnapshotError } from "../state/snapshot-error.ts";
 import { productVersion } from "../state/version.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
@@ -59,8 +58,7 @@ export class Mark {
   static async make(cycle: PowerCycle, options: CheckedOptions, drives: Drives): Promise<Mark> {
     const path = `mark of ${options.name}`;
     const disks = overlaidDrives(options, path);
-    const sections = stateSections(cycle.savable, path);
-    const state = new MachineState(new Map(sections.map((section) => [section.name, section])), path);
+    const state = MachineState.of(cycle.savable, path);
     await flushDrives(cycle, options, drives);
     for (const part of disks) {
       const { snapshots } = await cycle.order(part, { kind: "list-snapshots" });
@@ -112,10 +110,7 @@ export class Mark {
     const state = this.#state;
     machine.lowerLines();
     loadParts(machine.arena, state.sections, this.#path, productVersion());
-    for (const [name, memory] of memories) {
-      if (name === RAM) continue;
-      new Uint8Array(memory.map(0, memory.size)).set(state.boardMemory(name, memory.size));
-    }
+    state.fillBoard(memories);
     cycle.follow(state.monotonicNs);
     machine.driveLines();
     restoreKernelState(vm, state.kernel);

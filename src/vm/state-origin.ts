@@ -2,7 +2,6 @@
 
 import { hostClock } from "../machine/clock.ts";
 import { type CpuChoice, guestCpuid } from "../machine/cpuid.ts";
-import { RAM } from "../machine/kernel-wishes.ts";
 import type { Machine } from "../machine/machine.ts";
 import { singleSocket } from "../machine/topology.ts";
 import { cpuDifferences } from "../state/cpu-differences.ts";
@@ -60,10 +59,7 @@ export class StateOrigin implements Origin {
     }
     if (this.#cpu === "same") this.#checkCpu(hardware);
     loadParts(machine.arena, state.sections, path, description.vmexit);
-    for (const [name, memory] of hardware.memories) {
-      if (name === RAM) continue;
-      new Uint8Array(memory.map(0, memory.size)).set(state.boardMemory(name, memory.size));
-    }
+    state.fillBoard(hardware.memories);
   }
 
   /** Returns the boot protocol's name. @throws {SnapshotError} for what the host's CPU does not take; {KvmError} */
