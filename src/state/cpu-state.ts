@@ -136,18 +136,10 @@ export function restoreCpu(
   cpuid: readonly CpuidEntry[],
   calls: CpuCalls,
 ): readonly string[] {
-  const refused: string[] = [];
-  const attempt = (what: string, set: () => void) => {
-    if (!succeeds(set)) refused.push(what);
-  };
   vcpu.setCpuid(cpuid);
-  if (state.tscKhz !== 0 && state.tscKhz !== tscKhz(vcpu)) {
-    // KVM takes what is within its tolerance, and what the CPU can scale.
-    attempt(`a TSC of ${state.tscKhz} kHz`, () => {
-      vcpu.tscKhz = state.tscKhz;
-    });
-  }
-  return [...refused, ...setCpu(vcpu, state, calls)];
+  const hasFrequency = setTscKhz(vcpu, state.tscKhz);
+  const refused = setCpu(vcpu, state, calls);
+  return hasFrequency ? refused : [`a TSC of ${state.tscKhz} kHz`, ...refused];
 }
 
 /**
@@ -204,6 +196,17 @@ function tscKhz(vcpu: Vcpu): number {
     if (error instanceof KvmError) return 0;
     throw error;
   }
+}
+
+/**
+ * KVM takes what is within its tolerance, and what the CPU can scale.
+ * @param khz 0 for any @returns whether it was taken
+ */
+function setTscKhz(vcpu: Vcpu, khz: number): boolean {
+  if (khz === 0 || khz === tscKhz(vcpu)) return true;
+  return succeeds(() => {
+    vcpu.tscKhz = khz;
+  });
 }
 
 /** A host with more features has a larger area; what is behind the smaller one is in its initial state: zero. */
