@@ -17,9 +17,17 @@ import {
   kvmLeaves,
 } from "../cpuid.ts";
 import { type CpuRequest, parseCpu } from "./cpu-option.ts";
-import { FEATURE_MSRS, FEATURE_WORDS, featurePlace, wordIn, wordValue } from "./feature-words.ts";
+import {
+  FEATURE_MSRS,
+  FEATURE_WORDS,
+  featurePlace,
+  type Register,
+  registerValue,
+  wordIn,
+  wordValue,
+} from "./feature-words.ts";
 import { hyperVLeaves } from "./hyper-v.ts";
-import { type Decided, modelLeaves, vendorRegisters } from "./model-leaves.ts";
+import { brandRegisters, type Decided, modelLeaves, vendorRegisters } from "./model-leaves.ts";
 
 type HostMsr = (index: number) => bigint | undefined;
 
@@ -199,7 +207,7 @@ class CustomCpu implements CpuChoice {
         changed.eax = ((changed.eax & ~0xff) | physBits) >>> 0;
       }
       if (modelId !== undefined && entry.function >= LEAF_BRAND && entry.function < LEAF_BRAND + 3) {
-        Object.assign(changed, brandPart(modelId, entry.function - LEAF_BRAND));
+        Object.assign(changed, brandRegisters(modelId)[entry.function - LEAF_BRAND]);
       }
       return changed;
     });
@@ -211,16 +219,12 @@ class CustomCpu implements CpuChoice {
     const [signature, none] = kvmLeaves();
     const own = supported.find((entry) => entry.function === LEAF_KVM_FEATURES) ?? none;
     const wanted = this.#wanted();
-    const word = (register: "eax" | "edx") => {
-      const found = FEATURE_WORDS.find((w) => w.leaf === LEAF_KVM_FEATURES && w.register === register);
-      if (found === undefined) return 0;
-      // What KVM can do, and hints, which are not asked of it.
-      return register === "eax" ? (wordValue(found, wanted) & own.eax) >>> 0 : wordValue(found, wanted);
-    };
+    const word = (register: Register) => registerValue(LEAF_KVM_FEATURES, 0, register, wanted);
     const shown =
       model === "host"
         ? (leaves.find((entry) => entry.function === LEAF_KVM_FEATURES) ?? none)
-        : { ...none, eax: word("eax"), edx: word("edx") };
+        : // What KVM can do, and hints, which are not asked of it.
+          { ...none, eax: (word("eax") & own.eax) >>> 0, edx: word("edx") };
     const at = hyperV.size === 0 ? LEAF_KVM : LEAF_KVM_SECOND;
     return [
       { ...signature, function: at, eax: at + 1 },
@@ -262,10 +266,4 @@ function vendorText(supported: readonly CpuidEntry[]): string {
   return [leaf.ebx, leaf.edx, leaf.ecx]
     .flatMap((word) => [0, 8, 16, 24].map((shift) => String.fromCharCode((word >>> shift) & 0xff)))
     .join("");
-}
-
-function brandPart(id: string, part: number): object {
-  const word = (at: number) =>
-    [0, 1, 2, 3].reduce((all, n) => all | ((id.charCodeAt(16 * part + at + n) || 0) << (8 * n)), 0) >>> 0;
-  return { eax: word(0), ebx: word(4), ecx: word(8), edx: word(12) };
 }

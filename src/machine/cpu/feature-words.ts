@@ -251,6 +251,19 @@ export function wordValue({ names }: FeatureWord, features: ReadonlySet<string>)
   return value >>> 0;
 }
 
+/** The same for the word in a register; 0 if no feature is there. */
+export function registerValue(
+  leaf: number,
+  subleaf: number,
+  register: Register,
+  features: ReadonlySet<string>,
+): number {
+  const word = FEATURE_WORDS.find(
+    (each) => each.leaf === leaf && each.subleaf === subleaf && each.register === register,
+  );
+  return word === undefined ? 0 : wordValue(word, features);
+}
+
 /** What a word is in `entries`; 0 without the leaf. */
 export function wordIn(entries: readonly CpuidEntry[], { leaf, subleaf, register }: FeatureWord): number {
   return entries.find(({ function: fn, index }) => fn === leaf && index === subleaf)?.[register] ?? 0;

@@ -13,7 +13,7 @@ import {
 } from "../cpuid.ts";
 import { perSocket, placeOf, shiftsOf } from "../topology.ts";
 import { cacheParameters, cachesOf, level1, level2, level3 } from "./caches.ts";
-import { FEATURE_WORDS, wordValue } from "./feature-words.ts";
+import { FEATURE_WORDS, type Register, registerValue, wordValue } from "./feature-words.ts";
 import type { CpuDefinition } from "./model.ts";
 import { stateComponents } from "./state-components.ts";
 
@@ -65,12 +65,8 @@ export function modelLeaves(cpu: Decided, supported: readonly CpuidEntry[], gues
   const { apicId } = placeOf(topology, index);
   const shifts = shiftsOf(topology);
   const inSocket = perSocket(topology);
-  const word = (leaf: number, subleaf: number, register: string) => {
-    const found = FEATURE_WORDS.find(
-      (w) => w.leaf === leaf && w.subleaf === subleaf && w.register === register,
-    );
-    return found === undefined ? 0 : wordValue(found, features);
-  };
+  const word = (leaf: number, subleaf: number, register: Register) =>
+    registerValue(leaf, subleaf, register, features);
   const levels = lastLeaves(cpu, topology.dies > 1);
   const entries: CpuidEntry[] = [];
   const add = (leaf: number, registers: Registers, subleaf = 0, hasSubleaves = subleaf > 0): void => {
@@ -91,6 +87,13 @@ export function modelLeaves(cpu: Decided, supported: readonly CpuidEntry[], gues
     edx: word(1, 0, "edx") | (inSocket > 1 ? EDX_HTT : 0),
   });
   const caches = cachesOf(cpu.caches, isAmd, cpu.levels[0]);
+  const addCaches = (leaf: number, cores: number): void => {
+    for (let n = 0; n < caches.length; n++) {
+      const sharing = (2 ** shifts[caches[n].sharedBy] - 1) << 14;
+      const { eax, ...rest } = cacheParameters(caches, n);
+      add(leaf, { eax: eax | sharing | cores, ...rest }, n, true);
+    }
+  };
   if (!isAmd) {
     add(2, {
       eax: 1,
@@ -98,15 +101,12 @@ export function modelLeaves(cpu: Decided, supported: readonly CpuidEntry[], gues
       edx: levels.basic < 4 ? OLD_L1_L2 : SEE_LEAF_4,
     });
     const cores = (Math.min(2 ** (shifts.socket - shifts.core), 64) - 1) << 26;
-    for (let n = 0; n < caches.length; n++) {
-      const sharing = (2 ** shifts[caches[n].sharedBy] - 1) << 14;
-      const { eax, ...rest } = cacheParameters(caches, n);
-      add(4, { eax: eax | sharing | cores, ...rest }, n, true);
-    }
+    addCaches(4, cores);
   }
   add(5, { ecx: MWAIT_EXTENSIONS });
   add(6, { eax: word(6, 0, "eax") });
-  const last7 = word(7, 2, "edx") !== 0 ? 2 : has(["eax", "ecx", "edx"], (r) => word(7, 1, r)) ? 1 : 0;
+  const last7 =
+    word(7, 2, "edx") !== 0 ? 2 : has<Register>(["eax", "ecx", "edx"], (r) => word(7, 1, r)) ? 1 : 0;
   add(7, { eax: last7, ebx: word(7, 0, "ebx"), ecx: word(7, 0, "ecx"), edx: word(7, 0, "edx") }, 0, true);
   add(7, { eax: word(7, 1, "eax"), ecx: word(7, 1, "ecx"), edx: word(7, 1, "edx") }, 1);
   add(7, { edx: word(7, 2, "edx") }, 2);
@@ -133,7 +133,7 @@ export function modelLeaves(cpu: Decided, supported: readonly CpuidEntry[], gues
     ecx: word(EXTENDED + 1, 0, "ecx") | (isOfAmd && inSocket > 1 ? ECX_CMP_LEGACY : 0),
     edx: word(EXTENDED + 1, 0, "edx") | (isAmd ? word(1, 0, "edx") & AMD_REPEATS : 0),
   });
-  brand(cpu.id).forEach((registers, n) => {
+  brandRegisters(cpu.id).forEach((registers, n) => {
     add(EXTENDED + 2 + n, registers);
   });
   if (vendor !== INTEL) {
@@ -155,11 +155,7 @@ export function modelLeaves(cpu: Decided, supported: readonly CpuidEntry[], gues
     add(EXTENDED + 0xa, { eax: SVM_REVISION, ebx: SVM_ASIDS, edx: word(EXTENDED + 0xa, 0, "edx") });
   }
   if (features.has("topoext")) {
-    for (let n = 0; n < caches.length; n++) {
-      const sharing = (2 ** shifts[caches[n].sharedBy] - 1) << 14;
-      const { eax, ...rest } = cacheParameters(caches, n);
-      add(EXTENDED + 0x1d, { eax: eax | sharing, ...rest }, n, true);
-    }
+    addCaches(EXTENDED + 0x1d, 0);
     entries.push(amdIds(guest));
   }
   add(EXTENDED + 0x21, { eax: word(EXTENDED + 0x21, 0, "eax"), ecx: word(EXTENDED + 0x21, 0, "ecx") });
@@ -210,8 +206,8 @@ export function vendorRegisters(vendor: string): { ebx: number; edx: number; ecx
   return { ebx, edx, ecx };
 }
 
-/** 48 characters, sixteen a leaf. */
-function brand(id: string): Registers[] {
+/** Of 0x8000_0002 to 04: 48 characters, sixteen a leaf. */
+export function brandRegisters(id: string): Registers[] {
   const all = words(id, 12);
   return [0, 4, 8].map((at) => ({ eax: all[at], ebx: all[at + 1], ecx: all[at + 2], edx: all[at + 3] }));
 }
