@@ -40,23 +40,26 @@ export interface CpuProperties {
 
 type Complain = (sentence: string) => OptionError;
 
+type Property = keyof CpuProperties;
+
 /** Keys with on or off. */
-const FLAGS = {
-  check: "check",
-  enforce: "enforce",
-  kvm: "kvm",
-  migratable: "migratable",
-  "host-phys-bits": "hostPhysBits",
-} as const;
+const FLAGS: ReadonlyMap<string, Property> = new Map<string, Property>([
+  ["check", "check"],
+  ["enforce", "enforce"],
+  ["kvm", "kvm"],
+  ["migratable", "migratable"],
+  ["host-phys-bits", "hostPhysBits"],
+]);
+type NumberRange = readonly [field: Property, least: number, most: number];
 /** Keys with a number, and its range. */
-const NUMBERS = {
-  "phys-bits": ["physBits", 32, 52],
-  level: ["level", 0, 0xff],
-  xlevel: ["xlevel", 0, 0x8000_00ff],
-  family: ["family", 0, 0x10e],
-  model: ["model", 0, 0xff],
-  stepping: ["stepping", 0, 0xf],
-} as const;
+const NUMBERS: ReadonlyMap<string, NumberRange> = new Map<string, NumberRange>([
+  ["phys-bits", ["physBits", 32, 52]],
+  ["level", ["level", 0, 0xff]],
+  ["xlevel", ["xlevel", 0, 0x8000_00ff]],
+  ["family", ["family", 0, 0x10e]],
+  ["model", ["model", 0, 0xff]],
+  ["stepping", ["stepping", 0, 0xf]],
+]);
 
 /** Bits that follow the guest's control registers. */
 const DYNAMIC: ReadonlyMap<string, string> = new Map([
@@ -134,8 +137,7 @@ export function parseCpu(text: string, complain: Complain): CpuRequest {
       throw complain(`${key} is not supported; of Hyper-V there are ${HYPER_V.join(", ")}`);
     }
     if (featureName(key) === undefined && !DYNAMIC.has(key)) throw unknown(key);
-    if (value !== "on" && value !== "off") throw complain(`Parameter '${key}' expects 'on' or 'off'`);
-    setFeature(key, value === "on");
+    setFeature(key, isOn(key, value, complain));
   }
   for (const name of hyperV.keys()) {
     const missing = HYPER_V_NEEDS.get(name)?.find((needed) => !hyperV.has(needed));
@@ -163,14 +165,14 @@ const BASE: CpuDefinition = {
 };
 
 function setProperty(into: Record<string, unknown>, key: string, value: string, complain: Complain): boolean {
-  for (const [name, field] of Object.entries(FLAGS)) {
-    if (name !== key) continue;
-    if (value !== "on" && value !== "off") throw complain(`Parameter '${key}' expects 'on' or 'off'`);
-    into[field] = value === "on";
+  const flag = FLAGS.get(key);
+  if (flag !== undefined) {
+    into[flag] = isOn(key, value, complain);
     return true;
   }
-  for (const [name, [field, least, most]] of Object.entries(NUMBERS)) {
-    if (name !== key) continue;
+  const range = NUMBERS.get(key);
+  if (range !== undefined) {
+    const [field, least, most] = range;
     const number = /^(0x[0-9a-f]+|\d+)$/i.test(value) ? Number(value) : Number.NaN;
     if (Number.isNaN(number)) throw complain(`Parameter '${key}' expects a number`);
     if (number < least || number > most) {
@@ -202,8 +204,13 @@ function setHyperV(into: Map<HyperVName, number>, key: string, value: string, co
       throw complain(`hv-spinlocks=${value} is out of range; give a number of at least 0xfff, as in 0x1fff`);
     }
     into.set(name, retries);
-  } else if (value === "on") into.set(name, 1);
-  else if (value === "off") into.delete(name);
-  else throw complain(`Parameter '${key}' expects 'on' or 'off'`);
+  } else if (isOn(key, value, complain)) into.set(name, 1);
+  else into.delete(name);
   return true;
+}
+
+function isOn(key: string, value: string, complain: Complain): boolean {
+  if (value === "on") return true;
+  if (value === "off") return false;
+  throw complain(`Parameter '${key}' expects 'on' or 'off'`);
 }
