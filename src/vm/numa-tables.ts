@@ -1,5 +1,7 @@
 /** Checks the option `numa`, completes it, and makes its tables: every CPU is in a node, and every byte. */
 import { OptionError } from "../base/errors.ts";
+import { hex } from "../base/hex.ts";
+import { PAGE } from "../base/units.ts";
 import { slit, srat } from "../boot/acpi/numa.ts";
 import { ramRegions } from "../machine/memory-map.ts";
 import { placeOf } from "../machine/topology.ts";
@@ -8,7 +10,6 @@ import type { CheckedOptions } from "./validate.ts";
 
 const LOCAL = 10;
 const REMOTE = 20;
-const PAGE = 4096;
 
 type Nodes = CheckedOptions["numa"];
 
@@ -68,7 +69,6 @@ function memories(numa: Nodes, total: number): number[] {
   const sizes = given.map((size) => size ?? 0);
   const sum = sizes.reduce((all, size) => all + size, 0);
   if (sum !== total) {
-    const hex = (size: number) => `0x${size.toString(16)}`;
     throw new OptionError(
       `numa: total memory for NUMA nodes (${hex(sum)}) should equal RAM size (${hex(total)})`,
     );

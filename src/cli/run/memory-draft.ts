@@ -74,7 +74,6 @@ export function finishMemory({ backends, nodes, distances, backend }: MemoryDraf
   }
   vm.numa = nodes.map(({ cpus, memory, memdev, typed }, index) => {
     const bytes = memdev === undefined ? memory : find(memdev, typed).size;
-    const own = distances.filter(({ src }) => src === index);
     const known = (to: number) => {
       const direct = distances.find(({ src, dst }) => src === index && dst === to);
       // As under QEMU, one direction is enough.
@@ -84,7 +83,7 @@ export function finishMemory({ backends, nodes, distances, backend }: MemoryDraf
     return {
       ...(cpus.length === 0 ? {} : { cpus }),
       ...(bytes === undefined ? {} : { memory: bytes }),
-      ...(own.length === 0 && distances.length === 0 ? {} : { distances: row }),
+      ...(distances.length === 0 ? {} : { distances: row }),
     };
   });
   const wrong = distances.find(({ src, dst }) => src >= nodes.length || dst >= nodes.length);

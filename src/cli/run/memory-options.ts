@@ -3,7 +3,7 @@
  *
  * Source: QEMU 11.1, qemu-options.hx (-numa, -object memory-backend-*, -mem-path, -mem-prealloc).
  */
-import { parseSize } from "../../base/units.ts";
+import { MIB, parseSize } from "../../base/units.ts";
 import { keysOf, readKeys } from "../../config/keys.ts";
 import { MACHINE, MAX_CPUS } from "../../config/machine.ts";
 import { table } from "../../config/schema.ts";
@@ -16,9 +16,7 @@ import type { Draft } from "./request.ts";
 const MAX_NODES = 128;
 const node = integer(0, MAX_NODES - 1);
 /** A number without a unit counts MiB, as in -m. */
-const mebibytes = typed("SIZE", (value, refuse) =>
-  parseSize(/[a-z]$/i.test(value) ? value : `${value}M`, refuse),
-);
+const mebibytes = typed("SIZE", (value, refuse) => parseSize(value, refuse, MIB));
 const bytes = typed("SIZE", (value, refuse) => parseSize(value, refuse));
 /** "0-3" or "2" */
 const range = typed("FIRST[-LAST]", (value, refuse) => {

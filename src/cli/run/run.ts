@@ -9,6 +9,7 @@
 import { existsSync } from "node:fs";
 import type { Duplex, Readable } from "node:stream";
 import { OptionError } from "../../base/errors.ts";
+import { hexDigits } from "../../base/hex.ts";
 import type { UnclaimedAccess, VmOptions } from "../../config/machine.ts";
 import type { TraceFilter } from "../../config/trace.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
@@ -235,9 +236,8 @@ function reporter(notice: (text: string) => void): (error: Error) => void {
 }
 
 function unclaimedText({ space, direction, address, size, value }: UnclaimedAccess): string {
-  const hex = (number: number, digits: number) => `0x${number.toString(16).padStart(digits, "0")}`;
-  const where = `${space} ${hex(address, space === "port" ? 4 : 8)}`;
-  return `vmexit: unclaimed: ${direction} of ${size} at ${where}: ${hex(value, 2 * size)}\n`;
+  const where = `${space} 0x${hexDigits(address, space === "port" ? 4 : 8)}`;
+  return `vmexit: unclaimed: ${direction} of ${size} at ${where}: 0x${hexDigits(value, 2 * size)}\n`;
 }
 
 /** The reader of -readconfig is loaded only for it. */

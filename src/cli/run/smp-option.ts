@@ -7,12 +7,12 @@
 import { keysOf, readKeys } from "../../config/keys.ts";
 import { MACHINE, MAX_CPUS } from "../../config/machine.ts";
 import { table } from "../../config/schema.ts";
-import { integer, typed } from "../../config/value.ts";
+import { integer } from "../../config/value.ts";
 import { type Complain, splitKeyValues } from "../key-values.ts";
 import type { OptionRow } from "./option-row.ts";
 
 const MOST = 0xffff_ffff;
-const count = { type: typed("N", readCount), help: "" };
+const count = { type: integer(0, MOST), help: "" };
 const KEYS = keysOf(
   table({
     cpus: count,
@@ -92,8 +92,4 @@ function readSmp(value: string, complain: Complain): Smp {
     throw complain(`Invalid SMP CPUs ${all}. The max CPUs supported by this machine is ${MAX_CPUS}`);
   }
   return { cpus: all, sockets, dies, cores, threads };
-}
-
-function readCount(text: string, refuse: (sentence: string) => Error): number {
-  return integer(0, MOST).parse(text, refuse);
 }
