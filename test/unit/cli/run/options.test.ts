@@ -6,6 +6,7 @@ import { parseRun, runHelp } from "../../../../src/cli/run/command-line.ts";
 import { deviceHelp } from "../../../../src/cli/run/drive-options.ts";
 import { KEYS_HELP } from "../../../../src/cli/run/escape-filter.ts";
 import { OPTIONS } from "../../../../src/cli/run/options.ts";
+import { ACCEPTED, REFUSED } from "../../../../src/cli/run/other-options.ts";
 import type { RunRequest } from "../../../../src/cli/run/request.ts";
 
 function request(...argv: string[]): RunRequest {
@@ -432,6 +433,15 @@ test("every option of QEMU 11.1 and 7.2 is taken, or refused by name", () => {
     }
   });
   expect(unknown).toEqual([]);
+});
+
+test("no option has two answers: -fda was said to be a virtio disk in one table, and a floppy in another", () => {
+  const names = [
+    ...OPTIONS.flatMap((row) => row.names),
+    ...[...ACCEPTED, ...REFUSED].map(({ name }) => name),
+  ];
+  expect(names.filter((name, n) => names.indexOf(name) !== n)).toEqual([]);
+  expect(() => parseRun(["-fda", "a"])).toThrow("-fda: this machine has no floppy drive");
 });
 
 test("lists are printed in place of running", () => {
