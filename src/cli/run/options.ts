@@ -23,6 +23,14 @@ import type { Chardev } from "./request.ts";
 import { SNAPSHOT_OPTIONS } from "./snapshot-options.ts";
 import { addTrace, TRACE_KEYS } from "./trace-options.ts";
 
+/** Options of which none is the only value, and what this version does not have. */
+const ABSENT = {
+  display: "display",
+  vga: "graphics card",
+  monitor: "monitor",
+  parallel: "parallel port",
+};
+
 export const OPTIONS: readonly OptionRow[] = [
   {
     names: ["kernel"],
@@ -187,7 +195,7 @@ export const OPTIONS: readonly OptionRow[] = [
   },
   {
     names: ["nographic"],
-    help: "accepted: COM1 is the terminal, as there is no display",
+    help: "accepted: this machine has no display; COM1 is the terminal",
     apply: () => {},
   },
   {
@@ -220,12 +228,16 @@ export const OPTIONS: readonly OptionRow[] = [
       draft.noDefaults = true;
     },
   },
-  { names: ["no-user-config"], help: "accepted: there is no configuration file", apply: () => {} },
-  ...["display", "vga", "monitor", "parallel"].map(
-    (name): OptionRow => ({
+  {
+    names: ["no-user-config"],
+    help: "accepted: without -readconfig, no file of options is read",
+    apply: () => {},
+  },
+  ...Object.entries(ABSENT).map(
+    ([name, what]): OptionRow => ({
       names: [name],
       argument: "none",
-      help: "accepted: this version has none",
+      help: `accepted: this version has no ${what}`,
       apply: (_draft, value, _typed, complain) => {
         only("none", "this version has none; write none").parse(value, complain);
       },

@@ -15,17 +15,17 @@ export interface AcceptedOption extends RefusedOption {
   readonly hasValue: boolean;
 }
 
-const NO_WINDOW = "there is no window that it could change";
+const NO_DISPLAY = "this machine has no display";
 
 /** They say what is so anyway, or concern what is not there. */
 export const ACCEPTED: readonly AcceptedOption[] = [
   ...flags("the check concerns floppy disks alone", "no-fd-bootchk"),
   ...flags("no disk here needs it", "win2k-hack"),
-  ...flags("there is no HPET unless it is asked for", "no-hpet"),
-  ...flags(NO_WINDOW, "full-screen", "portrait"),
-  ...values(NO_WINDOW, "rotate"),
+  ...flags("this machine has no HPET", "no-hpet"),
+  ...flags(NO_DISPLAY, "full-screen", "portrait"),
+  ...values(NO_DISPLAY, "rotate"),
   ...flags("no device prevents snapshots", "only-migratable"),
-  ...values("what is set of devices that a machine does not have changes nothing", "global"),
+  ...values("it changes nothing; give a property to the device itself, with -device", "global"),
   ...values("the terminal decides what a key is", "k"),
   ...values("messages have one form", "msg"),
   ...values("nothing is deprecated", "compat"),

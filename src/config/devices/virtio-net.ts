@@ -153,7 +153,7 @@ export const NET_DEVICE_KEYS = table({
   bootindex: {
     type: integer(-1, 2 ** 31 - 1),
     qemu: { device: ["bootindex"] },
-    help: "accepted and ignored: there is no firmware",
+    help: "accepted and ignored: firmware does not boot from a network card",
   },
   vlan: {
     type: refused("a card is connected by netdev=ID"),
