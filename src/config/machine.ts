@@ -240,6 +240,12 @@ export const MACHINE = table({
     default: 0,
     help: "by how many milliseconds the CMOS clock is ahead of UTC when the machine starts",
   },
+  /** The CMOS clock of a pc repeats periodic interrupts that were lost. Default: `false`. */
+  rtcSlew: {
+    type: flag,
+    default: false,
+    help: "the CMOS clock of a pc repeats periodic interrupts that were lost",
+  },
   /** What happens when the guest resets itself: it starts again, or the machine ends. Default: `"reset"`. */
   onReset: {
     type: words(["reset", "exit"]),

@@ -10,9 +10,9 @@
  * <linux/mc146818rtc.h>. The century at 0x32 is the PC's (ACPI 6.4, 5.2.9,
  * FADT field CENTURY).
  *
- * Not modelled: alarm, periodic and update-ended interrupts (register C reads
- * zero, the alarm registers are RAM), the square wave, the NMI mask in bit 7 of
- * the index, daylight saving, and a weekday that disagrees with the date. The
+ * Not modelled: the NMI mask in bit 7 of the index, the square wave, daylight
+ * saving, and a weekday that disagrees with the date. Alarm, periodic and
+ * update-ended interrupts are in rtc.ts; without it register C reads zero. The
  * fraction of a second is always the host's. The battery is taken out at reset:
  * RAM is as after power-on and the clock shows UTC again.
  *
@@ -23,7 +23,7 @@ import { layout } from "../base/layout.ts";
 import type { AccessSize, IoDevice } from "../bus/io.ts";
 
 // Offsets in the range of ports.
-const INDEX = 0;
+export const INDEX = 0;
 
 // Indices of CMOS bytes.
 const RTC_SECONDS = 0x00;
@@ -33,9 +33,9 @@ const RTC_DAY_OF_WEEK = 0x06;
 const RTC_DAY_OF_MONTH = 0x07;
 const RTC_MONTH = 0x08;
 const RTC_YEAR = 0x09;
-const RTC_REG_A = 0x0a;
-const RTC_REG_B = 0x0b;
-const RTC_REG_C = 0x0c;
+export const RTC_REG_A = 0x0a;
+export const RTC_REG_B = 0x0b;
+export const RTC_REG_C = 0x0c;
 const RTC_REG_D = 0x0d;
 /** The century register, which the FADT names. */
 export const RTC_CENTURY = 0x32;
@@ -43,23 +43,25 @@ export const RTC_CENTURY = 0x32;
 const RTC_UIP = 0x80; // register A
 const RTC_REF_CLCK_32KHZ = 0x20;
 const RTC_RATE_1024HZ = 0x06;
-const RTC_SET = 0x80; // register B
+export const RTC_SET = 0x80; // register B
 const RTC_DM_BINARY = 0x04;
 const RTC_24H = 0x02;
 const RTC_VRT = 0x80; // register D: the battery is good
 const HOURS_PM = 0x80;
 
-const CMOS_BYTES = 128;
+export const CMOS_BYTES = 128;
 const SECOND = 1000;
 const UPDATE_AHEAD_MS = 1; // the chip: 244 us; a clock in ms can promise no less than 1
 
 export const CMOS_PORTS = 2;
 
-export const CmosState = layout("cmos", 1, {
+export const CMOS_FIELDS = {
   offsetMs: "f64", // guest's time minus the host's, whole seconds
   index: "u8",
   ram: { bytes: CMOS_BYTES }, // the time registers contain the time only while SET is set
-});
+} as const;
+
+export const CmosState = layout("cmos", 1, CMOS_FIELDS);
 
 type Registers = ReturnType<typeof CmosState.view>;
 
@@ -101,6 +103,11 @@ export class Cmos implements IoDevice {
     for (const [index, byte] of this.#contents) ram[index] = byte;
     ram[RTC_REG_A] = RTC_REF_CLCK_32KHZ | RTC_RATE_1024HZ;
     ram[RTC_REG_B] = RTC_24H;
+  }
+
+  /** The time that the clock shows, in ms since 1970-01-01, as if that were UTC. */
+  get timeMs(): number {
+    return this.#clock.now() + this.#regs.offsetMs;
   }
 
   #readByte(index: number): number {
@@ -159,12 +166,12 @@ export class Cmos implements IoDevice {
   #letTimeRun(): void {
     const { ram } = this.#regs;
     const date = new Date(0);
-    const year = this.#decode(ram[RTC_CENTURY]) * 100 + this.#decode(ram[RTC_YEAR]);
-    date.setUTCFullYear(year, this.#decode(ram[RTC_MONTH]) - 1, this.#decode(ram[RTC_DAY_OF_MONTH]));
+    const year = this.number(ram[RTC_CENTURY]) * 100 + this.number(ram[RTC_YEAR]);
+    date.setUTCFullYear(year, this.number(ram[RTC_MONTH]) - 1, this.number(ram[RTC_DAY_OF_MONTH]));
     date.setUTCHours(
-      this.#decodeHours(ram[RTC_HOURS]),
-      this.#decode(ram[RTC_MINUTES]),
-      this.#decode(ram[RTC_SECONDS]),
+      this.hours(ram[RTC_HOURS]),
+      this.number(ram[RTC_MINUTES]),
+      this.number(ram[RTC_SECONDS]),
     );
     this.#regs.offsetMs = date.getTime() - Math.floor(this.#clock.now() / SECOND) * SECOND;
   }
@@ -195,16 +202,18 @@ export class Cmos implements IoDevice {
     return this.#encode(hours % 12 || 12) | (hours >= 12 ? HOURS_PM : 0);
   }
 
-  #decodeHours(byte: number): number {
-    if (this.#is24Hour()) return this.#decode(byte);
-    return (this.#decode(byte & ~HOURS_PM) % 12) + (byte & HOURS_PM ? 12 : 0);
+  /** What an hour register says: 0 to 23, if it is a valid one. */
+  hours(byte: number): number {
+    if (this.#is24Hour()) return this.number(byte);
+    return (this.number(byte & ~HOURS_PM) % 12) + (byte & HOURS_PM ? 12 : 0);
   }
 
   #encode(value: number): number {
     return this.#isBinary() ? value & 0xff : (Math.floor(value / 10) << 4) | (value % 10);
   }
 
-  #decode(byte: number): number {
+  /** What any other register of the time says. */
+  number(byte: number): number {
     return this.#isBinary() ? byte : (byte >> 4) * 10 + (byte & 0x0f);
   }
 
@@ -221,7 +230,7 @@ export class Cmos implements IoDevice {
   }
 
   #now(): Date {
-    return new Date(this.#clock.now() + this.#regs.offsetMs);
+    return new Date(this.timeMs);
   }
 
   /** True just before a second ends, so a guest that reads false can read a consistent time. */
@@ -230,7 +239,8 @@ export class Cmos implements IoDevice {
   }
 }
 
-function isTime(index: number): boolean {
+/** Whether CMOS byte `index` is a register of the time. */
+export function isTime(index: number): boolean {
   switch (index) {
     case RTC_SECONDS:
     case RTC_MINUTES:

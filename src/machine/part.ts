@@ -87,6 +87,8 @@ export interface Made {
   kernel?(): KernelWishes;
   /** On the io thread: what the owner may ask of disks that are inside the part, by their names. */
   readonly orders?: ReadonlyMap<string, (order: DiskOrder) => DiskReply>;
+  /** The part has a task although it has neither bells nor a disk: a timer. */
+  readonly hasTimer?: true;
   /** On the io thread: the part's task. */
   readonly task?: IoTask<DiskOrder, DiskReply> | undefined;
 }

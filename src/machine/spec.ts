@@ -60,6 +60,8 @@ export interface MachineSpec {
   readonly serialPorts: number;
   /** By how many milliseconds the CMOS clock is ahead of the host's; undefined for 0. */
   readonly rtcOffsetMs?: number;
+  /** The CMOS clock repeats periodic interrupts that were lost. */
+  readonly rtcSlew?: boolean;
   /** KVM's i8254 timer. */
   readonly pit: boolean;
   /** A VM generation ID, if the board has a place for it. */

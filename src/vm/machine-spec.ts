@@ -25,6 +25,7 @@ export function machineSpec(
     pit: options.pit,
     ...(options.generationId ? { generationId: true } : {}),
     ...(options.rtcOffset === 0 ? {} : { rtcOffsetMs: options.rtcOffset }),
+    ...(options.rtcSlew ? { rtcSlew: true } : {}),
     devices: [
       ...drives.devices,
       ...listDevices(DEVICES, { ...options, drives: [] }).map(

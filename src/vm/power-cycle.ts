@@ -338,7 +338,8 @@ export class PowerCycle {
       control: this.#blocks.vcpus[index],
       kick: () => vcpu.kick(),
     }));
-    if (hardware.bells.length > 0 || storage.size > 0) {
+    const hasTimer = [...this.#machine.parts.values()].some(({ made }) => made.hasTimer === true);
+    if (hardware.bells.length > 0 || storage.size > 0 || hasTimer) {
       members.push({
         name: `${options.name} io`,
         data: { ...data, role: { kind: "io", storage, networks: networkData } },

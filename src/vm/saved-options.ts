@@ -9,7 +9,8 @@ import type { CheckedOptions } from "./validate.ts";
 
 /** Files, handlers and policies belong to the host: whoever restores gives them anew. */
 export function savedOptions(options: CheckedOptions): SavedOptions {
-  const { machine, memory, cpus, serialPorts, pit, generationId, cpu, topology, rtcOffset, numa } = options;
+  const { machine, memory, cpus, serialPorts, pit, generationId, cpu, topology, numa } = options;
+  const { rtcOffset, rtcSlew } = options;
   const devices = Object.entries(DEVICES).flatMap(([option, { device, isMany }]): [string, object][] => {
     const config: unknown = Reflect.get(options, option);
     if (isMany || typeof config !== "object" || config === null) return [];
@@ -26,6 +27,7 @@ export function savedOptions(options: CheckedOptions): SavedOptions {
     cpu,
     topology,
     rtcOffset,
+    rtcSlew,
     numa,
   };
 }

@@ -31,8 +31,8 @@ const RSDP_CHECKSUM = 8;
 const RSDP_RSDT = 16;
 const RSDP_ALIGNMENT = 16;
 
-/** WAET: the clock needs no acknowledgement, the PM timer one read. */
-const WAET_FLAGS = 0x3;
+/** WAET: one read of the PM timer is enough. Interrupts of the clock have to be acknowledged, as on hardware. */
+const WAET_FLAGS = 0x2;
 
 /** By name, for fw_cfg. */
 export function loadedAcpi(description: AcpiDescription): Map<string, Uint8Array> {

@@ -37,7 +37,6 @@ const RTC_KEYS = keysOf(
   table({
     base: { type: base, help: "" },
     clock: { type: only("host", "the guest's clock is the host's"), help: "" },
-    // The kernel's timers follow the host's clock, and lose no ticks that could be repeated.
     driftfix: { type: words(["none", "slew"]), help: "" },
   }),
 );
@@ -75,9 +74,10 @@ export const SETTINGS_OPTIONS: readonly OptionRow[] = [
     names: ["rtc"],
     argument: "base=utc|localtime|DATETIME[,clock=host][,driftfix=none|slew]",
     example: "-rtc base=localtime",
-    help: "what the CMOS clock shows when the machine starts (default: utc)",
+    help: "what the CMOS clock shows when the machine starts (default: utc). With driftfix=slew a pc's clock repeats periodic interrupts that were lost",
     apply: (draft, value, _typed, complain) => {
-      const { base: offset } = readKeys(splitKeyValues(value), RTC_KEYS, complain);
+      const { base: offset, driftfix } = readKeys(splitKeyValues(value), RTC_KEYS, complain);
+      if (driftfix !== undefined) draft.vm.rtcSlew = driftfix === "slew";
       if (offset !== undefined) draft.vm.rtcOffset = offset;
     },
   },

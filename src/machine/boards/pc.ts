@@ -13,13 +13,14 @@ import type { Board } from "../board.ts";
 import type { LateParts } from "../late-parts.ts";
 import * as map from "../memory-map.ts";
 import { type Plug, plug } from "../part.ts";
-import { cmos, cmosConfig } from "../parts/cmos.ts";
+import { cmosConfig } from "../parts/cmos.ts";
 import { fwCfg } from "../parts/fw-cfg.ts";
 import { i440fx, PAM0, PIRQ_INPUTS, SHADOW_END } from "../parts/i440fx.ts";
 import { pciHost } from "../parts/pci-host.ts";
 import { PIRQRCA, piix3 } from "../parts/piix3.ts";
 import { diskTranslations, IDE_BOUNCE_BYTES, piix3Ide } from "../parts/piix3-ide.ts";
 import { PMBASE, PMREGMISC, piix4Pm } from "../parts/piix4-pm.ts";
+import { rtc } from "../parts/rtc.ts";
 import { apm, dma, portA } from "../parts/system-ports.ts";
 import { virtioBalloon } from "../parts/virtio-balloon.ts";
 import { virtioBlk } from "../parts/virtio-blk.ts";
@@ -57,6 +58,7 @@ const CONFIG_PORT = 0xcf8;
 const FW_CFG_PORT = 0x510;
 const PORT_A = 0x92;
 const APM_PORT = 0xb2;
+const RTC_IRQ = 8;
 const PM_PORT = 0x600;
 
 export const pc: Board = {
@@ -76,10 +78,10 @@ export const pc: Board = {
       plugPci(segment, piix4Pm, "piix4-pm", PIIX4_PM, { port: PM_PORT, sciIrq: map.SCI_IRQ }),
       ...serialPorts(spec),
       plug(
-        cmos,
+        rtc,
         "cmos",
-        { windows: [ports(map.CMOS_PORT, CMOS_PORTS)] },
-        { ...cmosConfig(spec), contents: cmosContents(spec) },
+        { windows: [ports(map.CMOS_PORT, CMOS_PORTS)], gsi: RTC_IRQ },
+        { ...cmosConfig(spec), contents: cmosContents(spec), slew: spec.rtcSlew ?? false },
       ),
       keyboardController(),
       plug(fwCfg, "fw-cfg", { windows: [ports(FW_CFG_PORT, FW_CFG_PORTS)] }, {}),

@@ -8,6 +8,7 @@ import type { BlockBackend } from "../../disk/backend.ts";
 import { carryOut } from "../../disk/disk-order.ts";
 import { openDrive } from "../../images/drive.ts";
 import type { Board } from "../../machine/board.ts";
+import { machineClock } from "../../machine/clock.ts";
 import type { IoSide } from "../../machine/io-side.ts";
 import type { Ports } from "../../machine/ports.ts";
 import { unplugged } from "../../machine/unplugged.ts";
@@ -81,6 +82,7 @@ export function runIoThread(
   };
   const ports: Ports = {
     ...unplugged,
+    clock: machineClock(plugged.blocks.clockOffsetNs),
     driveIrq: (gsi, asserted) => vm.irqLine(gsi, asserted),
     pulse: (gsi) => ({ pulse: () => vm.pulseIrqLine(gsi) }),
     messages: messagesTo(vm),
