@@ -10,6 +10,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import type { Pieces } from "../base/pieces.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { NetBackend } from "./backend.ts";
+import { copyFrame } from "./guest-frame.ts";
 import { MAX_FRAME_BYTES, NET_HEADER_BYTES } from "./offloads.ts";
 
 const MAGIC = 0xa1b2c3d4; // times are in microseconds
@@ -57,14 +58,9 @@ export class DumpBackend implements NetBackend {
   }
 
   send(pair: number, header: Uint8Array, frame: Pieces): number {
-    const { pairs, first, count } = frame;
-    let at = RECORD_HEADER_BYTES;
-    for (let n = first; n < first + count; n++) {
-      this.#record.set(this.#memory.window(pairs[2 * n], pairs[2 * n + 1]), at);
-      at += pairs[2 * n + 1];
-    }
+    const end = copyFrame(this.#memory, frame, this.#record, RECORD_HEADER_BYTES);
     const result = this.#backend.send(pair, header, frame);
-    if (result >= 0) this.#write(at - RECORD_HEADER_BYTES);
+    if (result >= 0) this.#write(end - RECORD_HEADER_BYTES);
     return result;
   }
 

@@ -5,6 +5,7 @@ import type { GuestMemory } from "../memory/guest-memory.ts";
 import { EventFd } from "../sys/event.ts";
 import type { NetBackend } from "./backend.ts";
 import { FrameRing, type FrameRings } from "./frame-ring.ts";
+import { copyFrame } from "./guest-frame.ts";
 import { NET_HEADER_BYTES } from "./offloads.ts";
 
 export class RingBackend implements NetBackend {
@@ -32,13 +33,7 @@ export class RingBackend implements NetBackend {
     const length = NET_HEADER_BYTES + frame.bytes;
     while (!ring.reserve(length)) if (ring.armForRoom(length)) return EAGAIN;
     ring.bytes.set(header, ring.start);
-    let at = ring.start + NET_HEADER_BYTES;
-    const { pairs, first, count } = frame;
-    for (let n = first; n < first + count; n++) {
-      const part = pairs[2 * n + 1];
-      ring.bytes.set(this.#memory.window(pairs[2 * n], part), at);
-      at += part;
-    }
+    copyFrame(this.#memory, frame, ring.bytes, ring.start + NET_HEADER_BYTES);
     if (ring.publish()) this.#wake();
     return length;
   }
