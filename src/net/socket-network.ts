@@ -6,6 +6,7 @@
  * Source: QEMU 7.2, net/stream.c and net/socket.c; passt(1).
  */
 import { createSocket, type Socket as DatagramSocket } from "node:dgram";
+import { once } from "node:events";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { FrameCompleter } from "./complete-frame.ts";
 import type { GuestLink, Network } from "./link.ts";
@@ -67,14 +68,9 @@ class StreamNetwork implements Network {
       else socket.destroy();
     });
     this.#server = server;
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(place, () => {
-        server.off("error", reject);
-        server.on("error", () => {});
-        resolve();
-      });
-    });
+    server.listen(place);
+    await once(server, "listening");
+    server.on("error", () => {}); // of one connection that could not be accepted
   }
 
   input(frame: Uint8Array, offload: Parameters<Network["input"]>[1]): void {
@@ -98,13 +94,7 @@ class StreamNetwork implements Network {
 
   async #connect(): Promise<void> {
     const socket = createConnection(this.#options.place);
-    await new Promise<void>((resolve, reject) => {
-      socket.once("error", reject);
-      socket.once("connect", () => {
-        socket.off("error", reject);
-        resolve();
-      });
-    });
+    await once(socket, "connect");
     if (this.#isClosed) socket.destroy();
     else this.#use(socket);
   }
@@ -176,15 +166,9 @@ export function datagramNetwork(options: DatagramOptions): ConnectNetwork {
     const type = remote.host.includes(":") ? "udp6" : "udp4";
     const socket = createSocket({ type, reuseAddr: isMulticast });
     socket.on("error", () => {}); // as on a cable: what cannot be sent is lost
-    await new Promise<void>((resolve, reject) => {
-      socket.once("error", reject);
-      const bound = () => {
-        socket.off("error", reject);
-        resolve();
-      };
-      if (isMulticast) socket.bind(remote.port, remote.host, bound);
-      else socket.bind(local?.port ?? 0, local?.host, bound);
-    });
+    if (isMulticast) socket.bind(remote.port, remote.host);
+    else socket.bind(local?.port ?? 0, local?.host);
+    await once(socket, "listening");
     if (isMulticast) {
       socket.addMembership(remote.host, via);
       socket.setMulticastLoopback(true);
