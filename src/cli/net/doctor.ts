@@ -1,5 +1,5 @@
 /** `vmexit net doctor`: why guests on a bridge have no network, and the line that mends it. */
-import type { NetHost } from "./net-host.ts";
+import { isUp, type NetHost } from "./net-host.ts";
 
 export interface Finding {
   readonly isGood: boolean;
@@ -27,8 +27,7 @@ export function examine(host: NetHost, bridge: string): Finding[] {
     bad(`${bridge} is an interface, and not a bridge`);
     return findings;
   }
-  const isUp = (name: string) => (Number(host.read(`/sys/class/net/${name}/flags`) ?? 0) & 1) !== 0;
-  if (isUp(bridge)) good(`${bridge} is a bridge, and up`);
+  if (isUp(host, bridge)) good(`${bridge} is a bridge, and up`);
   else bad(`${bridge} is down`, `ip link set dev ${bridge} up`);
 
   const addresses = host.run(["ip", "-o", "-4", "addr", "show", "dev", bridge]).output;
@@ -49,7 +48,7 @@ export function examine(host: NetHost, bridge: string): Finding[] {
     );
   }
   for (const tap of taps) {
-    if (isUp(tap)) good(`${tap} is a port of it, and up`);
+    if (isUp(host, tap)) good(`${tap} is a port of it, and up`);
     else bad(`${tap} is down`, `ip link set dev ${tap} up`);
     if (host.read(`/sys/class/net/${tap}/carrier`)?.trim() !== "1") {
       findings.push({ isGood: true, text: `${tap}: no machine has it open now` });

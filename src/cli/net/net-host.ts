@@ -28,6 +28,7 @@ export interface NetHost {
 }
 
 const CAP_NET_ADMIN = 12n;
+const IFF_UP = 1;
 
 export function thisHost(): NetHost {
   return {
@@ -59,6 +60,11 @@ export function thisHost(): NetHost {
     user: process.env.SUDO_USER ?? userInfo().username,
     isAdmin: (effectiveCapabilities() & (1n << CAP_NET_ADMIN)) !== 0n,
   };
+}
+
+/** Whether an interface is up. */
+export function isUp(host: NetHost, name: string): boolean {
+  return (Number(host.read(`/sys/class/net/${name}/flags`) ?? 0) & IFF_UP) !== 0;
 }
 
 function effectiveCapabilities(): bigint {

@@ -3,7 +3,7 @@
  * brctl, tunctl and ifconfig. Each change is printed as the line that makes it, and
  * written down with the line that undoes it, so that `down` leaves the host as it was.
  */
-import type { NetHost } from "./net-host.ts";
+import { isUp, type NetHost } from "./net-host.ts";
 
 export interface SetUp {
   readonly bridge: string;
@@ -223,10 +223,6 @@ function planDhcp(host: NetHost, bridge: string, ip: string | undefined): Step {
 
 function hasAddress(host: NetHost, name: string, ip: string): boolean {
   return host.run(["ip", "-o", "addr", "show", "dev", name]).output.includes(` ${ip} `);
-}
-
-function isUp(host: NetHost, name: string): boolean {
-  return (Number(host.read(`/sys/class/net/${name}/flags`) ?? 0) & 1) !== 0;
 }
 
 function numberOf(address: string): number {
