@@ -52,9 +52,10 @@ export class HostTap {
    */
   static open(options: TapOptions, note: (message: string) => void): HostTap {
     const { fds, sendBuffer = SEND_BUFFER, upScript, downScript } = options;
-    const { queues, name } =
-      fds === undefined ? openByName(options) : { queues: adopt(fds), name: undefined };
+    const queues: FrameDescriptor[] = [];
     try {
+      const name = fds === undefined ? openByName(options, queues) : undefined;
+      for (const fd of fds ?? []) queues.push(FrameDescriptor.adopt(fd));
       const hasHeader = (queues[0].tapFlags & IFF_VNET_HDR) !== 0;
       for (const queue of queues) {
         if (hasHeader) queue.setHeaderSize(NET_HEADER_BYTES);
@@ -82,30 +83,12 @@ export class HostTap {
   }
 }
 
-function openByName({ tap, queues: count, offloads }: TapOptions): {
-  queues: FrameDescriptor[];
-  name: string;
-} {
+/** Adds the interface's queues to `queues`. @returns its name */
+function openByName({ tap, queues: count, offloads }: TapOptions, queues: FrameDescriptor[]): string {
   const first = FrameDescriptor.openTap(tap ?? "vmexit%d", count > 1, offloads);
-  const queues = [first.tap];
-  try {
-    while (queues.length < count) queues.push(FrameDescriptor.openTap(first.name, true, offloads).tap);
-    return { queues, name: first.name };
-  } catch (error) {
-    for (const queue of queues) queue.close();
-    throw error;
-  }
-}
-
-function adopt(numbers: readonly number[]): FrameDescriptor[] {
-  const queues: FrameDescriptor[] = [];
-  try {
-    for (const number of numbers) queues.push(FrameDescriptor.adopt(number));
-    return queues;
-  } catch (error) {
-    for (const queue of queues) queue.close();
-    throw error;
-  }
+  queues.push(first.tap);
+  while (queues.length < count) queues.push(FrameDescriptor.openTap(first.name, true, offloads).tap);
+  return first.name;
 }
 
 function joinBridge(name: string, bridge: string): void {
