@@ -55,10 +55,13 @@ interface Entry<T> {
   next: Entry<T> | undefined;
 }
 
+const FIRST_EPHEMERAL = 49_152;
+
 export class FlowTable<T extends Flow> implements Iterable<T> {
   readonly #buckets = new Map<number, Entry<T>>();
   readonly #scratch = new Uint8Array(36);
   #size = 0;
+  #nextPort = FIRST_EPHEMERAL;
 
   get size(): number {
     return this.#size;
@@ -75,6 +78,16 @@ export class FlowTable<T extends Flow> implements Iterable<T> {
 
   has({ bytes }: FlowKey): boolean {
     return this.#lookUp(bytes, bytes.length) !== undefined;
+  }
+
+  /** Endpoints for a flow that begins outside; for the guest it comes from a port of `from`. */
+  freeKey(guest: Uint8Array, guestPort: number, from: Uint8Array): FlowKey {
+    let key: FlowKey;
+    do {
+      key = new FlowKey(guest, guestPort, from, this.#nextPort);
+      this.#nextPort = this.#nextPort === 65_535 ? FIRST_EPHEMERAL : this.#nextPort + 1;
+    } while (this.has(key)); // MAX_SESSIONS and MAX_CONNECTIONS are less than the number of ports
+    return key;
   }
 
   add(flow: T): void {

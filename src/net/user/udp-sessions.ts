@@ -6,7 +6,7 @@
 import type { Socket } from "node:dgram";
 import { put16 } from "./bytes.ts";
 import { DNS_PORT } from "./dns-message.ts";
-import { type Flow, FlowKey, FlowTable } from "./flow-table.ts";
+import { type Flow, type FlowKey, FlowTable } from "./flow-table.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import { type Packet, UDP } from "./packet.ts";
 
@@ -17,7 +17,6 @@ const IDLE_DNS_MS = 10_000;
 /** Datagrams that wait for a decision or a socket. */
 const MAX_WAITING = 16;
 const MAX_QUEUED_BYTES = 256 * 1024;
-const FIRST_EPHEMERAL = 49_152;
 const MAX_DATAGRAM_BYTES = 65_507;
 
 /** Sends a datagram of the guest to where it is to go. */
@@ -151,7 +150,6 @@ export class UdpSession implements Flow {
 export class UdpSessions {
   readonly #context: UdpContext;
   readonly #table = new FlowTable<UdpSession>();
-  #nextPort = FIRST_EPHEMERAL;
 
   constructor(context: UdpContext) {
     this.#context = context;
@@ -174,12 +172,7 @@ export class UdpSessions {
 
   /** A session that a sender outside began; for the guest it comes from a port of `from`. */
   addInbound(guest: Uint8Array, port: number, from: Uint8Array): UdpSession {
-    let key: FlowKey;
-    do {
-      key = new FlowKey(guest, port, from, this.#nextPort);
-      this.#nextPort = this.#nextPort === 65_535 ? FIRST_EPHEMERAL : this.#nextPort + 1;
-    } while (this.#table.has(key)); // there are more ports than sessions
-    return this.add(key);
+    return this.add(this.#table.freeKey(guest, port, from));
   }
 
   expire(now: number): number {

@@ -8,11 +8,10 @@ import { type Packet, TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from "../packet.
 import { TcpConnection, type TcpOwner } from "./tcp-connection.ts";
 import type { TcpContext } from "./tcp-context.ts";
 
-/** Enough for a busy guest; each may be a descriptor of the host. */
+/** Enough for a busy guest; each may be a descriptor of the host. FlowTable.freeKey relies on it. */
 const MAX_CONNECTIONS = 4096;
 /** With more in all buffers, each connection has to do with little. */
 const PRESSURE_BYTES = 64 * 1024 * 1024;
-const FIRST_EPHEMERAL = 49_152;
 
 export interface TcpStackOptions {
   readonly writer: FrameWriter;
@@ -32,7 +31,6 @@ export class TcpStack implements TcpContext, TcpOwner {
   readonly #table = new FlowTable<TcpConnection>();
   #dirty: TcpConnection[] = [];
   #buffered = 0;
-  #nextPort = FIRST_EPHEMERAL;
 
   constructor(options: TcpStackOptions) {
     this.#options = options;
@@ -70,8 +68,8 @@ export class TcpStack implements TcpContext, TcpOwner {
 
   /** A connection to a port of the guest. Undefined: there are too many. */
   connect(guest: Uint8Array, port: number, from: Uint8Array, stream: Duplex): TcpConnection | undefined {
-    const key = this.#table.size < MAX_CONNECTIONS ? this.#freeKey(guest, port, from) : undefined;
-    if (key === undefined) return undefined;
+    if (this.#table.size >= MAX_CONNECTIONS) return undefined;
+    const key = this.#table.freeKey(guest, port, from);
     const connection = new TcpConnection(key, "syn-sent", randomSequence(), this, this);
     this.#table.add(connection);
     connection.connect(stream);
@@ -144,15 +142,6 @@ export class TcpStack implements TcpContext, TcpOwner {
 
   dirty(connection: TcpConnection): void {
     this.#dirty.push(connection);
-  }
-
-  #freeKey(guest: Uint8Array, port: number, from: Uint8Array): FlowKey | undefined {
-    for (let tries = 0; tries < 65_536 - FIRST_EPHEMERAL; tries++) {
-      const key = new FlowKey(guest, port, from, this.#nextPort);
-      this.#nextPort = this.#nextPort === 65_535 ? FIRST_EPHEMERAL : this.#nextPort + 1;
-      if (!this.#table.has(key)) return key;
-    }
-    return undefined;
   }
 
   /** The answer to a segment of an unknown connection (RFC 9293, 3.10.7.1). */
