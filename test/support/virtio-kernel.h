@@ -1,15 +1,11 @@
-// The common part of kernels for virtio-mmio devices: a Multiboot 1 header, COM1, the
-// registers of the first device, and one queue of it. The kernels run with interrupts
-// masked, and poll.
+// The common part of kernels for virtio-mmio devices: the registers of the first
+// device, and one queue of it. The kernels run with interrupts masked, and poll.
 //
-// Source: VIRTIO 1.2, 3.1.1, 2.7 and 4.2.2; Multiboot Specification 0.6.96.
+// Source: VIRTIO 1.2, 3.1.1, 2.7 and 4.2.2.
 //
 // Define QUEUE_SIZE before including this.
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
+#include "tiny-kernel.h"
 
 #define WINDOW 0xfeb00000
 #define WINDOW_WORDS 1024
@@ -33,24 +29,6 @@ typedef unsigned long long u64;
 #define DESC_F_NEXT 1
 #define DESC_F_WRITE 2
 
-#define COM1 0x3f8
-#define DEBUG_EXIT 0xf4
-
-// The header comes first in .text, which comes first in the file.
-__asm__(
-    ".text\n"
-    ".balign 4\n"
-    "  .long 0x1BADB002, 3, -(0x1BADB002 + 3)\n"
-    ".globl _start\n"
-    "_start:\n"
-    "  mov $stack_end, %esp\n"
-    "  pushl %ebx\n"
-    "  call kernel_main\n"
-    "  hlt\n");
-
-char stack[4096] __attribute__((aligned(16)));
-__asm__(".globl stack_end\nstack_end = stack + 4096\n");
-
 static struct {
   u64 address;
   u32 length;
@@ -65,22 +43,6 @@ static volatile struct {
     u32 id, length;
   } ring[QUEUE_SIZE];
 } used __attribute__((aligned(4)));
-
-static void out8(u16 port, u8 value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
-
-static void print(const char *text) {
-  while (*text) out8(COM1, *text++);
-}
-
-static void print_hex(u32 value, int digits) {
-  for (int digit = digits - 1; digit >= 0; digit--) out8(COM1, "0123456789abcdef"[(value >> (4 * digit)) & 15]);
-}
-
-static void print_word(const char *name, u32 value) {
-  print(name);
-  print_hex(value, 8);
-  print("\n");
-}
 
 /** Initializes the device with VERSION_1, and with those of `features` that it offers. */
 static void bring_up(u32 queue, u32 features) {

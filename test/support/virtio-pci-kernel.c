@@ -12,16 +12,11 @@
 //
 // Source: PCI Local Bus 3.0, chapter 6; VIRTIO 1.2, 4.1.
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
+#include "tiny-kernel.h"
 
 #define QUEUE_SIZE 64
 #define REQUEST_BYTES 16
 
-#define COM1 0x3f8
-#define DEBUG_EXIT 0xf4
 #define CONFIG_ADDRESS 0xcf8
 #define CONFIG_DATA 0xcfc
 
@@ -43,21 +38,6 @@ typedef unsigned long long u64;
 #define APIC 0xfee00000
 #define APIC_SVR 0xf0
 #define APIC_IRR 0x200
-
-// The header comes first in .text, which comes first in the file.
-__asm__(
-    ".text\n"
-    ".balign 4\n"
-    "  .long 0x1BADB002, 3, -(0x1BADB002 + 3)\n"
-    ".globl _start\n"
-    "_start:\n"
-    "  mov $stack_end, %esp\n"
-    "  pushl %ebx\n"
-    "  call kernel_main\n"
-    "  hlt\n");
-
-char stack[4096] __attribute__((aligned(16)));
-__asm__(".globl stack_end\nstack_end = stack + 4096\n");
 
 // As a legacy queue has it: the used ring begins at the next page.
 static struct {
@@ -81,7 +61,6 @@ static struct {
 static u8 buffer[REQUEST_BYTES];
 static u32 slot;
 
-static void out8(u16 port, u8 value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
 static void out16(u16 port, u16 value) { __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port)); }
 static void out32(u16 port, u32 value) { __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port)); }
 static u8 in8(u16 port) {
@@ -98,16 +77,6 @@ static u32 in32(u16 port) {
   u32 value;
   __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
   return value;
-}
-
-static void print(const char *text) {
-  while (*text) out8(COM1, *text++);
-}
-
-static void print_word(const char *name, u32 value) {
-  print(name);
-  for (int digit = 7; digit >= 0; digit--) out8(COM1, "0123456789abcdef"[(value >> (4 * digit)) & 15]);
-  print("\n");
 }
 
 static void end(void) { out8(DEBUG_EXIT, 0); }
