@@ -15,20 +15,9 @@
 #define MAC_BYTES 6
 #define TYPE 12
 
-static struct {
-  u64 address;
-  u32 length;
-  u16 flags, next;
-} tx_descriptors[QUEUE_SIZE] __attribute__((aligned(16)));
-static volatile struct {
-  u16 flags, index, ring[QUEUE_SIZE];
-} tx_available __attribute__((aligned(4)));
-static volatile struct {
-  u16 flags, index;
-  struct {
-    u32 id, length;
-  } ring[QUEUE_SIZE];
-} tx_used __attribute__((aligned(4)));
+static struct descriptor tx_descriptors[QUEUE_SIZE] __attribute__((aligned(16)));
+static volatile struct available tx_available __attribute__((aligned(4)));
+static volatile struct used tx_used __attribute__((aligned(4)));
 
 static u8 buffers[QUEUE_SIZE][BUFFER];
 static u8 frame[HEADER + BUFFER];

@@ -29,20 +29,24 @@
 #define DESC_F_NEXT 1
 #define DESC_F_WRITE 2
 
-static struct {
+struct descriptor {
   u64 address;
   u32 length;
   u16 flags, next;
-} descriptors[QUEUE_SIZE] __attribute__((aligned(16)));
-static volatile struct {
+};
+struct available {
   u16 flags, index, ring[QUEUE_SIZE];
-} available __attribute__((aligned(4)));
-static volatile struct {
+};
+struct used {
   u16 flags, index;
   struct {
     u32 id, length;
   } ring[QUEUE_SIZE];
-} used __attribute__((aligned(4)));
+};
+
+static struct descriptor descriptors[QUEUE_SIZE] __attribute__((aligned(16)));
+static volatile struct available available __attribute__((aligned(4)));
+static volatile struct used used __attribute__((aligned(4)));
 
 /** Initializes the device with VERSION_1, and with those of `features` that it offers. */
 static void bring_up(u32 queue, u32 features) {
