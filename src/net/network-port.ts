@@ -5,7 +5,7 @@
 import { EventFd } from "../sys/event.ts";
 import { emptyRing, FrameRing, type FrameRings } from "./frame-ring.ts";
 import { ACCEPTS_CHECKSUM, type GuestLink, type Network, NO_OFFLOAD, type Offload } from "./link.ts";
-import { MAX_FRAME_BYTES, NET_HEADER_BYTES } from "./offloads.ts";
+import { ALL_OFFLOADS, MAX_FRAME_BYTES, NET_HEADER_BYTES } from "./offloads.ts";
 
 /** Frames in a row before timers and sockets have their turn. */
 const BATCH = 128;
@@ -14,6 +14,8 @@ const F_NEEDS_CSUM = 1;
 const F_DATA_VALID = 2;
 
 export class NetworkPort implements GuestLink {
+  /** ACCEPTS_ bits: a network takes frames that leave checksums and segmentation to it. */
+  static readonly offloads = ALL_OFFLOADS;
   readonly mtu: number;
   /** What the io thread gets. */
   readonly data: FrameRings;

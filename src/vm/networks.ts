@@ -14,8 +14,6 @@ import { VmNetwork } from "./outlets/network.ts";
 
 /** What a network carries at most by default. */
 const DEFAULT_MTU = 1500;
-/** The program's networks take frames that leave checksums and segmentation to them, as NetworkPort says. */
-const ALL_OFFLOADS = 15;
 
 /** The name of the part that is card `n`. */
 function networkName(n: number): string {
@@ -74,9 +72,11 @@ class ProgramEnd {
 
 type OpenDump = typeof openDump;
 
-type Connection =
-  | { readonly config: NetworkConfig; readonly tap: HostTap }
-  | { readonly config: NetworkConfig; readonly end: ProgramEnd };
+/** `offloads`: what its other end can do. */
+type Connection = { readonly config: NetworkConfig; readonly offloads: number } & (
+  | { readonly tap: HostTap }
+  | { readonly end: ProgramEnd }
+);
 
 export class Networks {
   readonly #connections: Connection[] = [];
@@ -126,8 +126,7 @@ export class Networks {
   get devices(): DeviceSpec[] {
     return this.#connections.map((connection, n) => {
       const { mac, mtu, queues, offloads } = connection.config;
-      const able = "tap" in connection ? connection.tap.offloads : ALL_OFFLOADS;
-      const config = { mac, mtu, queues, offloads: offloads ? able : 0 };
+      const config = { mac, mtu, queues, offloads: offloads ? connection.offloads : 0 };
       return { kind: "virtio-net", name: networkName(n), config };
     });
   }
@@ -176,12 +175,13 @@ async function connect(config: NetworkConfig, note: (message: string) => void): 
   const plug = config.connect ?? (await userNetwork(config, note));
   if (plug === undefined) {
     const { HostTap } = await import("../net/host-tap.ts");
-    return { config, tap: HostTap.open(config, note) };
+    const tap = HostTap.open(config, note);
+    return { config, tap, offloads: tap.offloads };
   }
   const { NetworkPort } = await import("../net/network-port.ts");
   const end = new ProgramEnd(config, plug, (mtu) => new NetworkPort(mtu));
   await end.open();
-  return { config, end };
+  return { config, end, offloads: NetworkPort.offloads };
 }
 
 async function userNetwork(
