@@ -1,13 +1,10 @@
 /** The command itself, as a process, with guests of a few bytes. */
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-
-const MAIN = fileURLToPath(new URL("../../dist/bundle/main.js", import.meta.url));
+import { type Child, MAIN, start } from "../support/program.ts";
 
 const OUT_DX_AL = 0xee;
 const say = (text: string) => [...Buffer.from(text)].flatMap((byte) => [0xb0, byte, OUT_DX_AL]);
@@ -52,35 +49,6 @@ beforeAll(async () => {
   }
 });
 afterAll(() => rm(folder, { recursive: true }));
-
-interface Result {
-  readonly status: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-type Child = ReturnType<typeof start>;
-
-function start(argv: readonly string[], program: readonly string[] = [process.execPath, MAIN]) {
-  const child = spawn(program[0], [...program.slice(1), ...argv], { stdio: ["pipe", "pipe", "pipe"] });
-  const seen = { out: "", err: "" };
-  child.stdout.on("data", (chunk) => {
-    seen.out += chunk;
-  });
-  child.stderr.on("data", (chunk) => {
-    seen.err += chunk;
-  });
-  const says = async (text: string) => {
-    while (!seen.out.includes(text)) await once(child.stdout, "data");
-  };
-  const ended: Promise<Result> = once(child, "close").then(([status, signal]) => ({
-    status,
-    signal,
-    ...seen,
-  }));
-  return { child, seen, says, ended };
-}
 
 function flat(name: keyof typeof GUESTS, ...more: string[]): string[] {
   return ["run", "-m", "16", "-kernel", path(name), "-load-address", "0x1000", ...more];
@@ -173,8 +141,8 @@ test("a pseudo-terminal is announced in QEMU's words and connected to the guest"
   await once(child.stderr, "data");
   const [, name] = /^char device redirected to (\/dev\/pts\/\d+) \(label serial0\)\n$/.exec(seen.err) ?? [];
   const shell = start(
-    [],
-    ["sh", "-c", `exec 3<>${name}; printf HAL >&3; dd bs=1 count=3 <&3 2>/dev/null; printf q >&3; sleep 1`],
+    ["-c", `exec 3<>${name}; printf HAL >&3; dd bs=1 count=3 <&3 2>/dev/null; printf q >&3; sleep 1`],
+    { program: ["sh"] },
   );
   expect((await shell.ended).out).toBe("IBM");
   expect(await ended).toMatchObject({ status: 0 });
@@ -186,7 +154,7 @@ function onTerminal(guest: keyof typeof GUESTS, ...nodeOptions: string[]): Child
     .map((word) => `'${word}'`)
     .join(" ");
   const lines = `before=$(stty -g); ${command}; echo "status $?"; [ "$(stty -g)" = "$before" ] && echo restored`;
-  return start(["-qec", lines, "/dev/null"], ["script"]);
+  return start(["-qec", lines, "/dev/null"], { program: ["script"] });
 }
 
 test("on a terminal keys reach the guest unchanged, Ctrl-C too, and Ctrl-A x quits", async () => {

@@ -1,6 +1,4 @@
 /** Saved machines from the command line, with guests of a few bytes. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import {
   existsSync,
   mkdirSync,
@@ -12,12 +10,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { FOR_EVER, flatMachine, inByte, outByte, POWER_OFF, say } from "../support/flat-machine.ts";
+import { MAIN, start as startProgram } from "../support/program.ts";
 import { qemuCheck, qemuImg, qemuIo } from "../support/qemu-tools.ts";
-
-const MAIN = fileURLToPath(new URL("../../dist/bundle/main.js", import.meta.url));
 
 /** Waits for a byte on COM1. */
 const RECEIVE = [
@@ -48,22 +44,8 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function start(argv: readonly string[], program: readonly string[] = [process.execPath, MAIN]) {
-  const child = spawn(program[0], [...program.slice(1), ...argv], { cwd: folder });
-  const seen = { out: "", err: "" };
-  child.stdout.on("data", (chunk) => {
-    seen.out += chunk;
-  });
-  child.stderr.on("data", (chunk) => {
-    seen.err += chunk;
-  });
-  const says = async (text: string) => {
-    while (!seen.out.includes(text)) await once(child.stdout, "data");
-  };
-  const ended = once(child, "close").then(([status]) => ({ status, ...seen }));
-  return { child, seen, says, ended };
-}
-
+const start = (argv: readonly string[], program?: readonly string[]) =>
+  startProgram(argv, { cwd: folder, program });
 const command = (...argv: string[]) => start(argv).ended;
 /** Saves in `dir` a machine that has printed ">". */
 const save = (dir: string, ...more: string[]) =>
@@ -78,7 +60,7 @@ test("a machine is booted and saved, and continues in two other processes", asyn
     child.stdin.write("..");
     await says("AB");
     child.stdin.write("q");
-    expect(await ended).toEqual({ status: 0, out: "AB", err: "" });
+    expect(await ended).toEqual({ status: 0, signal: null, out: "AB", err: "" });
   }
 });
 
@@ -236,7 +218,7 @@ test("inside a qcow2 image, disk and machine are saved together, and -loadvm tak
     child.stdin.write("..");
     await says("AB");
     child.stdin.write("q");
-    expect(await ended).toEqual({ status: 0, out: "AB", err: "" });
+    expect(await ended).toEqual({ status: 0, signal: null, out: "AB", err: "" });
     qemuIo(image, ["read -P 7 0 64k"]); // as it was
   }
   expect(qemuCheck(image)).toMatchObject({ corruptions: 0, leaks: 0, errors: 0 });

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { restoreVm } from "vmexit";
 import { FOR_EVER, flatMachine, say } from "../support/flat-machine.ts";
+import { printed } from "../support/printed.ts";
 
 const PORT = 0x3f8;
 
@@ -38,15 +39,12 @@ async function guestReads(
 ): Promise<{ registers: number[][]; notes: string[] }> {
   const code = [...leaves.flatMap(([leaf, subleaf]) => cpuid(leaf, subleaf)), ...HALT];
   await using vm = await flatMachine(code, options);
-  const chunks: Buffer[] = [];
   const notes: string[] = [];
-  vm.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
+  const output = printed(vm);
   vm.on("note", (text) => notes.push(text));
-  const closed = new Promise((resolve) => vm.serial.once("end", resolve));
   await vm.start();
   await vm.exited;
-  await closed;
-  const bytes = Buffer.concat(chunks);
+  const bytes = await output;
   const registers = leaves.map((_, n) => [0, 4, 8, 12].map((at) => bytes.readUInt32LE(16 * n + at)));
   return { registers, notes };
 }

@@ -8,6 +8,7 @@ import { patience } from "../../lab/patience.mjs";
 import { BlkGuest, done, full } from "../support/blk-guest.ts";
 import { exitWith, FOR_EVER, flatMachine, inByte, outByte, say } from "../support/flat-machine.ts";
 import { MemorySource } from "../support/memory-source.ts";
+import { printed } from "../support/printed.ts";
 
 const WAIT_MS = 20_000;
 const folder = mkdtempSync(join(tmpdir(), "vmexit-fork-"));
@@ -22,12 +23,6 @@ const REPORT = [
   ...[0xfe, 0x06, 0x00, 0x70], // inc byte [7000]
   ...exitWith(0),
 ];
-
-function printed(vm: VirtualMachine): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  vm.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
-  return new Promise((resolve) => vm.serial.once("end", () => resolve(Buffer.concat(chunks))));
-}
 
 test("20 forks end in 20 results, see nothing of each other, and the parent goes on", async () => {
   await using vm = await flatMachine(REPORT);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { createVm, restoreVm, type VmOptions } from "vmexit";
 import { exitWith, outByte, outDword } from "../support/flat-machine.ts";
+import { printed } from "../support/printed.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "vmexit-ide-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -77,14 +78,12 @@ async function bufferAfter(
   await using vm = await createVm({
     ...{ machine: "pc", memory: "2M", loadAddress: CODE, onReset: "exit", drives, kernel },
   });
-  const chunks: Buffer[] = [];
-  vm.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
-  const closed = new Promise((resolve) => vm.serial.once("end", resolve));
+  const output = printed(vm);
   await vm.start();
   expect(await vm.exited).toMatchObject({ reason: "exit" });
-  await closed;
+  const bytes = await output;
   expect(vm.stats().drives.reduce((sum, { bytesRead }) => sum + bytesRead, 0)).toBe(length);
-  return Uint8Array.from(Buffer.concat(chunks));
+  return Uint8Array.from(bytes);
 }
 
 const ide = (n: number) => ({ interface: "ide", file: disk(n), format: "raw", index: n }) as const;
@@ -136,12 +135,9 @@ test("a snapshot in the middle of a sector: the restored guest reads the rest", 
     await vm.snapshot({ dir });
   }
   await using vm = await restoreVm(dir, { drives });
-  const chunks: Buffer[] = [];
-  vm.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
-  const closed = new Promise((resolve) => vm.serial.once("end", resolve));
+  const output = printed(vm);
   await vm.resume();
   vm.serial.write("x");
   expect(await vm.exited).toMatchObject({ reason: "exit" });
-  await closed;
-  expect(Uint8Array.from(Buffer.concat(chunks))).toEqual(expected(0, 1024));
+  expect(Uint8Array.from(await output)).toEqual(expected(0, 1024));
 });

@@ -7,7 +7,18 @@ import { afterAll, expect, test } from "vitest";
 import type { VirtualMachine } from "vmexit";
 import { patience } from "../../lab/patience.mjs";
 import { BlkGuest, done, full } from "../support/blk-guest.ts";
-import { ECHO, FOR_EVER, flatMachine, inByte, outByte, RESET, say } from "../support/flat-machine.ts";
+import {
+  ECHO,
+  FOR_EVER,
+  flatMachine,
+  inByte,
+  outByte,
+  RESET,
+  say,
+  TIMER,
+  wrmsr,
+  X2APIC,
+} from "../support/flat-machine.ts";
 import { MemorySource } from "../support/memory-source.ts";
 import { random } from "../support/random.ts";
 
@@ -15,14 +26,6 @@ const WAIT_MS = patience(20_000);
 const WAIT = { timeout: WAIT_MS };
 const folder = mkdtempSync(join(tmpdir(), "vmexit-mark-"));
 afterAll(() => rmSync(folder, { recursive: true }));
-
-const dword = (value: number) => [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
-/** mov ecx, msr; mov eax, value; xor edx, edx; wrmsr */
-const wrmsr = (msr: number, value: number) => [
-  ...[0x66, 0xb9, ...dword(msr)],
-  ...[0x66, 0xb8, ...dword(value)],
-  ...[0x66, 0x31, 0xd2, 0x0f, 0x30],
-];
 
 /** Bytes on a console. */
 function recorded(vm: VirtualMachine, port = 0): number[] {
@@ -143,20 +146,8 @@ test("a byte in the FIFO at the mark is read again after each rewind; bytes that
   expect(text()).toMatch(/^!xxx/);
 });
 
-/** The local APIC in x2APIC mode, enabled. */
-const X2APIC = [...wrmsr(0x1b, 0xfee0_0d00), ...wrmsr(0x80f, 0x1ff)];
-
 test("a timer goes on after each rewind", async () => {
-  const handler = [0xfe, 0xc3, 0x88, 0xd8, 0xba, 0xf8, 0x03, 0xee, ...wrmsr(0x80b, 0), 0xcf]; // inc bl; print it; EOI; iret
-  const start = (at: number) => [
-    ...[0xfa, 0xbc, 0x00, 0x80, 0x31, 0xc0, 0x8e, 0xc0], // cli; mov sp, 8000; xor ax, ax; mov es, ax
-    ...[0x26, 0xc7, 0x06, 0x00, 0x01, at & 0xff, at >>> 8], // vector 0x40
-    ...[0x26, 0xc7, 0x06, 0x02, 0x01, 0x00, 0x01],
-    ...X2APIC,
-    ...[0xb3, 0xff, ...wrmsr(0x83e, 0xb), ...wrmsr(0x832, 0x2_0040), ...wrmsr(0x838, 2_000_000)], // periodic, 2 ms
-    ...[0xfb, 0xf4, 0xeb, 0xfd], // sti; hlt; jmp
-  ];
-  await using vm = await flatMachine([...start(start(0).length), ...handler]);
+  await using vm = await flatMachine(TIMER);
   const bytes = recorded(vm);
   await vm.start();
   await expect.poll(() => bytes.length, WAIT).toBeGreaterThan(3);

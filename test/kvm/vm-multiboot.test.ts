@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createVm, type VmOptions } from "vmexit";
 import { buildMultiboot } from "../support/multiboot-build.ts";
+import { printed } from "../support/printed.ts";
 
 let folder = "";
 let elf = "";
@@ -24,13 +25,10 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 /** Runs the kernel to its end; its status is 1 if it found the machine as the specification says. */
 async function run(kernel: string | Uint8Array, more: Partial<VmOptions> = {}) {
   await using vm = await createVm({ memory: "16M", kernel, ...more });
-  const chunks: Buffer[] = [];
-  vm.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
-  const closed = new Promise((resolve) => vm.serial.once("end", resolve));
+  const output = printed(vm);
   await vm.start();
   const ending = await vm.exited;
-  await closed;
-  return { ending, lines: Buffer.concat(chunks).toString().trimEnd().split("\n") };
+  return { ending, lines: (await output).toString().trimEnd().split("\n") };
 }
 
 const MEMORY_OF_16_MIB = [

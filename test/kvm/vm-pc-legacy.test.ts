@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { createVm } from "vmexit";
 import { exitWith, inByte, outByte, runFlat } from "../support/flat-machine.ts";
+import { printed } from "../support/printed.ts";
 
 /** mov dx, 0x3f8; out dx, al */
 const PRINT_AL = [0xba, 0xf8, 0x03, 0xee];
@@ -12,17 +13,14 @@ const loadByte = (address: number) => [
 ];
 
 async function bytesPrinted(code: readonly number[], options = {}): Promise<number[]> {
-  const chunks: number[] = [];
   await using vm = await createVm({
     ...{ memory: "1M", kernel: Uint8Array.from([...code, ...exitWith(0)]), loadAddress: 0x1000 },
     ...options,
   });
-  vm.serial.on("data", (chunk: Buffer) => chunks.push(...chunk));
-  const closed = new Promise((resolve) => vm.serial.once("end", resolve));
+  const output = printed(vm);
   await vm.start();
   await vm.exited;
-  await closed;
-  return chunks;
+  return [...(await output)];
 }
 
 const portsPrinted = (ports: readonly number[], options = {}) =>

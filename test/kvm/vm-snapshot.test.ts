@@ -28,6 +28,9 @@ import {
   outByte,
   RESET,
   say,
+  TIMER,
+  wrmsr,
+  X2APIC,
 } from "../support/flat-machine.ts";
 import { MemorySource } from "../support/memory-source.ts";
 import { random } from "../support/random.ts";
@@ -203,28 +206,9 @@ test("a device's answer to the access that a pause interrupts reaches the guest,
   expect(new Set(steps)).toEqual(new Set([1]));
 });
 
-const dword = (value: number) => [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
-/** mov ecx, msr; mov eax, value; xor edx, edx; wrmsr */
-const wrmsr = (msr: number, value: number) => [
-  ...[0x66, 0xb9, ...dword(msr)],
-  ...[0x66, 0xb8, ...dword(value)],
-  ...[0x66, 0x31, 0xd2, 0x0f, 0x30],
-];
-/** The local APIC in x2APIC mode, enabled. */
-const X2APIC = [...wrmsr(0x1b, 0xfee0_0d00), ...wrmsr(0x80f, 0x1ff)];
-
 test("a timer goes on: each of its interrupts comes once", async () => {
-  const handler = [0xfe, 0xc3, 0x88, 0xd8, 0xba, 0xf8, 0x03, 0xee, ...wrmsr(0x80b, 0), 0xcf]; // inc bl; print it; EOI; iret
-  const start = (at: number) => [
-    ...[0xfa, 0xbc, 0x00, 0x80, 0x31, 0xc0, 0x8e, 0xc0], // cli; mov sp, 8000; xor ax, ax; mov es, ax
-    ...[0x26, 0xc7, 0x06, 0x00, 0x01, at & 0xff, at >>> 8], // vector 0x40
-    ...[0x26, 0xc7, 0x06, 0x02, 0x01, 0x00, 0x01],
-    ...X2APIC,
-    ...[0xb3, 0xff, ...wrmsr(0x83e, 0xb), ...wrmsr(0x832, 0x2_0040), ...wrmsr(0x838, 2_000_000)], // periodic, 2 ms
-    ...[0xfb, 0xf4, 0xeb, 0xfd], // sti; hlt; jmp
-  ];
   const counting = new Counting();
-  let vm = await flatMachine([...start(start(0).length), ...handler]);
+  let vm = await flatMachine(TIMER);
   counting.watch(vm);
   await vm.start();
   const next = random(4);

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { createVm, type VmError } from "vmexit";
 import { Vm } from "vmexit/kvm";
 import { buildKernel } from "../support/multiboot-build.ts";
+import { printed } from "../support/printed.ts";
 
 const WINDOW = 0xfeb0_0000;
 
@@ -25,13 +26,10 @@ async function run(what: string) {
   await using vm = await createVm({ memory: "16M", kernel, cmdline: what, rng: true });
   const errors: VmError[] = [];
   vm.on("error", (error) => void errors.push(error));
-  const chunks: Buffer[] = [];
-  vm.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
-  const closed = new Promise((resolve) => vm.serial.once("end", resolve));
+  const output = printed(vm);
   await vm.start();
   expect(await vm.exited).toEqual({ reason: "exit", status: 1 });
-  await closed;
-  const lines = Buffer.concat(chunks).toString().trimEnd().split("\n");
+  const lines = (await output).toString().trimEnd().split("\n");
   return { lines, errors, stats: vm.stats() };
 }
 

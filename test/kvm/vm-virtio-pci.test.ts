@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createVm, restoreVm, type VmOptions } from "vmexit";
 import { buildKernel } from "../support/multiboot-build.ts";
+import { printed } from "../support/printed.ts";
 
 let folder = "";
 let kernel = "";
@@ -44,13 +45,10 @@ function bootDisk(text: string): Buffer {
 /** Runs the kernel to its end. */
 async function run(what: string, rng: VmOptions["rng"] = true) {
   await using vm = await createVm({ machine: "pc", memory: "16M", kernel, cmdline: what, rng });
-  const chunks: Buffer[] = [];
-  vm.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
-  const closed = new Promise((resolve) => vm.serial.once("end", resolve));
+  const output = printed(vm);
   await vm.start();
   expect(await vm.exited).toEqual({ reason: "exit", status: 1 });
-  await closed;
-  return { lines: Buffer.concat(chunks).toString().trimEnd().split("\n"), stats: vm.stats() };
+  return { lines: (await output).toString().trimEnd().split("\n"), stats: vm.stats() };
 }
 
 test("a modern driver: a masked message waits in the device, and the doorbell follows the BAR", async () => {
@@ -115,13 +113,10 @@ test.skipIf(!existsSync(SEABIOS)).each([
     memory: "32M",
     drives: [{ file, format: "raw", addr: "4", ...interfaces }],
   });
-  const chunks: Buffer[] = [];
-  vm.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
-  const closed = new Promise((resolve) => vm.serial.once("end", resolve));
+  const output = printed(vm);
   await vm.start();
   expect(await vm.exited).toEqual({ reason: "exit", status: 1 });
-  await closed;
-  expect(Buffer.concat(chunks).toString()).toMatch(/read by the BIOS$/);
+  expect((await output).toString()).toMatch(/read by the BIOS$/);
   expect(vm.stats().drives[0].bytesRead).toBe(2 * SECTOR);
 });
 
@@ -135,12 +130,9 @@ test("a saved device continues in another machine: its BARs, its doorbell, and t
   await first.snapshot({ dir });
   await first.stop();
   await using second = await restoreVm(dir);
-  const chunks: Buffer[] = [];
-  second.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
-  const closed = new Promise((resolve) => second.serial.once("end", resolve));
+  const output = printed(second);
   await second.resume();
   second.serial.write("x");
   expect(await second.exited).toEqual({ reason: "exit", status: 1 });
-  await closed;
-  expect(Buffer.concat(chunks).toString()).toBe("message\nused 00000002\n");
+  expect((await output).toString()).toBe("message\nused 00000002\n");
 });

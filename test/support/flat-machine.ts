@@ -6,6 +6,7 @@
  * for which it was assembled.
  */
 import { createVm, type VirtualMachine, type VmOptions } from "vmexit";
+import { printed } from "./printed.ts";
 
 const low = (value: number) => value & 0xff;
 const word = (value: number) => [low(value), low(value >>> 8)];
@@ -27,6 +28,15 @@ export const inWord = (port: number) => [0xba, ...word(port), 0xed];
 export const inDword = (port: number) => [0xba, ...word(port), 0x66, 0xed];
 /** mov dx, port; out dx, eax */
 export const outEax = (port: number) => [0xba, ...word(port), 0x66, 0xef];
+
+/** mov ecx, msr; mov eax, value; xor edx, edx; wrmsr */
+export const wrmsr = (msr: number, value: number) => [
+  ...[0x66, 0xb9, ...dword(msr)],
+  ...[0x66, 0xb8, ...dword(value)],
+  ...[0x66, 0x31, 0xd2, 0x0f, 0x30],
+];
+/** The local APIC in x2APIC mode, enabled. */
+export const X2APIC = [...wrmsr(0x1b, 0xfee0_0d00), ...wrmsr(0x80f, 0x1ff)];
 
 /** Prints on COM1. */
 export const say = (text: string) => [...Buffer.from(text)].flatMap((byte) => outByte(0x3f8, byte));
@@ -57,6 +67,18 @@ export const ECHO = [
   ...[0xeb, 0xf3], //             jmp wait
 ];
 
+const timerHandler = [0xfe, 0xc3, 0x88, 0xd8, 0xba, 0xf8, 0x03, 0xee, ...wrmsr(0x80b, 0), 0xcf]; // inc bl; print it; EOI; iret
+const timerStart = (handler: number) => [
+  ...[0xfa, 0xbc, 0x00, 0x80, 0x31, 0xc0, 0x8e, 0xc0], // cli; mov sp, 8000; xor ax, ax; mov es, ax
+  ...[0x26, 0xc7, 0x06, 0x00, 0x01, low(handler), low(handler >>> 8)], // vector 0x40
+  ...[0x26, 0xc7, 0x06, 0x02, 0x01, 0x00, 0x01],
+  ...X2APIC,
+  ...[0xb3, 0xff, ...wrmsr(0x83e, 0xb), ...wrmsr(0x832, 0x2_0040), ...wrmsr(0x838, 2_000_000)], // periodic, 2 ms
+  ...[0xfb, 0xf4, 0xeb, 0xfd], // sti; hlt; jmp
+];
+/** Counts from 0 on COM1: each interrupt of the local APIC's timer writes the next number. */
+export const TIMER = [...timerStart(timerStart(0).length), ...timerHandler];
+
 export function flatOptions(code: readonly number[], more: Partial<VmOptions> = {}): VmOptions {
   return { memory: "1M", kernel: Uint8Array.from(code), loadAddress: 0x1000, ...more };
 }
@@ -69,11 +91,8 @@ export function flatMachine(code: readonly number[], more: Partial<VmOptions> = 
 /** Runs that code to its end; returns the ending and its output on COM1. */
 export async function runFlat(code: readonly number[], more: Partial<VmOptions> = {}) {
   await using vm = await flatMachine(code, more);
-  const chunks: Buffer[] = [];
-  vm.serial.on("data", (chunk: Buffer) => chunks.push(chunk));
-  const closed = new Promise((resolve) => vm.serial.once("end", resolve));
+  const output = printed(vm);
   await vm.start();
   const ending = await vm.exited;
-  await closed;
-  return { ending, text: Buffer.concat(chunks).toString(), stats: vm.stats() };
+  return { ending, text: (await output).toString(), stats: vm.stats() };
 }
