@@ -125,8 +125,13 @@ export class Networks {
   /** The cards as parts of the machine. */
   get devices(): DeviceSpec[] {
     return this.#connections.map((connection, n) => {
-      const { mac, mtu, queues, offloads } = connection.config;
-      const config = { mac, mtu, queues, offloads: offloads ? connection.offloads : 0 };
+      const { mac, mtu, queues, offloads, addr, disableModern, disableLegacy } = connection.config;
+      const onPci = {
+        ...(addr === undefined ? {} : { addr }),
+        ...(disableModern ? { disableModern } : {}),
+        ...(disableLegacy ? { disableLegacy } : {}),
+      };
+      const config = { mac, mtu, queues, offloads: offloads ? connection.offloads : 0, ...onPci };
       return { kind: "virtio-net", name: networkName(n), config };
     });
   }

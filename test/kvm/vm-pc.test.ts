@@ -76,6 +76,23 @@ test("a ROM of one's own runs from the reset vector on, and finds the board's fu
   expect(ending).toEqual({ reason: "exit", status: 1 });
 });
 
+test("the devices of OpenStack's line are in the slots where it puts them", async () => {
+  const code = [3, 4, 5].flatMap((slot) => [
+    ...outEax(CONFIG_ADDRESS, configAddress(slot, 0, 0)),
+    ...inEax(CONFIG_DATA),
+    ...PRINT_EAX,
+  ]);
+  const { bytes } = await run({
+    firmware: rom([...code, ...exitWith(0)]),
+    drives: [{ source: { size: 1 << 20, read: () => {} }, addr: "0x4", bootindex: 1 }],
+    network: [{ user: {}, mac: "fa:16:3e:d1:2d:99", addr: "0x3" }],
+    balloon: { addr: "0x5" },
+  });
+  const data = new DataView(Uint8Array.from(bytes).buffer);
+  const ids = [0, 4, 8].map((at) => data.getUint32(at, true).toString(16));
+  expect(ids).toEqual(["10001af4", "10011af4", "10021af4"]);
+});
+
 test("PAM registers decide whether 0xe0000 is ROM, RAM, or RAM that cannot be written", async () => {
   const PAM5 = 0x5e;
   const setEs = [0xb8, 0x00, 0xe0, 0x8e, 0xc0]; // mov ax, 0xe000; mov es, ax
