@@ -4,7 +4,7 @@ import { helpLines } from "../help-lines.ts";
 import { complainAbout } from "../key-values.ts";
 import type { OptionRow } from "./option-row.ts";
 import { OPTIONS } from "./options.ts";
-import { acceptedQemuOption, qemuOptionRows, refuseQemuOption } from "./qemu-options.ts";
+import { acceptedQemuOption, qemuOptionRows, refusedQemuOption } from "./qemu-options.ts";
 import { emptyDraft, finish, type RunRequest } from "./request.ts";
 
 /** What the command line asks for: a text, or a machine. */
@@ -34,6 +34,11 @@ export function parseRun(argv: readonly string[], form: { readonly image?: true 
     if (row.argument === undefined) {
       if (attached !== undefined) throw new OptionError(`${word}: ${option} takes no value`);
       row.apply(draft, "", word, complainAbout(word));
+    } else if (row.isRefused === true) {
+      const next = attached ?? argv[at + 1];
+      const isValue = next !== undefined && (attached !== undefined || !isOption(next));
+      if (isValue && attached === undefined) at++;
+      row.apply(draft, "", isValue ? `${option} ${next}` : option, complainAbout(option));
     } else {
       const value = attached ?? argv[++at];
       if (value === undefined) throw missingValue(option, row);
@@ -74,7 +79,7 @@ export function otherOptionRows(): { name: string; answer: string }[] {
 }
 
 function findOption(name: string): OptionRow | undefined {
-  return OPTIONS.find((row) => row.names.includes(name)) ?? acceptedRow(name);
+  return OPTIONS.find((row) => row.names.includes(name)) ?? acceptedRow(name) ?? refusedRow(name);
 }
 
 /** An option of QEMU that changes nothing here. */
@@ -90,14 +95,28 @@ function acceptedRow(name: string): OptionRow | undefined {
   };
 }
 
+/** An option of QEMU that is not built. Those of a command line are refused together. */
+function refusedRow(name: string): OptionRow | undefined {
+  const option = refusedQemuOption(name);
+  if (option === undefined) return undefined;
+  const { hasValue, why } = option;
+  return {
+    names: [name],
+    ...(hasValue ? { argument: "VALUE" } : {}),
+    help: `refused: ${why}`,
+    isRefused: true,
+    apply: (draft, _value, typed) => {
+      draft.refused.push({ typed, why });
+    },
+  };
+}
+
 function isOption(word: string): boolean {
   const match = /^--?([^=-][^=]*)/.exec(word);
   return match !== null && findOption(match[1]) !== undefined;
 }
 
 function unknownOption(word: string, name: string): OptionError {
-  const refused = refuseQemuOption(name);
-  if (refused !== undefined) return new OptionError(`${word}: ${refused}`);
   const names = OPTIONS.flatMap((row) => row.names);
   return new OptionError(
     `${word}: unknown option${didYouMean(name, names, "-")}; vmexit run --help lists the options`,

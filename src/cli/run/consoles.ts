@@ -1,13 +1,13 @@
 /**
  * Where the output of a guest's serial ports goes: to standard output, a file, a
- * pseudo-terminal, or nowhere. A slow reader makes the guest wait; nothing is
+ * pseudo-terminal, a socket, or nowhere. A slow reader makes the guest wait; nothing is
  * dropped.
  */
 import { open } from "node:fs/promises";
 import type { Readable, Writable } from "node:stream";
 import type { Receiver } from "./keyboard.ts";
 import type { PtyEnd } from "./pty-console.ts";
-import type { Chardev } from "./request.ts";
+import type { Chardev } from "./serial-draft.ts";
 
 /** An opened place. */
 export interface Place {
@@ -39,7 +39,7 @@ export async function openPlace(where: Chardev, label: string, deps: PlaceDeps):
     case "stdio":
       return { name: "standard output", sink: deps.stdout, end: false };
     case "file": {
-      const file = await open(where.path, "w");
+      const file = await open(where.path, where.append === true ? "a" : "w");
       return { name: where.path, sink: file.createWriteStream(), end: true };
     }
     case "pty": {
@@ -49,6 +49,18 @@ export async function openPlace(where: Chardev, label: string, deps: PlaceDeps):
       // Programs look for QEMU's wording.
       deps.stderr.write(`char device redirected to ${pty.path} (label ${label})\n`);
       return { name: pty.path, sink, end: true, connectInput: (receiver) => sink.connect(receiver) };
+    }
+    case "socket": {
+      const { SocketConsole, socketName } = await import("./socket-console.ts");
+      const { place, isServer, waits } = where;
+      const sink =
+        isServer || "fd" in place ? await SocketConsole.listen(place) : await SocketConsole.connect(place);
+      const name = socketName(place);
+      if (waits) {
+        deps.stderr.write(`vmexit: ${label}: waiting for a client at ${name}\n`);
+        await sink.client();
+      }
+      return { name, sink, end: true, connectInput: (receiver) => sink.connectInput(receiver) };
     }
   }
 }

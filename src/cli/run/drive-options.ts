@@ -10,6 +10,8 @@
 import { didYouMean } from "../../base/errors.ts";
 import type { DeviceTable } from "../../config/device-table.ts";
 import { IDE_DEVICE_KEYS, IDE_DRIVE_KEYS } from "../../config/devices/ide-drive.ts";
+import { ISA_DEBUGCON, ISA_SERIAL } from "../../config/devices/isa-ports.ts";
+import { UHCI } from "../../config/devices/uhci.ts";
 import {
   DISK_DEVICE_KEYS,
   type DriveOptions,
@@ -25,7 +27,9 @@ import { typed } from "../../config/value.ts";
 import { helpLines } from "../help-lines.ts";
 import { type Complain, splitKeyValues, splitKeyValuesOrJson } from "../key-values.ts";
 import type { HelpGroup } from "./option-row.ts";
+import { whyNoDevice } from "./refused-devices.ts";
 import type { Draft } from "./request.ts";
+import { addIsaDebugcon, addIsaSerial } from "./serial-options.ts";
 
 const attachment = typed("virtio|ide|none", (text, refuse) => {
   if (text === "virtio" || text === "ide" || text === "none") return text;
@@ -74,12 +78,14 @@ function ideIndex(bus: number | undefined, unit: number | undefined): Pick<Drive
 const CARD_KEYS = together(keysOf(VIRTIO_NET.options, "device"), keysOf(NET_DEVICE_KEYS, "device"));
 const DISK_KEYS = together(keysOf(VIRTIO_BLK.options, "device"), keysOf(DISK_DEVICE_KEYS, "device"));
 
+const UHCI_KEYS = together(keysOf(UHCI.options, "device"), keysOf(UHCI.deviceKeys, "device"));
+
 const IDE_DISK_KEYS = together(keysOf(IDE_HD.options, "device"), keysOf(IDE_DEVICE_KEYS, "device"));
 
 /** Every device that -device knows, and the option of createVm that adds it. */
 const KNOWN: readonly (readonly [device: DeviceTable, option?: string])[] = [
   ...Object.entries(DEVICES).map(([option, { device }]) => [device, option] as const),
-  ...[IDE_HD, IDE_CD].map((device) => [device] as const),
+  ...[IDE_HD, IDE_CD, ISA_SERIAL, ISA_DEBUGCON, UHCI].map((device) => [device] as const),
   ...BUILT_IN.map((device) => [device] as const),
 ];
 
@@ -96,7 +102,12 @@ export function addDevice(draft: Draft, value: string, typed: string, complain: 
     return;
   }
   const [device, option] = KNOWN.find(([{ names }]) => names.includes(name)) ?? [];
-  if (device === undefined) throw complain(refusal(name));
+  if (device === undefined) {
+    const why = whyNoDevice(name);
+    if (why === undefined) throw complain(unknown(name));
+    draft.refused.push({ typed, why });
+    return;
+  }
   if (pairs.some(({ key, value }) => value === "on" && (key === "help" || key === "?"))) {
     draft.print = helpOf(device)
       .map((line) => `${line}\n`)
@@ -104,6 +115,16 @@ export function addDevice(draft: Draft, value: string, typed: string, complain: 
     return;
   }
   draft.named.push({ typed, name });
+  if (device === ISA_SERIAL || device === ISA_DEBUGCON) {
+    const add = device === ISA_SERIAL ? addIsaSerial : addIsaDebugcon;
+    add(draft, pairs, typed, complain);
+    return;
+  }
+  if (device === UHCI) {
+    readKeys(pairs, UHCI_KEYS, complain);
+    draft.notes.push(`${typed}: left out, as no device could be on it`);
+    return;
+  }
   if (VIRTIO_BLK.names.includes(name)) {
     const { drive = "", ...read } = readKeys(pairs, DISK_KEYS, complain);
     draft.disks.push({ typed, drive, options: pickOptions(VIRTIO_BLK.options, read) });
@@ -141,13 +162,7 @@ function helpOf({ names, help, options, deviceKeys }: DeviceTable): string[] {
   return [`${names.join(", ")}: ${help}`, ...helpLines(keyHelp(keys), 4, 27)];
 }
 
-function refusal(name: string): string {
+function unknown(name: string): string {
   const names = KNOWN.flatMap(([device]) => device.names);
-  if (/^(e1000|rtl8139|ne2k|pcnet|i825|vmxnet|igb|usb-net)/.test(name)) {
-    return "this version has virtio cards only; use virtio-net";
-  }
-  if (/^(virtio-scsi|scsi-|lsi53|megasas|mptsas|pvscsi)/.test(name)) {
-    return "this version has no SCSI; use virtio-blk for a disk";
-  }
   return `unknown device "${name}"${didYouMean(name, names)}; -device help lists the devices`;
 }

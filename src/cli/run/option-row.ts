@@ -10,6 +10,8 @@ export interface OptionRow {
   /** A value that can be used, for the message when the value is missing. */
   readonly example?: string;
   readonly help: string;
+  /** It is refused, whatever follows it. */
+  readonly isRefused?: true;
   /** Any text is a value, also the empty one and the name of an option. */
   readonly anyText?: true;
   /** More rows of help: the parts of the value. */

@@ -6,10 +6,7 @@
  * Source: QEMU 7.2, qemu-options.hx. qemu-options.ts answers options of QEMU that
  * mean nothing to this machine.
  */
-import { didYouMean } from "../../base/errors.ts";
 import { MACHINE } from "../../config/machine.ts";
-import { only } from "../../config/value.ts";
-import type { Complain } from "../key-values.ts";
 import { addBlockdev, BLOCKDEV_HELP } from "./blockdev-options.ts";
 import { CLOUD_INIT_OPTIONS } from "./cloud-init-options.ts";
 import { addDevice, addDrive, DRIVE_HELP } from "./drive-options.ts";
@@ -19,7 +16,7 @@ import { MACHINE_OPTIONS } from "./machine-options.ts";
 import { addMemoryObject, MEMORY_OBJECT_HELP } from "./memory-options.ts";
 import { addNet, addNetdev, addNic, addObject, DUMP_HELP, NETDEV_HELP, NIC_HELP } from "./net-options.ts";
 import type { OptionRow } from "./option-row.ts";
-import type { Chardev } from "./request.ts";
+import { SERIAL_OPTIONS } from "./serial-options.ts";
 import { SNAPSHOT_OPTIONS } from "./snapshot-options.ts";
 import { addTrace, TRACE_KEYS } from "./trace-options.ts";
 
@@ -162,37 +159,7 @@ export const OPTIONS: readonly OptionRow[] = [
       add(draft, value, typed, complain);
     },
   },
-  {
-    names: ["serial"],
-    argument: "WHERE",
-    example: "-serial stdio",
-    help: "connects the next of COM1 to COM4 (default: stdio for COM1). WHERE is one of:",
-    values: [
-      {
-        rows: [
-          ["stdio", "the terminal (also mon:stdio)"],
-          ["file:PATH", "a file, which is created or emptied"],
-          ["pty", "a new pseudo-terminal; its name is printed"],
-          ["none", "nothing (also null)"],
-        ],
-      },
-    ],
-    apply: (draft, value, _typed, complain) => {
-      if (draft.serials.length === 4) throw complain("this machine has four serial ports");
-      draft.serials.push(chardev(value, complain));
-    },
-  },
-  {
-    names: ["debugcon"],
-    argument: "WHERE",
-    example: "-debugcon stdio",
-    help: "connects the debug console (ports 0xe9 and 0x402): stdio, file:PATH or none (default)",
-    apply: (draft, value, _typed, complain) => {
-      const where = chardev(value, complain);
-      if (where.kind === "pty") throw complain("the debug console only sends; use stdio or file:PATH");
-      draft.debugConsole = where;
-    },
-  },
+  ...SERIAL_OPTIONS,
   {
     names: ["nographic"],
     help: "accepted: this machine has no display; COM1 is the terminal",
@@ -229,6 +196,25 @@ export const OPTIONS: readonly OptionRow[] = [
     },
   },
   {
+    names: ["usb"],
+    help: "accepted, and left out: there are no USB devices",
+    apply: (draft, _value, typed) => {
+      draft.notes.push(`${typed}: left out, as no device could be on it`);
+    },
+  },
+  {
+    names: ["sandbox"],
+    argument: "off",
+    help: "accepted: the process is not confined; run it under a user account of its own",
+    apply: (draft, value, typed) => {
+      if (value === "off" || value === "enable=off") return;
+      draft.refused.push({
+        typed,
+        why: "the process is not confined; run it under a user account of its own",
+      });
+    },
+  },
+  {
     names: ["no-user-config"],
     help: "accepted: without -readconfig, no file of options is read",
     apply: () => {},
@@ -238,8 +224,9 @@ export const OPTIONS: readonly OptionRow[] = [
       names: [name],
       argument: "none",
       help: `accepted: this version has no ${what}`,
-      apply: (_draft, value, _typed, complain) => {
-        only("none", "this version has none; write none").parse(value, complain);
+      apply: (draft, value, typed) => {
+        if (value !== "none")
+          draft.refused.push({ typed, why: `this version has no ${what}; write -${name} none` });
       },
     }),
   ),
@@ -251,16 +238,3 @@ export const OPTIONS: readonly OptionRow[] = [
     },
   },
 ];
-
-function chardev(value: string, complain: Complain): Chardev {
-  if (value === "stdio" || value === "mon:stdio") return { kind: "stdio" };
-  if (value === "pty") return { kind: "pty" };
-  if (value === "none" || value === "null") return { kind: "none" };
-  if (value.startsWith("file:")) {
-    if (value === "file:") throw complain("the file's name is missing: file:PATH");
-    return { kind: "file", path: value.slice("file:".length) };
-  }
-  throw complain(
-    `unknown place "${value}"${didYouMean(value, ["stdio", "pty", "none"])}; use stdio, file:PATH, pty or none`,
-  );
-}

@@ -5,20 +5,22 @@
  * Source: `qemu-system-x86_64 -help` of 11.1.3 and 7.2.22, and qemu-options.hx. A test compares the names.
  */
 
-export interface RefusedOption {
+export interface OtherOption {
   readonly name: string;
+  /** It takes a value. */
+  readonly hasValue: boolean;
   readonly why: string;
 }
 
-export interface AcceptedOption extends RefusedOption {
-  /** It takes a value. */
-  readonly hasValue: boolean;
-}
-
 const NO_DISPLAY = "this machine has no display";
+const NO_SCREEN = `${NO_DISPLAY}; its console is -serial`;
+const NO_SOUND = "this machine has no sound";
+const NO_MONITOR = "this version has no monitor";
+const EMULATOR = "it is of QEMU's emulator; guests run under KVM here";
+const XEN = "guests run under KVM, not under Xen";
 
 /** They say what is so anyway, or concern what is not there. */
-export const ACCEPTED: readonly AcceptedOption[] = [
+export const ACCEPTED: readonly OtherOption[] = [
   ...flags("the check concerns floppy disks alone", "no-fd-bootchk"),
   ...flags("no disk here needs it", "win2k-hack"),
   ...flags("this machine has no HPET", "no-hpet"),
@@ -34,65 +36,56 @@ export const ACCEPTED: readonly AcceptedOption[] = [
 ];
 
 /** They would have to do something. */
-export const REFUSED: readonly RefusedOption[] = [
-  ...refused("the tables of the machine describe it completely", "acpitable"),
-  ...refused("give the descriptor where it is used, as in -netdev tap,fd=N", "add-fd"),
-  ...refused("write the value in the option itself", "set"),
-  ...refused("this machine has no sound", "audio", "audiodev", "audio-help"),
-  ...refused(
+export const REFUSED: readonly OtherOption[] = [
+  ...values("the tables of the machine describe it completely", "acpitable"),
+  ...values("give the descriptor where it is used, as in -netdev tap,fd=N", "add-fd"),
+  ...values("write the value in the option itself", "set"),
+  ...values(NO_SOUND, "audio", "audiodev"),
+  ...flags(NO_SOUND, "audio-help"),
+  ...values(
     "start the command as that user, with your service manager or with setpriv",
     "async-teardown",
     "chroot",
     "runas",
     "run-with",
   ),
-  ...refused("-trace records what happens; see -trace help", "d", "D", "dfilter", "dump-vmstate"),
-  ...refused(
-    "it is of QEMU's emulator; guests run under KVM here",
-    "enable-sync-profile",
-    "perfmap",
-    "jitdump",
-    "singlestep",
-    "plugin",
-    "icount",
-  ),
-  ...refused("a PC has no device tree", "dtb"),
-  ...refused("the key is Ctrl-A", "echr"),
-  ...refused("this version shares no folders; give the guest a disk image", "fsdev", "virtfs"),
-  ...refused("give the disk with -drive file=PATH", "mtdblock"),
-  ...refused("this version takes no files for firmware", "fw_cfg", "option-rom", "smbios", "shim"),
-  ...refused("use an NBD server, or a block device of the host", "iscsi"),
-  ...refused("guests find devices by ACPI", "no-acpi"),
-  ...refused("the machine ends when its guest shuts down", "no-shutdown"),
-  ...refused("this version has no migration; -loadvm DIR starts from a snapshot", "incoming"),
-  ...refused("this version has no UEFI firmware and no flash; -bios FILE gives a BIOS", "pflash"),
-  ...refused("write the place in -serial: stdio, file:PATH, pty or none", "chardev"),
-  ...refused(
+  ...values("-trace records what happens; see -trace help", "d", "D", "dfilter", "dump-vmstate"),
+  ...flags(EMULATOR, "enable-sync-profile", "perfmap", "jitdump", "singlestep"),
+  ...values(EMULATOR, "plugin", "icount"),
+  ...values("a PC has no device tree", "dtb"),
+  ...values("the key is Ctrl-A", "echr"),
+  ...values("this version shares no folders; give the guest a disk image", "fsdev", "virtfs"),
+  ...values("give the disk with -drive file=PATH", "mtdblock"),
+  ...values("this version takes no files for firmware", "fw_cfg", "option-rom", "smbios", "shim"),
+  ...values("use an NBD server, or a block device of the host", "iscsi"),
+  ...flags("guests find devices by ACPI", "no-acpi"),
+  ...flags("the machine ends when its guest shuts down", "no-shutdown"),
+  ...values("this version has no migration; -loadvm DIR starts from a snapshot", "incoming"),
+  ...values("this version has no UEFI firmware and no flash; -bios FILE gives a BIOS", "pflash"),
+  ...flags(
     "not supported; start it in the background with your shell or service manager, and -serial file:PATH",
     "daemonize",
   ),
-  ...refused("not supported", "pidfile"),
-  ...refused("this machine has no display; its console is -serial", "vnc", "spice", "sdl", "curses"),
-  ...refused("this machine has no USB", "usb", "usbdevice"),
-  ...refused("this version has no monitor", "qmp", "mon", "qmp-pretty", "preconfig"),
-  ...refused("it is for tests of QEMU", "qtest", "qtest-log"),
-  ...refused("the process is not confined; run it under a user account of its own", "sandbox"),
-  ...refused("guests run under KVM, not under Xen", "xen-attach", "xen-domid", "xen-domid-restrict"),
-  ...refused("this machine has no TPM", "tpmdev"),
-  ...refused("this machine has no watchdog", "watchdog-action"),
-  ...refused("this machine has no floppy drive", "fda", "fdb"),
-  ...refused("this machine has no SD card", "sd"),
-  ...refused("this machine has no Open Firmware", "prom-env", "g"),
+  ...values("not supported", "pidfile"),
+  ...values(NO_SCREEN, "vnc", "spice"),
+  ...flags(NO_SCREEN, "sdl", "curses"),
+  ...values("this machine has no USB", "usbdevice"),
+  ...values(NO_MONITOR, "qmp", "mon", "qmp-pretty"),
+  ...flags(NO_MONITOR, "preconfig"),
+  ...values("it is for tests of QEMU", "qtest", "qtest-log"),
+  ...flags(XEN, "xen-attach", "xen-domid-restrict"),
+  ...values(XEN, "xen-domid"),
+  ...values("this machine has no TPM", "tpmdev"),
+  ...values("this machine has no watchdog", "watchdog-action"),
+  ...values("this machine has no floppy drive", "fda", "fdb"),
+  ...values("this machine has no SD card", "sd"),
+  ...values("this machine has no Open Firmware", "prom-env", "g"),
 ];
 
-function flags(why: string, ...names: string[]): AcceptedOption[] {
+function flags(why: string, ...names: string[]): OtherOption[] {
   return names.map((name) => ({ name, hasValue: false, why }));
 }
 
-function values(why: string, ...names: string[]): AcceptedOption[] {
+function values(why: string, ...names: string[]): OtherOption[] {
   return names.map((name) => ({ name, hasValue: true, why }));
-}
-
-function refused(why: string, ...names: string[]): RefusedOption[] {
-  return names.map((name) => ({ name, why }));
 }

@@ -1,13 +1,13 @@
 /** What becomes of the options of QEMU that are not built: other-options.ts lists them. */
-import { ACCEPTED, type AcceptedOption, REFUSED } from "./other-options.ts";
+import { ACCEPTED, type OtherOption, REFUSED } from "./other-options.ts";
 
-/** The sentence for an option of QEMU, without its dashes; undefined for any other word. */
-export function refuseQemuOption(name: string): string | undefined {
-  return REFUSED.find((option) => option.name === name)?.why;
+/** The option of that name if it is one of QEMU's that is not built. */
+export function refusedQemuOption(name: string): OtherOption | undefined {
+  return REFUSED.find((option) => option.name === name);
 }
 
 /** The option of that name if it is accepted and changes nothing. */
-export function acceptedQemuOption(name: string): AcceptedOption | undefined {
+export function acceptedQemuOption(name: string): OtherOption | undefined {
   return ACCEPTED.find((option) => option.name === name);
 }
 

@@ -12,13 +12,7 @@ import type { GdbPlace } from "../../gdb/server.ts";
 import type { RestoreOptions } from "../../vm/restore-vm.ts";
 import { emptyMemoryDraft, finishMemory, type MemoryDraft } from "./memory-draft.ts";
 import { finishCards, type NetworkDraft } from "./network-draft.ts";
-
-/** What a serial port is connected to. */
-export type Chardev =
-  | { readonly kind: "stdio" }
-  | { readonly kind: "file"; readonly path: string }
-  | { readonly kind: "pty" }
-  | { readonly kind: "none" };
+import { type Chardev, finishSerials, type SerialDraft } from "./serial-draft.ts";
 
 /** A file that exits are written to. */
 export interface TraceFile {
@@ -94,7 +88,7 @@ export interface BlockNode extends DriveDraft {
   readonly noFlush: boolean;
 }
 
-export interface Draft extends NetworkDraft {
+export interface Draft extends NetworkDraft, SerialDraft {
   vm: { -readonly [K in keyof Omit<VmOptions, "kernel" | "drives" | "network" | "cpu">]: VmOptions[K] };
   /** As -cpu has it. */
   cpu?: string;
@@ -112,8 +106,8 @@ export interface Draft extends NetworkDraft {
   /** Devices by the names that were typed. */
   named: { readonly typed: string; readonly name: string }[];
   memory: MemoryDraft;
-  serials: Chardev[];
-  debugConsole?: Chardev;
+  /** Options that ask for what is not built, each with why it cannot be had. */
+  refused: { readonly typed: string; readonly why: string }[];
   gdb?: GdbPlace;
   /** The folder of the snapshot to continue from. */
   loadvm?: string;
@@ -149,7 +143,10 @@ export function emptyDraft(): Draft {
     devices: new Map(),
     named: [],
     memory: emptyMemoryDraft(),
+    chardevs: new Map(),
     serials: [],
+    isaSerials: [],
+    refused: [],
     startStopped: false,
     noDefaults: false,
     snapshot: false,
@@ -162,6 +159,7 @@ export function emptyDraft(): Draft {
 
 /** @throws {OptionError} if the options do not make a machine together. */
 export function finish(draft: Draft): RunRequest {
+  refuseAll(draft);
   const { kernel, loadvm } = draft;
   const { machine = kernel === undefined ? "pc" : "microvm" } = draft.vm;
   if (kernel === undefined && loadvm === undefined && machine === "microvm") {
@@ -169,9 +167,7 @@ export function finish(draft: Draft): RunRequest {
       "there is no guest to start: give one with -kernel FILE (a bzImage, an ELF vmlinux, a Multiboot kernel, or a flat binary with -load-address), or a snapshot with -loadvm DIR",
     );
   }
-  const serials = draft.serials.length > 0 ? draft.serials : [defaultSerial(draft)];
-  const users = serials.filter((chardev) => chardev.kind === "stdio").length;
-  if (users > 1) throw new OptionError("-serial stdio: two serial ports cannot share one keyboard");
+  const { serials, debugConsole } = finishSerials(draft);
   if (draft.startStopped && draft.gdb === undefined) {
     throw new OptionError(
       "-S: the guest could never start; let a debugger connect too: -s, or -gdb tcp::PORT",
@@ -191,7 +187,7 @@ export function finish(draft: Draft): RunRequest {
   };
   const settings: RunSettings = {
     serials,
-    debugConsole: draft.debugConsole ?? { kind: "none" },
+    debugConsole,
     ...(draft.gdb === undefined ? {} : { gdb: draft.gdb }),
     startStopped: draft.startStopped,
     stats: draft.stats,
@@ -209,6 +205,13 @@ export function finish(draft: Draft): RunRequest {
   const cpu = draft.cpu === undefined ? {} : { cpu: draft.cpu };
   const start = kernel === undefined ? { machine } : { kernel };
   return { ...settings, vm: { ...vm, ...cpu, ...start, serialPorts: serials.length } };
+}
+
+/** One message names all that has to be left out. */
+function refuseAll({ refused }: Draft): void {
+  const [first, ...more] = refused.map(({ typed, why }) => `${typed}: ${why}`);
+  if (first === undefined) return;
+  throw new OptionError([first, ...more.map((sentence) => `  also ${sentence}`)].join("\n"));
 }
 
 /** What a machine that continues has no use for. */
@@ -238,11 +241,6 @@ function refuseOtherBus({ named }: Draft, hasPci: boolean): void {
     const reason = hasPci ? "a pc has its virtio devices on the PCI bus" : "a microvm has no PCI bus";
     throw new OptionError(`${typed}: ${reason}; use ${here}`);
   }
-}
-
-/** There is no display, so the console is on the terminal by default. */
-function defaultSerial(draft: Draft): Chardev {
-  return draft.noDefaults ? { kind: "none" } : { kind: "stdio" };
 }
 
 /** Drives with if= in the order given, then those that a -device attaches, in the order of the -device options. */

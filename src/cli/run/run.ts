@@ -102,7 +102,9 @@ export async function runMachine(request: RunRequest, deps: RunDeps, save?: Save
     for (const note of request.notes) notice(`vmexit: ${note}\n`);
     const wheres = [...request.serials, request.debugConsole];
     const label = (index: number) => (index < request.serials.length ? `serial${index}` : "debugcon");
-    const places = await Promise.all(wheres.map((where, index) => openPlace(where, label(index), deps)));
+    const places = await Promise.all(
+      wheres.map((where, index) => openPlace(where, where.label ?? label(index), deps)),
+    );
     const traces = await Promise.all(request.traceFiles.map(({ path }) => openTrace(path)));
     const unclaimed = (access: UnclaimedAccess) => notice(unclaimedText(access));
     const handlers = request.traceUnclaimed ? { onUnclaimed: unclaimed } : {};

@@ -17,7 +17,7 @@ interface PciPlace {
 const SLOTS = 32;
 
 /** Hexadecimal, as everywhere in QEMU and lspci. */
-const ADDRESS = /^(?:0x)?([0-9a-f]{1,2})(?:\.([0-7]))?$/i;
+const ADDRESS = /^(?:0x)?([0-9a-f]{1,2})(?:\.(?:0x)?([0-7]))?$/i;
 
 function checkAddress(value: unknown, refuse: Refuse): string {
   if (typeof value === "string" && ADDRESS.test(value) && pciPlace(value).slot < SLOTS) return value;

@@ -181,6 +181,56 @@ test("serial ports are connected in the order given", () => {
   expect(vm.serialPorts).toBe(3);
 });
 
+test("a -chardev is the place of a -serial, of an isa-serial or of the debug console", () => {
+  const file = { label: "a", kind: "file", path: "a.log", append: true };
+  const unix = { label: "b", kind: "socket", place: { path: "/s" }, isServer: true, waits: false };
+  const made = request(
+    ...["-chardev", "file,id=a,path=a.log,append=on", "-chardev", "socket,id=b,path=/s,server,nowait"],
+    ...["-chardev", "pty,id=c,mux=on", "-chardev", "file,id=d,path=d.log", "-serial", "chardev:a"],
+    ...["-device", "isa-serial,chardev=b,id=s1,index=2,irq=4", "-device", "isa-serial,chardev=c"],
+    ...["-device", "isa-debugcon,chardev=d,iobase=0x402"],
+  );
+  expect(made.serials).toEqual([file, { label: "c", kind: "pty" }, unix]);
+  expect(made.debugConsole).toEqual({ label: "d", kind: "file", path: "d.log" });
+  expect(made.vm.serialPorts).toBe(3);
+  expect(made.notes).toEqual([]);
+});
+
+test("a -chardev may be described behind its user, and one without a user is noted", () => {
+  const made = request("-serial", "chardev:a", "-chardev", "null,id=a", "-chardev", "null,id=b");
+  expect(made.serials).toEqual([{ label: "a", kind: "none" }]);
+  expect(made.notes).toEqual([
+    "-chardev null,id=b: nothing uses it; a serial port does by -device isa-serial,chardev=b",
+  ]);
+});
+
+test("a port between others that nothing is connected to is there", () => {
+  const made = request("-chardev", "pty,id=c", "-device", '{"driver":"isa-serial","chardev":"c","index":1}');
+  expect(made.serials).toEqual([{ kind: "none" }, { label: "c", kind: "pty" }]);
+});
+
+test("-serial takes sockets in QEMU's short form", () => {
+  const { serials } = request(
+    "-serial",
+    "tcp::4444,server,nowait",
+    "-serial",
+    "unix:/s",
+    "-serial",
+    "tcp:[::1]:5",
+  );
+  expect(serials).toEqual([
+    { kind: "socket", place: { port: 4444 }, isServer: true, waits: false },
+    { kind: "socket", place: { path: "/s" }, isServer: false, waits: false },
+    { kind: "socket", place: { host: "::1", port: 5 }, isServer: false, waits: false },
+  ]);
+});
+
+test("-usb and a USB controller without devices are left out, with a note", () => {
+  const { notes } = request("-M", "pc", "-usb", "-device", "piix3-usb-uhci,id=usb,bus=pci.0,addr=0x1.0x2");
+  expect(notes).toHaveLength(2);
+  expect(notes[0]).toBe("-usb: left out, as no device could be on it");
+});
+
 test("with -nodefaults COM1 is connected to nothing unless -serial says so", () => {
   expect(request("-nodefaults").serials).toEqual([{ kind: "none" }]);
   expect(request("-nodefaults", "-serial", "pty").serials).toEqual([{ kind: "pty" }]);
@@ -324,14 +374,31 @@ test.each<[string, string]>([
   ["-serial stdio -serial stdio", "two serial ports cannot share one keyboard"],
   ["-serial none -serial none -serial none -serial none -serial none", "this machine has four serial ports"],
   ["-serial file:", "the file's name is missing"],
-  ["-serial tcp::4444", 'unknown place "tcp::4444"'],
+  ["-serial udp::4444", 'unknown place "udp::4444"'],
+  ["-serial tcp:4444,server", '"4444" is not a place as in tcp:127.0.0.1:4444'],
+  ["-serial unix:s,wait=off", "wait= is for the side that listens"],
+  ["-serial chardev:c", "there is no -chardev with id=c"],
+  ["-chardev null", "the name is missing: id=ID"],
+  ["-chardev null,id=c -chardev null,id=c", 'another -chardev has the id "c"'],
+  ["-chardev null,id=c -serial chardev:c -serial chardev:c", 'the -chardev "c" is that of -serial chardev:c'],
+  ["-chardev file,id=c", "the file's name is missing: path=PATH"],
+  ["-chardev vc,id=c", 'this version has no back end "vc"'],
+  ["-chardev socket,id=c,path=s,port=1", "give one of path=PATH, port=PORT"],
+  ["-chardev socket,id=c,path=s,server=on,telnet=on", 'telnet="on" is not possible'],
+  ["-chardev stdio,id=c,signal=on", "Ctrl-C is for the guest"],
+  ["-device isa-serial", "the back end is missing: chardev=ID"],
+  ["-chardev pty,id=c -device isa-debugcon,chardev=c", "the debug console only sends"],
+  ["-chardev pty,id=c -device isa-serial,chardev=c,index=0,irq=3", "it is 4 of COM1"],
+  ["-serial pty -chardev pty,id=c -device isa-serial,chardev=c,index=0", "COM1 is connected already"],
+  ["-chroot /x -runas me", "-chroot /x: start the command as that user"],
+  ["-chroot /x -runas me", "also -runas me: start the command as that user"],
   ["-serial stdoi", 'did you mean "stdio"?'],
   ["-debugcon pty", "the debug console only sends"],
   ["-M q35", 'type="q35" is not known; use microvm'],
   ["-machine microvm,accel=tcg", 'accel="tcg" is not possible: guests always run under KVM'],
   ["-machine microvm,acpi=off", 'acpi="off" is not possible'],
   ["-accel tcg", "guests always run under KVM"],
-  ["-display gtk", "this version has none; write none"],
+  ["-display gtk", "this version has no display; write -display none"],
   ["-trace all", "-trace help lists the traces"],
   ["-trace device=com1", "the file for the exits is missing: exits=FILE"],
   ["-trace exits=f,port=9-8", 'port="9-8" is not a port or a range of ports'],
@@ -444,7 +511,7 @@ test("no option has two answers: -fda was said to be a virtio disk in one table,
     ...[...ACCEPTED, ...REFUSED].map(({ name }) => name),
   ];
   expect(names.filter((name, n) => names.indexOf(name) !== n)).toEqual([]);
-  expect(() => parseRun(["-fda", "a"])).toThrow("-fda: this machine has no floppy drive");
+  expect(() => parseRun(["-fda", "a"])).toThrow("-fda a: this machine has no floppy drive");
 });
 
 test("lists are printed in place of running", () => {
