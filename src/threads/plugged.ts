@@ -15,8 +15,11 @@ import type { ThreadData } from "./shared.ts";
 /** The handles that the thread uses. */
 export interface PluggedInto {
   readonly vm: Vm;
+  readonly ram: GuestRam;
   /** By name, RAM first, in the same order in every thread. */
   readonly memories: ReadonlyMap<string, GuestRam>;
+  /** Wakes the io thread. */
+  readonly ioWake: EventFd;
   /** Event `bell` of the machine: see Slot.bells. */
   bell(bell: number): EventFd;
 }
@@ -66,15 +69,24 @@ export class Plugged {
 }
 
 /** The handles of one machine, on a thread that got their tokens. */
-export function attach(data: ThreadData): PluggedInto {
+export function attach(data: ThreadData): PluggedInto & { close(): void } {
   const events = new Map<number, EventFd>();
+  const vm = Vm.attach(data.vm);
+  const ram = GuestRam.attach(data.ram);
+  const memories = new Map(data.memories.map(({ name, token }) => [name, GuestRam.attach(token)]));
+  const ioWake = EventFd.attach(data.ioWake);
   return {
-    vm: Vm.attach(data.vm),
-    memories: new Map(data.memories.map(({ name, token }) => [name, GuestRam.attach(token)])),
+    vm,
+    ram,
+    memories,
+    ioWake,
     bell(bell) {
       const event = events.get(bell) ?? EventFd.attach(data.bells[bell]);
       events.set(bell, event);
       return event;
+    },
+    close() {
+      for (const handle of [vm, ram, ...memories.values(), ioWake, ...events.values()]) handle.close();
     },
   };
 }

@@ -88,6 +88,8 @@ export type PartReply =
 export type Message =
   /** Stopped at a safe point. */
   | { readonly kind: "parked" }
+  /** The role has ended; the thread holds nothing of the machine, and can take another role. */
+  | { readonly kind: "free" }
   /** Bytes are waiting in the ring of `part`. */
   | { readonly kind: "output"; readonly part: string }
   /** `part` has frames for the program's network, or room for frames of it. */

@@ -3,13 +3,13 @@
  * parked together, ended together.
  *
  * A running vCPU thread is never terminated, because it may be inside the
- * kernel: it gets END, is kicked, and joined. When the process exits the
- * same happens without the join, so that a guest never keeps a program alive.
+ * kernel: it gets END, is kicked, and becomes free. When the process exits the
+ * same happens without waiting for it, so that a guest never keeps a program alive.
  */
 import type { Worker } from "node:worker_threads";
 import { type Control, END, PARK, RUN, TRACE } from "./control.ts";
 import type { Message, PartOrder, ThreadData, TraceOrder } from "./shared.ts";
-import { takeThread } from "./spare.ts";
+import { returnThread, takeThread } from "./spare.ts";
 
 export interface Member {
   readonly name: string;
@@ -33,7 +33,8 @@ process.on("exit", () => {
 
 export class ThreadGroup {
   readonly #members: readonly Member[];
-  readonly #workers: Worker[];
+  /** By member, until its role has ended. The thread then is somebody else's. */
+  readonly #workers: (Worker | undefined)[];
   readonly #gone: Promise<unknown>;
   #parkedHook: () => void = () => {};
   /** vCPUs record their exits. */
@@ -41,29 +42,42 @@ export class ThreadGroup {
 
   constructor(members: readonly Member[], listener: GroupListener) {
     this.#members = members;
-    this.#workers = members.map((member) => {
-      const worker = takeThread();
-      worker.postMessage(member.data);
+    this.#workers = members.map(() => takeThread());
+    this.#gone = Promise.all(this.#workers.map((worker, n) => worker && this.#play(worker, n, listener)));
+    alive.add(this);
+  }
+
+  /** Gives a thread its role. Settles when the thread has nothing of the machine any more. */
+  #play(worker: Worker, n: number, listener: GroupListener): Promise<void> {
+    const member = this.#members[n];
+    worker.postMessage(member.data);
+    return new Promise((resolve) => {
+      const ended = () => {
+        this.#workers[n] = undefined;
+        member.control.park();
+        // By name: the Worker's own listeners stay.
+        for (const event of ["message", "error", "exit"]) worker.removeAllListeners(event);
+        resolve();
+      };
       worker.on("message", (message: Message) => {
         if (message.kind === "parked") this.#parkedHook();
-        else listener.message(message, member);
+        else if (message.kind !== "free") listener.message(message, member);
+        else {
+          ended();
+          returnThread(worker);
+        }
       });
       worker.on("error", (error) =>
         listener.failed(error instanceof Error ? error : new Error(String(error)), member),
       );
-      worker.once("exit", () => member.control.park());
+      worker.once("exit", ended);
       worker.unref(); // a message listener keeps the program alive, and a machine that never starts must not
-      return worker;
     });
-    this.#gone = Promise.all(
-      this.#workers.map((worker) => new Promise<void>((resolve) => worker.once("exit", () => resolve()))),
-    );
-    alive.add(this);
   }
 
   /** Lets the threads run: all of them, or only some of the vCPUs. While they run, they keep the program alive. */
   run(vcpus?: readonly number[]): void {
-    for (const worker of this.#workers) worker.ref();
+    for (const worker of this.#workers) worker?.ref();
     for (const member of this.#members) {
       const { role } = member.data;
       if (role.kind === "vcpu" && vcpus?.includes(role.index) === false) continue;
@@ -76,14 +90,14 @@ export class ThreadGroup {
   send(orders: readonly TraceOrder[]): void {
     this.#members.forEach((member, n) => {
       const { role } = member.data;
-      if (role.kind === "vcpu") this.#workers[n].postMessage(orders[role.index]);
+      if (role.kind === "vcpu") this.#workers[n]?.postMessage(orders[role.index]);
     });
   }
 
   /** Sends the io thread an order, which it carries out at once, even while it is parked. */
   order(order: PartOrder): void {
     const n = this.#members.findIndex((member) => !isVcpu(member));
-    this.#workers[n].postMessage(order);
+    this.#workers[n]?.postMessage(order);
     this.#members[n].kick();
   }
 
@@ -112,7 +126,7 @@ export class ThreadGroup {
   /** Ends every thread and waits for its end. */
   async end(meanwhile: () => void): Promise<void> {
     this.tellToEnd();
-    for (const worker of this.#workers) worker.ref();
+    for (const worker of this.#workers) worker?.ref();
     const timer = setInterval(meanwhile, PATIENCE_MS);
     await this.#gone;
     clearInterval(timer);

@@ -1,6 +1,6 @@
 /**
  * The entry point of every thread of a machine: it waits for its role, carries it
- * out, and ends. See spare.ts for why the role comes late.
+ * out, and waits for the next one. See spare.ts for why the role comes late.
  */
 import { parentPort, receiveMessageOnPort } from "node:worker_threads";
 import type { Board } from "../machine/board.ts";
@@ -15,10 +15,14 @@ const post = (message: Message) => port.postMessage(message);
 // Without waiting: a thread with a role never returns to its event loop.
 const take = <T extends TraceOrder | PartOrder>(): T | undefined => receiveMessageOnPort(port)?.message;
 
-// Once: the port then no longer keeps the thread alive.
-port.once("message", (data: ThreadData) => {
-  void play(data, data.role);
-});
+/** An order that came too late for the last role is ignored. */
+function waitForRole(): void {
+  port.once("message", (message: ThreadData | TraceOrder | PartOrder) => {
+    if ("role" in message) void play(message, message.role);
+    else waitForRole();
+  });
+}
+waitForRole();
 
 async function play(data: ThreadData, role: Role): Promise<void> {
   const board = await loadBoard(
@@ -27,6 +31,8 @@ async function play(data: ThreadData, role: Role): Promise<void> {
   );
   if (role.kind === "vcpu") runVcpuThread(board, data, role, post, take<TraceOrder>);
   else await runIo(board, data, role);
+  waitForRole();
+  post({ kind: "free" });
 }
 
 /** Loaded only for this role: a vCPU thread does not need the modules for disks. */

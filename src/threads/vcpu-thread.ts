@@ -1,15 +1,13 @@
 /**
  * A vCPU thread: makes its copy of the machine, then runs the guest whenever it
- * is asked to. It never returns to its event loop: it posts messages, and takes
- * orders only by `take`.
+ * is asked to. It does not return to its event loop before the machine ends: it
+ * posts messages, and takes orders only by `take`.
  */
 import * as abi from "../kvm/abi.ts";
 import { Vcpu } from "../kvm/vcpu.ts";
 import type { Board } from "../machine/board.ts";
 import type { GuestRamPorts } from "../machine/ports.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
-import { EventFd } from "../sys/event.ts";
-import { GuestRam } from "../sys/guest-ram.ts";
 import { PARK } from "./control.ts";
 import { ExitRecorder } from "./exit-recorder.ts";
 import { attach, Plugged } from "./plugged.ts";
@@ -40,12 +38,12 @@ export function runVcpuThread(
     index: role.index,
     vm,
     blocks,
-    ioWake: EventFd.attach(data.ioWake),
+    ioWake: handles.ioWake,
     shadow: plugged.shadow,
     boardMemory: plugged.boardMemory,
     ram: () =>
       (ram ??= {
-        memory: new GuestMemory(GuestRam.attach(data.ram), spec.ram),
+        memory: new GuestMemory(handles.ram, spec.ram),
         dirty: plugged.dirty,
       }),
     post,
@@ -71,7 +69,7 @@ export function runVcpuThread(
       vcpu,
       registers: vcpu.exitRegisters((vm.checkExtension("SYNC_REGS") & synced) === synced),
       writer: new TraceWriter(order.ring),
-      ram: new GuestMemory(GuestRam.attach(data.ram), spec.ram),
+      ram: new GuestMemory(handles.ram, spec.ram),
     });
   };
   const run = () => {
@@ -97,4 +95,6 @@ export function runVcpuThread(
     control.park();
     post({ kind: "parked" });
   }
+  vcpu.close();
+  handles.close();
 }

@@ -394,6 +394,7 @@ export class PowerCycle {
         return;
       }
       case "parked":
+      case "free":
         return;
     }
   }

@@ -17,6 +17,10 @@ export class EpollPoller implements Poller {
   wait(tags: Uint32Array, timeoutMs: number): number {
     return this.#epoll.wait(tags, timeoutMs === NEVER ? -1 : timeoutMs);
   }
+
+  close(): void {
+    this.#epoll.close();
+  }
 }
 
 function eventOf(bell: Bell): Waitable {

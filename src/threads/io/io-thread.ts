@@ -13,8 +13,6 @@ import type { IoSide } from "../../machine/io-side.ts";
 import type { Ports } from "../../machine/ports.ts";
 import { unplugged } from "../../machine/unplugged.ts";
 import { GuestMemory } from "../../memory/guest-memory.ts";
-import { EventFd } from "../../sys/event.ts";
-import { GuestRam } from "../../sys/guest-ram.ts";
 import type { DeviceReport } from "../../virtio/device.ts";
 import { messagesTo } from "../messages.ts";
 import { attach, Plugged } from "../plugged.ts";
@@ -37,11 +35,10 @@ export function runIoThread(
   openNetwork: OpenNetwork | undefined,
 ): void {
   const handles = attach(data);
-  const { vm, bell } = handles;
+  const { vm, ram, bell } = handles;
   const plugged = new Plugged(board, data, handles);
   const { dirty } = plugged;
   const control = plugged.blocks.io;
-  const ram = GuestRam.attach(data.ram);
   const memory = new GuestMemory(ram, data.spec.ram);
   const report = (what: DeviceReport) => post({ kind: "report", ...what });
 
@@ -119,15 +116,18 @@ export function runIoThread(
     }
   };
 
-  const reactor = new Reactor(new EpollPoller(), () => performance.now());
+  const poller = new EpollPoller();
+  const reactor = new Reactor(poller, () => performance.now());
   reactor.add({
     control,
     tasks,
-    wake: EventFd.attach(data.ioWake),
+    wake: handles.ioWake,
     drainInbox() {
       for (let next = take(); next !== undefined; next = take()) post(replyTo(next));
     },
     parked: () => post({ kind: "parked" }),
   });
   reactor.run();
+  poller.close();
+  handles.close();
 }
