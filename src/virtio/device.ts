@@ -47,6 +47,8 @@ export interface DeviceQueue {
    * bytes at the front of its writable part. Allowed in `run`, `poll` and `drain`.
    */
   push(head: number, written: number): void;
+  /** Returns `count` requests, which the driver finds together or not at all. */
+  pushTogether(heads: Uint32Array, written: Uint32Array, count: number): void;
 }
 
 /** A number that the owner of the machine can read, and set where it may. */

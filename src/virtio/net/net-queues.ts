@@ -200,7 +200,8 @@ export class NetQueues {
       memory.setUint8(this.#countAt[0], buffers & 0xff);
       memory.setUint8(this.#countAt[1], buffers >>> 8);
     }
-    for (let n = 0; n < buffers; n++) queue.push(this.#heads[n], this.#written[n]);
+    // Together: a driver that found only some of them would drop the frame.
+    queue.pushTogether(this.#heads, this.#written, buffers);
     return DELIVERED;
   }
 

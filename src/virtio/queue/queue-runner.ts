@@ -338,7 +338,25 @@ class RunningQueue implements DeviceQueue {
     if (dirty?.on === true) this.#markBuffers(split, head, dirty);
     split.push(head, written);
     if (this.#last === head) this.#last = -1;
-    if (this.#turn.pushed++ % SLICE === 0) this.interruptIfWanted();
+    this.#pushed(1);
+  }
+
+  pushTogether(heads: Uint32Array, written: Uint32Array, count: number): void {
+    const split = this.#split;
+    if (split === undefined) return;
+    const { dirty } = this.#parts;
+    if (dirty?.on === true) for (let n = 0; n < count; n++) this.#markBuffers(split, heads[n], dirty);
+    split.pushTogether(heads, written, count);
+    for (let n = 0; n < count; n++) if (this.#last === heads[n]) this.#last = -1;
+    this.#pushed(count);
+  }
+
+  /** The driver is interrupted for the first request of a turn, and for each SLICE that follows. */
+  #pushed(count: number): void {
+    const turn = this.#turn;
+    const slices = Math.ceil(turn.pushed / SLICE);
+    turn.pushed += count;
+    if (slices * SLICE < turn.pushed) this.interruptIfWanted();
   }
 
   interruptIfWanted(): void {

@@ -153,12 +153,26 @@ export class SplitQueue {
 
   /** Returns a chain to the driver: the device has written `written` bytes at the front of its writable part. */
   push(head: number, written: number): void {
+    this.#setUsed(this.#cursor.nextUsed, head, written);
+    this.#showUsed(1);
+  }
+
+  /** Returns `count` chains, which the driver finds together or not at all. */
+  pushTogether(heads: Uint32Array, written: Uint32Array, count: number): void {
     const next = this.#cursor.nextUsed;
-    const element = USED_RING_U32 + 2 * (next & (this.size - 1));
+    for (let n = 0; n < count; n++) this.#setUsed(next + n, heads[n], written[n]);
+    this.#showUsed(count);
+  }
+
+  #setUsed(index: number, head: number, written: number): void {
+    const element = USED_RING_U32 + 2 * (index & (this.size - 1));
     this.#usedElements[element] = head;
     this.#usedElements[element + 1] = written;
-    this.#cursor.nextUsed = (next + 1) & 0xffff;
-    // Release: the element and the data are visible before the index that shows them.
+  }
+
+  #showUsed(count: number): void {
+    this.#cursor.nextUsed = (this.#cursor.nextUsed + count) & 0xffff;
+    // Release: the elements and the data are visible before the index that shows them.
     Atomics.store(this.#used, IDX_U16, this.#cursor.nextUsed);
     this.#markUsedRing();
   }

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import * as mmio from "../../../../src/virtio/transport/mmio-registers.ts";
 import { DATA, frameTo, MAC_BYTES, netRig, type RigOptions } from "../../../support/net-rig.ts";
 import { random } from "../../../support/random.ts";
@@ -108,6 +108,22 @@ test("a long frame is merged from several buffers, also more than one batch has"
   const bytes = bytesAt(DATA + 0x1000, HEADER + 9000);
   expect(bytes.slice(10, HEADER)).toEqual([91, 0]);
   expect(bytes.slice(HEADER)).toEqual([...frame]);
+});
+
+test("the driver finds all buffers of a frame at once, or none: it would drop a frame that is not complete", () => {
+  const { backend, offer, plugged, driver } = rig({ size: 128 });
+  offer(100, 100);
+  backend.incoming.push(frameTo(MAC_BYTES, 9000), frameTo(MAC_BYTES, 300));
+  const found: number[] = [];
+  const { store } = Atomics;
+  const storing = vi.spyOn(Atomics, "store").mockImplementation((...stored) => {
+    const value = store(...stored);
+    found.push(driver[RX].used().length);
+    return value;
+  });
+  plugged.runner.serve(RX);
+  storing.mockRestore();
+  expect(found.filter((count) => count > 0)).toEqual([91, 4]);
 });
 
 test("a frame waits until there are buffers for all of it, and no buffer is lost", () => {
