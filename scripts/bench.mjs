@@ -25,6 +25,11 @@ const BENCHMARKS = {
   boot: { kvm: "hardware" },
   serial: { kvm: "hardware" },
   blk: { kvm: "hardware", pieces: true, usage: "[FILTER...]   rows whose name contains each FILTER" },
+  net: {
+    kvm: "hardware",
+    pieces: true,
+    usage: "[FILTER...]   networks whose name contains each FILTER: user, tap",
+  },
   snapshot: { kvm: "hardware" },
   fork: { kvm: "any" },
   block: { kvm: "none" },
@@ -112,7 +117,7 @@ await main("bench", async ([name, ...args]) => {
   const { opens, hardware } = hostKvm();
   const here = kvm === "none" || (kvm === "any" ? opens : hardware);
   // The peer is QEMU or its image tool, in the lab or not.
-  setUp(kvm === "none" ? ["image"] : ["guest", "lab", "image"], ".");
+  setUp(kvm === "none" ? ["image"] : ["guest", "lab", "image", "net"], ".");
   if (native) buildNative();
   if (kvm !== "none") process.env.VMEXIT_GUEST_DIR ??= guestFolder();
 

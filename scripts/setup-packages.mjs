@@ -9,7 +9,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
-/** @typedef {"build" | "guest" | "lab" | "image" | "test" | "check"} Purpose */
+/** @typedef {"build" | "guest" | "lab" | "image" | "net" | "test" | "check"} Purpose */
 
 /** @type {ReadonlyArray<{ name: string, command: string, purpose: Purpose }>} */
 export const PACKAGES = [
@@ -35,6 +35,7 @@ export const PACKAGES = [
   { name: "openssl", command: "openssl", purpose: "test" },
   { name: "seabios", command: "/usr/share/seabios/bios-256k.bin", purpose: "test" },
   { name: "qemu-utils", command: "qemu-img", purpose: "image" },
+  { name: "iperf3", command: "iperf3", purpose: "net" },
   { name: "clang-format", command: "clang-format", purpose: "check" },
 ];
 

@@ -6,10 +6,10 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { makeToolsDisk } from "../../bench/support/tools-disk.ts";
 import { createQcow2 } from "../../dist/images/qcow2/create.js";
 import { bootMs, Scratch, ScriptGuest } from "../support/guest.ts";
 import { qemuCheck, qemuContents, qemuImg } from "../support/qemu-tools.ts";
-import { makeToolsDisk } from "../support/tools-disk.ts";
 
 const MIB = 2 ** 20;
 const PATH = `${process.env.PATH}:/usr/sbin:/sbin`;

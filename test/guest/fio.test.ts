@@ -8,10 +8,10 @@
  */
 import { rmSync, statSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { makeToolsDisk } from "../../bench/support/tools-disk.ts";
 import { type CreateOptions, createQcow2 } from "../../dist/images/qcow2/create.js";
 import { bootMs, runScript, Scratch } from "../support/guest.ts";
 import { qemuCheck } from "../support/qemu-tools.ts";
-import { makeToolsDisk } from "../support/tools-disk.ts";
 
 const MIB = 2 ** 20;
 const CPUS = 2;
