@@ -4,7 +4,7 @@
  * Source: SeaBIOS 1.16, src/fw/paravirt.c and src/boot.c (what it reads, and what an
  * item that is missing means); observed with QEMU 11.1: files and their order.
  */
-
+import { OptionError } from "../base/errors.ts";
 import { concat, u16, u32, u64 } from "./acpi/aml.ts";
 import type { AcpiDescription } from "./acpi/description.ts";
 import { loadedAcpi } from "./acpi/loaded.ts";
@@ -21,6 +21,8 @@ export interface FirmwareDescription {
   readonly uuid: string | undefined;
   /** Offer a menu. */
   readonly bootMenu: boolean;
+  /** Files of the machine's owner, by name. */
+  readonly userFiles: ReadonlyMap<string, Uint8Array>;
 }
 
 /** FW_CFG_ID: traditional interface and DMA. */
@@ -40,6 +42,7 @@ export function firmwareFiles({
   bootOrder,
   bootMenu,
   uuid,
+  userFiles,
 }: FirmwareDescription): fw.FwCfgItems {
   const cpus = acpi.cpus.length;
   const ramSize = ram.reduce((sum, { size }) => sum + size, 0);
@@ -62,7 +65,20 @@ export function firmwareFiles({
     ["etc/system-states", Uint8Array.from(SYSTEM_STATES)] as const,
   ]);
   if (bootOrder.length > 0) files.set("bootorder", ascii(`${bootOrder.join("\n")}\0`));
+  for (const [name, bytes] of userFiles) {
+    if (files.has(name)) throw new OptionError(`fwCfg: "${name}" is a file of the machine's own`);
+    files.set(name, bytes);
+  }
   return { items, files };
+}
+
+/** For a guest that is started without firmware: the files of the machine's owner alone. */
+export function userFilesAlone(userFiles: ReadonlyMap<string, Uint8Array>): fw.FwCfgItems {
+  const items = new Map([
+    [fw.FW_CFG_SIGNATURE, ascii("QEMU")],
+    [fw.FW_CFG_ID, u32(HAS_DMA)],
+  ]);
+  return { items, files: userFiles };
 }
 
 /** In the order of its digits; zeros without one. */

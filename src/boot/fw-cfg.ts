@@ -18,7 +18,8 @@ const FW_CFG_FILE_DIR = 0x19;
 const FW_CFG_FILE_FIRST = 0x20;
 export const FW_CFG_IRQ0_OVERRIDE = 0x8002;
 
-const NAME_BYTES = 56;
+/** Of a file name, with a zero at its end. */
+export const NAME_BYTES = 56;
 const DIRECTORY_ENTRY = 64;
 
 /** Words of the index: how many items; then key, offset and length of each. */

@@ -8,6 +8,7 @@
 import { KIB, MIB } from "../base/units.ts";
 import { concat, u16, u32, u64 } from "./acpi/aml.ts";
 import { checksum } from "./acpi/table.ts";
+import { SmbiosFields } from "./smbios-fields.ts";
 
 export interface SmbiosDescription {
   readonly cpus: number;
@@ -15,13 +16,18 @@ export interface SmbiosDescription {
   /** 16 bytes in the order of its digits. */
   readonly uuid: Uint8Array;
   readonly ram: readonly { readonly address: number; readonly size: number }[];
+  /** What the machine's owner has set. */
+  readonly fields?: SmbiosFields;
 }
 
 const VENDOR = "vmexit";
 
+const HANDLE_BIOS = 0;
 const HANDLE_SYSTEM = 0x100;
+const HANDLE_BASEBOARD = 0x200;
 const HANDLE_CHASSIS = 0x300;
 const HANDLE_PROCESSOR = 0x400;
+const HANDLE_OEM_STRINGS = 0xe00;
 const HANDLE_MEMORY_ARRAY = 0x1000;
 const HANDLE_MEMORY_DEVICE = 0x1100;
 const HANDLE_MEMORY_RANGE = 0x1300;
@@ -34,6 +40,15 @@ const UNKNOWN = 2;
 const SAFE = 3;
 const NO_HANDLE = 0xfffe;
 const UNKNOWN_WORD = 0xffff;
+const BIOS_SEGMENT = 0xe800;
+const CHARACTERISTICS_UNKNOWN = 0x08;
+/** The second extension byte: a virtual machine, with targeted content distribution; started by UEFI. */
+const VIRTUAL_MACHINE = 0x14;
+const UEFI = 0x08;
+const HOSTING_BOARD = 1;
+const MOTHERBOARD = 0x0a;
+/** The family is in the field of two bytes. */
+const FAMILY_2 = 0xfe;
 const POWER_SWITCH = 6;
 const CENTRAL_PROCESSOR = 3;
 const CPU_ENABLED_IN_SOCKET = 0x41;
@@ -49,11 +64,15 @@ const END_KIB = 0xffff_ffff;
 
 /** By name, for fw_cfg. */
 export function smbiosFiles(description: SmbiosDescription): Map<string, Uint8Array> {
+  const { fields = new SmbiosFields() } = description;
   const structures = [
-    system(description),
-    chassis(),
-    processor(description.cpus),
-    ...memory(description.ram),
+    ...(fields.has(0) ? [bios(fields)] : []),
+    system(description, fields),
+    ...(fields.has(2) ? [baseboard(description, fields)] : []),
+    chassis(fields),
+    processor(description.cpus, fields),
+    ...(fields.oemStrings.length > 0 ? [oemStrings(fields)] : []),
+    ...memory(description.ram, fields),
     structure(32, HANDLE_BOOT, [zeros(6), [NONE]]),
     structure(127, HANDLE_END, []),
   ];
@@ -65,35 +84,92 @@ export function smbiosFiles(description: SmbiosDescription): Map<string, Uint8Ar
   ]);
 }
 
-function system({ product, uuid }: SmbiosDescription): Uint8Array {
+/** In place of the one that firmware adds by itself. */
+function bios(fields: SmbiosFields): Uint8Array {
+  const strings = new Strings();
+  const field = (name: string) => strings.add(fields.text(0, name));
+  const [major, minor] = (fields.text(0, "release") ?? "0.0").split(".").map(Number);
+  const [vendor, version] = [field("vendor"), field("version")];
+  return structure(
+    0,
+    HANDLE_BIOS,
+    [
+      [vendor, version],
+      u16(BIOS_SEGMENT),
+      [field("date"), 0],
+      u64(CHARACTERISTICS_UNKNOWN),
+      [0, VIRTUAL_MACHINE | (fields.flag(0, "uefi") ? UEFI : 0)],
+      [major, minor, 0xff, 0xff],
+    ],
+    strings.texts,
+  );
+}
+
+function system({ product, uuid }: SmbiosDescription, fields: SmbiosFields): Uint8Array {
   // 7.2.1: the first three fields are little-endian.
   const order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15].map((at) => uuid[at]);
-  const numbers = [[1, 2, NONE, NONE], order, [POWER_SWITCH, NONE, NONE]];
-  return structure(1, HANDLE_SYSTEM, numbers, [VENDOR, product]);
+  const strings = new Strings();
+  const field = (name: string, otherwise?: string) => strings.add(fields.text(1, name) ?? otherwise);
+  const names = [field("manufacturer", VENDOR), field("product", product), field("version"), field("serial")];
+  const numbers = [names, order, [POWER_SWITCH, field("sku"), field("family")]];
+  return structure(1, HANDLE_SYSTEM, numbers, strings.texts);
 }
 
-function chassis(): Uint8Array {
+function baseboard({ product }: SmbiosDescription, fields: SmbiosFields): Uint8Array {
+  const strings = new Strings();
+  const field = (name: string, otherwise?: string) => strings.add(fields.text(2, name) ?? otherwise);
+  const names = [field("manufacturer", VENDOR), field("product", product), field("version"), field("serial")];
+  const place = [field("asset"), HOSTING_BOARD, field("location")];
+  const numbers = [names, place, u16(HANDLE_CHASSIS), [MOTHERBOARD, 0]];
+  return structure(2, HANDLE_BASEBOARD, numbers, strings.texts);
+}
+
+function chassis(fields: SmbiosFields): Uint8Array {
   const states = [SAFE, SAFE, SAFE, UNKNOWN];
-  const numbers = [[1, OTHER, NONE, NONE, NONE], states, u32(0), [0, 0, 0, 0, NONE]];
-  return structure(3, HANDLE_CHASSIS, numbers, [VENDOR]);
+  const strings = new Strings();
+  const field = (name: string, otherwise?: string) => strings.add(fields.text(3, name) ?? otherwise);
+  const manufacturer = field("manufacturer", VENDOR);
+  const names = [manufacturer, OTHER, field("version"), field("serial"), field("asset")];
+  const numbers = [names, states, u32(0), [0, 0, 0, 0, field("sku")]];
+  return structure(3, HANDLE_CHASSIS, numbers, strings.texts);
 }
 
-function processor(cpus: number): Uint8Array {
+function processor(cpus: number, fields: SmbiosFields): Uint8Array {
   const count = Math.min(cpus, 0xff);
+  const strings = new Strings();
+  const field = (name: string, otherwise?: string) => strings.add(fields.text(4, name) ?? otherwise);
+  const family = fields.number(4, "processor-family");
+  const socket = strings.add(`${fields.text(4, "sock_pfx") ?? "CPU"} 0`);
+  const speed = (name: string) => u16(fields.number(4, name) ?? CPU_MHZ);
   const numbers = [
-    [1, CENTRAL_PROCESSOR, OTHER, 2],
-    zeros(8), // the id: CPUID says it
-    [NONE, 0],
-    ...[0, CPU_MHZ, CPU_MHZ].map(u16),
+    [socket, CENTRAL_PROCESSOR, family === undefined ? OTHER : FAMILY_2, field("manufacturer", VENDOR)],
+    idBytes(fields.text(4, "processor-id")),
+    [field("version"), 0],
+    ...[u16(0), speed("max-speed"), speed("current-speed")],
     [CPU_ENABLED_IN_SOCKET, OTHER],
     ...[UNKNOWN_WORD, UNKNOWN_WORD, UNKNOWN_WORD].map(u16), // caches
-    [NONE, NONE, NONE, count, count, 1],
-    ...[UNKNOWN, OTHER].map(u16),
+    [field("serial"), field("asset"), field("part"), count, count, 1],
+    ...[UNKNOWN, family ?? OTHER].map(u16),
   ];
-  return structure(4, HANDLE_PROCESSOR, numbers, ["CPU 0", VENDOR]);
+  return structure(4, HANDLE_PROCESSOR, numbers, strings.texts);
 }
 
-function memory(ram: SmbiosDescription["ram"]): Uint8Array[] {
+/** Zeros where nothing is given: CPUID says it. */
+function idBytes(id = "0"): Uint8Array {
+  const bytes = zeros(8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(id), true);
+  return bytes;
+}
+
+function oemStrings({ oemStrings: texts }: SmbiosFields): Uint8Array {
+  return structure(11, HANDLE_OEM_STRINGS, [[texts.length]], texts);
+}
+
+function memory(ram: SmbiosDescription["ram"], fields: SmbiosFields): Uint8Array[] {
+  const strings = new Strings();
+  const field = (name: string, otherwise?: string) => strings.add(fields.text(17, name) ?? otherwise);
+  const locator = strings.add(`${fields.text(17, "loc_pfx") ?? "DIMM"} 0`);
+  const speed = fields.number(17, "speed") ?? 0;
   const size = ram.reduce((sum, region) => sum + region.size, 0);
   const [kib, mib] = [size / KIB, Math.floor(size / MIB)];
   const isLarge = mib >= EXTENDED_MIB;
@@ -111,13 +187,13 @@ function memory(ram: SmbiosDescription["ram"]): Uint8Array[] {
         ...[HANDLE_MEMORY_ARRAY, NO_HANDLE, UNKNOWN_WORD, UNKNOWN_WORD, isLarge ? EXTENDED_MIB : mib].map(
           u16,
         ),
-        [DIMM, 0, 1, NONE, TYPE_RAM],
-        ...[UNKNOWN, 0].map(u16),
-        [2, NONE, NONE, NONE, 0],
+        [DIMM, 0, locator, field("bank"), TYPE_RAM],
+        ...[UNKNOWN, speed].map(u16),
+        [field("manufacturer", VENDOR), field("serial"), field("asset"), field("part"), 0],
         u32(isLarge ? mib : 0),
-        ...[0, 0, 0, 0].map(u16),
+        ...[speed, 0, 0, 0].map(u16),
       ],
-      ["DIMM 0", VENDOR],
+      strings.texts,
     ),
     ...ram.map((region, n) => {
       const [first, last] = [region.address / KIB, (region.address + region.size) / KIB - 1];
@@ -152,7 +228,16 @@ function anchor(length: number, count: number, largest: number): Uint8Array {
   return bytes;
 }
 
-/** Strings are numbered from 1. */
+/** Strings of a structure, numbered from 1. */
+class Strings {
+  readonly texts: string[] = [];
+
+  /** The number of `text`; 0 if there is none. */
+  add(text: string | undefined): number {
+    return text === undefined || text === "" ? NONE : this.texts.push(text);
+  }
+}
+
 function structure(
   type: number,
   handle: number,

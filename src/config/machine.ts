@@ -3,6 +3,7 @@ import { BOARD_NAMES } from "./boards.ts";
 import { DEVICES } from "./devices.ts";
 import { group, list, type Options, table } from "./schema.ts";
 import {
+  array,
   bootOrder,
   callback,
   content,
@@ -20,6 +21,12 @@ const MIB = 2 ** 20;
 const TIB = 2 ** 40;
 /** KVM's own limit is higher; this one keeps APIC ids in the 8 bits of a MADT local APIC entry. */
 export const MAX_CPUS = 254;
+
+/** Fields of one SMBIOS table, by QEMU's names: types 0, 1, 2, 3, 4, 11 and 17. */
+export interface SmbiosTable {
+  readonly type: number | string;
+  readonly [field: string]: string | number | boolean | readonly string[];
+}
 
 /** Registers of a device that the program itself provides. It runs on the caller's thread. */
 export interface DeviceHandlers {
@@ -96,6 +103,19 @@ const OWN_DEVICE = table({
   },
 });
 
+const FW_CFG_FILE = table({
+  /** Its name, up to 55 characters. It should begin with opt/. */
+  name: {
+    type: text("NAME"),
+    required: "give the name by which the guest finds it, as opt/com.example/file",
+    help: "its name, up to 55 characters. It should begin with opt/",
+  },
+  /** What is in it. */
+  file: { type: content, help: "what is in it" },
+  /** What is in it, as text. */
+  string: { type: text("TEXT"), help: "what is in it, as text" },
+});
+
 const CLOUD_INIT = table({
   /** `#cloud-config` and YAML, or a script. Default: an empty `#cloud-config`. */
   userData: {
@@ -153,6 +173,20 @@ export const MACHINE = table({
   bootMenu: { type: flag, default: false, help: "firmware offers a menu of what to boot from" },
   /** The machine's UUID, which a pc's firmware shows in SMBIOS and at its start. */
   uuid: { type: uuid, help: "the machine's UUID, which a pc's firmware shows in SMBIOS and at its start" },
+  /** Files that firmware and guest of a pc find by fw_cfg. Default: `[]`. */
+  fwCfg: {
+    type: list(FW_CFG_FILE),
+    default: [],
+    help: "files that firmware and guest of a pc find by fw_cfg",
+    see: "pc.md#files-by-fw_cfg",
+  },
+  /** Fields of the SMBIOS tables of a pc's firmware, as in `{ type: 1, serial: "42" }`. Default: `[]`. */
+  smbios: {
+    type: array<SmbiosTable>(),
+    default: [],
+    help: 'fields of the SMBIOS tables of a pc\'s firmware, as in `{ type: 1, serial: "42" }`',
+    see: "pc.md#smbios",
+  },
   /** The initial RAM disk; for a Multiboot kernel, its module. */
   initrd: { type: content, help: "the initial RAM disk; for a Multiboot kernel, its module" },
   /** The kernel's command line. Default: `""`. */

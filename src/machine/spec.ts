@@ -69,6 +69,8 @@ export interface MachineSpec {
   /** In the order in which they get their places. */
   readonly devices: readonly DeviceSpec[];
   readonly own: readonly OwnDeviceSpec[];
+  /** Room for what the machine's owner puts into fw_cfg: a multiple of 4096. Undefined for nothing. */
+  readonly userFilesBytes?: number;
   /** Absent if the machine begins with a kernel. */
   readonly firmware?: FirmwareSpec;
 }

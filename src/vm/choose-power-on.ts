@@ -5,7 +5,12 @@ import type { CheckedOptions } from "./validate.ts";
 
 /** @throws {OptionError} if there is no firmware where it is searched */
 export async function choosePowerOn(options: CheckedOptions): Promise<PowerOn> {
-  if (options.kernel !== undefined) return { origin: (note) => new BootOrigin(options, note) };
+  if (options.kernel !== undefined) {
+    const start: PowerOn = { origin: (note) => new BootOrigin(options, note) };
+    return options.fwCfg.length === 0
+      ? start
+      : (await import("./user-files.ts")).withUserFiles(start, options);
+  }
   const { firmwarePowerOn } = await import("./firmware-origin.ts");
   return firmwarePowerOn(options);
 }

@@ -1,22 +1,24 @@
 /** Power cycles that begin with firmware: the boot CPU starts at the reset vector. */
 import { firmwareFiles } from "../boot/firmware-files.ts";
-import { packFwCfg } from "../boot/fw-cfg.ts";
-import { firmwareDescription } from "../machine/describe/firmware.ts";
+import { firmwareDescription, type OwnerFiles } from "../machine/describe/firmware.ts";
 import type { Machine } from "../machine/machine.ts";
-import { FIRMWARE, FW_CFG } from "../machine/pc-memories.ts";
+import { FIRMWARE } from "../machine/pc-memories.ts";
 import { setUpCpus } from "./cpus.ts";
 import { readFirmware } from "./firmware-file.ts";
 import type { Hardware } from "./hardware.ts";
 import type { Origin } from "./power-cycle.ts";
 import { FIRMWARE_PROTOCOL, type PowerOn } from "./power-on.ts";
+import { bytesOf, ownerFiles, putFwCfg } from "./user-files.ts";
 import type { CheckedOptions } from "./validate.ts";
 
 /** @throws {OptionError} if there is no firmware */
 export function firmwarePowerOn(options: CheckedOptions): PowerOn {
   const image = readFirmware(options.firmware, options.firmwareFolder);
   let { bootOnce } = options;
-  const { uuid } = options;
+  const owner = ownerFiles(options);
+  const uuid = owner.smbios.text(1, "uuid") ?? options.uuid;
   return {
+    userFilesBytes: bytesOf(owner.userFiles),
     firmware() {
       const bootOrder = bootOnce ?? options.bootOrder;
       bootOnce = undefined;
@@ -27,16 +29,18 @@ export function firmwarePowerOn(options: CheckedOptions): PowerOn {
         ...(uuid === undefined ? {} : { uuid }),
       };
     },
-    origin: (note) => new FirmwareOrigin(image, options, note),
+    origin: (note) => new FirmwareOrigin(image, options, owner, note),
   };
 }
 
 class FirmwareOrigin implements Origin {
   readonly #image: Uint8Array;
   readonly #options: CheckedOptions;
+  readonly #owner: OwnerFiles;
   readonly #note: (text: string) => void;
 
-  constructor(image: Uint8Array, options: CheckedOptions, note: (text: string) => void) {
+  constructor(image: Uint8Array, options: CheckedOptions, owner: OwnerFiles, note: (text: string) => void) {
+    this.#owner = owner;
     this.#image = image;
     this.#options = options;
     this.#note = note;
@@ -44,17 +48,14 @@ class FirmwareOrigin implements Origin {
 
   /** Returns the boot protocol's name. @throws {RangeError} if KVM has no read-only memory here */
   fill(hardware: Hardware, { spec, board }: Machine): string {
-    const memory = (name: string): Uint8Array => {
-      const found = hardware.memories.get(name);
-      if (found === undefined)
-        throw new RangeError("KVM on this host has no read-only memory, which firmware needs");
-      return new Uint8Array(found.map(0, found.size));
-    };
-    memory(FIRMWARE).set(this.#image);
-    const description = firmwareDescription(spec, board.parts(spec));
+    const image = hardware.memories.get(FIRMWARE);
+    if (image === undefined)
+      throw new RangeError("KVM on this host has no read-only memory, which firmware needs");
+    new Uint8Array(image.map(0, image.size)).set(this.#image);
+    const description = firmwareDescription(spec, board.parts(spec), this.#owner);
     const acpi = { ...description.acpi, more: this.#options.acpiTables ?? [] };
     const files = firmwareFiles({ ...description, acpi });
-    memory(FW_CFG).set(packFwCfg(files));
+    putFwCfg(hardware, files);
     setUpCpus(hardware, spec, undefined, this.#options.cpuChoice).forEach(this.#note);
     return FIRMWARE_PROTOCOL;
   }

@@ -3,9 +3,10 @@ import { listDevices } from "../config/device-table.ts";
 import { pciPlace } from "../config/devices/pci.ts";
 import { DEVICES } from "../config/devices.ts";
 import { ramRegions } from "../machine/memory-map.ts";
-import type { DeviceSpec, FirmwareSpec, MachineSpec } from "../machine/spec.ts";
+import type { DeviceSpec, MachineSpec } from "../machine/spec.ts";
 import type { Drives } from "./drives.ts";
 import type { Networks } from "./networks.ts";
+import type { PowerOn } from "./power-on.ts";
 import type { CheckedOptions } from "./validate.ts";
 
 /** @throws {SystemError | ImageError} for an image that cannot be used */
@@ -13,8 +14,10 @@ export function machineSpec(
   options: CheckedOptions,
   drives: Drives,
   networks: Networks,
-  firmware: FirmwareSpec | undefined,
+  start: PowerOn,
 ): MachineSpec {
+  const firmware = start.firmware?.();
+  const { userFilesBytes = 0 } = start;
   const completed = new Map(networks.devices.map((device) => [device.name, device]));
   return {
     board: options.machine,
@@ -34,6 +37,7 @@ export function machineSpec(
     ].map(placed),
     own: options.ownDevices,
     ...(firmware === undefined ? {} : { firmware }),
+    ...(userFilesBytes === 0 ? {} : { userFilesBytes }),
   };
 }
 

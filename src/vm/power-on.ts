@@ -5,6 +5,8 @@ import type { Origin } from "./power-cycle.ts";
 export interface PowerOn {
   /** For the spec of the next power cycle; undefined if it does not begin with firmware. */
   firmware?(): FirmwareSpec;
+  /** For the spec: see MachineSpec. */
+  readonly userFilesBytes?: number;
   /** For one power cycle. @param note called with what is not as the options have it, in a sentence */
   origin(note: (text: string) => void): Origin;
   /** Where the machine continues, if it is not a new one. */

@@ -78,7 +78,12 @@ async function restoreFrom(dir: string, options: RestoreOptions): Promise<Virtua
     drives.overlays.forEach((path, n) => {
       if (path !== undefined) copyFileSync(snapshot.overlayPath(n), path);
     });
-    return { ...start, saved: new StateOrigin(ahead?.saved ?? snapshot, cpu, checked.cpuChoice) };
+    const userFilesBytes = Number(Reflect.get(Object(description.spec), "userFilesBytes") ?? 0);
+    return {
+      ...start,
+      userFilesBytes,
+      saved: new StateOrigin(ahead?.saved ?? snapshot, cpu, checked.cpuChoice),
+    };
   });
   try {
     await ahead?.begin(vm);

@@ -41,6 +41,12 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
       `kernel: missing; give the path of a bzImage, a vmlinux, a Multiboot kernel or a flat binary`,
     );
   }
+  if (filled.fwCfg.length > 0 && !board.firmware) {
+    throw new OptionError("fwCfg: this kind of machine has no fw_cfg device; a PC has one");
+  }
+  if (filled.smbios.length > 0 && (!board.firmware || filled.kernel !== undefined)) {
+    throw new OptionError("smbios: the tables are for a pc's firmware, and this machine starts without it");
+  }
   const checked = checkDevices(DEVICES, filled, filled.cpus);
   const configs = { ...checked, drives: placeIdeDrives(checked.drives, board.pci) };
   checkOnPci(configs, board.pci);

@@ -353,7 +353,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
 
   #powerOn(origin: Origin = this.#start.origin((text) => this.#notes.add(text))): PowerCycle {
     const [options, images, nets] = [this.#options, this.#images, this.#networks];
-    const spec = machineSpec(options, images, nets, this.#start.firmware?.());
+    const spec = machineSpec(options, images, nets, this.#start);
     return new PowerCycle(this.#board, spec, options, images, origin, this.#listener(), nets);
   }
 

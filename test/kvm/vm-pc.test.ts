@@ -166,3 +166,45 @@ test("a kernel is started without firmware, and finds the bus set up", async () 
   expect(bytes).toEqual([10, 10, 11, 11]);
   expect(ending).toEqual({ reason: "poweroff" });
 });
+
+/** Prints as many bytes of fw_cfg item `key`. */
+const printItem = (key: number, count: number) => [
+  ...[...setDx(0x510), 0xb8, key & 0xff, key >> 8, 0xef], // mov ax, key; out dx, ax
+  ...[0xb9, count, 0x00, ...setDx(0x511), 0xec, ...PRINT_AL, 0xe2, 0xf6], // mov cx, count; in al, dx; print; loop
+];
+
+test("a guest without firmware finds the owner's files by fw_cfg", async () => {
+  const fwCfg = [
+    { name: "opt/org.example/b", string: "second" },
+    { name: "opt/org.example/a", file: Uint8Array.from(Buffer.from("first")) },
+  ];
+  const code = [...printItem(0, 4), ...printItem(0x19, 4 + 64), ...printItem(0x20, 5), ...printItem(0x21, 6)];
+  const kernel = Uint8Array.from([...code, ...exitWith(0)]);
+  const { bytes } = await run({ kernel, loadAddress: 0x1000, fwCfg });
+  const text = Buffer.from(bytes).toString("latin1");
+  expect(text.slice(0, 4)).toBe("QEMU");
+  expect(bytes.slice(4, 16)).toEqual([0, 0, 0, 2, 0, 0, 0, 5, 0, 0x20, 0, 0]);
+  expect(text).toContain("opt/org.example/a\0");
+  expect(text.slice(-11)).toBe("firstsecond");
+});
+
+test("SeaBIOS gets the owner's SMBIOS fields, and takes the name of the BIOS from them", async () => {
+  await using vm = await createVm({
+    machine: "pc",
+    memory: "32M",
+    smbios: [
+      { type: 0, vendor: "Vendor of the test", version: "7" },
+      { type: 1, product: "Product of the test" },
+    ],
+  });
+  await vm.start();
+  await vm.serial.waitFor("No bootable device.", { timeoutMs: 60_000 });
+  await vm.pause();
+  // SeaBIOS places the tables below 1 MiB or at the end of RAM.
+  const memory = Buffer.from(vm.memory.read(0, 32 * 1024 * KIB));
+  expect(memory.includes("Vendor of the test\0")).toBe(true);
+  expect(memory.includes("Product of the test\0")).toBe(true);
+  const anchor = memory.indexOf("_SM_", 0xf0000);
+  const address = memory.readUInt32LE(anchor + 0x18);
+  expect([memory[address], memory[address + 1]]).toEqual([0, 24]);
+});

@@ -34,11 +34,12 @@ const RTC_PORT = 0x70;
 const RTC_PORTS = 2;
 
 export function dsdt(description: AcpiDescription): Uint8Array {
-  const { serial, virtioMmio, rtc, i8042, pm, pci, generationId } = description;
+  const { serial, virtioMmio, rtc, i8042, pm, pci, generationId, fwCfg } = description;
   const devices = [...(pci === undefined ? [] : pciBus(pci)), ...serial.map(com), ...virtioMmio.map(virtio)];
   if (rtc !== undefined) devices.push(clock(rtc));
   if (i8042) devices.push(keyboard());
   if (generationId !== undefined) devices.push(...generation(generationId));
+  if (fwCfg !== undefined) devices.push(firmwareConfiguration(fwCfg));
   const { sleepTypeS5 } = pm;
   const s5 = name("\\_S5", pack(integer(sleepTypeS5), integer(sleepTypeS5), integer(0), integer(0)));
   return table("DSDT", 2, concat([scope("\\_SB", ...devices), s5]));
@@ -77,6 +78,11 @@ function keyboard(): Aml {
     name("_HID", eisaId("PNP0303")),
     name("_CRS", resourceTemplate(io(0x60, 1), io(0x64, 1), irqNoFlags(1))),
   );
+}
+
+/** Linux' qemu_fw_cfg finds it by this. */
+function firmwareConfiguration({ port, ports }: { port: number; ports: number }): Aml {
+  return device("FWCF", name("_HID", string("QEMU0002")), name("_CRS", resourceTemplate(io(port, ports))));
 }
 
 const GENERATION_ID = "VGEN";

@@ -10,6 +10,7 @@ import { MACHINE } from "../../config/machine.ts";
 import { addBlockdev, BLOCKDEV_HELP } from "./blockdev-options.ts";
 import { CLOUD_INIT_OPTIONS } from "./cloud-init-options.ts";
 import { addDevice, addDrive, DRIVE_HELP } from "./drive-options.ts";
+import { FIRMWARE_OPTIONS } from "./firmware-options.ts";
 import { GDB_OPTIONS } from "./gdb-options.ts";
 import { IDE_OPTIONS } from "./ide-options.ts";
 import { MACHINE_OPTIONS } from "./machine-options.ts";
@@ -94,6 +95,7 @@ export const OPTIONS: readonly OptionRow[] = [
     apply: addDrive,
   },
   ...IDE_OPTIONS,
+  ...FIRMWARE_OPTIONS,
   {
     names: ["blockdev"],
     argument: "driver=NAME,node-name=NODE[,KEY=VALUE…]",

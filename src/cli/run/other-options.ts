@@ -56,7 +56,7 @@ export const REFUSED: readonly OtherOption[] = [
   ...values("the key is Ctrl-A", "echr"),
   ...values("this version shares no folders; give the guest a disk image", "fsdev", "virtfs"),
   ...values("give the disk with -drive file=PATH", "mtdblock"),
-  ...values("this version takes no files for firmware", "fw_cfg", "option-rom", "smbios", "shim"),
+  ...values("firmware runs no code from files; -fw_cfg gives it data", "option-rom", "shim"),
   ...values("use an NBD server, or a block device of the host", "iscsi"),
   ...flags("guests find devices by ACPI", "no-acpi"),
   ...flags("the machine ends when its guest shuts down", "no-shutdown"),

@@ -84,7 +84,12 @@ export const pc: Board = {
         { ...cmosConfig(spec), contents: cmosContents(spec), slew: spec.rtcSlew ?? false },
       ),
       keyboardController(),
-      plug(fwCfg, "fw-cfg", { windows: [ports(FW_CFG_PORT, FW_CFG_PORTS)] }, {}),
+      plug(
+        fwCfg,
+        "fw-cfg",
+        { windows: [ports(FW_CFG_PORT, FW_CFG_PORTS)] },
+        { hasContents: fwCfgBytes(spec) > 0 },
+      ),
       plug(
         dma,
         "dma",
@@ -106,8 +111,14 @@ export const pc: Board = {
     ];
   },
 
-  memories: ({ firmware }) =>
-    firmware === undefined ? {} : { [FIRMWARE]: firmware.size, [FW_CFG]: FW_CFG_BYTES },
+  memories(spec) {
+    const { firmware } = spec;
+    const bytes = fwCfgBytes(spec);
+    return {
+      ...(firmware === undefined ? {} : { [FIRMWARE]: firmware.size }),
+      ...(bytes === 0 ? {} : { [FW_CFG]: bytes }),
+    };
+  },
 
   fixedRam: ({ ram: [low, ...high] }): RamRegion[] =>
     [
@@ -133,6 +144,10 @@ export const pc: Board = {
     return { slots: [slot] };
   },
 };
+
+function fwCfgBytes({ firmware, userFilesBytes = 0 }: MachineSpec): number {
+  return (firmware === undefined ? 0 : FW_CFG_BYTES) + userFilesBytes;
+}
 
 /** Memory for devices begins behind RAM, and not below 2 GiB: firmware places BARs there. */
 function memoryFrom({ ram: [low] }: MachineSpec): number {

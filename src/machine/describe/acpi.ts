@@ -16,6 +16,7 @@ export function acpiDescription(spec: MachineSpec, parts: readonly Plug[]): Acpi
   const [rtc] = all("rtc");
   const topology = topologyOf(spec);
   const [pci] = all("pci");
+  const [fwCfg] = all("fwCfg");
   return {
     cpus: Array.from({ length: spec.cpus }, (_, index) => placeOf(topology, index).apicId),
     ioapicAddress: IOAPIC,
@@ -25,6 +26,7 @@ export function acpiDescription(spec: MachineSpec, parts: readonly Plug[]): Acpi
     pm,
     ...(pci === undefined ? {} : { pci }),
     ...(rtc === undefined ? {} : { rtc }),
+    ...(fwCfg === undefined ? {} : { fwCfg }),
     pit: spec.pit,
   };
 }

@@ -17,4 +17,5 @@ export interface Description {
   /** What firmware can boot from it. */
   readonly boot?: readonly BootEntry[];
   readonly rtc?: AcpiDescription["rtc"];
+  readonly fwCfg?: AcpiDescription["fwCfg"];
 }

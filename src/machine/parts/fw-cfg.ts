@@ -1,10 +1,15 @@
 /** QEMU's firmware configuration device. Its items are in a memory of the board. */
 import { findFwCfgItem } from "../../boot/fw-cfg.ts";
-import { FwCfg, FwCfgState } from "../../devices/fw-cfg.ts";
+import { FW_CFG_PORTS, FwCfg, FwCfgState } from "../../devices/fw-cfg.ts";
 import type { Part } from "../part.ts";
 import { FW_CFG } from "../pc-memories.ts";
 
-export const fwCfg: Part<object> = {
+export interface FwCfgConfig {
+  /** There is something in it. */
+  readonly hasContents: boolean;
+}
+
+export const fwCfg: Part<FwCfgConfig> = {
   kind: "fw-cfg",
   assemble(slot) {
     const { ports } = slot;
@@ -27,4 +32,6 @@ export const fwCfg: Part<object> = {
     });
     return { lock: slot.add(chip) };
   },
+  describe: ({ windows: [{ address }] }, { hasContents }) =>
+    hasContents ? { fwCfg: { port: address, ports: FW_CFG_PORTS } } : {},
 };

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { loadedAcpi } from "../../../src/boot/acpi/loaded.ts";
 import { firmwareFiles } from "../../../src/boot/firmware-files.ts";
+import { SmbiosFields } from "../../../src/boot/smbios-fields.ts";
 import { pc } from "../../../src/machine/boards/pc.ts";
 import { firmwareDescription } from "../../../src/machine/describe/firmware.ts";
 import { SMALLEST } from "../../support/assemble.ts";
@@ -13,7 +14,8 @@ const SPEC = {
   cpus: 2,
   firmware: { size: 2 ** 18, bootOrder: "cad", bootMenu: false },
 };
-const described = () => firmwareDescription(SPEC, pc.parts(SPEC));
+const described = (smbios = new SmbiosFields(), userFiles = new Map<string, Uint8Array>()) =>
+  firmwareDescription(SPEC, pc.parts(SPEC), { userFiles, smbios });
 
 const file = (name: string) => {
   const found = firmwareFiles(described()).files.get(name);
@@ -126,4 +128,111 @@ test("a UUID is in fw_cfg as it is written, and in SMBIOS with its first fields 
   expect(hex(items.get(0x02))).toBe("00112233445566778899aabbccddeeff");
   const tables = files.get("etc/smbios/smbios-tables");
   expect(hex(tables?.subarray(8, 24))).toBe("33221100554477668899aabbccddeeff");
+});
+
+interface Structure {
+  readonly type: number;
+  readonly handle: number;
+  /** From the structure's own start on, as the specification counts. */
+  readonly data: DataView;
+  readonly strings: readonly string[];
+}
+
+function structures(tables: Uint8Array): Structure[] {
+  const found: Structure[] = [];
+  for (let at = 0; at < tables.length; ) {
+    const length = tables[at + 1];
+    let end = at + length;
+    while (tables[end] !== 0 || tables[end + 1] !== 0) end++;
+    const text = new TextDecoder().decode(tables.subarray(at + length, end));
+    const data = new DataView(tables.buffer, tables.byteOffset + at, length);
+    found.push({ type: tables[at], handle: data.getUint16(2, true), data, strings: text.split("\0") });
+    at = end + 2;
+  }
+  return found;
+}
+
+function smbiosOf(fields: SmbiosFields): Structure[] {
+  return structures(
+    firmwareFiles(described(fields)).files.get("etc/smbios/smbios-tables") ?? new Uint8Array(),
+  );
+}
+
+const string = ({ data, strings }: Structure, at: number) => strings[data.getUint8(at) - 1];
+
+test("fields of SMBIOS tables are where the specification has them", () => {
+  const all = smbiosOf(
+    new SmbiosFields(
+      [
+        { type: 0, vendor: "V0", version: "B0", date: "01/02/2003", release: "4.5", uefi: "on" },
+        { type: 1, manufacturer: "M1", product: "P1", version: "V1", serial: "S1", sku: "K1", family: "F1" },
+        { type: 2, manufacturer: "M2", product: "P2", serial: "S2", asset: "A2", location: "L2" },
+        { type: 3, manufacturer: "M3", version: "V3", serial: "S3", asset: "A3", sku: "K3" },
+        { type: 4, sock_pfx: "X", manufacturer: "M4", version: "V4", serial: "S4", part: "P4" },
+        {
+          type: "4",
+          "max-speed": "3000",
+          "current-speed": 2500,
+          "processor-id": "0x123456789",
+          "processor-family": 6,
+        },
+        { type: 11, value: ["one", "two"], path: ["F"] },
+        { type: 17, loc_pfx: "SLOT", bank: "B", manufacturer: "MM", serial: "MS", part: "MP", speed: "3200" },
+      ],
+      (path) => `in ${path}`,
+    ),
+  );
+  expect(all.map(({ type }) => type)).toEqual([0, 1, 2, 3, 4, 11, 16, 17, 19, 32, 127]);
+  const [bios, system, board, chassis, processor, oem, , memory] = all;
+  expect([4, 5, 8].map((at) => string(bios, at))).toEqual(["V0", "B0", "01/02/2003"]);
+  expect([bios.data.getUint8(0x13) & 8, bios.data.getUint8(0x14), bios.data.getUint8(0x15)]).toEqual([
+    8, 4, 5,
+  ]);
+  expect([4, 5, 6, 7, 0x19, 0x1a].map((at) => string(system, at))).toEqual([
+    "M1",
+    "P1",
+    "V1",
+    "S1",
+    "K1",
+    "F1",
+  ]);
+  expect([4, 5, 7, 8, 0x0a].map((at) => string(board, at))).toEqual(["M2", "P2", "S2", "A2", "L2"]);
+  expect(board.data.getUint16(0x0b, true)).toBe(chassis.handle);
+  expect([4, 6, 7, 8, 0x15].map((at) => string(chassis, at))).toEqual(["M3", "V3", "S3", "A3", "K3"]);
+  expect([4, 7, 0x10, 0x20, 0x22].map((at) => string(processor, at))).toEqual([
+    "X 0",
+    "M4",
+    "V4",
+    "S4",
+    "P4",
+  ]);
+  expect([0x14, 0x16, 0x28].map((at) => processor.data.getUint16(at, true))).toEqual([3000, 2500, 6]);
+  expect([processor.data.getUint8(6), processor.data.getBigUint64(8, true)]).toEqual([0xfe, 0x123456789n]);
+  expect(oem.strings).toEqual(["one", "two", "in F"]);
+  expect([0x10, 0x11, 0x17, 0x18, 0x1a].map((at) => string(memory, at))).toEqual([
+    "SLOT 0",
+    "B",
+    "MM",
+    "MS",
+    "MP",
+  ]);
+  expect(memory.data.getUint16(0x15, true)).toBe(3200);
+});
+
+test.each([
+  [{ type: 5 }, "smbios[0]: fields of tables of type 5 cannot be set"],
+  [{ type: 1, serail: "1" }, 'no field "serail" (did you mean "serial"?)'],
+  [{ type: 0, release: "1" }, 'smbios[0].release: "1" is not two numbers'],
+  [{ type: 17, speed: 70000 }, "is not a number from 0 to 65535"],
+  [{ type: 4, "processor-id": "0x10000000000000000" }, "is not a number of 64 bits"],
+  [{ type: 1, uuid: "7" }, "is not a UUID"],
+])("%o is refused", (table, message) => {
+  expect(() => new SmbiosFields([table])).toThrow(message);
+});
+
+test("the owner's files are in the directory by name, and cannot replace the machine's own", () => {
+  const bytes = Uint8Array.of(1, 2, 3);
+  const files = (name: string) => firmwareFiles(described(undefined, new Map([[name, bytes]]))).files;
+  expect(files("opt/org.example/a").get("opt/org.example/a")).toEqual(bytes);
+  expect(() => files("etc/e820")).toThrow("etc/e820");
 });

@@ -465,6 +465,27 @@ test("-rtc base= moves the CMOS clock", () => {
   });
 });
 
+test("-fw_cfg and -smbios add up; a name without opt/ is noted", () => {
+  const { vm, notes } = request(
+    ...["-M", "pc", "-fw_cfg", "name=opt/a,string=b,,c", "-fw_cfg", "etc/x,file=F"],
+    ...["-smbios", "type=1,serial=42", "-smbios", "type=11,value=a,value=b,path=F"],
+  );
+  expect(vm).toMatchObject({
+    fwCfg: [
+      { name: "opt/a", string: "b,c" },
+      { name: "etc/x", file: "F" },
+    ],
+    smbios: [
+      { type: "1", serial: "42" },
+      { type: "11", value: ["a", "b"], path: ["F"] },
+    ],
+  });
+  expect(notes.join()).toContain("-fw_cfg etc/x,file=F: names of such files should begin with opt/");
+  expect(() => request("-fw_cfg", "opt/a")).toThrow("give either file= or string=");
+  expect(() => request("-fw_cfg", "opt/a,file=F,string=S")).toThrow("give either file= or string=");
+  expect(() => request("-smbios", "file=F")).toThrow("tables from a file are not possible");
+});
+
 test("-name takes QEMU's keys", () => {
   const named = request("-name", "guest=g,process=p,debug-threads=on");
   expect([named.vm.name, named.processName]).toEqual(["g", "p"]);
