@@ -7,7 +7,8 @@
  * moment another CPU of the guest finds no memory at either. Hardware does not
  * decode an address during such a change either.
  */
-import type { GsiRoute, RegisteredSlot, Vm } from "../kvm/vm.ts";
+import { LINE_ROUTES } from "../kvm/interrupt-routes.ts";
+import type { RegisteredSlot, Vm } from "../kvm/vm.ts";
 import { type KernelMap, kernelMap } from "../machine/kernel-map.ts";
 import { type DoorbellWish, RAM, type SlotWish } from "../machine/kernel-wishes.ts";
 import type { Machine } from "../machine/machine.ts";
@@ -23,13 +24,6 @@ import {
   type MessageEntry,
   type SlotEntry,
 } from "./kernel-table.ts";
-
-/** What KVM's interrupt controllers have by default: linux arch/x86/kvm/irq_comm.c. */
-const PIC_MASTER = 0;
-const PIC_SLAVE = 1;
-const IOAPIC = 2;
-const PIC_PINS = 8;
-const IOAPIC_PINS = 24;
 
 export interface KernelObjects {
   /** All but close: see Vm. */
@@ -183,20 +177,10 @@ export class KernelSide {
       present.length === messages.length && messages.every((wish, n) => isSameMessage(wish, present[n]));
     if (isSame) return;
     const routes = messages.map(({ gsi, address, data }) => ({ gsi, msiAddress: address, msiData: data }));
-    this.#objects.vm.setGsiRouting([...DEFAULT_ROUTES, ...routes]);
+    this.#objects.vm.setGsiRouting([...LINE_ROUTES, ...routes]);
     this.#table.messages = messages;
   }
 }
-
-/** KVM_SET_GSI_ROUTING replaces all routes, so the pins of the interrupt controllers are included. */
-const DEFAULT_ROUTES: readonly GsiRoute[] = [
-  ...Array.from({ length: 2 * PIC_PINS }, (_, gsi) => ({
-    gsi,
-    irqchip: gsi < PIC_PINS ? PIC_MASTER : PIC_SLAVE,
-    pin: gsi % PIC_PINS,
-  })),
-  ...Array.from({ length: IOAPIC_PINS }, (_, gsi) => ({ gsi, irqchip: IOAPIC, pin: gsi })),
-];
 
 function doorbellOf({ address, length, datamatch, port }: BellEntry) {
   return { address, length, port, ...(datamatch === undefined ? {} : { datamatch }) };

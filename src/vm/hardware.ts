@@ -7,6 +7,7 @@
 import { PAGE } from "../base/units.ts";
 import { KVM_PIT_SPEAKER_DUMMY } from "../kvm/abi.ts";
 import { KvmError } from "../kvm/errors.ts";
+import { LINE_ROUTES } from "../kvm/interrupt-routes.ts";
 import type { Counters } from "../kvm/stats.ts";
 import { Kvm } from "../kvm/system.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
@@ -70,6 +71,7 @@ export class Hardware {
       this.vm.setTssAddr(map.TSS);
       this.vm.setIdentityMapAddr(map.IDENTITY_MAP);
       this.vm.createIrqchip();
+      this.vm.setGsiRouting(LINE_ROUTES);
       // With port 0x61, through which guests gate channel 2 to measure time.
       if (spec.pit) this.vm.createPit2(KVM_PIT_SPEAKER_DUMMY);
       // CPUID hides performance counters, but AMD's oldest ones have no CPUID bit.

@@ -27,7 +27,7 @@ const BUS_ISA = 0;
 const CONFORMS_TO_BUS = 0;
 const ACTIVE_HIGH_LEVEL = 0b01 | (0b11 << 2);
 const PIT_IRQ = 0;
-const PIT_GSI = 2; // KVM's default routing
+const PIT_GSI = 2; // as kvm/interrupt-routes.ts
 
 const ALL_CPUS_8 = 0xff;
 const ALL_CPUS_32 = 0xffff_ffff;
