@@ -52,6 +52,6 @@ export {
   VirtualMachine,
   type VmState,
 } from "./vm/virtual-machine.ts";
-export { DriveError, type VmDrive } from "./vm/vm-drive.ts";
-export { StateError, VmError } from "./vm/vm-error.ts";
+export type { EjectOptions, InsertOptions, VmDrive } from "./vm/vm-drive.ts";
+export { DriveError, StateError, VmError } from "./vm/vm-error.ts";
 export type { VmMemory } from "./vm/vm-memory.ts";

@@ -25,18 +25,31 @@ export interface GuestDiskOptions {
 }
 
 export class GuestDisk implements BlockBackend {
-  readonly image: DiskImage;
+  #image: DiskImage;
   readonly #io: AsyncIo;
   readonly #transfers: Transfers;
   readonly #options: GuestDiskOptions;
 
   /** @param image is closed with the disk, like `io` */
   constructor(image: DiskImage, io: AsyncIo, transfers: Transfers, options: GuestDiskOptions) {
-    this.image = image;
+    this.#image = image;
     this.#io = io;
     this.#transfers = transfers;
     this.#options = options;
     image.settleWith?.(() => transfers.drain());
+  }
+
+  get image(): DiskImage {
+    return this.#image;
+  }
+
+  /** Puts another image in the place of this one, which is closed. */
+  change(image: DiskImage): void {
+    this.drain();
+    const old = this.#image;
+    this.#image = image;
+    image.settleWith?.(() => this.#transfers.drain());
+    old.close();
   }
 
   get size(): number {

@@ -81,6 +81,7 @@ import {
   type DriveRegisters,
   PHASE_IN,
   REQUEST_COPY_DMA,
+  REQUEST_NONE,
   REQUEST_READ,
   REQUEST_READ_DMA,
 } from "./drive-state.ts";
@@ -138,10 +139,10 @@ export class AtapiCd extends Drive {
     regs.mediaEvent = EVENT_NEW_MEDIUM;
   }
 
-  /** Somebody presses the button. False if the guest has locked the drive: then it learns what is wanted. */
-  eject(): boolean {
+  /** Somebody presses the button. @returns false if the guest has locked the drive: then it learns what is wanted */
+  eject(force = false): boolean {
     const { regs } = this;
-    if (regs.locked !== 0 && regs.trayOpen === 0) {
+    if (regs.locked !== 0 && regs.trayOpen === 0 && !force) {
       regs.mediaEvent = EVENT_EJECT_REQUEST;
       regs.ejectWanted = 1;
       return false;
@@ -149,6 +150,7 @@ export class AtapiCd extends Drive {
     regs.mediaSectors = 0;
     regs.attention = 0;
     this.#openTray();
+    if (regs.request !== REQUEST_NONE) this.#check(NOT_READY, ASC_NO_MEDIUM, ascqOfAbsence(regs));
     return true;
   }
 
@@ -253,9 +255,7 @@ export class AtapiCd extends Drive {
     const { packet } = regs;
     const [operation] = packet;
     if (regs.attention !== 0 && !isAnsweredAlways(operation)) {
-      const asc = regs.attention;
-      regs.attention = 0;
-      this.#check(UNIT_ATTENTION, asc);
+      this.#reportAttention();
       return;
     }
     if (needsMedium(operation) && !this.#hasMedium) {
@@ -322,6 +322,11 @@ export class AtapiCd extends Drive {
       default:
         this.#check(ILLEGAL_REQUEST, ASC_INVALID_OPERATION);
     }
+  }
+
+  #reportAttention(): void {
+    this.#check(UNIT_ATTENTION, this.regs.attention);
+    this.regs.attention = 0;
   }
 
   #beginPacket(): void {
@@ -433,10 +438,13 @@ export class AtapiCd extends Drive {
     this.ask(REQUEST_READ, regs.lba * CD_BLOCK, Math.min(regs.sectors, room) * CD_BLOCK, false);
   }
 
-  /** The driver has all that was in the buffer. */
+  /** The driver has all that was in the buffer. What is missing was on the medium that the command began with. */
   #next(): void {
-    if (this.regs.sectors > 0) this.#askForBlocks();
-    else this.#good();
+    const { regs } = this;
+    if (regs.sectors === 0) this.#good();
+    else if (!this.#hasMedium) this.#check(NOT_READY, ASC_NO_MEDIUM, ascqOfAbsence(regs));
+    else if (regs.attention !== 0) this.#reportAttention();
+    else this.#askForBlocks();
   }
 
   /** Sends `bytes` of the buffer; a negative number of them means that the packet was wrong. */

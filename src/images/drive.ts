@@ -67,6 +67,11 @@ export function openDrive(drive: DriveImage, ports: DrivePorts): GuestDisk {
   }
 }
 
+/** Opens the image of a drive whose medium is changed. @throws as `openDrive` */
+export function openMedium(drive: DriveImage): DiskImage {
+  return openDriveImage(drive, attachFiles(drive.files), true);
+}
+
 /**
  * The properties of a drive, before there is RAM. Changes nothing in its images.
  * @param files keeps what it finds, for `openDrive` @throws as `openDrive`

@@ -12,6 +12,7 @@ import type { MovingWindow, Range } from "../bus/address-space.ts";
 import type { IoDevice, IrqLine } from "../bus/io.ts";
 import type { IoTask } from "../bus/io-task.ts";
 import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
+import type { DriveOrder } from "../images/medium-order.ts";
 import type { Property } from "../virtio/device.ts";
 import type { Description } from "./describe/description.ts";
 import type { KernelWishes } from "./kernel-wishes.ts";
@@ -86,7 +87,7 @@ export interface Made {
   /** What KVM does for the part without an exit, computed from its present registers. */
   kernel?(): KernelWishes;
   /** On the io thread: what the owner may ask of disks that are inside the part, by their names. */
-  readonly orders?: ReadonlyMap<string, (order: DiskOrder) => DiskReply>;
+  readonly orders?: ReadonlyMap<string, (order: DriveOrder) => DiskReply>;
   /** The part has a task although it has neither bells nor a disk: a timer. */
   readonly hasTimer?: true;
   /** On the io thread: the part's task. */

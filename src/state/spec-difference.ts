@@ -8,6 +8,8 @@ const OF_THE_HOST = new Set([
   ...["file", "source", "format", "otherFiles", "cacheBytes", "snapshot", "cache", "aio", "discard"],
   ...["detectZeroes", "rerror", "werror", "throttling", "id", "bootOrder", "bootMenu", "uuid"],
 ]);
+/** Of a CD drive, whose registers say what was in it: the spec is of when the machine was switched on. */
+const OF_THE_MEDIUM = new Set(["size", "blockSize"]);
 
 /** @returns the first difference, as a phrase that names the field; undefined if there is none */
 export function specDifference(saved: unknown, made: object): string | undefined {
@@ -16,17 +18,18 @@ export function specDifference(saved: unknown, made: object): string | undefined
   return difference(saved, now, "");
 }
 
-function difference(saved: unknown, now: unknown, path: string): string | undefined {
+function difference(saved: unknown, now: unknown, path: string, isOfCd = false): string | undefined {
   if (!isObject(saved) || !isObject(now)) {
     if (Object.is(saved, now)) return undefined;
     // What the version that saved did not know, and this machine does not have.
     if (saved === undefined && now === false) return undefined;
     return `${path} is ${shown(saved)} in the snapshot, and ${shown(now)} in this machine`;
   }
+  const isCd = isOfCd || Reflect.get(now, "kind") === "ide-cd";
   for (const key of new Set([...Object.keys(saved), ...Object.keys(now)])) {
-    if (OF_THE_HOST.has(key)) continue;
+    if (OF_THE_HOST.has(key) || (isCd && OF_THE_MEDIUM.has(key))) continue;
     const inner = path === "" ? key : /^\d+$/.test(key) ? `${path}[${key}]` : `${path}.${key}`;
-    const found = difference(Reflect.get(saved, key), Reflect.get(now, key), inner);
+    const found = difference(Reflect.get(saved, key), Reflect.get(now, key), inner, isCd);
     if (found !== undefined) return found;
   }
   return undefined;

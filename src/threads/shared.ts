@@ -2,8 +2,9 @@
  * What the threads of one machine share, in the form in which it is sent to a new
  * thread: plain data, shared buffers and handle tokens.
  */
-import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
+import type { DiskReply } from "../disk/disk-order.ts";
 import type { DriveImage } from "../images/drive.ts";
+import type { DriveOrder } from "../images/medium-order.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import type { DumpData } from "../net/dump.ts";
 import type { FrameRings } from "../net/frame-ring.ts";
@@ -76,7 +77,7 @@ export interface TraceOrder {
 export interface PartOrder {
   readonly id: number;
   readonly part: string;
-  readonly order: DiskOrder;
+  readonly order: DriveOrder;
 }
 
 /** The reply to an order. As data, because an error loses its class on the way to another thread. */

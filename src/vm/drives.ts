@@ -24,7 +24,7 @@ interface DriveOptions extends DriveConfig {
   readonly format: ImageFormat | undefined;
 }
 
-/** One drive, and what stays open for as long as the machine exists. */
+/** One drive, and what stays open until its medium is changed or the machine ends. */
 interface Drive {
   readonly options: DriveOptions;
   /** Of its image, opened once. */
@@ -45,7 +45,19 @@ export function driveName(drive: DriveConfig, n: number): string {
   return drive.interface === "ide" ? ideName(drive) : `virtio-blk${n}`;
 }
 
+/** A medium that is not in its drive yet. */
+export interface NextMedium {
+  /** Undefined for none. */
+  readonly image: DriveImage | undefined;
+  /** The drive has it. */
+  accept(): void;
+  /** The drive does not take it. */
+  close(): void;
+}
+
 export class Drives {
+  /** What was asked for, with the media that are in the drives now. */
+  readonly options: DriveConfig[] = [];
   readonly #drives: Drive[] = [];
 
   private constructor() {}
@@ -58,7 +70,10 @@ export class Drives {
   static async open(options: readonly DriveConfig[]): Promise<Drives> {
     const drives = new Drives();
     try {
-      for (const [n, drive] of options.entries()) drives.#drives.push(await openDrive(drive, n));
+      for (const [n, drive] of options.entries()) {
+        drives.#drives.push(await openDrive(drive, n));
+        drives.options.push(drive);
+      }
       return drives;
     } catch (error) {
       drives.close();
@@ -102,6 +117,38 @@ export class Drives {
     return { storage, ports };
   }
 
+  /**
+   * Opens another medium for drive `n`, or makes it empty.
+   * @throws {OptionError} for a format that is not supported; {SystemError | ImageError} for one that cannot be used
+   */
+  nextMedium(n: number, file: string | undefined, format: DriveConfig["format"]): NextMedium {
+    const { options: asked } = this.#drives[n];
+    const options = {
+      ...asked,
+      file,
+      snapshot: false,
+      format: chosenFormat(file ?? "", format, `drives[${n}]`),
+    };
+    const next = { options, files: new KeptFiles() };
+    try {
+      describeDrive(imageOf(next), next.files);
+    } catch (error) {
+      next.files.close();
+      throw error;
+    }
+    return {
+      image: file === undefined ? undefined : { ...imageOf(next), files: next.files.found },
+      accept: () => {
+        const { files, overlay } = this.#drives[n];
+        this.#drives[n] = next;
+        this.options[n] = options;
+        files.close();
+        overlay?.close();
+      },
+      close: () => next.files.close(),
+    };
+  }
+
   /** By drive: the file that contains the guest's writes, if that is not the image itself. */
   get overlays(): (string | undefined)[] {
     return this.#drives.map(({ overlay }) => overlay?.path);
@@ -129,8 +176,7 @@ function readOnlyIf(readOnly: boolean, facts: DiskFacts): DiskFacts {
 
 async function openDrive(given: DriveConfig, n: number): Promise<Drive> {
   const { file = "", source, snapshot } = given;
-  const options = { ...given, format: given.format === "auto" ? probed(file, n) : given.format };
-  const { format } = options;
+  const options = { ...given, format: chosenFormat(file, given.format, `drives[${n}].file`) };
   const files = new KeptFiles();
   if (source !== undefined) return { options, files, source };
   if (isNbdName(file)) {
@@ -138,7 +184,6 @@ async function openDrive(given: DriveConfig, n: number): Promise<Drive> {
     const { connectNbd } = await import("../nbd/connect.ts");
     return { options, files, source: await connectNbd(file, { reconnectDelayMs: RECONNECT_MS }) };
   }
-  if (format === undefined && file !== "") refuseOtherFormats(file, `drives[${n}].file`);
   const drive = { options, files };
   if (!snapshot || file === "") return drive;
   try {
@@ -159,15 +204,21 @@ function imageOf({ options, overlay }: Drive): Omit<DriveImage, "files"> {
   return { ...options, file, format, overlay: overlay?.path };
 }
 
-/** @throws {OptionError} for a format that is not supported */
-function probed(file: string, n: number): ImageFormat {
-  if (file === "" || isNbdName(file)) return "raw";
+/** @throws {OptionError} for a format that is not supported, or that was not named */
+function chosenFormat(file: string, format: DriveConfig["format"], option: string): ImageFormat | undefined {
+  if (file === "" || isNbdName(file)) return format === "auto" ? "raw" : format;
+  if (format === "auto") return probed(file, option);
+  if (format === undefined) refuseOtherFormats(file, option);
+  return format;
+}
+
+function probed(file: string, option: string): ImageFormat {
   try {
     return probeFormat(file);
   } catch (error) {
     if (!(error instanceof ForeignFormatError)) throw error;
     throw new OptionError(
-      `drives[${n}].file: "${file}" is a ${error.format} image, a format that is not supported; convert it with qemu-img`,
+      `${option}: "${file}" is a ${error.format} image, a format that is not supported; convert it with qemu-img`,
     );
   }
 }

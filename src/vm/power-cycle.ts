@@ -8,8 +8,9 @@
  */
 import { MAX_WINDOWS } from "../bus/address-space.ts";
 import type { DeviceHandlers, UnclaimedAccess } from "../config/machine.ts";
-import type { DiskOrder, DiskReply } from "../disk/disk-order.ts";
+import type { DiskReply } from "../disk/disk-order.ts";
 import { sourceFacts } from "../disk/disk-source.ts";
+import type { DriveOrder } from "../images/medium-order.ts";
 import { KVM_GUESTDBG_BLOCKIRQ, type Vcpu } from "../kvm/vcpu.ts";
 import { addressMap } from "../machine/address-map.ts";
 import type { Board } from "../machine/board.ts";
@@ -37,7 +38,7 @@ import { ProgramDiskPort } from "./program-disks.ts";
 import { type CycleStats, countStats } from "./stats.ts";
 import { type CycleCounters, TraceTap } from "./trace-tap.ts";
 import type { CheckedOptions } from "./validate.ts";
-import { DriveError } from "./vm-drive.ts";
+import { DriveError } from "./vm-error.ts";
 import type { MemoryParts } from "./vm-memory.ts";
 
 /** api.rst 8.39. By number: headers before Linux 5.13 do not know it. */
@@ -215,7 +216,7 @@ export class PowerCycle {
   }
 
   /** Sends the io thread an order for a drive. @throws {DriveError} */
-  async order(part: string, order: DiskOrder): Promise<DiskReply> {
+  async order(part: string, order: DriveOrder): Promise<DiskReply> {
     if (this.#isCut) throw new DriveError(ENDED.code, ENDED.message);
     const id = this.#lastOrder++;
     const reply = await new Promise<PartReply>((resolve) => {

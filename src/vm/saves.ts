@@ -82,8 +82,7 @@ export class Saves {
     await this.#standStill("mark", async () => {
       const { Mark } = await import("./mark.ts");
       return async (cycle) => {
-        this.#mark?.close();
-        this.#mark = undefined;
+        this.dropMark();
         this.#mark = await Mark.make(cycle, this.#options, this.#drives);
       };
     });
@@ -96,6 +95,12 @@ export class Saves {
       throw new StateError(`rewind(): ${this.#options.name} has no mark; a reset drops it`);
     });
     return { pages, pauseMs };
+  }
+
+  /** There is something that the machine cannot go back to, such as a medium that was taken out. */
+  dropMark(): void {
+    this.#mark?.close();
+    this.#mark = undefined;
   }
 
   /** The power cycle has ended. */

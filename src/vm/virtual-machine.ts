@@ -92,7 +92,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   constructor(board: Board, options: CheckedOptions, drives: Drives, start: PowerOn, nets = Networks.none) {
     super();
     this.#board = board;
-    this.#options = options;
+    this.#options = { ...options, drives: drives.options };
     this.#start = start;
     this.name = options.name;
     this.exited = new Promise((resolve) => {
@@ -104,7 +104,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#images = drives;
     this.#networks = nets;
     this.networks = nets.cards;
-    this.#saves = new Saves(options, drives, (doing, prepare) => this.#standStill(doing, prepare));
+    this.#saves = new Saves(this.#options, drives, (doing, prepare) => this.#standStill(doing, prepare));
     this.#cycle = this.#powerOn(start.saved);
     if (start.saved !== undefined) this.#state = "paused";
     const { serialParts } = this.#cycle;
@@ -123,9 +123,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#tracer = new Tracer({ name: this.name, vcpus: options.cpus, map: this.map });
     this.#tracer.attach(this.#cycle.tap);
     this.memory = new VmMemory((doing) => this.#existing(doing).memory);
-    this.drives = handlesOf(options.drives, async (part, order) =>
-      this.#existing(order.kind).order(part, order),
-    );
+    const existing = (doing: string) => this.#existing(doing);
+    this.drives = handlesOf(drives, this.#saves, existing, (work) => this.#inTurn(work));
     for (const serial of this.serials)
       serial.onText = (text) => {
         if (!this.#panic.watch(text)) return;

@@ -6,6 +6,21 @@ export class StateError extends Error {
   readonly code = "ESTATE";
 }
 
+/** A drive could not be changed. */
+export class DriveError extends Error {
+  override readonly name = "DriveError";
+  /**
+   * EIMAGE: the image does not allow it. ESTATE: the machine has ended. EBUSY: the guest has locked the
+   * drive. ENOTSUP: it has no other medium. Or a code of the host: ENOSPC, EIO …
+   */
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
 /** Something went wrong in or below a machine that goes on all the same, or that just crashed. */
 export class VmError extends Error {
   override readonly name = "VmError";

@@ -4,11 +4,10 @@
  *
  * Source: Intel 82371SB (PIIX3) data sheet, 2.2 (configuration) and 2.5 (ports).
  */
-import type { Lock } from "../../base/lock.ts";
 import { SECTOR } from "../../base/units.ts";
 import { ByteWide } from "../../bus/byte-wide.ts";
 import { DISK_FIELDS } from "../../disk/disk-counters.ts";
-import type { DiskOrder, DiskReply } from "../../disk/disk-order.ts";
+import type { DiskReply } from "../../disk/disk-order.ts";
 import type { ErrorPolicy } from "../../disk/host-errors.ts";
 import { Throttle, type ThrottleLimits } from "../../disk/throttle.ts";
 import { AtaDisk } from "../../ide/ata-disk.ts";
@@ -20,6 +19,7 @@ import { BUFFER_BYTES, DriveState } from "../../ide/drive-state.ts";
 import { IdeTask } from "../../ide/ide-task.ts";
 import { geometryOf } from "../../ide/identify.ts";
 import { BusMaster, PiixIde } from "../../ide/piix-ide.ts";
+import { type DriveOrder, MediumLocked, type MediumOrder } from "../../images/medium-order.ts";
 import type { DiskBackEnd } from "../back-ends.ts";
 import type { PciPart } from "../pci-part.ts";
 import type { DeviceSpec } from "../spec.ts";
@@ -82,7 +82,7 @@ export const piix3Ide: PciPart<IdeConfig> = {
     const { lock } = slot;
     const requests: DriveRequests[] = [];
     const backEnds: DiskBackEnd[] = [];
-    const orders = new Map<string, (order: DiskOrder) => DiskReply>();
+    const orders = new Map<string, (order: DriveOrder) => DiskReply>();
     const channels = CHANNELS.map(({ bus, irq }, number) => {
       const found: { drive: Drive; spec: IdeDriveSpec; unit: number }[] = [];
       const channel = new Channel(
@@ -107,17 +107,16 @@ export const piix3Ide: PciPart<IdeConfig> = {
         const { rerror, werror, throttling } = spec.config;
         const { memory, dirty, report } = io;
         backEnds.push(backEnd);
-        requests.push(
-          new DriveRequests({
-            ...{ name: spec.name, drive, channel, lock, memory, dirty, report, counters, rerror, werror },
-            backend: backEnd.disk,
-            bounce: bounce + (2 * number + unit) * BUFFER_BYTES,
-            throttle: throttling === undefined ? undefined : new Throttle(throttling),
-            now: () => performance.now(),
-            mayMaster: () => config.busMaster,
-          }),
-        );
-        orders.set(spec.name, (order) => carryOut(order, backEnd, drive, lock));
+        const served = new DriveRequests({
+          ...{ name: spec.name, drive, channel, lock, memory, dirty, report, counters, rerror, werror },
+          backend: backEnd.disk,
+          bounce: bounce + (2 * number + unit) * BUFFER_BYTES,
+          throttle: throttling === undefined ? undefined : new Throttle(throttling),
+          now: () => performance.now(),
+          mayMaster: () => config.busMaster,
+        });
+        requests.push(served);
+        orders.set(spec.name, (order) => carryOut(order, backEnd, served));
       }
       return channel;
     });
@@ -176,8 +175,10 @@ function makeDrive(
   return kind === "ide-cd" ? new AtapiCd(facts, state, wires) : new AtaDisk(facts, state, wires);
 }
 
-function carryOut(order: DiskOrder, backEnd: DiskBackEnd, drive: Drive, lock: Lock): DiskReply {
+function carryOut(order: DriveOrder, backEnd: DiskBackEnd, requests: DriveRequests): DiskReply {
+  if (order.kind === "change-medium") return changeMedium(order, backEnd, requests);
   if (backEnd.order === undefined) throw new TypeError("this storage takes no orders");
+  const { drive, lock } = requests.io;
   return backEnd.order(order, {
     resize(size) {
       lock.acquire();
@@ -185,4 +186,31 @@ function carryOut(order: DiskOrder, backEnd: DiskBackEnd, drive: Drive, lock: Lo
       lock.release();
     },
   });
+}
+
+/** The tray opens, and closes with another medium if there is one. */
+function changeMedium(
+  { image, force }: MediumOrder,
+  backEnd: DiskBackEnd,
+  requests: DriveRequests,
+): DiskReply {
+  const { drive, lock } = requests.io;
+  if (!(drive instanceof AtapiCd)) throw new TypeError("a disk has no other medium");
+  requests.drain();
+  lock.acquire();
+  const isOpen = drive.eject(force);
+  lock.release();
+  if (!isOpen) {
+    throw new MediumLocked(
+      "the guest has locked the drive, and was notified; try again when it has unlocked it, or use force",
+    );
+  }
+  backEnd.change?.(image);
+  const { size } = backEnd.disk;
+  if (image !== undefined) {
+    lock.acquire();
+    drive.insert(size / SECTOR);
+    lock.release();
+  }
+  return { size, snapshots: [] };
 }

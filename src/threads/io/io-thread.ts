@@ -6,7 +6,9 @@ import { randomFillSync } from "node:crypto";
 import { MAX_WINDOWS } from "../../bus/address-space.ts";
 import type { BlockBackend } from "../../disk/backend.ts";
 import { carryOut } from "../../disk/disk-order.ts";
-import { openDrive } from "../../images/drive.ts";
+import { EMPTY_DISK } from "../../disk/empty-disk.ts";
+import { GuestDisk } from "../../disk/guest-disk.ts";
+import { openDrive, openMedium } from "../../images/drive.ts";
 import type { Board } from "../../machine/board.ts";
 import { machineClock } from "../../machine/clock.ts";
 import type { IoSide } from "../../machine/io-side.ts";
@@ -63,6 +65,10 @@ export function runIoThread(
         disk,
         events: [{ bell: disk.event }],
         order: (order, queues) => carryOut(order, disk, (size) => queues.resize(size)),
+        change(image) {
+          if (!(disk instanceof GuestDisk)) throw new TypeError(`${part} is not in an image`);
+          disk.change(image === undefined ? EMPTY_DISK : openMedium(image));
+        },
         close: () => disk.close(),
       };
     },
@@ -104,7 +110,8 @@ export function runIoThread(
   const inner = new Map([...machine.parts.values()].flatMap(({ made }) => [...(made.orders ?? [])]));
   const replyTo = ({ id, part, order }: PartOrder): Message => {
     try {
-      const reply = inner.get(part)?.(order) ?? machine.part(part).made.task?.order?.(order);
+      const disk = order.kind === "change-medium" ? undefined : order;
+      const reply = inner.get(part)?.(order) ?? (disk && machine.part(part).made.task?.order?.(disk));
       if (reply === undefined) throw new TypeError(`${part} takes no orders`);
       return { kind: "reply", id, reply };
     } catch (error) {

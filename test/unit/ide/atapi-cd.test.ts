@@ -248,6 +248,46 @@ describe("the medium and the tray", () => {
     expect(outcome(driver, TEST_READY)).toEqual(NOT_READY);
   });
 
+  test("a locked drive opens by force, and is unlocked then", () => {
+    const { driver, drive } = cd();
+    expect(outcome(driver, [0x1e, 0, 0, 0, 1])).toEqual([0]);
+    expect(drive.eject(true)).toBe(true);
+    expect(outcome(driver, TEST_READY)).toEqual(NOT_READY);
+    expect(events(driver)).toEqual([0, 6, 4, 0x10, 3, 1, 0, 0]);
+    expect(outcome(driver, [0x1b, 0, 0, 0, 3])).toEqual([0]);
+    expect(outcome(driver, [0x1b, 0, 0, 0, 2])).toEqual([0]);
+  });
+
+  test("a READ in the middle of which the medium is changed gets no byte of the other one", () => {
+    const { rig, driver, drive } = cd();
+    for (const [sense, change] of [
+      [NOT_READY, () => drive.eject()],
+      [[6, 0x28], () => [drive.eject(), drive.insert(rig.storage[2].size / 512)]],
+    ] as const) {
+      driver.packet(read10(0, 20)); // 16 blocks are in the buffer
+      driver.read(BLOCK);
+      change();
+      for (let n = 1; n < 16; n++) expect(driver.read(BLOCK)).toHaveLength(BLOCK);
+      expect([driver.status & (ERR | DRQ), driver.error >> 4]).toEqual([ERR, sense[0]]);
+      expect(driver.sense().slice(0, 2)).toEqual(sense);
+      drive.insert(rig.storage[2].size / 512);
+      outcome(driver, TEST_READY);
+    }
+  });
+
+  test("a READ that the io thread has not begun fails when the medium is taken out", () => {
+    const { rig, driver, drive } = cd();
+    rig.serves = false;
+    driver.select();
+    driver.packet(read10(0, 1));
+    expect(driver.alternate & BSY).toBe(BSY);
+    expect(drive.eject()).toBe(true);
+    expect([driver.status & (BSY | ERR), driver.error >> 4]).toEqual([ERR, 2]);
+    rig.serves = true;
+    rig.work();
+    expect(rig.storage[2].calls).toEqual([]);
+  });
+
   test("GET EVENT STATUS only polls", () => {
     const { driver } = cd();
     expect(outcome(driver, [0x4a, 0, 0, 0, 0x10, 0, 0, 0, 8])).toEqual([5, 0x24]);

@@ -76,3 +76,11 @@ test("what a guest cannot see of its machine may differ; the first thing that it
   );
   expect(specDifference(null, now)).toMatch(/is null in the snapshot/);
 });
+
+test("the medium of a CD drive may be another one than when the machine was switched on", () => {
+  const saved = { devices: [{ kind: "ide-cd", config: { size: 2048, blockSize: 512, model: "A" } }] };
+  const now = { devices: [{ kind: "ide-cd", config: { size: 0, blockSize: 2048, model: "A" } }] };
+  expect(specDifference(saved, now)).toBeUndefined();
+  now.devices[0].config.model = "B";
+  expect(specDifference(saved, now)).toMatch(/^devices\[0\]\.config\.model is "A"/);
+});
