@@ -7,6 +7,12 @@ import type { LateParts } from "./late-parts.ts";
 import type { Plug } from "./part.ts";
 import type { MachineSpec } from "./spec.ts";
 
+/** Where a machine has its VM generation ID, for its guest and for the monitor. */
+export interface BoardGenerationId extends GenerationIdPlace {
+  /** The board's memory that it is in, and its offset there. RAM without it. */
+  readonly memory?: { readonly name: string; readonly offset: number };
+}
+
 /** What of a machine a board prepares. */
 export interface Prepared {
   readonly ports: AddressSpace;
@@ -27,7 +33,7 @@ export interface Board {
   /** The RAM that the guest always sees; all of it without this. Parts show it the rest, or not. */
   fixedRam?(spec: MachineSpec): readonly RamRegion[];
   /** Where its machines have a VM generation ID, if their specs say so. */
-  readonly generationId?: GenerationIdPlace;
+  readonly generationId?: BoardGenerationId;
   /** What KVM must have for the board itself, besides RAM. */
   kernel?(spec: MachineSpec): KernelWishes;
 }

@@ -6,3 +6,5 @@ export const FIRMWARE = "firmware";
 /** What firmware and guests read by fw_cfg: see boot/fw-cfg.ts. The guest does not see it as memory. */
 export const FW_CFG = "fw-cfg";
 export const FW_CFG_BYTES = 512 * KIB;
+/** The page of the VM generation ID. No RAM, so that no firmware has to leave it alone. */
+export const GENERATION_ID = "generation-id";

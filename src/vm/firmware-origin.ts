@@ -5,6 +5,7 @@ import type { Machine } from "../machine/machine.ts";
 import { FIRMWARE } from "../machine/pc-memories.ts";
 import { setUpCpus } from "./cpus.ts";
 import { readFirmware } from "./firmware-file.ts";
+import { generationIdPlace, setGenerationId } from "./generation-id.ts";
 import type { Hardware } from "./hardware.ts";
 import type { Origin } from "./power-cycle.ts";
 import { FIRMWARE_PROTOCOL, type PowerOn } from "./power-on.ts";
@@ -47,13 +48,20 @@ class FirmwareOrigin implements Origin {
   }
 
   /** Returns the boot protocol's name. @throws {RangeError} if KVM has no read-only memory here */
-  fill(hardware: Hardware, { spec, board }: Machine): string {
+  fill(hardware: Hardware, machine: Machine): string {
+    const { spec, board } = machine;
     const image = hardware.memories.get(FIRMWARE);
     if (image === undefined)
       throw new RangeError("KVM on this host has no read-only memory, which firmware needs");
     new Uint8Array(image.map(0, image.size)).set(this.#image);
     const description = firmwareDescription(spec, board.parts(spec), this.#owner);
-    const acpi = { ...description.acpi, more: this.#options.acpiTables ?? [] };
+    const generationId = generationIdPlace(machine);
+    const acpi = {
+      ...description.acpi,
+      more: this.#options.acpiTables ?? [],
+      ...(generationId === undefined ? {} : { generationId }),
+    };
+    setGenerationId(hardware, machine);
     const files = firmwareFiles({ ...description, acpi });
     putFwCfg(hardware, files);
     setUpCpus(hardware, spec, undefined, this.#options.cpuChoice).forEach(this.#note);

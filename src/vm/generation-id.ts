@@ -8,21 +8,30 @@
  * of an input of the I/O APIC, which the generic event device of the DSDT serves.
  */
 import { randomBytes } from "node:crypto";
-import type { GenerationIdPlace } from "../boot/acpi/tables.ts";
+import type { BoardGenerationId } from "../machine/board.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { Hardware } from "./hardware.ts";
 
 type Whose = Pick<Machine, "board" | "spec">;
 
 /** Undefined for a machine that has none. */
-export function generationIdPlace({ board, spec }: Whose): GenerationIdPlace | undefined {
+export function generationIdPlace({ board, spec }: Whose): BoardGenerationId | undefined {
   return spec.generationId ? board.generationId : undefined;
 }
 
 /** Of a machine that has not run. */
-export function setGenerationId({ memory }: Hardware, machine: Whose): void {
+export function setGenerationId({ memory, memories }: Hardware, machine: Whose): void {
   const place = generationIdPlace(machine);
-  if (place !== undefined) memory.write(place.address, randomBytes(GUID_BYTES));
+  if (place === undefined) return;
+  const id = randomBytes(GUID_BYTES);
+  if (place.memory === undefined) {
+    memory.write(place.address, id);
+    return;
+  }
+  const { name, offset } = place.memory;
+  const own = memories.get(name);
+  if (own === undefined) throw new RangeError(`the machine has no memory "${name}"`);
+  new Uint8Array(own.map(0, own.size)).set(id, offset);
 }
 
 /** Of a machine whose state was loaded: its guest is notified as soon as it continues. */

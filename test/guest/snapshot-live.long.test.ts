@@ -37,31 +37,42 @@ function kernelThatReseeds(): string | undefined {
 
 const kernel = kernelThatReseeds();
 
-test.skipIf(kernel === undefined)("forks and restored copies reseed their random numbers", async () => {
-  using scratch = new Scratch();
-  const said = "crng reseeded due to virtual machine fork";
-  const script = `
+const machines = [{ machine: "microvm" }, { machine: "pc" }] as const;
+
+test.skipIf(kernel === undefined).each(machines)(
+  "forks and restored copies of a $machine reseed their random numbers",
+  async ({ machine }) => {
+    using scratch = new Scratch();
+    const said = "crng reseeded due to virtual machine fork";
+    const script = `
 echo "ready now"; read what
 [ "$what" = parent ] || until dmesg | grep -q "${said}"; do sleep 0.1; done
 echo "random $(head -c 16 /dev/urandom | md5sum)"; dmesg | grep -c "${said}"`;
-  await using guest = await ScriptGuest.start(script, { memory: "128M", ...(kernel && { kernel }) });
-  const { vm } = guest;
-  await vm.serial.waitFor("ready now", { timeoutMs: bootMs() });
-  await vm.pause();
-  const dir = scratch.path("snapshot");
-  await vm.snapshot({ dir });
-  const copies = [...(await vm.fork(3)), await restoreVm(dir), await restoreVm(dir)];
-  const numbers: string[] = [];
-  for (const each of [vm, ...copies]) {
-    await each.resume();
-    each.serial.write(each === vm ? "parent\n" : "copy\n");
-    const [, number, times] = await each.serial.waitFor(/random (\w{32}) .*\s+(\d)/, { timeoutMs: bootMs() });
-    expect(times).toBe(each === vm ? "0" : "1");
-    numbers.push(number);
-    await each.stop();
-  }
-  expect(new Set(numbers).size).toBe(6);
-});
+    await using guest = await ScriptGuest.start(script, {
+      machine,
+      memory: "128M",
+      ...(kernel && { kernel }),
+    });
+    const { vm } = guest;
+    await vm.serial.waitFor("ready now", { timeoutMs: bootMs() });
+    await vm.pause();
+    const dir = scratch.path("snapshot");
+    await vm.snapshot({ dir });
+    const copies = [...(await vm.fork(3)), await restoreVm(dir), await restoreVm(dir)];
+    const numbers: string[] = [];
+    for (const each of [vm, ...copies]) {
+      await each.resume();
+      each.serial.write(each === vm ? "parent\n" : "copy\n");
+      const [, number, times] = await each.serial.waitFor(/random (\w{32}) .*\s+(\d)/, {
+        timeoutMs: bootMs(),
+      });
+      expect(times).toBe(each === vm ? "0" : "1");
+      numbers.push(number);
+      await each.stop();
+    }
+    expect(new Set(numbers).size).toBe(6);
+  },
+);
 
 /** What a machine printed from one moment to another, without the lines that were cut there. */
 interface Piece {

@@ -140,6 +140,51 @@ test("machine, fork and restored copy have VM generation IDs of their own", asyn
   expect([ids[0], new Set([...ids, "0".repeat(32)]).size]).toEqual([before, 5]);
 });
 
+/** Prints the 16 bytes at `address` whenever a byte arrives on COM1: from protected mode, by a segment of 4 GiB. */
+function printsBytesAt(address: number): number[] {
+  const GDT = 0x100;
+  const code = [
+    ...[0xfa, 0x0f, 0x01, 0x16, 0x18, GDT >> 8], // cli; lgdt [0x118]
+    ...[0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0], // cr0 |= PE
+    ...[0xbb, 0x08, 0x00, 0x8e, 0xe3], // mov bx, 8; mov fs, bx
+    ...[0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf8], // wait: mov dx, 0x3fd; in al, dx; test al, DR; jz wait
+    ...[0xb2, 0xf8, 0xec], // mov dl, 0xf8; in al, dx
+    ...[0x66, 0xbe, ...[0, 8, 16, 24].map((shift) => (address >>> shift) & 0xff), 0xb9, 16, 0], // mov esi; mov cx, 16
+    ...[0x64, 0x67, 0x8a, 0x06, 0xee, 0x66, 0x46, 0xe2, 0xf7], // mov al, fs:[esi]; out dx, al; inc esi; loop
+    ...[0xeb, 0xe1], // jmp wait
+  ];
+  const table = [
+    ...[0, 0, 0, 0, 0, 0, 0, 0], // null
+    ...[0xff, 0xff, 0, 0, 0, 0x92, 0xcf, 0], // data, 4 GiB
+    ...[0, 0, 0, 0, 0, 0, 0, 0],
+    ...[0x17, 0, 0x00, 0x11, 0, 0], // limit, and base 0x1100
+  ];
+  return [...code, ...new Array<number>(GDT - code.length).fill(0), ...table];
+}
+
+test("a PC has a generation ID too, in a page that is not RAM: each copy's guest reads another one", async () => {
+  await using vm = await flatMachine(printsBytesAt(0xfed8_0028), { machine: "pc" });
+  const ask = async (machine: VirtualMachine) => {
+    const bytes: number[] = [];
+    const take = (chunk: Buffer) => bytes.push(...chunk);
+    machine.serial.on("data", take);
+    machine.serial.write("?");
+    while (bytes.length < 16) await new Promise((resolve) => setTimeout(resolve, 10));
+    machine.serial.off("data", take);
+    return Buffer.from(bytes).toString("hex");
+  };
+  await vm.start();
+  const first = await ask(vm);
+  await vm.pause();
+  const dir = join(folder, "pc-generation");
+  await vm.snapshot({ dir });
+  await using fork = (await vm.fork(1))[0];
+  await using restored = await restoreVm(dir);
+  for (const each of [vm, fork, restored]) await each.resume();
+  expect(await ask(vm)).toBe(first);
+  expect(new Set([first, await ask(fork), await ask(restored), "0".repeat(32)]).size).toBe(4);
+}, 60_000);
+
 test("a copy whose guest knows nothing of the generation ID gets no interrupt that it does not expect", async () => {
   // sti, with a table of interrupts that leads nowhere: an interrupt would be the end.
   await using vm = await flatMachine([

@@ -2,7 +2,7 @@
  * The PC board: an i440FX host bridge and a PIIX3 with what a PC of 1996 has
  * behind them. Firmware finds the devices by PCI and at their ISA ports.
  */
-import { GIB, KIB, MIB } from "../../base/units.ts";
+import { GIB, KIB, MIB, PAGE } from "../../base/units.ts";
 import { CMOS_PORTS, type CmosContents } from "../../devices/cmos.ts";
 import { FW_CFG_PORTS } from "../../devices/fw-cfg.ts";
 import { DMA_PAGES, DMA1, DMA2 } from "../../devices/system-ports.ts";
@@ -10,6 +10,7 @@ import type { RamRegion } from "../../memory/guest-memory.ts";
 import { CONFIG_PORTS, functionNumber, PciBus } from "../../pci/bus.ts";
 import { InterruptRouter } from "../../pci/interrupt-router.ts";
 import type { Board } from "../board.ts";
+import type { SlotWish } from "../kernel-wishes.ts";
 import type { LateParts } from "../late-parts.ts";
 import * as map from "../memory-map.ts";
 import { type Plug, plug } from "../part.ts";
@@ -26,7 +27,7 @@ import { virtioBalloon } from "../parts/virtio-balloon.ts";
 import { virtioBlk } from "../parts/virtio-blk.ts";
 import { virtioPci } from "../parts/virtio-pci.ts";
 import { virtioRng } from "../parts/virtio-rng.ts";
-import { FIRMWARE, FW_CFG, FW_CFG_BYTES } from "../pc-memories.ts";
+import { FIRMWARE, FW_CFG, FW_CFG_BYTES, GENERATION_ID } from "../pc-memories.ts";
 import { type PciPart, type PciSegment, plugPci } from "../pci-part.ts";
 import { assignPci, writeConfig } from "../pci-setup.ts";
 import type { DeviceSpec, MachineSpec } from "../spec.ts";
@@ -59,6 +60,13 @@ const FW_CFG_PORT = 0x510;
 const PORT_A = 0x92;
 const APM_PORT = 0xb2;
 const RTC_IRQ = 8;
+
+/** Between the I/O APIC and the local APICs, where neither firmware nor a guest places BARs. */
+const GENERATION_ID_PAGE = 0xfed8_0000;
+/** Where QEMU has it in such a page. */
+const GENERATION_ID_OFFSET = 0x28;
+/** No line of a PC leads to this input of the I/O APIC. */
+const GENERATION_ID_INPUT = 20;
 const PM_PORT = 0x600;
 
 export const pc: Board = {
@@ -117,6 +125,7 @@ export const pc: Board = {
     return {
       ...(firmware === undefined ? {} : { [FIRMWARE]: firmware.size }),
       ...(bytes === 0 ? {} : { [FW_CFG]: bytes }),
+      ...(spec.generationId ? { [GENERATION_ID]: PAGE } : {}),
     };
   },
 
@@ -137,11 +146,23 @@ export const pc: Board = {
     assignPci(ports, { interrupts: PIRQ_INPUTS, lineOf: InterruptRouter.lineOf });
   },
 
-  kernel({ firmware }) {
-    if (firmware === undefined) return {};
-    const { size } = firmware;
-    const slot = { memory: FIRMWARE, offset: 0, address: map.HIGH_RAM - size, size, readOnly: true };
-    return { slots: [slot] };
+  generationId: {
+    address: GENERATION_ID_PAGE + GENERATION_ID_OFFSET,
+    irq: GENERATION_ID_INPUT,
+    memory: { name: GENERATION_ID, offset: GENERATION_ID_OFFSET },
+  },
+
+  kernel({ firmware, generationId }) {
+    const slots: SlotWish[] = [];
+    if (firmware !== undefined) {
+      const { size } = firmware;
+      slots.push({ memory: FIRMWARE, offset: 0, address: map.HIGH_RAM - size, size, readOnly: true });
+    }
+    if (generationId) {
+      const page = { address: GENERATION_ID_PAGE, size: PAGE };
+      slots.push({ memory: GENERATION_ID, offset: 0, ...page, readOnly: false });
+    }
+    return { slots };
   },
 };
 
