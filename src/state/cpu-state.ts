@@ -17,7 +17,7 @@ import { KvmError } from "../kvm/errors.ts";
 import { readMsrs as decodeMsrs, type MsrEntry, writeMsrs } from "../kvm/msr.ts";
 import { readRegs, readSregs, writeRegs, writeSregs } from "../kvm/registers.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
-import { readMsrs, setMsrs } from "./msrs.ts";
+import { readMsrs, setMsrs, withTscAhead } from "./msrs.ts";
 import type { Section } from "./sections.ts";
 
 /** What a machine's KVM can do, as far as it decides which calls are made. */
@@ -127,6 +127,7 @@ function readCpuState(index: number, sections: SectionReader): CpuState {
  * controllers were restored before.
  *
  * @param cpuid what the guest is to see
+ * @param passedNs the time since then that the TSC is to show
  * @returns what this host's CPU or KVM does not take of it, by name
  * @throws {KvmError} for all else that KVM refused
  */
@@ -135,10 +136,12 @@ export function restoreCpu(
   state: CpuState,
   cpuid: readonly CpuidEntry[],
   calls: CpuCalls,
+  passedNs = 0,
 ): readonly string[] {
   vcpu.setCpuid(cpuid);
   const hasFrequency = setTscKhz(vcpu, state.tscKhz);
-  const refused = setCpu(vcpu, state, calls);
+  const msrs = passedNs === 0 ? state.msrs : withTscAhead(state.msrs, ticks(passedNs, state.tscKhz));
+  const refused = setCpu(vcpu, { ...state, msrs }, calls);
   return hasFrequency ? refused : [`a TSC of ${state.tscKhz} kHz`, ...refused];
 }
 
@@ -196,6 +199,11 @@ function tscKhz(vcpu: Vcpu): number {
     if (error instanceof KvmError) return 0;
     throw error;
   }
+}
+
+/** @param khz 0: not known, and its TSC does not move */
+function ticks(ns: number, khz: number): bigint {
+  return (BigInt(ns) * BigInt(khz)) / 1_000_000n;
 }
 
 /**

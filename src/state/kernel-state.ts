@@ -57,11 +57,14 @@ export function readKernelState(sections: SectionReader): KernelState {
   };
 }
 
-/** After the lines were driven, which changes what is pending in the chips; before the vCPUs. */
-export function restoreKernelState(vm: Vm, { chips, pit, clock }: KernelState): void {
+/**
+ * After the lines were driven, which changes what is pending in the chips; before the vCPUs.
+ * @param passedNs the time since then that the guest's clock is to show
+ */
+export function restoreKernelState(vm: Vm, { chips, pit, clock }: KernelState, passedNs = 0): void {
   for (const chip of chips) vm.setIrqchip(chip);
   if (pit !== undefined) vm.setPit2(pit);
-  vm.setClock(clock);
+  vm.setClock(clock + BigInt(passedNs));
 }
 
 /** Undefined without one: KVM then says ENXIO. */

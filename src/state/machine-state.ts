@@ -12,7 +12,7 @@ import { SnapshotError } from "./snapshot-error.ts";
 export interface SavedMachine {
   /** Names it in messages. */
   readonly path: string;
-  readonly description: Pick<Manifest, "spec" | "vmexit" | "protocol">;
+  readonly description: Pick<Manifest, "spec" | "vmexit" | "protocol" | "time">;
   readonly state: MachineState;
   /** Its RAM: pages come when they are first touched, and what is written stays with the one who writes. */
   ram(): GuestRam;

@@ -70,7 +70,7 @@ export function parseManifest(text: string, path: string): Manifest {
   if (size % PAGE !== 0) wrong(`ram.size ${size} is not a multiple of ${PAGE}`);
   return {
     ...{ format, vmexit },
-    time: all.text("time"),
+    time: timeOf(all),
     name: all.text("name"),
     options: all.fields("options").all,
     protocol: all.text("protocol"),
@@ -84,6 +84,12 @@ export function parseManifest(text: string, path: string): Manifest {
     ram: { size, pages: ram.integer("pages", 0), crc32: ram.integer("crc32", 0) },
     cpu: all.value("cpu"),
   };
+}
+
+function timeOf(all: Fields): string {
+  const time = all.text("time");
+  if (Number.isNaN(Date.parse(time))) all.wrong("time", "a time as in 2026-11-30T12:00:00Z");
+  return time;
 }
 
 /** A name that leads elsewhere would make whoever restores it read other folders. */

@@ -8,6 +8,7 @@
 import type { MsrEntry } from "../kvm/msr.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 
+const IA32_TSC = 0x10;
 /** The deadline of the local APIC's timer: to be set after the APIC and the TSC. */
 const IA32_TSC_DEADLINE = 0x6e0;
 
@@ -39,6 +40,13 @@ export function readMsrs(vcpu: Pick<Vcpu, "getMsrs">, indices: readonly number[]
     from += got.length + 1; // past the one that was refused
   }
   return entries;
+}
+
+/** The same, with a TSC that has counted `ticks` more. */
+export function withTscAhead(entries: readonly MsrEntry[], ticks: bigint): MsrEntry[] {
+  return entries.map((entry) =>
+    entry.index === IA32_TSC ? { ...entry, data: BigInt.asUintN(64, entry.data + ticks) } : entry,
+  );
 }
 
 /**

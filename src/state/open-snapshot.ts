@@ -81,7 +81,7 @@ export class Snapshot implements SavedMachine {
     throw new SnapshotError(parent, `its RAM has another size than that of ${this.path}, which continues it`);
   }
 
-  get description(): Pick<Manifest, "spec" | "vmexit" | "protocol"> {
+  get description(): SavedMachine["description"] {
     return this.manifest;
   }
 

@@ -1,5 +1,6 @@
 /** Machines that continue from a snapshot. */
 import { copyFileSync } from "node:fs";
+import { GIB, PAGE } from "../base/units.ts";
 import type { VmOptions } from "../config/machine.ts";
 import { differenceOf, identify } from "../state/drive-identity.ts";
 import type { SavedDrive } from "../state/manifest.ts";
@@ -9,7 +10,7 @@ import { loadExtras } from "./load-extras.ts";
 import { openMachine } from "./open-machine.ts";
 import { FIRMWARE_PROTOCOL } from "./power-on.ts";
 import { nameInDisks } from "./saves.ts";
-import { type CpuPolicy, StateOrigin } from "./state-origin.ts";
+import { type ClockPolicy, type CpuPolicy, StateOrigin } from "./state-origin.ts";
 import { type CheckedOptions, checkOptions } from "./validate.ts";
 import type { VirtualMachine } from "./virtual-machine.ts";
 
@@ -26,6 +27,11 @@ export interface RestoreOptions
   readonly driveFiles?: "same" | "any";
   /** "same" (the default): the host must have what the guest was shown of its CPU; "any": it may differ. */
   readonly cpu?: CpuPolicy;
+  /**
+   * "continue" (the default): the guest's clocks (TSC, kvmclock, the ACPI timer) go on from where they were. "advance":
+   * they show the time that has passed since then too, so that the guest's time of day is right.
+   */
+  readonly clock?: ClockPolicy;
   /** Compares RAM with its checksum first, which takes as long as reading it. */
   readonly verify?: boolean;
   /**
@@ -56,7 +62,8 @@ export async function restoreVm(dir: string, options: RestoreOptions = {}): Prom
 }
 
 async function restoreFrom(dir: string, options: RestoreOptions): Promise<VirtualMachine> {
-  const { driveFiles = "same", cpu = "same", verify = false, prefetch = false, kernel, ...more } = options;
+  const { driveFiles = "same", cpu = "same", clock = "continue", ...others } = options;
+  const { verify = false, prefetch = false, kernel, ...more } = others;
   const snapshot = verify ? await verifySnapshot(dir) : new Snapshot(dir);
   const { manifest, description } = snapshot;
   const hasFirmware = description.protocol === FIRMWARE_PROTOCOL;
@@ -78,11 +85,10 @@ async function restoreFrom(dir: string, options: RestoreOptions): Promise<Virtua
     drives.overlays.forEach((path, n) => {
       if (path !== undefined) copyFileSync(snapshot.overlayPath(n), path);
     });
-    const userFilesBytes = Number(Reflect.get(Object(description.spec), "userFilesBytes") ?? 0);
     return {
       ...start,
-      userFilesBytes,
-      saved: new StateOrigin(ahead?.saved ?? snapshot, cpu, checked.cpuChoice),
+      userFilesBytes: userFilesRoom(snapshot),
+      saved: new StateOrigin(ahead?.saved ?? snapshot, cpu, clock, checked.cpuChoice),
     };
   });
   try {
@@ -102,8 +108,18 @@ function placedAsSaved(drives: NonNullable<VmOptions["drives"]>, saved: readonly
   }));
 }
 
+/** Of files in fw_cfg: more than any machine can have. */
+const MOST_ROOM = GIB;
+
 /** What machines in the oldest snapshots do not have. */
 const BEFORE_THERE_WERE_ANY = { pit: false, generationId: false };
+
+/** What files of the owner take in fw_cfg. @throws {SnapshotError} for what is not a size */
+function userFilesRoom({ path, description }: Snapshot): number {
+  const bytes: unknown = Reflect.get(Object(description.spec), "userFilesBytes") ?? 0;
+  if (typeof bytes === "number" && bytes >= 0 && bytes <= MOST_ROOM && bytes % PAGE === 0) return bytes;
+  throw new SnapshotError(path, `spec.userFilesBytes is ${JSON.stringify(bytes)}, which is not a size`);
+}
 
 /** What a card is connected to is not in a snapshot. */
 function checkCards({ path, description }: Snapshot, { network }: CheckedOptions): void {

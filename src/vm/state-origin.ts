@@ -17,7 +17,14 @@ import { changeGenerationId } from "./generation-id.ts";
 import type { Hardware } from "./hardware.ts";
 import type { Origin } from "./power-cycle.ts";
 
+const NS_PER_MS = 1_000_000;
 const HOST = { cpuid: guestCpuid };
+
+/**
+ * What the guest's clocks show: "continue": the time at which it was saved. "advance": the time that has passed
+ * since then too.
+ */
+export type ClockPolicy = "continue" | "advance";
 
 /** What becomes of CPU features that the snapshot's guest was shown, and this host does not have. */
 export type CpuPolicy = "same" | "any";
@@ -27,13 +34,16 @@ export class StateOrigin implements Origin {
   readonly #saved: SavedMachine;
   readonly #cpu: CpuPolicy;
   readonly #choice: CpuChoice | undefined;
+  /** By how much the guest's clocks are ahead of those that were saved. */
+  readonly #passedNs: number;
 
   /** @param choice which CPU the guest was shown, if not simply the host's */
-  constructor(saved: SavedMachine, cpu: CpuPolicy, choice?: CpuChoice) {
+  constructor(saved: SavedMachine, cpu: CpuPolicy, clock: ClockPolicy, choice?: CpuChoice) {
     this.#saved = saved;
     this.#choice = choice;
     this.#cpu = cpu;
-    this.clockOffsetNs = saved.state.monotonicNs - hostClock.monotonic();
+    this.#passedNs = clock === "advance" ? nsSince(saved.description.time) : 0;
+    this.clockOffsetNs = saved.state.monotonicNs + this.#passedNs - hostClock.monotonic();
   }
 
   ram(): GuestRam {
@@ -67,11 +77,11 @@ export class StateOrigin implements Origin {
     const { path, description, state: saved } = this.#saved;
     const { vm, vcpus } = hardware;
     machine.driveLines();
-    restoreKernelState(vm, saved.kernel);
+    restoreKernelState(vm, saved.kernel, this.#passedNs);
     const calls = cpuCalls(hardware);
     vcpus.forEach((vcpu, index) => {
       const state = saved.cpus[index];
-      const refused = restoreCpu(vcpu, state, state.cpuid, calls);
+      const refused = restoreCpu(vcpu, state, state.cpuid, calls, this.#passedNs);
       if (refused.length > 0 && this.#cpu === "same") {
         throw new SnapshotError(path, `CPU ${index}: this host does not take ${refused.join(", ")}`);
       }
@@ -95,4 +105,9 @@ export class StateOrigin implements Origin {
       `its guest may be using what this host does not have: ${missing.join(", ")}`,
     );
   }
+}
+
+/** Not less than 0: the clock of another host may be ahead. @param time in ISO 8601 */
+function nsSince(time: string): number {
+  return Math.max(0, Math.round(hostClock.now() - Date.parse(time))) * NS_PER_MS;
 }

@@ -257,8 +257,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
    * @throws {SnapshotError} for a machine that cannot be copied; {StateError} unless it is running or paused.
    */
   async fork(count: number, options: ForkOptions = {}): Promise<VirtualMachine[]> {
-    const make = (own: CheckedOptions, drives: Drives, saved: Origin) =>
-      new VirtualMachine(this.#board, own, drives, { ...this.#start, saved });
+    const make = (own: CheckedOptions, drives: Drives, networks: Networks, saved: Origin) =>
+      new VirtualMachine(this.#board, own, drives, { ...this.#start, saved }, networks);
     const { result: children, wasRunning } = await this.#standStill("fork", async () => {
       const { forkMachine } = await import("./fork-machine.ts");
       return (cycle) => forkMachine(cycle, this.#options, this.#images, count, options, make);

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { createVm, restoreVm, type VirtualMachine, type VmOptions } from "vmexit";
+import { patience } from "../../lab/patience.mjs";
 import { buildKernel } from "../support/multiboot-build.ts";
 
 const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -143,7 +144,44 @@ test("a snapshot continues on another network, with the frames that it was offer
   await copy.resume();
   other.send(ECHO, 2);
   expect((await other.next()).slice(-2)).toEqual([2, 2]);
-  await expect(vm.fork(1)).rejects.toThrow(/network cards cannot be copied/);
+});
+
+test("each copy of a machine is on a network of its own", async () => {
+  const wire = new Wire();
+  await using vm = await start(wire);
+  wire.send(ECHO, 1);
+  await wire.next();
+  await expect(vm.fork(1)).rejects.toThrow(/network\[0\] cannot be shared, because it is not a user network/);
+  await expect(vm.fork(1, { network: () => [] })).rejects.toThrow(/has 1 network cards, and .* gives 0/);
+
+  const wires = [new Wire(), new Wire()];
+  const copies = await vm.fork(2, { network: (n) => [{ connect: wires[n].connect }] });
+  wires[1].send(ECHO, 4); // each guest counts its own frames
+  expect((await wires[1].next()).slice(-2)).toEqual([4, 2]);
+  wires[1].send(ECHO, 5);
+  expect((await wires[1].next()).slice(-2)).toEqual([5, 3]);
+  wires[0].send(ECHO, 6);
+  expect((await wires[0].next()).slice(-2)).toEqual([6, 2]);
+  wire.send(ECHO, 7);
+  expect((await wire.next()).slice(-2)).toEqual([7, 2]);
+  await Promise.all(copies.map((copy) => copy.stop()));
+  expect(wires.map(({ calls }) => calls.at(-1))).toEqual(["close", "close"]);
+});
+
+test("copies of a machine on a user network have one each, unless it has ports of the host", async () => {
+  await using vm = await createVm({ memory: "16M", kernel, network: [{ user: {} }] });
+  await vm.start();
+  const sent = (machine: VirtualMachine) => machine.stats().networks[0].sentFrames;
+  await expect.poll(() => sent(vm), { timeout: patience(20_000) }).toBe(1);
+  const [copy] = await vm.fork(1);
+  expect([copy.state, copy.networks.length, sent(copy)]).toEqual(["running", 1, 0]);
+  await copy.stop();
+  await using other = await createVm({
+    ...{ memory: "16M", kernel },
+    network: [{ user: { hostfwd: ["tcp:127.0.0.1:0-:22"] } }],
+  });
+  await other.start();
+  await expect(other.fork(1)).rejects.toThrow(/two machines cannot have its ports \(hostfwd\)/);
 });
 
 test("a network that cannot be made is why there is no machine", async () => {

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { CpuidEntry } from "../../../src/kvm/cpuid.ts";
 import type { MsrEntry } from "../../../src/kvm/msr.ts";
 import { cpuDifferences } from "../../../src/state/cpu-differences.ts";
-import { msrsToSave, readMsrs, setMsrs } from "../../../src/state/msrs.ts";
+import { msrsToSave, readMsrs, setMsrs, withTscAhead } from "../../../src/state/msrs.ts";
 
 const entry = (leaf: number, registers: Partial<CpuidEntry>): CpuidEntry => {
   return { function: leaf, index: 0, flags: 0, eax: 0, ebx: 0, ecx: 0, edx: 0, ...registers };
@@ -97,4 +97,14 @@ test("memory types are saved although a kernel's list has none of them, and noth
   const all = msrsToSave([0x10, 0x277]);
   expect(all).toContain(0x2ff);
   expect(new Set(all).size).toBe(all.length);
+});
+
+test("a TSC that is ahead counts on from there, round the end of 64 bits too; nothing else changes", () => {
+  const others = [
+    { index: 0x3b, data: 4n },
+    { index: 0x6e0, data: 5n },
+  ];
+  const after = (tsc: bigint, ticks: bigint) => withTscAhead([{ index: 0x10, data: tsc }, ...others], ticks);
+  expect(after(100n, 2_500_000n)).toEqual([{ index: 0x10, data: 2_500_100n }, ...others]);
+  expect(after(2n ** 64n - 1n, 3n)[0]).toEqual({ index: 0x10, data: 2n });
 });
