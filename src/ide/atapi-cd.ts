@@ -105,6 +105,8 @@ const SECTORS_PER_BLOCK = CD_BLOCK / SECTOR;
 export interface CdFacts extends DriveNames {
   /** Of 512 bytes; 0 for an empty drive. */
   readonly sectors: number;
+  /** When it is switched on. */
+  readonly trayOpen?: boolean;
 }
 
 export class AtapiCd extends Drive {
@@ -117,6 +119,7 @@ export class AtapiCd extends Drive {
 
   override powerOn(): void {
     this.clear(this.#facts.sectors);
+    this.regs.trayOpen = this.#facts.trayOpen ? 1 : 0;
     this.regs.writeCache = 0;
   }
 

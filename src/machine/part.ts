@@ -84,6 +84,8 @@ export interface Made {
   pressPowerButton?(): void;
   /** Properties that the owner of the machine can read and set while the guest runs. */
   readonly properties?: Readonly<Record<string, Property>>;
+  /** Drives inside the part whose tray is open, by their names. A reset does not close it. */
+  openTrays?(): readonly string[];
   /** What KVM does for the part without an exit, computed from its present registers. */
   kernel?(): KernelWishes;
   /** On the io thread: what the owner may ask of disks that are inside the part, by their names. */

@@ -9,7 +9,7 @@ const OF_THE_HOST = new Set([
   ...["detectZeroes", "rerror", "werror", "throttling", "id", "bootOrder", "bootMenu", "uuid"],
 ]);
 /** Of a CD drive, whose registers say what was in it: the spec is of when the machine was switched on. */
-const OF_THE_MEDIUM = new Set(["size", "blockSize"]);
+const OF_THE_MEDIUM = new Set(["size", "blockSize", "trayOpen"]);
 
 /** @returns the first difference, as a phrase that names the field; undefined if there is none */
 export function specDifference(saved: unknown, made: object): string | undefined {

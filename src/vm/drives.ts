@@ -58,6 +58,8 @@ export interface NextMedium {
 export class Drives {
   /** What was asked for, with the media that are in the drives now. */
   readonly options: DriveConfig[] = [];
+  /** Names of CD drives whose tray is open when the next power cycle begins. */
+  openTrays: readonly string[] = [];
   readonly #drives: Drive[] = [];
 
   private constructor() {}
@@ -95,7 +97,9 @@ export class Drives {
       if (options.interface === "virtio") return { kind: "virtio-blk", name, config };
       const { media, index = 0 } = options;
       const place = { bus: `ide.${index >> 1}`, unit: index & 1 };
-      return { kind: media === "cdrom" ? "ide-cd" : "ide-hd", name, config, place };
+      if (media !== "cdrom") return { kind: "ide-hd", name, config, place };
+      const tray = this.openTrays.includes(name) ? { trayOpen: true } : {};
+      return { kind: "ide-cd", name, config: { ...config, ...tray }, place };
     });
   }
 

@@ -82,6 +82,7 @@ export class PowerCycle {
   readonly pages: DirtyLog;
 
   readonly #handlers: readonly DeviceHandlers[];
+  readonly #drives: Drives;
   readonly #listener: PowerCycleListener;
   readonly #hardware: Hardware;
   readonly #plugged: Plugged;
@@ -114,6 +115,7 @@ export class PowerCycle {
   ) {
     this.#listener = listener;
     this.#handlers = options.devices.map((device) => device.handlers);
+    this.#drives = drives;
     this.spec = spec;
     const hardware = new Hardware(options, board, spec, origin.ram?.());
     this.#hardware = hardware;
@@ -248,6 +250,9 @@ export class PowerCycle {
     for (const disk of this.#disks.values()) disk.close();
     for (const port of this.#networkPorts.values()) port.close();
     this.#kernel = this.#hardware.counters();
+    this.#drives.openTrays = [...this.#machine.parts.values()].flatMap(
+      ({ made }) => made.openTrays?.() ?? [],
+    );
     this.#listener.closing(this);
     this.#hardware.close();
   }

@@ -144,6 +144,20 @@ test(
   },
 );
 
+test("a tray that the guest has opened stays open when the machine is reset", limits, async () => {
+  const guest = await CdGuest.start(cd(disc("tray.iso", 4, 0x41)));
+  await using vm = guest.vm;
+  expect(await guest.sense(0x1b, 0, 0, 0, 2)).toEqual(OK);
+  for (let resets = 0; resets < 2; resets++) {
+    await vm.reset();
+    expect(await guest.sense(TEST_READY)).toEqual(NOT_READY);
+  }
+  expect(await guest.sense(0x1b, 0, 0, 0, 3)).toEqual(OK);
+  expect(await guest.sense(TEST_READY)).toEqual(CHANGED);
+  await vm.reset();
+  expect(await guest.contents()).toEqual([0x41, 4]);
+});
+
 test("a drive that the guest has locked stays closed, unless by force", limits, async () => {
   const guest = await CdGuest.start(cd(disc("locked.iso", 4, 0x41)));
   await using _ = guest.vm;

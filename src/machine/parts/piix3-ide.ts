@@ -39,6 +39,8 @@ export interface IdeDriveConfig {
   readonly chsTranslation: "auto" | "none" | "lba" | "large" | "rechs";
   /** The lowest is what firmware starts first; -1 or undefined: no matter. */
   readonly bootindex: number | undefined;
+  /** Of a CD drive: it was open when the machine was reset. */
+  readonly trayOpen?: true;
 }
 
 /** A drive and its place: bus "ide.0" or "ide.1", unit 0 or 1. */
@@ -82,6 +84,7 @@ export const piix3Ide: PciPart<IdeConfig> = {
     const { lock } = slot;
     const requests: DriveRequests[] = [];
     const backEnds: DiskBackEnd[] = [];
+    const cds: { readonly drive: Drive; readonly spec: IdeDriveSpec }[] = [];
     const orders = new Map<string, (order: DriveOrder) => DiskReply>();
     const channels = CHANNELS.map(({ bus, irq }, number) => {
       const found: { drive: Drive; spec: IdeDriveSpec; unit: number }[] = [];
@@ -100,6 +103,7 @@ export const piix3Ide: PciPart<IdeConfig> = {
           return drive;
         },
       );
+      cds.push(...found.filter(({ spec }) => spec.kind === "ide-cd"));
       for (const { drive, spec, unit } of found) {
         const counters = ports.counters(spec.name, DISK_FIELDS);
         if (io === undefined) continue;
@@ -126,6 +130,7 @@ export const piix3Ide: PciPart<IdeConfig> = {
     return {
       lock,
       orders,
+      openTrays: () => cds.filter(({ drive }) => drive.regs.trayOpen !== 0).map(({ spec }) => spec.name),
       task:
         io &&
         new IdeTask({
