@@ -26,12 +26,18 @@ export class NetworkPort implements GuestLink {
   readonly #vacancy = EventFd.create();
   /** A copy, as Node's functions do not all take shared memory. */
   readonly #frame = new Uint8Array(MAX_FRAME_BYTES);
-  readonly #header = new DataView(new ArrayBuffer(NET_HEADER_BYTES));
+  readonly #headerBytes = new Uint8Array(NET_HEADER_BYTES);
+  readonly #header = new DataView(this.#headerBytes.buffer);
   readonly #offload = { ...NO_OFFLOAD };
   #network: Network | undefined;
   #isScheduled = false;
   #isClosed = false;
   #wantsRoom = false;
+  #mustSignal = false;
+  readonly #signal = () => {
+    this.#mustSignal = false;
+    if (!this.#isClosed) this.#arrival.signal();
+  };
 
   constructor(mtu: number) {
     this.mtu = mtu;
@@ -69,10 +75,10 @@ export class NetworkPort implements GuestLink {
       return false;
     }
     this.#putHeader(offload);
-    ring.bytes.set(new Uint8Array(this.#header.buffer), ring.start);
+    ring.bytes.set(this.#headerBytes, ring.start);
     ring.bytes.set(head, ring.start + NET_HEADER_BYTES);
     if (body !== undefined) ring.bytes.set(body, ring.start + NET_HEADER_BYTES + head.length);
-    if (ring.publish()) this.#arrival.signal();
+    if (ring.publish()) this.#signalSoon();
     return true;
   }
 
@@ -85,6 +91,13 @@ export class NetworkPort implements GuestLink {
     this.#isClosed = true;
     this.#arrival.close();
     this.#vacancy.close();
+  }
+
+  /** Once for all frames that the present callback sends: a wake-up costs more than a frame. */
+  #signalSoon(): void {
+    if (this.#mustSignal) return;
+    this.#mustSignal = true;
+    process.nextTick(this.#signal);
   }
 
   #serve(): void {
@@ -111,7 +124,7 @@ export class NetworkPort implements GuestLink {
   #pass(network: Network, ring: FrameRing): void {
     const { start, length } = ring;
     const size = length - NET_HEADER_BYTES;
-    new Uint8Array(this.#header.buffer).set(ring.bytes.subarray(start, start + NET_HEADER_BYTES));
+    this.#headerBytes.set(ring.bytes.subarray(start, start + NET_HEADER_BYTES));
     this.#frame.set(ring.bytes.subarray(start + NET_HEADER_BYTES, start + length));
     if (ring.release()) this.#vacancy.signal();
     const header = this.#header;
