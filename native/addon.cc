@@ -40,6 +40,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("NetIo", NetIo::Define(env));
   exports.Set("Pty", Pty::Define(env));
   exports.Set("exchange", Napi::Function::New<&ExchangePaths>(env));
+  exports.Set("pingSocket", Napi::Function::New<&PingSocket>(env));
   // Functions, so that only threads that call them build the tables.
   exports.Set("layout",
               Napi::Function::New(env, [](const Napi::CallbackInfo& info) {

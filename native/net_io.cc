@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <netinet/in.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <cstring>
@@ -176,6 +178,19 @@ Napi::Value NetIo::Send(const Napi::CallbackInfo& info) {
   }
   return Result(info, Sys(::writev(state_->fd.get(), parts,
                                    static_cast<int>(count) + 1)));
+}
+
+Napi::Value PingSocket(const Napi::CallbackInfo& info) {
+  uint32_t family = 0;
+  if (!ReadUint32(info, 0, &family) ||
+      (family != AF_INET && family != AF_INET6)) {
+    return Result(info, -EINVAL);
+  }
+  const int protocol = family == AF_INET ? static_cast<int>(IPPROTO_ICMP)
+                                         : static_cast<int>(IPPROTO_ICMPV6);
+  return Result(
+      info, Sys(::socket(static_cast<int>(family),
+                         SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol)));
 }
 
 }  // namespace vmexit

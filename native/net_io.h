@@ -35,6 +35,10 @@ class NetIo : public Handle<NetIo, NetState> {
   Napi::Value Send(const Napi::CallbackInfo& info);
 };
 
+// pingSocket(family): a socket for echo requests of AF_INET or AF_INET6, a
+// descriptor that the caller owns; -EACCES outside net.ipv4.ping_group_range.
+Napi::Value PingSocket(const Napi::CallbackInfo& info);
+
 }  // namespace vmexit
 
 #endif  // VMEXIT_NATIVE_NET_IO_H_

@@ -232,6 +232,7 @@ export interface NativeAddon {
   readonly KvmVm: new () => NativeKvmVm;
   readonly KvmVcpu: new () => NativeKvmVcpu;
   exchange(path: string, other: string): number;
+  pingSocket(family: number): number;
   layout(): Readonly<Record<string, NumberTable>>;
   constants(): NumberTable;
 }

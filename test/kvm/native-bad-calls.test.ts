@@ -120,6 +120,7 @@ test.each(CLASSES)("%s: a token that names nothing, or something of another clas
 type Table = [what: string, expected: number | number[], make: (o: ReturnType<typeof openAll>) => unknown][];
 
 const table: Table = [
+  ["a ping socket of an unknown family", EINVAL, () => native.pingSocket(1)],
   ["a device that is not KVM", ENOTTY, () => new native.KvmSystem().open("/dev/null")],
   ["a KVM that does not exist", ENOENT, () => new native.KvmSystem().open("/dev/no-kvm")],
   ["a path with a NUL", EINVAL, () => new native.KvmSystem().open("/dev/kvm\0")],

@@ -3,6 +3,7 @@ import { createSocket, type Socket as DatagramSocket } from "node:dgram";
 import { getServers } from "node:dns";
 import { readFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { openPingSocket } from "../../sys/ping-socket.ts";
 
 export interface Host {
   /** A TCP connection; it emits "connect" or "error". */
@@ -11,6 +12,8 @@ export interface Host {
   /** Accepted connections keep their writing half when the other side ends. */
   server(accepted: (socket: Socket) => void): Server;
   datagrams(family: 4 | 6): DatagramSocket;
+  /** For ICMP echo requests; undefined if this user may not send them. */
+  pings(family: 4 | 6): DatagramSocket | undefined;
   /** Addresses of resolvers, perhaps with a port. */
   nameservers(): readonly string[];
   /** The text of the hosts file. */
@@ -22,6 +25,7 @@ export const nodeHost: Host = {
   connectPath: (path) => connect({ path, allowHalfOpen: true }),
   server: (accepted) => createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, accepted),
   datagrams: (family) => createSocket(family === 4 ? "udp4" : "udp6"),
+  pings: openPingSocket,
   nameservers: getServers,
   hostsFile: () => {
     try {

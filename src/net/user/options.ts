@@ -8,15 +8,18 @@ import { formatAddress, fromNumber, parseIpv4, parseSubnet, toNumber } from "./a
 import { type GuestForward, type HostForward, parseGuestForward, parseHostForward } from "./forwards.ts";
 import type { Metadata } from "./metadata.ts";
 
-/** A connection, or the first datagram of a session, that a guest begins. */
+/** A connection, or the first datagram or echo request of a session, that a guest begins. */
 export interface ConnectionRequest {
-  readonly protocol: "tcp" | "udp";
+  /** icmp: an echo request to an address outside. */
+  readonly protocol: "tcp" | "udp" | "icmp";
   /** The name by which the guest found the address, if this network resolved it; else the address. */
   readonly host: string;
   readonly address: string;
+  /** 0 for icmp. */
   readonly port: number;
   /** The server name of a TLS handshake, on the ports of `sniPorts`. */
   readonly sni?: string;
+  /** Its end; for icmp the identifier of the requests is the port. */
   readonly guest: { readonly address: string; readonly port: number };
 }
 

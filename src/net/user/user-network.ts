@@ -1,7 +1,7 @@
 /**
  * A network without privilege: the guest's packets end here, and their contents go on by the host's sockets, as the
  * user's own. What a guest sees is QEMU's user network: 10.0.2.0/24, gateway .2, name server .3, its own address .15 by
- * DHCP. ICMP is answered by the gateway and the name server alone; Node has no ping sockets.
+ * DHCP. Echo requests to other addresses leave by ping sockets, where the host permits them.
  */
 import type { Socket } from "node:net";
 import { type Duplex, duplexPair } from "node:stream";
@@ -32,6 +32,7 @@ import { NameServer } from "./name-server.ts";
 import { BROADCAST_MAC, Neighbours } from "./neighbours.ts";
 import { type NetworkPlan, planNetwork, type UserNetworkOptions } from "./options.ts";
 import { ETHERTYPE_ARP, ICMP, ICMPV6, Packet, TCP, UDP } from "./packet.ts";
+import { Pings } from "./pings.ts";
 import { TcpStack } from "./tcp/tcp-stack.ts";
 import { TcpRouter } from "./tcp-router.ts";
 import { UdpRouter } from "./udp-router.ts";
@@ -51,6 +52,8 @@ export interface UserNetworkWorld {
 export interface UserNetworkCounters {
   readonly tcpConnections: number;
   readonly udpSessions: number;
+  /** Echo requests to outside, by program and address. */
+  readonly pings: number;
   readonly openStreams: number;
   readonly bufferedBytes: number;
 }
@@ -69,6 +72,7 @@ export class UserNetwork implements Network {
   readonly #tcpRouter: TcpRouter;
   readonly #udp: UdpSessions;
   readonly #udpRouter: UdpRouter;
+  readonly #pings: Pings;
   readonly #dhcp: DhcpServer;
   readonly #dhcpReply = new Uint8Array(MAX_DHCP_BYTES);
   readonly #ipv6: Ipv6Neighbourhood | undefined;
@@ -110,6 +114,9 @@ export class UserNetwork implements Network {
     });
     this.#udp = new UdpSessions({ ...shared, refused });
     this.#udpRouter = new UdpRouter(plan, options, host, names, refused);
+    const prohibited = (quoted: Uint8Array, guest: Uint8Array) =>
+      this.#sendUnreachable(quoted, "prohibited", guest);
+    this.#pings = new Pings({ ...shared, prohibited }, options, host, names);
     this.#dhcp = new DhcpServer(plan, options, () => link.mtu);
     if (options.ipv6 !== false)
       this.#ipv6 = new Ipv6Neighbourhood(this.#writer, this.#mac, options.restrict !== true);
@@ -147,6 +154,7 @@ export class UserNetwork implements Network {
   reset(): void {
     this.#tcp.clear();
     this.#udp.clear();
+    this.#pings.clear();
     this.#fragments.clear();
     this.#neighbours.clear();
   }
@@ -163,6 +171,7 @@ export class UserNetwork implements Network {
     this.#pausedAt = -1;
     this.#tcp.postpone(pausedMs);
     this.#udp.postpone(pausedMs);
+    this.#pings.postpone(pausedMs);
     this.#expire();
   }
 
@@ -171,6 +180,7 @@ export class UserNetwork implements Network {
     this.reset();
     this.#isClosed = true;
     this.#alarm.cancel();
+    this.#pings.close();
     this.#tcpRouter.close();
     await this.#closeForwards();
   }
@@ -184,6 +194,7 @@ export class UserNetwork implements Network {
     return {
       tcpConnections: this.#tcp.size,
       udpSessions: this.#udp.size,
+      pings: this.#pings.size,
       openStreams: this.#tcpRouter.openStreams,
       bufferedBytes: this.#tcp.buffered,
     };
@@ -335,7 +346,7 @@ export class UserNetwork implements Network {
     const target = bytes.slice(destination, destination + addressBytes);
     const place = placeOf(target, this.#plan);
     if (place === "gateway" || place === "name-server") answerEcho(packet, this.#writer, this.#mac);
-    else if (place === "outside") this.#report(quote(packet), "prohibited", packet);
+    else if (place === "outside") this.#pings.input(packet);
   }
 
   #inputDhcp(packet: Packet): void {
@@ -348,11 +359,6 @@ export class UserNetwork implements Network {
     put16(writer.bytes, at + 2, DHCP_CLIENT_PORT);
     writer.bytes.set(this.#dhcpReply.subarray(0, length), at + 8);
     writer.finishIp(at + 8 + length);
-  }
-
-  #report(quoted: Uint8Array, why: Unreachable, { bytes, addresses, destination }: Packet): void {
-    const guest = bytes.slice(addresses, destination);
-    this.#sendUnreachable(quoted, why, guest);
   }
 
   #reportClosedPort({ quoted, key }: UdpSession): void {
@@ -397,7 +403,7 @@ export class UserNetwork implements Network {
       this.#wakeAt(now + LEAST_SLEEP_MS);
       return;
     }
-    this.#wakeAt(Math.min(this.#tcp.expire(now), this.#udp.expire(now)));
+    this.#wakeAt(Math.min(this.#tcp.expire(now), this.#udp.expire(now), this.#pings.expire(now)));
   }
 }
 

@@ -16,6 +16,8 @@ import { FrameFuzz } from "../../support/frame-fuzz.ts";
 const FRAMES = Number(process.env.VMEXIT_FUZZ_FRAMES ?? 30_000);
 const SEED = Number(process.env.VMEXIT_FUZZ_SEED ?? 1);
 
+const NOTHING = { tcpConnections: 0, udpSessions: 0, pings: 0, openStreams: 0, bufferedBytes: 0 };
+
 /** A socket that connects at once, and echoes or refuses. */
 class FakeSocket extends Socket {
   constructor(isOpen: boolean) {
@@ -73,6 +75,14 @@ function fakeHost() {
           opened.push(address);
           connect(port, address, done);
         },
+      });
+      return socket;
+    },
+    pings: () => {
+      const socket: unknown = new FakeDatagrams();
+      if (!isDatagramSocket(socket)) throw new Error("not reached");
+      Object.assign(socket, {
+        send: (_data: Buffer, _port: number, address: string) => opened.push(address),
       });
       return socket;
     },
@@ -137,9 +147,10 @@ async function attack(options: UserNetworkOptions, accepts = 0) {
       await new Promise((resolve) => setImmediate(resolve));
       isFull = n % 3000 === 0;
       if (!isFull) network.room();
-      const { tcpConnections, udpSessions, bufferedBytes } = network.counters;
+      const { tcpConnections, udpSessions, pings, bufferedBytes } = network.counters;
       expect(tcpConnections).toBeLessThanOrEqual(4096);
       expect(udpSessions).toBeLessThanOrEqual(1024);
+      expect(pings).toBeLessThanOrEqual(64);
       expect(bufferedBytes).toBeLessThan(128 * 1024 * 1024);
     }
     if (n % 20_000 === 0) network.reset();
@@ -153,7 +164,7 @@ async function attack(options: UserNetworkOptions, accepts = 0) {
 test(`${FRAMES} frames that lie: sockets only lead outside, and to the loopback of the gateway`, async () => {
   const { opened, sent, counters } = await attack({}, 7);
   expect(sent).toBeGreaterThan(FRAMES / 100);
-  expect(counters).toEqual({ tcpConnections: 0, udpSessions: 0, openStreams: 0, bufferedBytes: 0 });
+  expect(counters).toEqual(NOTHING);
   expect(opened).toContain("192.0.2.1");
   expect(opened).toContain("127.0.0.1");
   expect(opened).toContain("2001:db8::1");
@@ -168,7 +179,7 @@ test(`${FRAMES} frames that lie: sockets only lead outside, and to the loopback 
 test("restrict=on opens no socket, whatever a guest sends", async () => {
   const { opened, counters } = await attack({ restrict: true });
   expect(opened).toEqual(new Set());
-  expect(counters).toEqual({ tcpConnections: 0, udpSessions: 0, openStreams: 0, bufferedBytes: 0 });
+  expect(counters).toEqual(NOTHING);
 });
 
 test("a program that denies everything opens no socket but those of the name server", async () => {
