@@ -16,6 +16,7 @@
 
 #include "async_io.h"
 #include "event_io.h"
+#include "exit_queue.h"
 #include "file_io.h"
 #include "guest_ram.h"
 #include "kvm_layout.h"
@@ -35,6 +36,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("GuestRam", GuestRam::Define(env));
   exports.Set("EventFd", EventFd::Define(env));
   exports.Set("Epoll", Epoll::Define(env));
+  exports.Set("ExitQueue", ExitQueue::Define(env));
   exports.Set("AsyncIo", AsyncIo::Define(env));
   exports.Set("FileIo", FileIo::Define(env));
   exports.Set("NetIo", NetIo::Define(env));

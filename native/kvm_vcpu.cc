@@ -59,7 +59,6 @@ double Monotonic() {
 // KVM_RUN. kvm_run.exit_reason or -errno.
 template <bool kTimed>
 int EnterGuest(VcpuState* state) {
-  if (state == nullptr) return -EBADF;
   const VcpuClaim claim(state);
   if (!claim) return -EBUSY;
   thread_local const bool receives_kicks = ReceiveKicks();
@@ -87,6 +86,18 @@ int EnterGuest(VcpuState* state) {
 
 }  // namespace
 
+// The order pairs with EnterGuest, which first stores its thread, and then the
+// kernel reads the flag: one of the two always sees the other.
+void KickVcpu(VcpuState* state) {
+  __atomic_store_n(ImmediateExit(*state), 1, __ATOMIC_SEQ_CST);
+  const pid_t thread = state->user.load();
+  // It is harmless if the thread has left KVM_RUN or ended in the meantime: the
+  // flag stays for the next one, and the signal alone does nothing.
+  if (thread != 0 && thread != ThreadId()) {
+    ::syscall(SYS_tgkill, ::getpid(), thread, KickSignal());
+  }
+}
+
 VcpuClaim::VcpuClaim(VcpuState* state) : state_(state) {
   pid_t nobody = 0;
   if (!state->user.compare_exchange_strong(nobody, ThreadId())) {
@@ -102,6 +113,8 @@ Napi::Function KvmVcpu::Define(Napi::Env env) {
   Methods methods = {
       InstanceMethod<&KvmVcpu::Runner>("runner"),
       InstanceMethod<&KvmVcpu::Kick>("kick"),
+      InstanceMethod<&KvmVcpu::Attend>("attend"),
+      InstanceMethod<&KvmVcpu::RunApart>("runApart"),
       InstanceMethod<&KvmVcpu::RunPage>("runPage"),
       InstanceMethod<&KvmVcpu::Times>("times"),
   };
@@ -145,15 +158,20 @@ Napi::Value KvmVcpu::Runner(const Napi::CallbackInfo& info) {
 
 // run() blocks the calling thread in the guest. Returns kvm_run.exit_reason, or
 // -EINTR after a kick; the caller then checks why it was kicked. A timed one
-// also stores the times, see times().
+// also stores the times, see times(). If the vCPU has run apart, it only
+// returns the result of that; -EBUSY if it still does.
 template <bool kTimed>
 napi_value KvmVcpu::Run(napi_env env, napi_callback_info info) {
   void* data = nullptr;
   napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  VcpuState* const state = static_cast<VcpuRunner*>(data)->state.get();
+  int reason = -EBADF;
+  if (state != nullptr &&
+      !(state->apart && state->apart->TakeResult(&reason))) {
+    reason = EnterGuest<kTimed>(state);
+  }
   napi_value result = nullptr;
-  napi_create_int32(
-      env, EnterGuest<kTimed>(static_cast<VcpuRunner*>(data)->state.get()),
-      &result);
+  napi_create_int32(env, reason, &result);
   return result;
 }
 
@@ -161,16 +179,35 @@ napi_value KvmVcpu::Run(napi_env env, napi_callback_info info) {
 // thread.
 Napi::Value KvmVcpu::Kick(const Napi::CallbackInfo& info) {
   if (!state_) return Result(info, -EBADF);
-  // The order pairs with run(), which first stores its thread, and then the
-  // kernel reads the flag: one of the two always sees the other.
-  __atomic_store_n(ImmediateExit(*state_), 1, __ATOMIC_SEQ_CST);
-  const pid_t thread = state_->user.load();
-  // It is harmless if the thread has left run() or ended in the meantime: the
-  // flag stays for the next run, and the signal alone does nothing.
-  if (thread != 0 && thread != ThreadId()) {
-    ::syscall(SYS_tgkill, ::getpid(), thread, KickSignal());
-  }
+  KickVcpu(state_.get());
   return Result(info, 0);
+}
+
+// attend(queue): the thread that takes from the queue runs this vCPU from now
+// on. It is kicked when the queue needs the thread; the next take() ends that.
+Napi::Value KvmVcpu::Attend(const Napi::CallbackInfo& info) {
+  ExitQueue* const queue = ReadObject<ExitQueue>(info, 0);
+  if (queue == nullptr) return Result(info, -EINVAL);
+  if (!state_ || !queue->state()) return Result(info, -EBADF);
+  queue->state()->Attend(state_);
+  return Result(info, 0);
+}
+
+// runApart(queue, tag, timed): run() on a thread of the vCPU's own. When it has
+// left the guest, the tag is in the queue, and the next run() returns its
+// result. One thread at a time, as for run().
+Napi::Value KvmVcpu::RunApart(const Napi::CallbackInfo& info) {
+  ExitQueue* const queue = ReadObject<ExitQueue>(info, 0);
+  uint32_t tag = 0;
+  const Napi::Value timed = info[2];
+  if (queue == nullptr || !ReadUint32(info, 1, &tag) || !timed.IsBoolean()) {
+    return Result(info, -EINVAL);
+  }
+  if (!state_ || !queue->state()) return Result(info, -EBADF);
+  if (!state_->apart) state_->apart = std::make_unique<Apart>(state_.get());
+  const Apart::Run run =
+      timed.As<Napi::Boolean>() ? EnterGuest<true> : EnterGuest<false>;
+  return Result(info, state_->apart->Begin(run, queue->state(), tag));
 }
 
 // runPage(): kvm_run and the pages after it, as an ArrayBuffer.

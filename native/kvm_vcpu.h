@@ -10,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include "exit_queue.h"
 #include "fd.h"
 #include "handle.h"
 #include "kvm_vm.h"
@@ -34,7 +35,13 @@ struct VcpuState {
   // The thread that is inside an ioctl of this vCPU, or 0. The kernel would
   // make a second thread wait until the guest exits, perhaps for ever.
   std::atomic<pid_t> user{0};
+  // Made when the vCPU first runs apart. Last: its thread uses all the others.
+  std::unique_ptr<Apart> apart;
 };
+
+// Makes the current KVM_RUN of the vCPU, or else the next one, return -EINTR.
+// From any thread.
+void KickVcpu(VcpuState* state);
 
 // The data of a run function: the vCPU, until its handle is closed.
 struct VcpuRunner {
@@ -58,6 +65,8 @@ class KvmVcpu : public Handle<KvmVcpu, VcpuState> {
   template <bool kTimed>
   static napi_value Run(napi_env env, napi_callback_info info);
   Napi::Value Kick(const Napi::CallbackInfo& info);
+  Napi::Value Attend(const Napi::CallbackInfo& info);
+  Napi::Value RunApart(const Napi::CallbackInfo& info);
   Napi::Value RunPage(const Napi::CallbackInfo& info);
   Napi::Value Times(const Napi::CallbackInfo& info);
 

@@ -6,8 +6,10 @@
 // under which libpthread had them before; newer glibc still has that version.
 // The others are replaced by what they stand on.
 
+#include <pthread.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -18,6 +20,7 @@
       ", @function"                                                        \
       "\n__wrap_" #name ": jmp old_" #name "@PLT\n")
 
+BOUND_TO("GLIBC_2.2.5", pthread_attr_setstacksize);
 BOUND_TO("GLIBC_2.2.5", pthread_create);
 BOUND_TO("GLIBC_2.2.5", pthread_detach);
 BOUND_TO("GLIBC_2.2.5", pthread_getspecific);
@@ -36,6 +39,22 @@ extern "C" {
 __attribute__((visibility("hidden"))) char __wrap___libc_single_threaded = 0;
 
 int __wrap___fxstat(int version, int fd, struct stat* status);
+
+// 2.30, for libstdc++'s waits by the steady clock. If the host's time is
+// changed meanwhile, such a wait ends earlier or later once.
+__attribute__((visibility("hidden"))) int __wrap_pthread_cond_clockwait(
+    pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock,
+    const timespec* until) {
+  timespec now = {};
+  timespec real = {};
+  ::clock_gettime(clock, &now);
+  ::clock_gettime(CLOCK_REALTIME, &real);
+  constexpr int64_t kSecond = 1'000'000'000;
+  const int64_t at = (real.tv_sec + until->tv_sec - now.tv_sec) * kSecond +
+                     real.tv_nsec + until->tv_nsec - now.tv_nsec;
+  const timespec converted = {at / kSecond, at % kSecond};
+  return ::pthread_cond_timedwait(condition, mutex, &converted);
+}
 
 // 2.33. Before, fstat was a macro over __fxstat; 1 is its version on x86-64.
 __attribute__((visibility("hidden"))) int __wrap_fstat(int fd,

@@ -24,6 +24,7 @@ import { type CapabilityName, capabilityNumber } from "./capabilities.ts";
 import { type CpuidEntry, writeCpuid } from "./cpuid.ts";
 import { check, fail } from "./errors.ts";
 import { Exit, INTERRUPTED } from "./exit.ts";
+import type { ExitQueue } from "./exit-queue.ts";
 import { ExitRegisters } from "./exit-registers.ts";
 import { type Fpu, readFpu, writeFpu } from "./fpu.ts";
 import { type MsrEntry, readMsrs, writeMsrs } from "./msr.ts";
@@ -125,6 +126,22 @@ export class Vcpu {
    */
   kick(): void {
     check(this.#native.kick(), "kick(vCPU)", "stopping a vCPU");
+  }
+
+  /** The thread that takes from the queue runs this vCPU until it takes again; the queue may kick it. */
+  attend(queue: ExitQueue): void {
+    check(this.#native.attend(queue.native), "attend(vCPU)", "sharing a thread among vCPUs");
+  }
+
+  /**
+   * Runs the guest on a thread of the addon's own, with a small stack. When it has left the guest, `tag` is in
+   * the queue; the next `run` or `runTimed` then returns the exit, without running the guest.
+   *
+   * @param timed notes the time in `times`
+   * @throws {KvmError} EBUSY if it runs apart already, or its exit was not taken
+   */
+  runApart(queue: ExitQueue, tag: number, timed: boolean): void {
+    check(this.#native.runApart(queue.native, tag, timed), "runApart(vCPU)", "running the guest");
   }
 
   /**

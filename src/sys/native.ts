@@ -98,6 +98,13 @@ export interface NativeEpoll extends NativeHandle {
   wait(tags: Uint32Array, timeoutMs: number): number;
 }
 
+export interface NativeExitQueue extends NativeHandle {
+  create(shareUs: number): number;
+  take(timeoutMs: number): number;
+  wake(): number;
+  wanted(): ArrayBuffer | number;
+}
+
 export interface NativeNetIo extends NativeHandle {
   openTap(name: string, flags: number, out: Uint8Array): number;
   adopt(descriptor: number): number;
@@ -180,6 +187,8 @@ export interface NativeKvmVcpu extends NativeHandle {
   /** A function that runs this vCPU; it costs less to call than a method. */
   runner(timed: boolean): (() => number) | number;
   kick(): number;
+  attend(queue: NativeExitQueue): number;
+  runApart(queue: NativeExitQueue, tag: number, timed: boolean): number;
   runPage(): ArrayBuffer | number;
   times(): ArrayBuffer | number;
   getRegs: StructIoctl;
@@ -226,6 +235,7 @@ export interface NativeAddon {
   readonly AsyncIo: new () => NativeAsyncIo;
   readonly EventFd: new () => NativeEventFd;
   readonly Epoll: new () => NativeEpoll;
+  readonly ExitQueue: new () => NativeExitQueue;
   readonly NetIo: new () => NativeNetIo;
   readonly Pty: new () => NativePty;
   readonly KvmSystem: new () => NativeKvmSystem;
