@@ -302,6 +302,16 @@ export const MACHINE = table({
     default: "microvm",
     help: "the kind of machine: a microvm, or a PC with PCI, which can start without a kernel, by its firmware",
   },
+  /**
+   * Threads of the machine's own, or a share of threads that serve several machines; `"auto"`: the program's
+   * first machine has its own. Default: `"auto"`.
+   */
+  threads: {
+    type: words(["auto", "own", "pooled"]),
+    default: "auto",
+    help: `threads of the machine's own, or a share of threads that serve several machines; \`"auto"\`: the program's first machine has its own`,
+    see: "threads.md#several-machines-on-one-thread",
+  },
   /** The device of KVM. Default: `"/dev/kvm"`. */
   kvm: { type: text("PATH"), default: "/dev/kvm", help: "the device of KVM" },
 });

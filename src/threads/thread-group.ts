@@ -6,10 +6,10 @@
  * kernel: it gets END, is kicked, and becomes free. When the process exits the
  * same happens without waiting for it, so that a guest never keeps a program alive.
  */
-import type { Worker } from "node:worker_threads";
 import { type Control, END, PARK, RUN, TRACE } from "./control.ts";
+import { ownSeat, type Seat, type TakeSeat } from "./seat.ts";
 import type { Message, PartOrder, ThreadData, TraceOrder } from "./shared.ts";
-import { returnThread, takeThread } from "./spare.ts";
+import { pooledIoSeat, pooledVcpuSeat } from "./thread-pool.ts";
 
 export interface Member {
   readonly name: string;
@@ -33,71 +33,68 @@ process.on("exit", () => {
 
 export class ThreadGroup {
   readonly #members: readonly Member[];
-  /** By member, until its role has ended. The thread then is somebody else's. */
-  readonly #workers: (Worker | undefined)[];
+  /** By member. */
+  readonly #seats: readonly Seat[];
   readonly #gone: Promise<unknown>;
+  readonly #isPooled: boolean;
   #parkedHook: () => void = () => {};
   /** vCPUs record their exits. */
   #tracing = false;
 
-  constructor(members: readonly Member[], listener: GroupListener) {
+  /** @param isPooled on threads that serve several machines */
+  constructor(members: readonly Member[], isPooled: boolean, listener: GroupListener) {
     this.#members = members;
-    this.#workers = members.map(() => takeThread());
-    this.#gone = Promise.all(this.#workers.map((worker, n) => worker && this.#play(worker, n, listener)));
+    this.#isPooled = isPooled;
+    const gone: Promise<void>[] = [];
+    this.#seats = members.map((member) => {
+      const { promise, resolve } = settleable();
+      gone.push(promise);
+      const takeSeat = isPooled ? pooledSeat(member) : ownSeat;
+      return takeSeat(member.data, {
+        message: (message) => {
+          if (message.kind === "parked") this.#parkedHook();
+          else listener.message(message, member);
+        },
+        failed: (error) => listener.failed(error, member),
+        ended: () => {
+          member.control.park();
+          resolve();
+        },
+      });
+    });
+    this.#gone = Promise.all(gone);
     alive.add(this);
   }
 
-  /** Gives a thread its role. Settles when the thread has nothing of the machine any more. */
-  #play(worker: Worker, n: number, listener: GroupListener): Promise<void> {
-    const member = this.#members[n];
-    worker.postMessage(member.data);
-    return new Promise((resolve) => {
-      const ended = () => {
-        this.#workers[n] = undefined;
-        member.control.park();
-        // By name: the Worker's own listeners stay.
-        for (const event of ["message", "error", "exit"]) worker.removeAllListeners(event);
-        resolve();
-      };
-      worker.on("message", (message: Message) => {
-        if (message.kind === "parked") this.#parkedHook();
-        else if (message.kind !== "free") listener.message(message, member);
-        else {
-          ended();
-          returnThread(worker);
-        }
-      });
-      worker.on("error", (error) =>
-        listener.failed(error instanceof Error ? error : new Error(String(error)), member),
-      );
-      worker.once("exit", ended);
-      worker.unref(); // a message listener keeps the program alive, and a machine that never starts must not
-    });
+  /** A machine of this program has threads of its own. */
+  static get anyOwn(): boolean {
+    return [...alive].some((group) => !group.#isPooled);
   }
 
   /** Lets the threads run: all of them, or only some of the vCPUs. While they run, they keep the program alive. */
   run(vcpus?: readonly number[]): void {
-    for (const worker of this.#workers) worker?.ref();
-    for (const member of this.#members) {
+    for (const seat of this.#seats) seat.ref();
+    this.#members.forEach((member, n) => {
       const { role } = member.data;
-      if (role.kind === "vcpu" && vcpus?.includes(role.index) === false) continue;
+      if (role.kind === "vcpu" && vcpus?.includes(role.index) === false) return;
       member.control.request(role.kind === "vcpu" && this.#tracing ? TRACE : RUN);
       if (role.kind === "io") member.kick(); // parked, it sleeps on its bells
-    }
+      this.#seats[n].wake();
+    });
   }
 
   /** Sends each vCPU thread its order, by index. The thread takes it when it needs it. */
   send(orders: readonly TraceOrder[]): void {
     this.#members.forEach((member, n) => {
       const { role } = member.data;
-      if (role.kind === "vcpu") this.#workers[n]?.postMessage(orders[role.index]);
+      if (role.kind === "vcpu") this.#seats[n].post(orders[role.index]);
     });
   }
 
   /** Sends the io thread an order, which it carries out at once, even while it is parked. */
   order(order: PartOrder): void {
     const n = this.#members.findIndex((member) => !isVcpu(member));
-    this.#workers[n]?.postMessage(order);
+    this.#seats[n].post(order);
     this.#members[n].kick();
   }
 
@@ -126,7 +123,7 @@ export class ThreadGroup {
   /** Ends every thread and waits for its end. */
   async end(meanwhile: () => void): Promise<void> {
     this.tellToEnd();
-    for (const worker of this.#workers) worker?.ref();
+    for (const seat of this.#seats) seat.ref();
     const timer = setInterval(meanwhile, PATIENCE_MS);
     await this.#gone;
     clearInterval(timer);
@@ -137,11 +134,13 @@ export class ThreadGroup {
   tellToEnd(): void {
     for (const member of this.#members) member.control.request(END);
     for (const member of this.#members) member.kick();
+    for (const seat of this.#seats) seat.wake();
   }
 
   async #park(members: readonly Member[], meanwhile: () => void): Promise<void> {
     for (const member of members) member.control.request(PARK);
     for (const member of members) member.kick();
+    for (const seat of this.#seats) seat.wake();
     const timer = setInterval(() => {
       meanwhile();
       this.#parkedHook(); // no message comes from a thread that has ended, or was asked to park before it ran
@@ -159,6 +158,18 @@ export class ThreadGroup {
 }
 
 const PATIENCE_MS = 5;
+
+function pooledSeat(member: Member): TakeSeat {
+  return isVcpu(member) ? pooledVcpuSeat : pooledIoSeat;
+}
+
+function settleable(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve = () => {};
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
 
 function isVcpu(member: Member): boolean {
   return member.data.role.kind === "vcpu";

@@ -9,9 +9,14 @@ import * as abi from "../kvm/abi.ts";
 import { type Exit, INTERRUPTED, type IoExit, type MmioExit } from "../kvm/exit.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { VcpuCounters } from "./blocks.ts";
-import type { Control } from "./control.ts";
 import { describeFailure } from "./failure.ts";
 import type { Ending } from "./shared.ts";
+
+/** Whether the loop goes on; asked before each KVM_RUN. A Control is one. */
+export interface LoopGate {
+  readonly running: boolean;
+  readonly tracing: boolean;
+}
 
 /** A debugger wants the vCPU to stop here: `vcpu.exit` says why. */
 export const DEBUG = "debug";
@@ -25,11 +30,11 @@ export function runVcpu(
   vcpu: Vcpu,
   ports: AddressSpace,
   memory: AddressSpace,
-  control: Control,
+  gate: Pick<LoopGate, "running">,
   counters: VcpuCounters,
 ): Ending | typeof DEBUG | undefined {
   const { exits, interrupted } = counters;
-  while (control.running) {
+  while (gate.running) {
     const reason = vcpu.run();
     if (reason === INTERRUPTED) {
       interrupted[0]++; // a kick: check what is requested

@@ -13,6 +13,7 @@ import type { CpuChoice } from "../machine/cpuid.ts";
 import { IDENTITY_MAP, IOAPIC, LOCAL_APIC, ramRegions } from "../machine/memory-map.ts";
 import type { OwnDeviceSpec } from "../machine/spec.ts";
 import { perSocket, placeOf, type Topology } from "../machine/topology.ts";
+import { isNbdName } from "../nbd/address.ts";
 
 /** Ids from 255 on need x2APIC structures in the MADT. */
 const MAX_APIC_ID = MAX_CPUS;
@@ -59,6 +60,7 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
     );
   }
   const ownDevices = filled.devices.map((device, index) => checkPlace(device, index, filled));
+  checkThreads(filled.threads, ownDevices, configs.drives);
   return { ...filled, ...configs, ownDevices, topology: checkTopology(filled) };
 }
 
@@ -117,6 +119,22 @@ function checkPlace(
   const start = address ?? 0;
   refuseTaken(where, `${length} bytes at`, start, length, kernelMemory(memory));
   return { name, space: "memory", address: start, length };
+}
+
+/** @throws {OptionError} if a thread that serves several machines would wait for the program, or for a server */
+function checkThreads(
+  threads: Filling["threads"],
+  devices: readonly OwnDeviceSpec[],
+  drives: CheckedOptions["drives"],
+): void {
+  if (threads !== "pooled") return;
+  const waits = drives.some(
+    ({ source, file }) => source !== undefined || (file !== undefined && isNbdName(file)),
+  );
+  if (devices.length === 0 && !waits) return;
+  throw new OptionError(
+    'threads: "pooled" needs a machine without devices and disks of the program\'s own, and without NBD disks; use "auto" or "own"',
+  );
 }
 
 interface Taken {

@@ -79,8 +79,16 @@ const timerStart = (handler: number) => [
 /** Counts from 0 on COM1: each interrupt of the local APIC's timer writes the next number. */
 export const TIMER = [...timerStart(timerStart(0).length), ...timerHandler];
 
+/** VMEXIT_TEST_THREADS=pooled runs the same tests on threads that serve several machines, where that is possible. */
+function threads({ devices = [], drives = [] }: Partial<VmOptions>): Partial<VmOptions> {
+  const choice = process.env.VMEXIT_TEST_THREADS;
+  if (choice !== "pooled" && choice !== "own") return {};
+  const waits = devices.length > 0 || drives.some(({ source }) => source !== undefined);
+  return waits ? {} : { threads: choice };
+}
+
 export function flatOptions(code: readonly number[], more: Partial<VmOptions> = {}): VmOptions {
-  return { memory: "1M", kernel: Uint8Array.from(code), loadAddress: 0x1000, ...more };
+  return { memory: "1M", kernel: Uint8Array.from(code), loadAddress: 0x1000, ...threads(more), ...more };
 }
 
 /** A machine with that code, which is not started yet. */

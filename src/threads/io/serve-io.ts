@@ -1,0 +1,83 @@
+/** A thread that serves the devices of several machines: begins their roles, and runs until the last one has ended. */
+import type { Board } from "../../machine/board.ts";
+import { EventFd } from "../../sys/event.ts";
+import { CONTROL_WORDS, Control, END, RUN } from "../control.ts";
+import { type Inbox, type SeatMessage, type SeatOrder, seatFailure } from "../inbox.ts";
+import type { IoRole, ThreadData } from "../shared.ts";
+import { freeViews } from "../views.ts";
+import { EpollPoller } from "./epoll-poller.ts";
+import { GuardedTask } from "./guarded-task.ts";
+import { ioGroup } from "./io-group.ts";
+import type { OpenNetwork } from "./networks.ts";
+import { Reactor, type TaskGroup } from "./reactor.ts";
+
+/** @param post sends a message to the owner of a seat */
+export async function serveIo(
+  first: SeatOrder,
+  inbox: Inbox,
+  post: (message: SeatMessage) => void,
+  boardOf: (data: ThreadData) => Promise<Board>,
+  networksFor: (role: IoRole) => Promise<OpenNetwork | undefined>,
+): Promise<void> {
+  const poller = new EpollPoller();
+  const reactor = new Reactor(poller, () => performance.now());
+  const wake = EventFd.attach(first.wake);
+  /** A new seat, or one that has ended. */
+  let hasChanged = false;
+  const thread = threadGroup(wake, () => {
+    hasChanged = true;
+  });
+  reactor.add(thread);
+
+  let seats = 0;
+  const begin = async ({ seat, data }: SeatOrder, role: IoRole) => {
+    const failed = (error: unknown) => post({ seat, message: seatFailure(error) });
+    const take = () => {
+      const order = inbox.takeOrder(seat);
+      return order !== undefined && "part" in order ? order : undefined;
+    };
+    try {
+      const board = await boardOf(data);
+      const networks = await networksFor(role);
+      const group = ioGroup(board, data, role, (message) => post({ seat, message }), take, networks);
+      const tasks = group.tasks.map((task) => new GuardedTask(task, failed));
+      const ended = () => {
+        group.ended?.();
+        seats--;
+        hasChanged = true;
+        inbox.forget(seat);
+        post({ seat, message: { kind: "free" } });
+      };
+      seats++;
+      reactor.add({ ...group, tasks, ended });
+    } catch (error) {
+      failed(error);
+      post({ seat, message: { kind: "free" } });
+    }
+  };
+  const beginAll = async (order: SeatOrder | undefined) => {
+    hasChanged = false;
+    for (let next = order; next !== undefined; next = inbox.takeSeat()) {
+      const { role } = next.data;
+      if (role.kind === "io") await begin(next, role);
+    }
+  };
+  await beginAll(first);
+  while (seats > 0) {
+    reactor.step();
+    if (!hasChanged) continue;
+    await freeViews();
+    await beginAll(inbox.takeSeat());
+  }
+  thread.control.request(END);
+  reactor.run();
+  poller.close();
+  wake.close();
+}
+
+/** The thread itself, which is woken for new seats. */
+function threadGroup(wake: EventFd, drainInbox: () => void): TaskGroup {
+  const control = new Control(new Int32Array(new SharedArrayBuffer(4 * CONTROL_WORDS)));
+  control.request(RUN);
+  return { control, tasks: [], wake, drainInbox, parked() {} };
+}
