@@ -32,6 +32,8 @@ const BENCHMARKS = {
   },
   snapshot: { kvm: "hardware" },
   fork: { kvm: "any" },
+  start: { kvm: "any" },
+  density: { kvm: "any", usage: "[--machines N] [--threads own]" },
   block: { kvm: "none" },
   convert: { kvm: "none", usage: "[FOLDER...]   where the images are; by default in memory and on disk" },
 };
