@@ -26,6 +26,7 @@ const ORDER = [
   "config",
   "virtio",
   "ide",
+  "e1000",
   "boot",
   "trace",
   "machine",
@@ -88,6 +89,10 @@ const WALLS: Record<string, { not: string[]; because: string }> = {
   ide: {
     not: ["sys", "kvm", "devices", "nbd", "images", "image-tools", "node:"],
     because: "a drive sees registers and RAM, and a disk without its format",
+  },
+  e1000: {
+    not: ["sys", "kvm", "devices", ...STORAGE, "node:"],
+    because: "a card sees registers, RAM and frames, whatever it is connected to",
   },
   boot: {
     not: ["sys", "kvm", "bus", ...STORAGE, "virtio", "node:"],

@@ -1,16 +1,21 @@
 /** Device types whose code only those machines load that have one. */
 import type { VirtioPart } from "./parts/virtio-mmio.ts";
+import type { PciPart } from "./pci-part.ts";
+
+/** A virtio device, for the transport that the board has, or a function for a PCI bus. */
+export type LatePart = { readonly virtio: VirtioPart<object> } | { readonly pci: PciPart<object> };
 
 /** By kind, as in a spec. */
-export type LateParts = ReadonlyMap<string, VirtioPart<object>>;
+export type LateParts = ReadonlyMap<string, LatePart>;
 
-const LATE: Readonly<Record<string, () => Promise<VirtioPart<object>>>> = {
-  "virtio-net": async () => (await import("./parts/virtio-net.ts")).virtioNet,
+const LATE: Readonly<Record<string, () => Promise<LatePart>>> = {
+  "virtio-net": async () => ({ virtio: (await import("./parts/virtio-net.ts")).virtioNet }),
+  e1000: async () => ({ pci: (await import("./parts/e1000.ts")).e1000 }),
 };
 
 /** @param kinds of the machine's devices */
 export async function loadLateParts(kinds: readonly string[]): Promise<LateParts> {
-  const parts = new Map<string, VirtioPart<object>>();
+  const parts = new Map<string, LatePart>();
   for (const kind of new Set(kinds)) {
     if (Object.hasOwn(LATE, kind)) parts.set(kind, await LATE[kind]());
   }

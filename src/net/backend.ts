@@ -13,7 +13,7 @@ export interface NetBackend {
 
   /**
    * Sends one frame: the header, and the frame in pieces of guest RAM, which are
-   * read once.
+   * read once. A card that has copied the frame has all of it behind the header.
    *
    * @returns 0 or more; EAGAIN if it is to be sent again later; another -errno if it is lost
    */

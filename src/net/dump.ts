@@ -58,7 +58,9 @@ export class DumpBackend implements NetBackend {
   }
 
   send(pair: number, header: Uint8Array, frame: Pieces): number {
-    const end = copyFrame(this.#memory, frame, this.#record, RECORD_HEADER_BYTES);
+    const copied = header.subarray(NET_HEADER_BYTES);
+    this.#record.set(copied, RECORD_HEADER_BYTES);
+    const end = copyFrame(this.#memory, frame, this.#record, RECORD_HEADER_BYTES + copied.length);
     const result = this.#backend.send(pair, header, frame);
     if (result >= 0) this.#write(end - RECORD_HEADER_BYTES);
     return result;

@@ -6,7 +6,6 @@ import { EventFd } from "../sys/event.ts";
 import type { NetBackend } from "./backend.ts";
 import { FrameRing, type FrameRings } from "./frame-ring.ts";
 import { copyFrame } from "./guest-frame.ts";
-import { NET_HEADER_BYTES } from "./offloads.ts";
 
 export class RingBackend implements NetBackend {
   readonly arrivals: readonly EventFd[];
@@ -30,10 +29,10 @@ export class RingBackend implements NetBackend {
 
   send(_pair: number, header: Uint8Array, frame: Pieces): number {
     const ring = this.#toNetwork;
-    const length = NET_HEADER_BYTES + frame.bytes;
+    const length = header.length + frame.bytes;
     while (!ring.reserve(length)) if (ring.armForRoom(length)) return EAGAIN;
     ring.bytes.set(header, ring.start);
-    copyFrame(this.#memory, frame, ring.bytes, ring.start + NET_HEADER_BYTES);
+    copyFrame(this.#memory, frame, ring.bytes, ring.start + header.length);
     if (ring.publish()) this.#wake();
     return length;
   }

@@ -34,7 +34,7 @@ export class TapBackend implements NetBackend {
   }
 
   send(pair: number, header: Uint8Array, frame: Pieces): number {
-    return this.arrivals[pair].send(this.#hasHeader ? header : NO_HEADER, this.#ram, frame);
+    return this.arrivals[pair].send(this.#hasHeader ? header : withoutHeader(header), this.#ram, frame);
   }
 
   receive(pair: number, into: Uint8Array): number {
@@ -63,4 +63,8 @@ export class TapBackend implements NetBackend {
   close(): void {
     for (const tap of this.arrivals) tap.close();
   }
+}
+
+function withoutHeader(header: Uint8Array): Uint8Array {
+  return header.length === NET_HEADER_BYTES ? NO_HEADER : header.subarray(NET_HEADER_BYTES);
 }

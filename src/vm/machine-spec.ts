@@ -18,7 +18,6 @@ export function machineSpec(
 ): MachineSpec {
   const firmware = start.firmware?.();
   const { userFilesBytes = 0 } = start;
-  const completed = new Map(networks.devices.map((device) => [device.name, device]));
   return {
     board: options.machine,
     cpus: options.cpus,
@@ -31,9 +30,8 @@ export function machineSpec(
     ...(options.rtcSlew ? { rtcSlew: true } : {}),
     devices: [
       ...drives.devices,
-      ...listDevices(DEVICES, { ...options, drives: [] }).map(
-        (device) => completed.get(device.name) ?? device,
-      ),
+      ...listDevices(DEVICES, { ...options, drives: [], network: [] }),
+      ...networks.devices,
     ].map(placed),
     own: options.ownDevices,
     ...(firmware === undefined ? {} : { firmware }),

@@ -2,7 +2,7 @@
  * What a machine's network cards are connected to, from its creation to its end. A
  * reset keeps it: an interface stays open, a network of the program's own is the same.
  */
-import type { NetworkConfig } from "../config/devices/virtio-net.ts";
+import { cardKind, type NetworkConfig } from "../config/devices/virtio-net.ts";
 import type { DeviceSpec } from "../machine/spec.ts";
 import type { openDump } from "../net/dump.ts";
 import type { HostTap } from "../net/host-tap.ts";
@@ -16,8 +16,8 @@ import { VmNetwork } from "./outlets/network.ts";
 const DEFAULT_MTU = 1500;
 
 /** The name of the part that is card `n`. */
-function networkName(n: number): string {
-  return `virtio-net${n}`;
+function networkName(config: NetworkConfig, n: number): string {
+  return config.model === "e1000" ? `e1000-${n}` : `virtio-net${n}`;
 }
 
 /** The other end of a card's cable, for the program's own networks. */
@@ -98,12 +98,11 @@ export class Networks {
     const networks = new Networks();
     try {
       for (const [n, config] of configs.entries()) {
-        networks.#names.push(networkName(n));
+        const name = networkName(config, n);
+        networks.#names.push(name);
         networks.cards.push(new VmNetwork(config.id, config.mac));
         networks.#dumps.push(await dump(config));
-        networks.#connections.push(
-          await connect(config, (note) => networks.notes.push(`${networkName(n)}: ${note}`)),
-        );
+        networks.#connections.push(await connect(config, (note) => networks.notes.push(`${name}: ${note}`)));
       }
       return networks;
     } catch (error) {
@@ -119,20 +118,21 @@ export class Networks {
 
   /** The cards, by the names of their parts. */
   get outlets(): [string, VmNetwork][] {
-    return this.cards.map((card, n) => [networkName(n), card]);
+    return this.cards.map((card, n) => [this.#names[n], card]);
   }
 
   /** The cards as parts of the machine. */
   get devices(): DeviceSpec[] {
     return this.#connections.map((connection, n) => {
-      const { mac, mtu, queues, offloads, addr, disableModern, disableLegacy } = connection.config;
+      const { mac, mtu, queues, offloads, model, addr, disableModern, disableLegacy } = connection.config;
       const onPci = {
         ...(addr === undefined ? {} : { addr }),
         ...(disableModern ? { disableModern } : {}),
         ...(disableLegacy ? { disableLegacy } : {}),
       };
-      const config = { mac, mtu, queues, offloads: offloads ? connection.offloads : 0, ...onPci };
-      return { kind: "virtio-net", name: networkName(n), config };
+      const common = { mac, offloads: offloads ? connection.offloads : 0, ...onPci };
+      const config = model === "e1000" ? common : { ...common, mtu, queues };
+      return { kind: cardKind(connection.config), name: this.#names[n], config };
     });
   }
 
@@ -141,7 +141,7 @@ export class Networks {
     const data = new Map<string, NetworkData>();
     const ports = new Map<string, NetworkPort>();
     for (const [n, connection] of this.#connections.entries()) {
-      const name = networkName(n);
+      const name = this.#names[n];
       const file = this.#dumps[n];
       const shared = file === undefined ? {} : { dump: { fd: file.fd, maxBytes: file.maxBytes } };
       if ("tap" in connection) {

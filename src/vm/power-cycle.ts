@@ -345,7 +345,7 @@ export class PowerCycle {
       kick: () => vcpu.kick(),
     }));
     const hasTimer = [...this.#machine.parts.values()].some(({ made }) => made.hasTimer === true);
-    if (hardware.bells.length > 0 || storage.size > 0 || hasTimer) {
+    if (hardware.bells.length > 0 || storage.size > 0 || networkData.size > 0 || hasTimer) {
       members.push({
         name: `${options.name} io`,
         data: { ...data, role: { kind: "io", storage, networks: networkData } },

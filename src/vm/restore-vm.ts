@@ -1,6 +1,7 @@
 /** Machines that continue from a snapshot. */
 import { copyFileSync } from "node:fs";
 import { GIB, PAGE } from "../base/units.ts";
+import { cardKind } from "../config/devices/virtio-net.ts";
 import type { VmOptions } from "../config/machine.ts";
 import { differenceOf, identify } from "../state/drive-identity.ts";
 import type { SavedDrive } from "../state/manifest.ts";
@@ -39,6 +40,8 @@ export interface RestoreOptions
    * that is restored with this option, in the snapshot's folder.
    */
   readonly prefetch?: boolean;
+  /** A machine with one network card, an e1000, gets a user network, if `network` is left out. */
+  readonly defaultNetwork?: boolean;
 }
 
 /**
@@ -63,7 +66,7 @@ export async function restoreVm(dir: string, options: RestoreOptions = {}): Prom
 
 async function restoreFrom(dir: string, options: RestoreOptions): Promise<VirtualMachine> {
   const { driveFiles = "same", cpu = "same", clock = "continue", ...others } = options;
-  const { verify = false, prefetch = false, kernel, ...more } = others;
+  const { verify = false, prefetch = false, defaultNetwork = false, kernel, ...more } = others;
   const snapshot = verify ? await verifySnapshot(dir) : new Snapshot(dir);
   const { manifest, description } = snapshot;
   const hasFirmware = description.protocol === FIRMWARE_PROTOCOL;
@@ -74,6 +77,7 @@ async function restoreFrom(dir: string, options: RestoreOptions): Promise<Virtua
       name: manifest.name,
       ...more,
       ...(more.drives === undefined ? {} : { drives: placedAsSaved(more.drives, manifest.drives) }),
+      ...networkOptions(more.network, cardKinds(description.spec), defaultNetwork),
       ...(kernel === undefined && hasFirmware ? {} : { kernel: kernel ?? new Uint8Array() }),
       ...(kernel === undefined && !hasFirmware ? { onReset: "exit" } : {}),
     }),
@@ -111,6 +115,25 @@ function placedAsSaved(drives: NonNullable<VmOptions["drives"]>, saved: readonly
 /** Of files in fw_cfg: more than any machine can have. */
 const MOST_ROOM = GIB;
 
+/** The network cards of a saved machine. */
+function cardKinds(spec: unknown): unknown[] {
+  const { devices } = Object(spec);
+  const kinds = Array.isArray(devices) ? devices.map((device) => Object(device).kind) : [];
+  return kinds.filter((kind) => kind === "virtio-net" || kind === "e1000");
+}
+
+/** A card is the one that it was, unless the options say otherwise. */
+function networkOptions(
+  given: VmOptions["network"],
+  saved: readonly unknown[],
+  defaultNetwork: boolean,
+): Pick<VmOptions, "network"> {
+  const isDefault = defaultNetwork && saved.length === 1 && saved[0] === "e1000";
+  if (given === undefined) return isDefault ? { network: [{ model: "e1000", user: {} }] } : {};
+  const model = (n: number) => (saved[n] === "e1000" ? ({ model: "e1000" } as const) : {});
+  return { network: given.map((card, n) => ({ ...model(n), ...card })) };
+}
+
 /** What machines in the oldest snapshots do not have. */
 const BEFORE_THERE_WERE_ANY = { pit: false, generationId: false };
 
@@ -123,10 +146,12 @@ function userFilesRoom({ path, description }: Snapshot): number {
 
 /** What a card is connected to is not in a snapshot. */
 function checkCards({ path, description }: Snapshot, { network }: CheckedOptions): void {
-  const { devices } = Object(description.spec);
-  const cards = Array.isArray(devices)
-    ? devices.filter((device) => Object(device).kind === "virtio-net")
-    : [];
+  const cards = cardKinds(description.spec);
+  const other = network.findIndex((card, n) => cards[n] !== undefined && cards[n] !== cardKind(card));
+  if (other >= 0) {
+    const { model } = network[other];
+    throw new SnapshotError(path, `network[${other}].model: "${model}" is not the card that was saved`);
+  }
   if (cards.length === network.length) return;
   throw new SnapshotError(
     path,

@@ -5,6 +5,7 @@ import { BOARDS } from "../config/boards.ts";
 import { type Configs, checkDevices, listDevices } from "../config/device-table.ts";
 import { placeIdeDrives } from "../config/devices/ide-drive.ts";
 import { checkOnPci } from "../config/devices/pci.ts";
+import { cardKind, checkCards } from "../config/devices/virtio-net.ts";
 import { DEVICES } from "../config/devices.ts";
 import { MACHINE, MAX_CPUS, type VmOptions } from "../config/machine.ts";
 import { type Filled, fill } from "../config/schema.ts";
@@ -51,6 +52,7 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
   const checked = checkDevices(DEVICES, filled, filled.cpus);
   const configs = { ...checked, drives: placeIdeDrives(checked.drives, board.pci) };
   checkOnPci(configs, board.pci);
+  checkCards(configs.network, board.pci);
   const onIde = configs.drives.filter((drive) => drive.interface === "ide").length;
   const count = listDevices(DEVICES, configs).length - onIde;
   const most = board.virtioDevices;
@@ -88,7 +90,8 @@ function checkTopology({ cpus, topology: given }: Filling): Topology {
 
 /** The kinds of the machine's devices. */
 export function deviceKinds(options: CheckedOptions): string[] {
-  return listDevices(DEVICES, options).map(({ kind }) => kind);
+  const others = listDevices(DEVICES, { ...options, network: [] }).map(({ kind }) => kind);
+  return [...others, ...options.network.map(cardKind)];
 }
 
 function checkPlace(

@@ -2,9 +2,9 @@
 import { EAGAIN } from "../../src/base/errno.ts";
 import type { Pieces } from "../../src/base/pieces.ts";
 import type { NetBackend } from "../../src/net/backend.ts";
+import { NET_FIELDS } from "../../src/net/card-counters.ts";
 import { NET_HEADER_BYTES } from "../../src/net/offloads.ts";
 import { VirtioNet } from "../../src/virtio/net/net.ts";
-import { NET_FIELDS } from "../../src/virtio/net/net-queues.ts";
 import { VirtioNetState } from "../../src/virtio/net/net-registers.ts";
 import { blank, DriverQueue, Plugged, RAM, TestMemory } from "./virtio-driver.ts";
 

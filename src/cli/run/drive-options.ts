@@ -19,7 +19,7 @@ import {
   IDE_HD,
   VIRTIO_BLK,
 } from "../../config/devices/virtio-blk.ts";
-import { NET_DEVICE_KEYS, VIRTIO_NET } from "../../config/devices/virtio-net.ts";
+import { E1000, E1000_DEVICE_KEYS, NET_DEVICE_KEYS, VIRTIO_NET } from "../../config/devices/virtio-net.ts";
 import { BUILT_IN, DEVICES } from "../../config/devices.ts";
 import { commandDefaults, keyHelp, keysOf, pickOptions, readKeys, together } from "../../config/keys.ts";
 import { table } from "../../config/schema.ts";
@@ -76,6 +76,7 @@ function ideIndex(bus: number | undefined, unit: number | undefined): Pick<Drive
 }
 
 const CARD_KEYS = together(keysOf(VIRTIO_NET.options, "device"), keysOf(NET_DEVICE_KEYS, "device"));
+const E1000_KEYS = together(keysOf(E1000.options, "device"), keysOf(E1000_DEVICE_KEYS, "device"));
 const DISK_KEYS = together(keysOf(VIRTIO_BLK.options, "device"), keysOf(DISK_DEVICE_KEYS, "device"));
 
 const UHCI_KEYS = together(keysOf(UHCI.options, "device"), keysOf(UHCI.deviceKeys, "device"));
@@ -85,7 +86,7 @@ const IDE_DISK_KEYS = together(keysOf(IDE_HD.options, "device"), keysOf(IDE_DEVI
 /** Every device that -device knows, and the option of createVm that adds it. */
 const KNOWN: readonly (readonly [device: DeviceTable, option?: string])[] = [
   ...Object.entries(DEVICES).map(([option, { device }]) => [device, option] as const),
-  ...[IDE_HD, IDE_CD, ISA_SERIAL, ISA_DEBUGCON, UHCI].map((device) => [device] as const),
+  ...[IDE_HD, IDE_CD, E1000, ISA_SERIAL, ISA_DEBUGCON, UHCI].map((device) => [device] as const),
   ...BUILT_IN.map((device) => [device] as const),
 ];
 
@@ -140,7 +141,16 @@ export function addDevice(draft: Draft, value: string, typed: string, complain: 
   }
   if (VIRTIO_NET.names.includes(name)) {
     const { netdev = "", ...read } = readKeys(pairs, CARD_KEYS, complain);
-    draft.cards.push({ typed, netdev, options: pickOptions(VIRTIO_NET.options, read) });
+    draft.cards.push({
+      typed,
+      netdev,
+      options: { model: "virtio", ...pickOptions(VIRTIO_NET.options, read) },
+    });
+    return;
+  }
+  if (device === E1000) {
+    const { netdev = "", ...read } = readKeys(pairs, E1000_KEYS, complain);
+    draft.cards.push({ typed, netdev, options: { model: "e1000", ...pickOptions(E1000.options, read) } });
     return;
   }
   const keys = together(keysOf(device.options, "device"), keysOf(device.deviceKeys, "device"));

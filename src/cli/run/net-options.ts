@@ -2,7 +2,7 @@
  * `-netdev`, `-nic` and `-net`: network cards and what they are connected to.
  *
  * A card is added in three ways, as in QEMU: `-netdev TYPE,id=ID` with
- * `-device virtio-net-device,netdev=ID`; `-nic TYPE,…` for both at once; and, as old
+ * `-device virtio-net,netdev=ID`; `-nic TYPE,…` for both at once; and, as old
  * texts have it, `-net nic,…` with `-net TYPE,…`.
  *
  * Source: QEMU 7.2, qemu-options.hx and qapi/net.json.
@@ -10,7 +10,15 @@
 import { existsSync } from "node:fs";
 import { didYouMean } from "../../base/errors.ts";
 import { type NetworkOptions, VIRTIO_NET } from "../../config/devices/virtio-net.ts";
-import { type Keys, type KeyValue, keyHelp, keysOf, readKeys, together } from "../../config/keys.ts";
+import {
+  type Keys,
+  type KeyValue,
+  keyHelp,
+  keysOf,
+  pickOptions,
+  readKeys,
+  together,
+} from "../../config/keys.ts";
 import { table } from "../../config/schema.ts";
 import { flag, integer, type Kind, refused, text, typed } from "../../config/value.ts";
 import { type Complain, splitKeyValues, splitKeyValuesOrJson } from "../key-values.ts";
@@ -170,6 +178,7 @@ function withScript(
 }
 
 export function addNetdev(draft: Draft, value: string, typed: string, complain: Complain): void {
+  draft.saidNetwork = true;
   const pairs = splitKeyValuesOrJson(value, "type", complain);
   const { id, ...netdev } = describe(draft, pairs, typed, complain);
   if (id === undefined) throw complain("the network has no name: id=ID");
@@ -193,34 +202,39 @@ function describe(draft: Draft, pairs: readonly KeyValue[], typed: string, compl
   return { typed, id, options: backend.options(own, complain, draft) };
 }
 
-const virtio = typed("virtio", (model, refuse) => {
-  if (/^virtio(-net)?(-pci|-device)?$/.test(model)) return "virtio";
-  const known = /^(e1000e?|rtl8139|ne2k_(pci|isa)|pcnet|i8255\w+|vmxnet3|usb-net|igb|tulip)$/.test(model);
+const cardModel = typed("virtio|e1000", (model, refuse) => {
+  if (/^virtio(-net)?(-pci|-device)?$/.test(model)) return "virtio" as const;
+  if (model === "e1000" || model === "e1000-82540em") return "e1000" as const;
+  const isOlder = /^(rtl8139|ne2k_(pci|isa)|pcnet|i8255\w+|usb-net|tulip)$/.test(model);
+  const isNewer = /^(e1000e|igb|vmxnet3|e1000-\w+)$/.test(model);
+  const use = isOlder ? "model=e1000, on a pc" : "model=virtio, or model=e1000 on a pc";
   throw refuse(
-    `"${model}" is not possible: ${known ? "this version has virtio cards only" : "there is no such card"}; use model=virtio`,
+    `"${model}" is not possible: ${isOlder || isNewer ? "this version does not have that card" : "there is no such card"}; use ${use}`,
   );
 });
 
 /** Keys of a card that -nic and -net nic have. */
 const CARD = table({
-  model: { type: virtio, help: "the card (default: virtio)" },
+  model: { type: cardModel, help: "the card (default: e1000 on a pc, virtio on a microvm)" },
   mac: { ...VIRTIO_NET.options.mac, qemu: { option: ["mac", "macaddr"] }, help: "its address" },
-  addr: { type: text("ADDR"), help: "" },
+  addr: { ...VIRTIO_NET.options.addr, qemu: { option: ["addr"] } },
   vectors: { type: integer(0, 2048), help: "" },
 });
 const CARD_KEYS = keysOf(CARD);
+const CARDS_HELP = "Network cards:\n  virtio  virtio-net\n  e1000   Intel 82540EM, on a pc\n";
 const CARD_NAMES = ["model", "mac", "macaddr", "addr", "vectors"];
 
 export const NIC_HELP: HelpGroup = { title: "besides those of -netdev:", rows: keyHelp(CARD_KEYS) };
 
 export function addNic(draft: Draft, value: string, typed: string, complain: Complain): void {
+  draft.saidNetwork = true;
   if (value === "none") return;
   const pairs = splitKeyValuesOrJson(value, "type", complain);
   if (/^(model=)?(help|\?)$/.test(value)) {
-    draft.print = "Network cards:\n  virtio  virtio-net (default)\n";
+    draft.print = CARDS_HELP;
     return;
   }
-  const { mac } = readKeys(
+  const card = readKeys(
     pairs.filter(({ key }) => CARD_NAMES.includes(key)),
     CARD_KEYS,
     complain,
@@ -234,7 +248,7 @@ export function addNic(draft: Draft, value: string, typed: string, complain: Com
   draft.cards.push({
     typed,
     netdev: { ...netdev, options: { ...netdev.options } },
-    options: mac === undefined ? {} : { mac },
+    options: pickOptions(VIRTIO_NET.options, card),
   });
 }
 
@@ -270,6 +284,7 @@ export function addObject(draft: Draft, value: string, typed: string, complain: 
 
 /** `-net nic` and `-net TYPE`: one card and one network, which a number that nobody needs now used to connect. */
 export function addNet(draft: Draft, value: string, typed: string, complain: Complain): void {
+  draft.saidNetwork = true;
   if (value === "none") return;
   const all = splitKeyValues(value, "type");
   if (all.some(({ key }) => key === "vlan")) {
@@ -282,8 +297,7 @@ export function addNet(draft: Draft, value: string, typed: string, complain: Com
   }
   const netdev = pairs.find(({ key }) => key === "netdev")?.value;
   const own = pairs.filter(({ key }) => key !== "type" && key !== "netdev" && key !== "id");
-  const { mac } = readKeys(own, CARD_KEYS, complain);
-  const options = mac === undefined ? {} : { mac };
+  const options = pickOptions(VIRTIO_NET.options, readKeys(own, CARD_KEYS, complain));
   if (netdev === undefined) draft.nics.push({ typed, options });
   else draft.cards.push({ typed, netdev, options });
 }

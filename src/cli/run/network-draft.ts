@@ -26,16 +26,23 @@ export interface NetworkDraft {
   nics: NetdevDraft[];
   /** Files for the frames of networks. */
   dumps: { readonly typed: string; readonly netdev: string; readonly options: NetworkOptions }[];
+  /** An option said something of networks: the machine has no card of its own accord then. */
+  saidNetwork: boolean;
   /** Those of -netdev hubport, by number. */
   hubs: Map<number, Promise<NetworkSwitch>>;
 }
 
 /**
  * The cards of the machine, in the order of the options.
+ * @param model of cards that were not named
  * @param note is called with what has no effect
  * @throws {OptionError} if a card is connected to nothing
  */
-export function finishCards(draft: NetworkDraft, note: (sentence: string) => void): NetworkOptions[] {
+export function finishCards(
+  draft: NetworkDraft,
+  model: "virtio" | "e1000",
+  note: (sentence: string) => void,
+): NetworkOptions[] {
   const { netdevs, cards, nets, nics } = draft;
   const unused = new Map(netdevs.map((netdev) => [netdev.id, netdev]));
   /** The id of each one's network. */
@@ -54,7 +61,7 @@ export function finishCards(draft: NetworkDraft, note: (sentence: string) => voi
     return { ...found.options, ...options };
   });
   for (const { typed, id } of unused.values()) {
-    note(`${typed}: no card is connected to it: -device virtio-net-device,netdev=${id}`);
+    note(`${typed}: no card is connected to it: -device virtio-net,netdev=${id}`);
   }
   if (nets.length > 1 || nics.length > 1) {
     throw new OptionError(
@@ -67,7 +74,7 @@ export function finishCards(draft: NetworkDraft, note: (sentence: string) => voi
     throw new OptionError(`${nic.typed}: it is connected to nothing; add -net tap,ifname=NAME,script=no`);
   }
   if (net !== undefined && nic === undefined) {
-    throw new OptionError(`${net.typed}: no card is connected to it; add -net nic,model=virtio`);
+    throw new OptionError(`${net.typed}: no card is connected to it; add -net nic`);
   }
   if (net !== undefined) {
     ids.push(net.id);
@@ -78,5 +85,6 @@ export function finishCards(draft: NetworkDraft, note: (sentence: string) => voi
     if (card < 0) note(`${typed}: no card has the network ${netdev}, so nothing is written`);
     else all[card] = { ...all[card], ...options };
   }
-  return all;
+  // What createVm assumes by itself is left out; a machine that continues has the cards that it had.
+  return all.map(({ model: own = model, ...card }) => (own === "e1000" ? { model: own, ...card } : card));
 }

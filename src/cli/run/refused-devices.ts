@@ -1,7 +1,10 @@
 /** Devices of QEMU that are not built, with what to do instead. */
 
 const REFUSED: readonly (readonly [names: RegExp, why: string])[] = [
-  [/^(e1000|rtl8139|ne2k|pcnet|i825|vmxnet|igb|tulip)/, "this version has virtio cards only; use virtio-net"],
+  [
+    /^(e1000|rtl8139|ne2k|pcnet|i825|vmxnet|igb|tulip)/,
+    "this version does not have that card; use virtio-net, or e1000 on a pc",
+  ],
   [
     /^(usb-|u2f-|ccid-card|piix4-usb|ich9-usb|nec-usb|qemu-xhci|pci-ohci|.*-[eu]hci)/,
     "this machine has no USB",

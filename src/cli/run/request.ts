@@ -137,6 +137,7 @@ export function emptyDraft(): Draft {
     cards: [],
     nets: [],
     nics: [],
+    saidNetwork: false,
     dumps: [],
     hubs: new Map(),
     notes: [],
@@ -178,7 +179,11 @@ export function finish(draft: Draft): RunRequest {
   // Without -M, a machine that continues is what its snapshot says, and its drives are where they were.
   const board = loadvm === undefined ? machine : draft.vm.machine;
   const drives = finishDrives(draft, board);
-  const network = finishCards(draft, (note) => void draft.notes.push(note));
+  const isNew = loadvm === undefined;
+  const model = isNew && machine === "pc" ? "e1000" : "virtio";
+  const cards = finishCards(draft, model, (note) => void draft.notes.push(note));
+  const hasDefaultNetwork = !draft.saidNetwork && !draft.noDefaults;
+  const network = isNew && hasDefaultNetwork && machine === "pc" ? [DEFAULT_NETWORK] : cards;
   const vm = {
     ...draft.vm,
     ...devicesOf(draft),
@@ -200,7 +205,11 @@ export function finish(draft: Draft): RunRequest {
   };
   if (loadvm !== undefined) {
     refuseBootOptions(draft);
-    return { ...settings, vm: { ...vm, ...(kernel === undefined ? {} : { kernel }) }, loadvm };
+    const more = {
+      ...(kernel === undefined ? {} : { kernel }),
+      ...(hasDefaultNetwork ? { defaultNetwork: true } : {}),
+    };
+    return { ...settings, vm: { ...vm, ...more }, loadvm };
   }
   const cpu = draft.cpu === undefined ? {} : { cpu: draft.cpu };
   const start = kernel === undefined ? { machine } : { kernel };
@@ -213,6 +222,9 @@ function refuseAll({ refused }: Draft): void {
   if (first === undefined) return;
   throw new OptionError([first, ...more.map((sentence) => `  also ${sentence}`)].join("\n"));
 }
+
+/** As QEMU's pc has it, if no option says anything of networks. */
+const DEFAULT_NETWORK = { model: "e1000", user: {} } as const;
 
 /** What a machine that continues has no use for. */
 function refuseBootOptions({ kernel, vm, cpu }: Draft): void {

@@ -1,12 +1,12 @@
 /**
- * A network card, and what it is connected to. Source: QEMU 7.2, virtio-net-device and
- * -netdev; names in `qemu` are those of its properties.
+ * A network card, and what it is connected to. Source: QEMU 7.2, virtio-net-device, e1000
+ * and -netdev; names in `qemu` are those of its properties.
  */
 import { OptionError } from "../../base/errors.ts";
 import type { ConnectNetwork } from "../../net/program-network.ts";
 import type { UserNetworkOptions } from "../../net/user/options.ts";
 import { device, ID } from "../device-table.ts";
-import { type Filled, type Options, table } from "../schema.ts";
+import { type Filled, type Options, type Row, table } from "../schema.ts";
 import {
   amount,
   callback,
@@ -66,6 +66,14 @@ const OPTIONS = table({
     type: callback<ConnectNetwork>(),
     help: "a network that the program provides: it gets each frame, and sends any",
     see: "network.md#a-network-of-your-own",
+  },
+  /**
+   * The card; `"e1000"` is an Intel 82540EM, which old systems know and only a pc has. Default: `"virtio"`.
+   */
+  model: {
+    type: words(["virtio", "e1000"]),
+    default: "virtio",
+    help: 'the card; `"e1000"` is an Intel 82540EM, which old systems know and only a pc has',
   },
   /** The card's address. Default: 52:54:00:12:34:56, and 57, 58 ... for further cards. */
   mac: {
@@ -134,17 +142,19 @@ export interface NetworkConfig extends Filled<typeof OPTIONS> {
   readonly mac: string;
 }
 
+const NETDEV = {
+  type: text("ID"),
+  required: "the network is missing: netdev=ID, the id of a -netdev",
+  qemu: { device: ["netdev"] },
+  help: "the id of the -netdev",
+} as const satisfies Row;
+
 const onOff = (help: string) => ({ type: flag, help });
 
 /** What -device says of a card besides its options. */
 export const NET_DEVICE_KEYS = table({
   ...PCI_DEVICE_KEYS,
-  netdev: {
-    type: text("ID"),
-    required: "the network is missing: netdev=ID, the id of a -netdev",
-    qemu: { device: ["netdev"] },
-    help: "the id of the -netdev",
-  },
+  netdev: NETDEV,
   mq: {
     ...onOff("accepted: a card has as many queue pairs as its -netdev"),
     qemu: { device: ["mq"] },
@@ -201,7 +211,47 @@ export const VIRTIO_NET = device({
         `${where}.tap: "${card.tap}" is not the name of an interface (1 to 15 characters)`,
       );
     }
+    if (card.model === "e1000") refuseVirtioOptions(card, where);
     const last = (FIRST_MAC + index) & 0xff;
     return { ...card, mac: card.mac ?? `52:54:00:12:34:${last.toString(16).padStart(2, "0")}` };
   },
 });
+
+export const E1000_DEVICE_KEYS = table({
+  ...PCI_DEVICE_KEYS,
+  netdev: NETDEV,
+  bootindex: NET_DEVICE_KEYS.bootindex,
+});
+
+/** The card of -device e1000. */
+export const E1000 = device({
+  kind: "e1000",
+  names: ["e1000", "e1000-82540em"],
+  help: "of a pc: an Intel 82540EM network card, connected to a -netdev",
+  options: table({ mac: OPTIONS.mac, id: OPTIONS.id, addr: OPTIONS.addr }),
+  deviceKeys: E1000_DEVICE_KEYS,
+});
+
+function refuseVirtioOptions({ queues, mtu }: Filled<typeof OPTIONS>, where: string): void {
+  if (queues > 1) throw new OptionError(`${where}.queues: ${queues} are not possible: an e1000 has one`);
+  if (mtu !== undefined) {
+    throw new OptionError(`${where}.mtu: an e1000 cannot tell its driver; set it in the guest`);
+  }
+}
+
+/**
+ * @param hasPci of the machine
+ * @throws {OptionError} for a card that needs a bus which is not there
+ */
+export function checkCards(cards: readonly NetworkConfig[], hasPci: boolean): void {
+  const n = cards.findIndex(({ model }) => model === "e1000");
+  if (n < 0 || hasPci) return;
+  throw new OptionError(
+    `network[${n}].model: a microvm has virtio cards only; leave this out, or make the machine a pc`,
+  );
+}
+
+/** The kind of the part that a card is. */
+export function cardKind({ model }: NetworkConfig): string {
+  return model === "e1000" ? "e1000" : "virtio-net";
+}

@@ -58,7 +58,7 @@ export const microvm: Board = {
 
 function partOf(kind: string, late: LateParts | undefined): Part<object> {
   const type = late?.get(kind);
-  const part = type === undefined ? DEVICES[kind] : virtioMmio(type);
+  const part = type === undefined ? DEVICES[kind] : "virtio" in type ? virtioMmio(type.virtio) : undefined;
   if (part === undefined) throw new RangeError(`a microvm has no place for a device "${kind}"`);
   return part;
 }

@@ -194,14 +194,19 @@ function plugFunctions(
   for (const { place } of devices) if (place?.slot !== undefined) taken.add(place.slot);
   let next = FIRST_FREE;
   return devices.map(({ kind, name, config, place }) => {
-    const type = late?.get(kind);
-    const part = type === undefined ? FUNCTIONS[kind] : virtioPci(type);
+    const part = partOf(kind, late);
     if (part === undefined) throw new RangeError(`a PC has no place for a device "${kind}"`);
     while (place?.slot === undefined && taken.has(next)) next++;
     const device = place?.slot ?? next++;
     if (device >= DEVICES) throw new RangeError(`${name}: there is no free place on the PCI bus`);
     return plugPci(segment, part, name, { device, fn: place?.fn ?? 0 }, config);
   });
+}
+
+function partOf(kind: string, late: LateParts | undefined): PciPart<object> | undefined {
+  const type = late?.get(kind);
+  if (type === undefined) return FUNCTIONS[kind];
+  return "pci" in type ? type.pci : virtioPci(type.virtio);
 }
 
 const BASE_MEMORY_KIB = 640;

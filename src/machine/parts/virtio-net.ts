@@ -1,6 +1,7 @@
 /** A network card. The io thread finds what it is connected to by the part's name. */
+
+import { NET_FIELDS } from "../../net/card-counters.ts";
 import { type NetCard, VirtioNet } from "../../virtio/net/net.ts";
-import { NET_FIELDS } from "../../virtio/net/net-queues.ts";
 import { VirtioNetState } from "../../virtio/net/net-registers.ts";
 import type { VirtioPart } from "./virtio-mmio.ts";
 

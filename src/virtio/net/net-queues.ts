@@ -15,6 +15,14 @@ import { EAGAIN } from "../../base/errno.ts";
 import { AGAIN, NEVER } from "../../bus/io-task.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import type { NetBackend } from "../../net/backend.ts";
+import {
+  RECEIVED_BYTES,
+  RECEIVED_DROPPED,
+  RECEIVED_FRAMES,
+  SENT_BYTES,
+  SENT_DROPPED,
+  SENT_FRAMES,
+} from "../../net/card-counters.ts";
 import { MAX_FRAME_BYTES, NET_HEADER_BYTES } from "../../net/offloads.ts";
 import type { DeviceQueue, ReportDevice } from "../device.ts";
 import { BrokenQueue, Chain } from "../queue/chain.ts";
@@ -33,22 +41,6 @@ const MAX_DROPS = 64;
 const NUM_BUFFERS = 10;
 const FLAGS_RSC_INFO = 4;
 const ETHERNET_BYTES = 14;
-
-/** What a card counts, in this order. */
-export const NET_FIELDS = [
-  "receivedFrames",
-  "receivedBytes",
-  "receivedDropped",
-  "sentFrames",
-  "sentBytes",
-  "sentDropped",
-] as const;
-const RECEIVED_FRAMES = 0;
-const RECEIVED_BYTES = 1;
-const RECEIVED_DROPPED = 2;
-const SENT_FRAMES = 3;
-const SENT_BYTES = 4;
-const SENT_DROPPED = 5;
 
 /** What the io thread has and vCPU threads do not. */
 export interface NetIo {

@@ -11,6 +11,7 @@
 import { layout } from "../../base/layout.ts";
 import { NEVER } from "../../bus/io-task.ts";
 import { ACCEPTS_CHECKSUM, ACCEPTS_TSO4, ACCEPTS_TSO6 } from "../../net/link.ts";
+import { parseMac } from "../../net/mac.ts";
 import { ACCEPTS_ECN, NET_HEADER_BYTES } from "../../net/offloads.ts";
 import type { DeviceQueue, Property, VirtioDevice } from "../device.ts";
 import { DEVICE_ID_NETWORK, F_VERSION_1_HIGH } from "../spec.ts";
@@ -91,7 +92,7 @@ export class VirtioNet implements VirtioDevice {
   constructor(card: NetCard, regs: NetRegisters, io?: NetIo) {
     this.#card = card;
     this.#regs = regs;
-    this.#mac = Uint8Array.from(card.mac.split(":"), (byte) => Number.parseInt(byte, 16));
+    this.#mac = parseMac(card.mac);
     this.featuresLow =
       NET_F_MAC |
       NET_F_MRG_RXBUF |

@@ -654,9 +654,11 @@ test("-loadvm continues a machine, of which only what is given is said", () => {
     return command.request;
   };
   expect(saved()).toMatchObject({ loadvm: "booted", vm: {}, serials: [{ kind: "stdio" }] });
-  expect(saved().vm).toEqual({});
+  expect(saved().vm).toEqual({ defaultNetwork: true });
+  expect(saved("-nic", "none").vm).toEqual({});
   expect(saved("-m", "256", "-device", "virtio-rng-device", "-kernel", "K", "-append", "quiet").vm).toEqual({
     memory: "256M",
+    defaultNetwork: true,
     rng: true,
     kernel: "K",
     cmdline: "quiet",
@@ -738,8 +740,9 @@ describe("network cards", () => {
   });
 
   test.each([
-    ["-nic tap,model=e1000", /virtio cards only; use model=virtio/],
-    ["-nic tap,model=rtl8139", /use model=virtio/],
+    ["-nic tap,model=e1000e", /use model=virtio, or model=e1000 on a pc/],
+    ["-nic tap,model=rtl8139", /use model=e1000, on a pc/],
+    ["-netdev user,id=n -device rtl8139,netdev=n", /use virtio-net, or e1000 on a pc/],
     ["-netdev slirp,id=n", /unknown network "slirp"/],
     ["-netdev tap", /has no name: id=ID/],
     ["-netdev tap,id=a -netdev tap,id=a", /another -netdev has the id "a"/],

@@ -399,7 +399,7 @@ test("-loadvm restores and resumes; a port that the saved machine lacks is refus
   const { seen, world } = host(() => {});
   const running = run(["-loadvm", "booted", "-name", "copy"], world);
   await turns();
-  expect(seen.restored).toEqual(["booted", { name: "copy" }]);
+  expect(seen.restored).toEqual(["booted", { name: "copy", defaultNetwork: true }]);
   expect([seen.machine?.started, seen.machine?.resumed]).toEqual([false, 1]);
   seen.machine?.end({ reason: "poweroff" });
   expect(await running).toBe(0);
