@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { duplexPair } from "node:stream";
+import { Duplex, duplexPair } from "node:stream";
 import { text } from "node:stream/consumers";
 import { afterEach, describe, expect, test } from "vitest";
 import type { ConnectionRequest } from "../../../src/net/user/options.ts";
@@ -102,6 +102,18 @@ describe.skipIf(!canTap)("the kernel as the guest", () => {
       guestfwd: ["tcp:10.0.2.100:80-cmd:printf hello", `tcp:10.0.2.101:1234-tcp:127.0.0.1:${port}`],
     });
     expect(run.output).toEqual([`download ${HELLO_SUM}`, `download ${HELLO_SUM}`]);
+  });
+
+  test("a stream that ends before the guest has completed its handshake loses nothing", async () => {
+    const open = () => {
+      const stream = new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() });
+      stream.push("hello");
+      stream.push(null);
+      return stream.end();
+    };
+    const guestfwd = [{ server: "10.0.2.100", port: 80, to: { open } }];
+    const { output } = await guest(["download_from,10.0.2.100,80"], { guestfwd });
+    expect(output).toEqual([`download ${HELLO_SUM}`]);
   });
 
   test("a program decides: allow, deny, redirect, a stream of its own", async () => {

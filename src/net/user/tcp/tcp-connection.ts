@@ -338,7 +338,8 @@ export class TcpConnection implements Flow {
       return;
     }
     if (this.#isStreamClosed || !stream.writable) {
-      this.reset(); // nobody reads this
+      // Nobody reads this. What the stream said before it ended still goes to the guest.
+      if (!this.#sender.hasEnded || this.#sender.isIdle) this.reset();
       return;
     }
     if (!this.#isCorked) {
@@ -383,9 +384,10 @@ export class TcpConnection implements Flow {
   #streamClosed(): void {
     this.#isStreamClosed = true;
     if (this.phase === "closed" || this.phase === "time-wait") return;
-    // A stream that ends before its time is an error, which the guest gets to know; so is one that
-    // closes before our SYN is answered.
-    if (!this.#sender.hasEnded || this.phase !== "open") this.reset();
+    // A stream that ends before its time is an error, which the guest gets to know; so is one from outside
+    // that closes before the guest answers. One that has ended is read to its end, also when the guest's
+    // handshake takes longer than the stream.
+    if (!this.#sender.hasEnded || this.phase === "syn-sent") this.reset();
     else this.#schedule();
   }
 
