@@ -44,9 +44,9 @@ export function documents(
   edit("docs/cli.md", (text) => between(text, "other options of QEMU", otherRows(otherOptions)));
   edit("docs/library.md", (text) => between(text, "options of createVm", rows(machine, "option")));
   edit("docs/library.md", (text) => between(text, "options of a drive", rows(drive, "option")));
-  const others = Object.entries(devices).filter(([, { isMany }]) => !isMany);
-  const nested = others.flatMap(([option, { device }]) =>
-    Object.entries(device.options).map(([name, row]) => [`${option}.${name}`, row]),
+  const others = Object.entries(devices).filter(([, { isMany, isSaved }]) => !isMany || isSaved);
+  const nested = others.flatMap(([option, { device, isMany }]) =>
+    Object.entries(device.options).map(([name, row]) => [`${option}${isMany ? "[N]" : ""}.${name}`, row]),
   );
   edit("docs/library.md", (text) =>
     between(text, "options of other devices", rows(Object.fromEntries(nested), "option")),

@@ -24,6 +24,7 @@ const ORDER = [
   "image-tools",
   "net",
   "config",
+  "scsi",
   "virtio",
   "ide",
   "e1000",
@@ -50,6 +51,7 @@ const DEVICE_TYPES = [
   "virtio/transport",
   "virtio/blk",
   "virtio/net",
+  "virtio/scsi",
 ];
 
 const STORAGE = ["disk", "nbd", "images", "image-tools"];
@@ -81,6 +83,10 @@ const WALLS: Record<string, { not: string[]; because: string }> = {
   config: {
     not: ["sys", "kvm", "memory", "bus", "devices", "image-tools", "node:"],
     because: "it is tables, which the command loads before it starts anything",
+  },
+  scsi: {
+    not: ["sys", "kvm", "memory", "bus", "devices", "config", ...STORAGE, "net", "node:"],
+    because: "a unit is commands and answers; who carries data knows where it is stored",
   },
   virtio: {
     not: ["sys", "kvm", "devices", "nbd", "images", "image-tools", "node:"],

@@ -53,6 +53,8 @@ export const ID = {
 export interface DeviceRow<T extends Table = Table, C extends object = object> extends Row {
   readonly device: DeviceTable<T, C>;
   readonly isMany: boolean;
+  /** A snapshot says how many there are, and of what kind. Of others it is whoever restores. */
+  readonly isSaved?: true;
 }
 
 export interface ManyRow<T extends Table, C extends object> extends DeviceRow<T, C> {
@@ -70,7 +72,7 @@ export interface OneRow<T extends Table, C extends object> extends DeviceRow<T, 
 /** A list of devices of one kind. */
 export function many<T extends Table, C extends object>(
   device: DeviceTable<T, C>,
-  row: Pick<Row, "help" | "see">,
+  row: Pick<Row, "help" | "see" | "otherwise"> & { readonly isSaved?: true },
 ): ManyRow<T, C> {
   return { ...row, type: array<Options<T>>(), default: [], device, isMany: true };
 }

@@ -9,6 +9,7 @@ import { VIRTIO_BALLOON } from "./devices/virtio-balloon.ts";
 import { VIRTIO_BLK } from "./devices/virtio-blk.ts";
 import { VIRTIO_NET } from "./devices/virtio-net.ts";
 import { VIRTIO_RNG } from "./devices/virtio-rng.ts";
+import { VIRTIO_SCSI } from "./devices/virtio-scsi.ts";
 import { table } from "./schema.ts";
 
 export const DEVICES = table({
@@ -20,6 +21,14 @@ export const DEVICES = table({
   balloon: one(VIRTIO_BALLOON, { help: "adds a virtio memory balloon: see `vm.balloon`" }),
   /** Network cards, in the order in which the guest finds them. Default: `[]`. */
   network: many(VIRTIO_NET, { help: "network cards, in the order in which the guest finds them" }),
+  /**
+   * SCSI controllers, for drives with `interface: "scsi"`. Default: `[]`, and one if there is such a drive.
+   */
+  scsi: many(VIRTIO_SCSI, {
+    help: 'SCSI controllers, for drives with `interface: "scsi"`',
+    otherwise: "`[]`, and one if there is such a drive",
+    isSaved: true,
+  }),
 });
 
 /** Devices that every machine has. A -device may name them. */

@@ -9,6 +9,7 @@ export type LatePart = { readonly virtio: VirtioPart<object> } | { readonly pci:
 export type LateParts = ReadonlyMap<string, LatePart>;
 
 const LATE: Readonly<Record<string, () => Promise<LatePart>>> = {
+  "virtio-scsi": async () => ({ virtio: (await import("./parts/virtio-scsi.ts")).virtioScsi }),
   "virtio-net": async () => ({ virtio: (await import("./parts/virtio-net.ts")).virtioNet }),
   e1000: async () => ({ pci: (await import("./parts/e1000.ts")).e1000 }),
 };

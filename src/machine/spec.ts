@@ -25,8 +25,10 @@ export interface DevicePlace {
   /** The device number on a PCI bus. */
   readonly slot?: number;
   readonly fn?: number;
-  /** The drive on an IDE channel. */
+  /** The drive on an IDE channel, the target on a SCSI controller. */
   readonly unit?: number;
+  /** The logical unit of the target. */
+  readonly lun?: number;
 }
 
 /** The firmware of a machine that begins with it. */

@@ -15,7 +15,8 @@ export interface DeviceEvent {
   readonly queue?: number;
 }
 
-export interface VirtioTaskParts<Order = unknown, Reply = unknown> extends QueueRunnerParts {
+/** `Inner` is what a disk inside the device can be asked. */
+export interface VirtioTaskParts<Order = unknown, Reply = unknown, Inner = Order> extends QueueRunnerParts {
   /** By queue. */
   readonly doorbells: readonly Bell[];
   readonly events?: readonly DeviceEvent[];
@@ -23,29 +24,45 @@ export interface VirtioTaskParts<Order = unknown, Reply = unknown> extends Queue
   readonly acknowledgement?: LateAcknowledgement | undefined;
   /** See IoTask.order. `runner` is for changes of the device's configuration. */
   readonly order?: ((order: Order, runner: Pick<QueueRunner, "resize">) => Reply) | undefined;
+  /** What the owner may ask of disks that are inside the device, by their names. */
+  readonly orders?: ReadonlyMap<string, DeviceOrders<Inner, Reply>> | undefined;
   readonly close?: (() => void) | undefined;
 }
 
+/** Carries out orders for one of a device's disks. `runner` notifies the driver. */
+export type DeviceOrders<Order, Reply> = (order: Order, runner: Pick<QueueRunner, "serve">) => Reply;
+
+/** The io side of a virtio device, with what its disks can be asked. */
+export interface DeviceTask<Order, Reply, Inner> extends IoTask<Order, Reply> {
+  readonly orders: ReadonlyMap<string, (order: Inner) => Reply>;
+}
+
 /** @returns the io side of a virtio device, whatever its type and its transport */
-export function virtioTask<Order, Reply>(parts: VirtioTaskParts<Order, Reply>): IoTask<Order, Reply> {
+export function virtioTask<Order, Reply, Inner>(
+  parts: VirtioTaskParts<Order, Reply, Inner>,
+): DeviceTask<Order, Reply, Inner> {
   return new VirtioTask(parts);
 }
 
-class VirtioTask<Order, Reply> implements IoTask<Order, Reply> {
+class VirtioTask<Order, Reply, Inner> implements DeviceTask<Order, Reply, Inner> {
   readonly name: string;
   readonly bells: readonly (Bell | undefined)[];
   served = 0;
+  readonly orders: ReadonlyMap<string, (order: Inner) => Reply>;
   readonly #runner: QueueRunner;
   readonly #events: readonly DeviceEvent[];
   readonly #collector: AcknowledgementCollector | undefined;
-  readonly #parts: VirtioTaskParts<Order, Reply>;
+  readonly #parts: VirtioTaskParts<Order, Reply, Inner>;
 
-  constructor(parts: VirtioTaskParts<Order, Reply>) {
-    const { name, doorbells, events = [], acknowledgement, lock } = parts;
+  constructor(parts: VirtioTaskParts<Order, Reply, Inner>) {
+    const { name, doorbells, events = [], orders = [], acknowledgement, lock } = parts;
     this.name = name;
     this.#parts = parts;
     this.#runner = new QueueRunner(parts);
     this.#events = events;
+    this.orders = new Map(
+      [...orders].map(([part, carryOut]) => [part, (order: Inner) => carryOut(order, this.#runner)]),
+    );
     this.bells = [...doorbells, ...events.map(({ bell }) => bell)];
     if (acknowledgement !== undefined) {
       this.#collector = new AcknowledgementCollector(acknowledgement, lock);

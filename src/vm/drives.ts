@@ -5,6 +5,7 @@
  */
 import { OptionError } from "../base/errors.ts";
 import { ideName } from "../config/devices/ide-drive.ts";
+import { scsiName } from "../config/devices/scsi-drive.ts";
 import type { DriveConfig } from "../config/devices/virtio-blk.ts";
 import type { DiskFacts } from "../disk/disk-facts.ts";
 import { type DiskSource, sourceFacts } from "../disk/disk-source.ts";
@@ -42,6 +43,7 @@ export type PlugSource = (part: string, source: DiskSource, tags: number) => Pro
 
 /** The name of the part that is drive `n`. */
 export function driveName(drive: DriveConfig, n: number): string {
+  if (drive.interface === "scsi") return scsiName(drive);
   return drive.interface === "ide" ? ideName(drive) : `virtio-blk${n}`;
 }
 
@@ -95,6 +97,15 @@ export class Drives {
       const config = { ...options, source: undefined, ...facts };
       const name = driveName(options, n);
       if (options.interface === "virtio") return { kind: "virtio-blk", name, config };
+      if (options.interface === "scsi") {
+        const { controller = 0, target = 0, lun = 0 } = options;
+        return {
+          kind: "scsi-hd",
+          name,
+          config,
+          place: { bus: `virtio-scsi${controller}`, unit: target, lun },
+        };
+      }
       const { media, index = 0 } = options;
       const place = { bus: `ide.${index >> 1}`, unit: index & 1 };
       if (media !== "cdrom") return { kind: "ide-hd", name, config, place };

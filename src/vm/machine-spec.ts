@@ -18,6 +18,8 @@ export function machineSpec(
 ): MachineSpec {
   const firmware = start.firmware?.();
   const { userFilesBytes = 0 } = start;
+  const all = drives.devices;
+  const onScsi = all.filter(({ kind }) => kind.startsWith("scsi-"));
   return {
     board: options.machine,
     cpus: options.cpus,
@@ -29,8 +31,10 @@ export function machineSpec(
     ...(options.rtcOffset === 0 ? {} : { rtcOffsetMs: options.rtcOffset }),
     ...(options.rtcSlew ? { rtcSlew: true } : {}),
     devices: [
-      ...drives.devices,
-      ...listDevices(DEVICES, { ...options, drives: [], network: [] }),
+      ...all.filter((device) => !onScsi.includes(device)),
+      ...listDevices(DEVICES, { ...options, drives: [], network: [] }).map((device) => {
+        return withDrives(device, onScsi);
+      }),
       ...networks.devices,
     ].map(placed),
     own: options.ownDevices,
@@ -42,6 +46,13 @@ export function machineSpec(
 function isSingleSocket({ cpus, topology }: CheckedOptions): boolean {
   const { sockets, dies, cores, threads } = topology;
   return sockets === 1 && dies === 1 && threads === 1 && cores === cpus;
+}
+
+/** A controller with the drives that are on it. */
+function withDrives(device: DeviceSpec, onScsi: readonly DeviceSpec[]): DeviceSpec {
+  if (device.kind !== "virtio-scsi") return device;
+  const drives = onScsi.filter(({ place }) => place?.bus === device.name);
+  return { ...device, config: { ...device.config, drives } };
 }
 
 /** With the place on the PCI bus that its options ask for. */

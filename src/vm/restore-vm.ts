@@ -1,6 +1,7 @@
 /** Machines that continue from a snapshot. */
 import { copyFileSync } from "node:fs";
 import { GIB, PAGE } from "../base/units.ts";
+import { scsiPlaceOf } from "../config/devices/scsi-drive.ts";
 import { cardKind } from "../config/devices/virtio-net.ts";
 import type { VmOptions } from "../config/machine.ts";
 import { differenceOf, identify } from "../state/drive-identity.ts";
@@ -108,6 +109,7 @@ async function restoreFrom(dir: string, options: RestoreOptions): Promise<Virtua
 function placedAsSaved(drives: NonNullable<VmOptions["drives"]>, saved: readonly SavedDrive[]): object[] {
   return drives.map((drive, n) => ({
     ...(saved[n]?.name.startsWith("ide") ? { interface: "ide" as const } : {}),
+    ...scsiPlaceOf(saved[n]?.name ?? ""),
     ...drive,
   }));
 }

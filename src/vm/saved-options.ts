@@ -11,11 +11,17 @@ import type { CheckedOptions } from "./validate.ts";
 export function savedOptions(options: CheckedOptions): SavedOptions {
   const { machine, memory, cpus, serialPorts, pit, generationId, cpu, topology, numa } = options;
   const { rtcOffset, rtcSlew } = options;
-  const devices = Object.entries(DEVICES).flatMap(([option, { device, isMany }]): [string, object][] => {
-    const config: unknown = Reflect.get(options, option);
-    if (isMany || typeof config !== "object" || config === null) return [];
-    return [[option, Object.fromEntries(Object.entries(config).filter(([key]) => key in device.options))]];
-  });
+  const devices = Object.entries(DEVICES).flatMap(
+    ([option, { device, isMany, isSaved }]): [string, object][] => {
+      const config: unknown = Reflect.get(options, option);
+      if (isMany !== (isSaved === true) || typeof config !== "object" || config === null) return [];
+      const given = (each: object) => {
+        return Object.fromEntries(Object.entries(each).filter(([key]) => key in device.options));
+      };
+      if (!Array.isArray(config)) return [[option, given(config)]];
+      return config.length === 0 ? [] : [[option, config.map(given)]];
+    },
+  );
   return {
     ...Object.fromEntries(devices),
     machine,

@@ -5,6 +5,7 @@ import { BOARDS } from "../config/boards.ts";
 import { type Configs, checkDevices, listDevices } from "../config/device-table.ts";
 import { placeIdeDrives } from "../config/devices/ide-drive.ts";
 import { checkOnPci } from "../config/devices/pci.ts";
+import { placeScsiDrives } from "../config/devices/scsi-drive.ts";
 import { cardKind, checkCards } from "../config/devices/virtio-net.ts";
 import { DEVICES } from "../config/devices.ts";
 import { MACHINE, MAX_CPUS, type VmOptions } from "../config/machine.ts";
@@ -49,12 +50,13 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
   if (filled.smbios.length > 0 && (!board.firmware || filled.kernel !== undefined)) {
     throw new OptionError("smbios: the tables are for a pc's firmware, and this machine starts without it");
   }
-  const checked = checkDevices(DEVICES, filled, filled.cpus);
-  const configs = { ...checked, drives: placeIdeDrives(checked.drives, board.pci) };
+  const checked = checkDevices(DEVICES, withController(filled), filled.cpus);
+  const drives = placeScsiDrives(placeIdeDrives(checked.drives, board.pci), checked.scsi);
+  const configs = { ...checked, drives };
   checkOnPci(configs, board.pci);
   checkCards(configs.network, board.pci);
-  const onIde = configs.drives.filter((drive) => drive.interface === "ide").length;
-  const count = listDevices(DEVICES, configs).length - onIde;
+  const elsewhere = configs.drives.filter((drive) => drive.interface !== "virtio").length;
+  const count = listDevices(DEVICES, configs).length - elsewhere;
   const most = board.virtioDevices;
   if (count > most) {
     throw new OptionError(
@@ -64,6 +66,13 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
   const ownDevices = filled.devices.map((device, index) => checkPlace(device, index, filled));
   checkThreads(filled.threads, ownDevices, configs.drives);
   return { ...filled, ...configs, ownDevices, topology: checkTopology(filled) };
+}
+
+/** A drive on SCSI needs a controller. */
+function withController(filled: Filling): Filling {
+  const needsOne =
+    filled.scsi.length === 0 && filled.drives.some((drive) => Object(drive).interface === "scsi");
+  return needsOne ? { ...filled, scsi: [{}] } : filled;
 }
 
 /** Of what was left out, there are as many cores as there have to be. */

@@ -3,9 +3,13 @@
 //
 // Source: VIRTIO 1.2, 3.1.1, 2.7 and 4.2.2.
 //
-// Define QUEUE_SIZE before including this.
+// Define QUEUE_SIZE before including this, and QUEUE_INDEX for another queue than the first.
 
 #include "tiny-kernel.h"
+
+#ifndef QUEUE_INDEX
+#define QUEUE_INDEX 0
+#endif
 
 #define WINDOW 0xfeb00000
 #define WINDOW_WORDS 1024
@@ -61,7 +65,7 @@ static void bring_up(u32 queue, u32 features) {
   DRIVER_FEATURES_SEL = 1;
   DRIVER_FEATURES = 1;  // VERSION_1
   STATUS = 11;
-  QUEUE_SEL = 0;
+  QUEUE_SEL = QUEUE_INDEX;
   QUEUE_NUM = QUEUE_SIZE;
   QUEUE_DESC = queue;
   QUEUE_DRIVER = (u32)&available;

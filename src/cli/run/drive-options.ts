@@ -11,15 +11,18 @@ import { didYouMean } from "../../base/errors.ts";
 import type { DeviceTable } from "../../config/device-table.ts";
 import { IDE_DEVICE_KEYS, IDE_DRIVE_KEYS } from "../../config/devices/ide-drive.ts";
 import { ISA_DEBUGCON, ISA_SERIAL } from "../../config/devices/isa-ports.ts";
+import { SCSI_DEVICE_KEYS } from "../../config/devices/scsi-drive.ts";
 import { UHCI } from "../../config/devices/uhci.ts";
 import {
   DISK_DEVICE_KEYS,
   type DriveOptions,
   IDE_CD,
   IDE_HD,
+  SCSI_HD,
   VIRTIO_BLK,
 } from "../../config/devices/virtio-blk.ts";
 import { E1000, E1000_DEVICE_KEYS, NET_DEVICE_KEYS, VIRTIO_NET } from "../../config/devices/virtio-net.ts";
+import { VIRTIO_SCSI } from "../../config/devices/virtio-scsi.ts";
 import { BUILT_IN, DEVICES } from "../../config/devices.ts";
 import { commandDefaults, keyHelp, keysOf, pickOptions, readKeys, together } from "../../config/keys.ts";
 import { table } from "../../config/schema.ts";
@@ -31,9 +34,9 @@ import { whyNoDevice } from "./refused-devices.ts";
 import type { Draft } from "./request.ts";
 import { addIsaDebugcon, addIsaSerial } from "./serial-options.ts";
 
-const attachment = typed("virtio|ide|none", (text, refuse) => {
-  if (text === "virtio" || text === "ide" || text === "none") return text;
-  throw refuse(`"${text}" is not possible: use if=virtio, or if=ide on a pc`);
+const attachment = typed("virtio|ide|scsi|none", (text, refuse) => {
+  if (text === "virtio" || text === "ide" || text === "scsi" || text === "none") return text;
+  throw refuse(`"${text}" is not possible: use if=virtio or if=scsi, or if=ide on a pc`);
 });
 
 const DRIVE_KEYS = together(
@@ -43,7 +46,7 @@ const DRIVE_KEYS = together(
       if: {
         type: attachment,
         otherwise: "ide on a pc, virtio on a microvm",
-        help: "virtio and ide attach the disk to the machine; none leaves that to a -device",
+        help: "virtio, ide and scsi attach the disk to the machine; none leaves that to a -device",
       },
     }),
   ),
@@ -57,7 +60,11 @@ export function addDrive(draft: Draft, value: string, typed: string, complain: C
     typed,
     attach: attach !== "none",
     interface: attach === "none" ? undefined : attach,
-    options: { ...commandDefaults(VIRTIO_BLK.options), ...options, ...ideIndex(bus, unit) },
+    options: {
+      ...commandDefaults(VIRTIO_BLK.options),
+      ...options,
+      ...(attach === "scsi" ? scsiPlace(bus, unit) : ideIndex(bus, unit, complain)),
+    },
   });
 }
 
@@ -71,14 +78,32 @@ export function addIdeDrive(draft: Draft, file: string, typed: string, options: 
   });
 }
 
-function ideIndex(bus: number | undefined, unit: number | undefined): Pick<DriveOptions, "index"> {
+function ideIndex(
+  bus: number | undefined,
+  unit: number | undefined,
+  complain: Complain,
+): Pick<DriveOptions, "index"> {
+  for (const [key, value = 0] of Object.entries({ bus, unit })) {
+    if (value > 1) throw complain(`${key}=${value} is out of range; give a whole number from 0 to 1`);
+  }
   return bus === undefined && unit === undefined ? {} : { index: 2 * (bus ?? 0) + (unit ?? 0) };
+}
+
+function scsiPlace(
+  bus: number | undefined,
+  unit: number | undefined,
+): Pick<DriveOptions, "controller" | "target"> {
+  return {
+    ...(bus === undefined ? {} : { controller: bus }),
+    ...(unit === undefined ? {} : { target: unit }),
+  };
 }
 
 const CARD_KEYS = together(keysOf(VIRTIO_NET.options, "device"), keysOf(NET_DEVICE_KEYS, "device"));
 const E1000_KEYS = together(keysOf(E1000.options, "device"), keysOf(E1000_DEVICE_KEYS, "device"));
 const DISK_KEYS = together(keysOf(VIRTIO_BLK.options, "device"), keysOf(DISK_DEVICE_KEYS, "device"));
 
+const SCSI_DISK_KEYS = together(keysOf(SCSI_HD.options, "device"), keysOf(SCSI_DEVICE_KEYS, "device"));
 const UHCI_KEYS = together(keysOf(UHCI.options, "device"), keysOf(UHCI.deviceKeys, "device"));
 
 const IDE_DISK_KEYS = together(keysOf(IDE_HD.options, "device"), keysOf(IDE_DEVICE_KEYS, "device"));
@@ -86,7 +111,7 @@ const IDE_DISK_KEYS = together(keysOf(IDE_HD.options, "device"), keysOf(IDE_DEVI
 /** Every device that -device knows, and the option of createVm that adds it. */
 const KNOWN: readonly (readonly [device: DeviceTable, option?: string])[] = [
   ...Object.entries(DEVICES).map(([option, { device }]) => [device, option] as const),
-  ...[IDE_HD, IDE_CD, E1000, ISA_SERIAL, ISA_DEBUGCON, UHCI].map((device) => [device] as const),
+  ...[IDE_HD, IDE_CD, SCSI_HD, E1000, ISA_SERIAL, ISA_DEBUGCON, UHCI].map((device) => [device] as const),
   ...BUILT_IN.map((device) => [device] as const),
 ];
 
@@ -135,8 +160,14 @@ export function addDevice(draft: Draft, value: string, typed: string, complain: 
     const { drive, bus, unit, ...options } = readKeys(pairs, IDE_DISK_KEYS, complain);
     if (drive === undefined && device === IDE_HD) throw complain("the drive is missing: drive=ID");
     const media = device === IDE_CD ? ({ media: "cdrom" } as const) : {};
-    const onIde = { interface: "ide", ...media, ...options, ...ideIndex(bus, unit) } as const;
+    const onIde = { interface: "ide", ...media, ...options, ...ideIndex(bus, unit, complain) } as const;
     draft.disks.push({ typed, drive, options: onIde });
+    return;
+  }
+  if (device === SCSI_HD) {
+    const { drive, bus, channel: _, ...options } = readKeys(pairs, SCSI_DISK_KEYS, complain);
+    if (drive === undefined) throw complain("the drive is missing: drive=ID");
+    draft.disks.push({ typed, drive, options: { interface: "scsi", ...options }, bus: bus ?? "" });
     return;
   }
   if (VIRTIO_NET.names.includes(name)) {
@@ -156,6 +187,10 @@ export function addDevice(draft: Draft, value: string, typed: string, complain: 
   const keys = together(keysOf(device.options, "device"), keysOf(device.deviceKeys, "device"));
   const options = pickOptions(device.options, readKeys(pairs, keys, complain));
   if (option === undefined) return;
+  if (device === VIRTIO_SCSI) {
+    draft.controllers.push(options);
+    return;
+  }
   if (draft.devices.has(option)) throw complain("this machine has one such device, and it was added already");
   draft.devices.set(option, Object.keys(options).length === 0 ? true : options);
 }

@@ -18,11 +18,9 @@ const REFUSED: readonly (readonly [names: RegExp, why: string])[] = [
     /^(intel-hda|ich9-intel-hda|hda-|AC97|ES1370|sb16|adlib|cs4231a|gus|virtio-sound)/,
     "this machine has no sound",
   ],
+  [/^scsi-/, "this version has SCSI disks only: scsi-hd"],
   [/^(ahci|ich9-ahci|nvme|sdhci|sd-card|floppy|isa-fdc)/, "use ide-hd on a pc, or virtio-blk"],
-  [
-    /^(virtio-scsi|scsi-|lsi53|megasas|mptsas|pvscsi|dc390|am53c974|esp)/,
-    "this version has no SCSI; use virtio-blk for a disk",
-  ],
+  [/^(lsi53|megasas|mptsas|pvscsi|dc390|am53c974|esp)/, "this version has one SCSI controller: virtio-scsi"],
   [/^(pci-bridge|pcie-|ioh3420|x3130|xio3130|pxb|i82801b11)/, "this machine has one PCI bus, pci.0"],
   [/^(i6300esb|ib700)/, "this machine has no watchdog"],
   [

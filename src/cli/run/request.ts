@@ -73,7 +73,7 @@ export interface DriveDraft {
   readonly typed: string;
   readonly attach: boolean;
   /** What it is attached to. Undefined: what the machine has for disks that do not say. */
-  readonly interface?: "virtio" | "ide" | undefined;
+  readonly interface?: "virtio" | "ide" | "scsi" | undefined;
   readonly options: DriveOptions;
 }
 
@@ -88,6 +88,16 @@ export interface BlockNode extends DriveDraft {
   readonly noFlush: boolean;
 }
 
+/** What a -device says of a disk. */
+interface DiskDraft {
+  readonly typed: string;
+  /** Undefined: an empty CD drive. */
+  readonly drive: string | undefined;
+  readonly options: DriveOptions;
+  /** The SCSI controller that is named; empty for the first. */
+  readonly bus?: string;
+}
+
 export interface Draft extends NetworkDraft, SerialDraft {
   vm: { -readonly [K in keyof Omit<VmOptions, "kernel" | "drives" | "network" | "cpu">]: VmOptions[K] };
   /** As -cpu has it. */
@@ -98,7 +108,9 @@ export interface Draft extends NetworkDraft, SerialDraft {
   /** Nodes that have a name. Only a -device attaches them. */
   nodes: BlockNode[];
   /** Drives that `-device virtio-blk-device,drive=ID` attaches, by id, and what it says of them; an empty CD drive has none. */
-  disks: { readonly typed: string; readonly drive: string | undefined; readonly options: DriveOptions }[];
+  disks: DiskDraft[];
+  /** SCSI controllers, in the order of their -device options. */
+  controllers: NonNullable<VmOptions["scsi"]>[number][];
   /** Sentences for the user, about what has no effect. */
   notes: string[];
   /** Other devices: what the options of createVm are set to. */
@@ -133,6 +145,7 @@ export function emptyDraft(): Draft {
     drives: [],
     nodes: [],
     disks: [],
+    controllers: [],
     netdevs: [],
     cards: [],
     nets: [],
@@ -269,10 +282,12 @@ function finishDrives(draft: Draft, board: VmOptions["machine"]): DriveOptions[]
   }
   const attached = new Set(draft.drives.filter((drive) => drive.attach));
   const ordered = [...attached].map((drive) => {
-    const isIde = (drive.interface ?? (board === "pc" ? "ide" : "virtio")) === "ide";
-    return isIde ? { ...drive, options: { ...drive.options, interface: "ide" as const } } : drive;
+    const on = drive.interface ?? (board === "pc" ? "ide" : "virtio");
+    return on === "virtio" ? drive : { ...drive, options: { ...drive.options, interface: on } };
   });
-  for (const { typed, drive: id, options } of draft.disks) {
+  for (const disk of draft.disks) {
+    const { typed, drive: id } = disk;
+    const options = disk.bus === undefined ? disk.options : onController(draft, disk, disk.bus);
     if (id === undefined) {
       ordered.push({ typed, attach: false, options: { interface: "ide", ...options } });
       continue;
@@ -300,7 +315,26 @@ function finishDrives(draft: Draft, board: VmOptions["machine"]): DriveOptions[]
   });
 }
 
+/** QEMU names the bus of a controller ID.0, or scsi.N without an id. */
+function onController(
+  { controllers, loadvm }: Draft,
+  { typed, options }: DiskDraft,
+  bus: string,
+): DriveOptions {
+  if (controllers.length === 0 && loadvm === undefined) {
+    throw new OptionError(
+      `${typed}: there is no SCSI controller; add one before it: -device virtio-scsi-pci`,
+    );
+  }
+  if (bus === "") return options;
+  const unnamed = controllers.filter(({ id }) => id === undefined);
+  const meant =
+    controllers.find(({ id }) => bus === `${id}.0`) ?? unnamed[Number(/^scsi\.(\d+)$/.exec(bus)?.[1])];
+  if (meant === undefined) throw new OptionError(`${typed}: there is no SCSI controller with the bus ${bus}`);
+  return { ...options, controller: controllers.indexOf(meant) };
+}
+
 function devicesOf(draft: Draft): Omit<Options<typeof DEVICES>, "drives" | "network">;
-function devicesOf({ devices }: Draft): object {
-  return Object.fromEntries(devices);
+function devicesOf({ devices, controllers }: Draft): object {
+  return { ...Object.fromEntries(devices), ...(controllers.length > 0 ? { scsi: controllers } : {}) };
 }

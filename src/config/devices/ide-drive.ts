@@ -12,7 +12,7 @@ const MAX_MODEL = 40; // ATA/ATAPI-7, 6.17: words 27 to 46
 const PLACES = 4;
 
 export const INTERFACE = {
-  type: words(["virtio", "ide"]),
+  type: words(["virtio", "ide", "scsi"]),
   default: "virtio",
   help: "how the guest reaches it; only a pc has ide",
 } as const satisfies Row;
@@ -69,14 +69,18 @@ export const IDE_DEVICE_KEYS = table({
   unit: { type: integer(0, 1), qemu: { device: ["unit"] }, help: "the drive on the channel" },
 });
 
-/** Where `-drive if=ide` does. */
+/** Where `-drive if=ide` does, and if=scsi. */
 export const IDE_DRIVE_KEYS = table({
-  bus: { type: integer(0, 1), qemu: { drive: ["bus"] }, help: "with unit, in place of index: the channel" },
-  unit: { type: integer(0, 1), qemu: { drive: ["unit"] }, help: "the drive on the channel" },
+  bus: {
+    type: integer(0, 31),
+    qemu: { drive: ["bus"] },
+    help: "with unit, in place of index: the channel; of scsi the controller",
+  },
+  unit: { type: integer(0, 255), qemu: { drive: ["unit"] }, help: "the drive on it; of scsi the target" },
 });
 
 interface OnIde {
-  readonly interface: "virtio" | "ide";
+  readonly interface: "virtio" | "ide" | "scsi";
   readonly media: "disk" | "cdrom";
   readonly index: number | undefined;
 }

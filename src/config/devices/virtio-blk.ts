@@ -6,51 +6,27 @@
  * `throttling.` and their older spellings are those of its docs/throttle.txt.
  */
 import { OptionError } from "../../base/errors.ts";
-import { isPowerOfTwo } from "../../base/power-of-two.ts";
 import { type DiskSource, sourceFacts } from "../../disk/disk-source.ts";
 import { CACHE_MODES, CACHING } from "../../images/cache-mode.ts";
 import { IMAGE_FORMATS } from "../../images/formats.ts";
 import { isNbdName } from "../../nbd/address.ts";
 import { device, ID } from "../device-table.ts";
 import { type Filled, fill, group, type Options, table } from "../schema.ts";
-import {
-  amount,
-  ascii,
-  flag,
-  integer,
-  type Kind,
-  object,
-  only,
-  type Refuse,
-  size,
-  text,
-  words,
-} from "../value.ts";
+import { amount, ascii, flag, integer, type Kind, object, only, size, text, words } from "../value.ts";
 import { BOOT_INDEX, CHS_TRANSLATION, IDE_DEVICE_KEYS, INDEX, INTERFACE, MEDIA, MODEL } from "./ide-drive.ts";
 import { DISABLE_LEGACY, DISABLE_MODERN, PCI_ADDRESS, PCI_DEVICE_KEYS } from "./pci.ts";
+import { MAX_QUEUE_SIZE, queueSize } from "./queue-size.ts";
+import { CONTROLLER, LUN, SCSI_DEVICE_KEYS, TARGET } from "./scsi-drive.ts";
 
 const MAX_SERIAL = 20; // VIRTIO 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID answers 20 bytes
 const MAX_QUEUES = 64;
 const MAX_CACHE = 2 ** 31;
-const MAX_QUEUE_SIZE = 256;
 
 const tables = size(1, MAX_CACHE, "up to 2G");
 /** QEMU's cache-size counts refcounts too, and gives them a fifth. */
 const tablesAndRefcounts: Kind<number | string, number> = {
   ...tables,
   parse: (typed, refuse) => Math.ceil((tables.check(typed, refuse) * 4) / 5),
-};
-const anyQueueSize = integer(2, MAX_QUEUE_SIZE);
-const checkQueueSize = (value: unknown, refuse: Refuse): number => {
-  const size = anyQueueSize.check(value, refuse);
-  if (isPowerOfTwo(size)) return size;
-  throw refuse(`${size} is not a power of two`);
-};
-const queueSize: Kind<number> = {
-  ...anyQueueSize,
-  manual: "power of two from 2 to 256",
-  check: checkQueueSize,
-  parse: (word, refuse) => checkQueueSize(anyQueueSize.parse(word, refuse), refuse),
 };
 const rate = amount(Number.MAX_SAFE_INTEGER, "NUMBER");
 
@@ -276,6 +252,12 @@ const OPTIONS = table({
   model: MODEL,
   /** Of ide: how firmware translates cylinders, heads and sectors. Default: `"auto"`. */
   chsTranslation: CHS_TRANSLATION,
+  /** Of scsi: the controller, as a place in `scsi`. Default: 0. */
+  controller: CONTROLLER,
+  /** Of scsi: the target on the controller. Default: the next free one. */
+  target: TARGET,
+  /** Of scsi: the unit of the target. Default: 0. */
+  lun: LUN,
   /** Of a pc: the lowest is what firmware starts first. Default: none. */
   bootindex: BOOT_INDEX,
   /** A name that no other device of the machine has. */
@@ -328,7 +310,7 @@ export const VIRTIO_BLK = device({
     const isCd = drive.media === "cdrom";
     if (isCd && drive.interface !== "ide") {
       throw new OptionError(
-        `${where}.media: a virtio disk is not a CD drive; give it interface "ide" on a pc, or make it read-only`,
+        `${where}.media: a ${drive.interface} disk is not a CD drive; give it interface "ide" on a pc, or make it read-only`,
       );
     }
     if (source === undefined && file === "" && !isCd) throw new OptionError(`${where}.file: missing`);
@@ -340,7 +322,7 @@ export const VIRTIO_BLK = device({
       readOnly: isCd || drive.readOnly || (source !== undefined && sourceFacts(source).readOnly),
       serial: drive.serial ?? `vmexit-${index}`,
       queues: drive.queues ?? Math.min(cpus, MAX_QUEUES),
-      ...(drive.interface === "ide"
+      ...(drive.interface !== "virtio"
         ? { model: drive.model ?? (isCd ? "VMEXIT DVD-ROM" : "VMEXIT HARDDISK") }
         : {}),
       writeCache: drive.writeCache ?? CACHING[drive.cache].writeCache,
@@ -375,6 +357,24 @@ export const IDE_CD = device({
   help: "of a pc: a CD drive on its IDE controller, empty without drive=",
   options: IDE_OPTIONS,
   deviceKeys: IDE_DEVICE_KEYS,
+});
+
+/** What -device says of a disk on SCSI. */
+const SCSI_OPTIONS = table({
+  rerror: OPTIONS.rerror,
+  werror: OPTIONS.werror,
+  serial: OPTIONS.serial,
+  writeCache: OPTIONS.writeCache,
+  bootindex: OPTIONS.bootindex,
+  id: OPTIONS.id,
+});
+
+export const SCSI_HD = device({
+  kind: "scsi-hd",
+  names: ["scsi-hd"],
+  help: "the same on a SCSI controller",
+  options: SCSI_OPTIONS,
+  deviceKeys: SCSI_DEVICE_KEYS,
 });
 
 /** Options that only an image file has. */

@@ -4,14 +4,23 @@
  * its registers do not exit. The write by which a driver acknowledges used buffers
  * does not exit either, so an interrupt costs no exit.
  */
+import type { DiskOrder, DiskReply } from "../../disk/disk-order.ts";
+import type { DriveOrder } from "../../images/medium-order.ts";
 import type { VirtioDevice } from "../../virtio/device.ts";
 import { QueueRunnerState } from "../../virtio/queue/queue-runner.ts";
 import { QueueConfigState, QueueCursorState } from "../../virtio/queue/split-queue.ts";
 import { VirtioMmio, VirtioMmioState } from "../../virtio/transport/mmio.ts";
-import { virtioTask } from "../../virtio/virtio-task.ts";
+import { type VirtioTaskParts, virtioTask } from "../../virtio/virtio-task.ts";
 import type { BackEnd } from "../back-ends.ts";
 import type { DoorbellWish } from "../kernel-wishes.ts";
 import type { Part, Slot } from "../part.ts";
+
+/** A disk from which firmware can start. */
+export interface BootUnit {
+  /** Its node in the device tree of a PC's firmware, below that of the device. */
+  readonly node: string;
+  readonly bootindex: number | undefined;
+}
 
 /** A virtio device type, independent of its transport. */
 export interface VirtioPart<C> {
@@ -19,6 +28,8 @@ export interface VirtioPart<C> {
   readonly kind: string;
   /** Its nodes in the device tree of a PC's firmware, if that can start from it: on the bus, and below that. */
   readonly bootNodes?: readonly [onBus: string, unit: string];
+  /** The same, if it has several disks. */
+  bootUnits?(config: C): readonly BootUnit[];
   unit(slot: Slot, config: C): VirtioUnit;
 }
 
@@ -26,6 +37,8 @@ export interface VirtioPart<C> {
 export interface VirtioUnit {
   readonly device: VirtioDevice;
   readonly backEnd?: BackEnd | undefined;
+  /** What the owner may ask of disks that are inside the device, by their names. */
+  readonly orders?: VirtioTaskParts<DiskOrder, DiskReply, DriveOrder>["orders"];
 }
 
 export function virtioMmio<C>(type: VirtioPart<C>): Part<C> {
@@ -35,7 +48,7 @@ export function virtioMmio<C>(type: VirtioPart<C>): Part<C> {
       const { ports, place, name } = slot;
       const { io } = ports;
       const [{ address, length }] = place.windows;
-      const { device, backEnd } = type.unit(slot, config);
+      const { device, backEnd, orders } = type.unit(slot, config);
       const regs = slot.take(VirtioMmioState);
       const configs = device.queueSizes.map(() => slot.take(QueueConfigState));
       const cursors = device.queueSizes.map(() => slot.take(QueueCursorState));
@@ -58,18 +71,19 @@ export function virtioMmio<C>(type: VirtioPart<C>): Part<C> {
         doorbells.push({ bell: ackBell, address: address + offset, ...store });
       }
       const lock = slot.add(transport);
+      const task =
+        io &&
+        virtioTask({
+          ...{ name, device, transport, lock, configs, cursors, state, ...backEnd, orders },
+          ...{ memory: io.memory, dirty: io.dirty, report: io.report },
+          doorbells: configs.map((_, queue) => io.bell(queueBells + queue)),
+          acknowledgement: page && transport,
+        });
       return {
         lock,
         kernel: () => ({ doorbells }),
         properties: device.properties?.(() => transport.configChanged()) ?? {},
-        task:
-          io &&
-          virtioTask({
-            ...{ name, device, transport, lock, configs, cursors, state, ...backEnd },
-            ...{ memory: io.memory, dirty: io.dirty, report: io.report },
-            doorbells: configs.map((_, queue) => io.bell(queueBells + queue)),
-            acknowledgement: page && transport,
-          }),
+        ...(task === undefined ? {} : { task, orders: task.orders }),
       };
     },
     describe: ({ windows: [{ address, length }], gsi = 0 }) => ({

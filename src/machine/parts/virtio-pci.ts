@@ -72,7 +72,7 @@ export function virtioPci<C extends object>(type: VirtioPart<C>): PciPart<C & On
     assemble(slot, config) {
       const { ports, name } = slot;
       const { io } = ports;
-      const { device, backEnd } = type.unit(slot, config);
+      const { device, backEnd, orders } = type.unit(slot, config);
       const regs = slot.take(VirtioPciState);
       const configs = device.queueSizes.map(() => slot.take(QueueConfigState));
       const cursors = device.queueSizes.map(() => slot.take(QueueCursorState));
@@ -128,25 +128,31 @@ export function virtioPci<C extends object>(type: VirtioPart<C>): PciPart<C & On
         };
       };
       const { lock } = slot;
+      const task =
+        io &&
+        virtioTask({
+          ...{ name, device, transport, lock, configs, cursors, state, ...backEnd, orders },
+          ...{ memory: io.memory, dirty: io.dirty, report: io.report },
+          doorbells: configs.map((_, queue) => io.bell(bells + queue)),
+        });
       return {
         lock,
         kernel,
         properties: device.properties?.(() => transport.configChanged()) ?? {},
-        task:
-          io &&
-          virtioTask({
-            ...{ name, device, transport, lock, configs, cursors, state, ...backEnd },
-            ...{ memory: io.memory, dirty: io.dirty, report: io.report },
-            doorbells: configs.map((_, queue) => io.bell(bells + queue)),
-          }),
+        ...(task === undefined ? {} : { task, orders: task.orders }),
       };
     },
-    describe(_place, { bootindex = -1 }, { device, fn }) {
-      if (type.bootNodes === undefined) return {};
-      const [node, unit] = type.bootNodes;
+    describe(_place, config, { device, fn }) {
+      const [node, unit] = type.bootNodes ?? [];
       const place = `${device.toString(16)}${fn === 0 ? "" : `,${fn}`}`;
-      const index = bootindex < 0 ? {} : { index: bootindex };
-      return { boot: [{ path: `/pci@i0cf8/${node}@${place}/${unit}`, ...index }] };
+      const own = unit === undefined ? [] : [{ node: unit, bootindex: config.bootindex }];
+      const units = type.bootUnits?.(config) ?? own;
+      return {
+        boot: units.map(({ node: unit, bootindex = -1 }) => ({
+          path: `/pci@i0cf8/${node ?? "scsi"}@${place}/${unit}`,
+          ...(bootindex < 0 ? {} : { index: bootindex }),
+        })),
+      };
     },
   };
 }

@@ -35,6 +35,8 @@ export class Chain {
   readonly #memory: GuestMemory;
   readonly #readable: Pieces;
   readonly #writable: Pieces;
+  /** Where the readable bytes end, if some were forgotten. */
+  #readableEnd: number | undefined;
 
   /** @param capacity buffers that one request may have. */
   constructor(memory: GuestMemory, capacity: number) {
@@ -48,7 +50,7 @@ export class Chain {
   /** The bytes for the device to read that were not taken yet. Valid until the chain changes. */
   get readable(): Pieces {
     this.#readable.first = this.first;
-    this.#readable.count = this.firstWritable - this.first;
+    this.#readable.count = (this.#readableEnd ?? this.firstWritable) - this.first;
     return this.#readable;
   }
 
@@ -62,6 +64,7 @@ export class Chain {
   /** Forgets the previous request. */
   start(head: number): void {
     this.head = head;
+    this.#readableEnd = undefined;
     this.first = 0;
     this.firstWritable = 0;
     this.end = 0;
@@ -118,6 +121,57 @@ export class Chain {
       }
     }
     this.readableBytes -= into.length;
+  }
+
+  /**
+   * Takes the next `length` writable bytes off the front, as pairs of RAM offset and length in `into` from `at`
+   * on. @returns how many pairs @throws {BrokenQueue} if there are fewer bytes, or more than `most` pairs of them
+   */
+  takeWritable(length: number, into: Float64Array, at: number, most: number, what: string): number {
+    if (this.writableBytes < length) {
+      throw new BrokenQueue(`the chain at ${this.head} has no room for ${what} of ${length} bytes`);
+    }
+    const iov = this.iov;
+    let pairs = 0;
+    for (let left = length; left > 0; pairs++) {
+      if (pairs === most) throw new BrokenQueue(`the chain at ${this.head} has ${what} in too many buffers`);
+      const pair = 2 * this.firstWritable;
+      const part = Math.min(iov[pair + 1], left);
+      into[at + 2 * pairs] = iov[pair];
+      into[at + 2 * pairs + 1] = part;
+      left -= part;
+      if (part === iov[pair + 1]) {
+        this.firstWritable++;
+      } else {
+        iov[pair] += part;
+        iov[pair + 1] -= part;
+      }
+    }
+    this.writableBytes -= length;
+    return pairs;
+  }
+
+  /** Forgets readable bytes beyond the first `length`, which are not fewer. */
+  keepReadable(length: number): void {
+    this.#readableEnd = this.first + this.#cut(this.first, this.firstWritable, length);
+    this.readableBytes = length;
+  }
+
+  /** The same for writable bytes. */
+  keepWritable(length: number): void {
+    this.end = this.firstWritable + this.#cut(this.firstWritable, this.end, length);
+    this.writableBytes = length;
+  }
+
+  /** Shortens the buffers [from, to) to `length` bytes together. @returns how many are left */
+  #cut(from: number, to: number, length: number): number {
+    let left = length;
+    let count = 0;
+    for (let index = from; index < to && left > 0; index++, count++) {
+      this.iov[2 * index + 1] = Math.min(this.iov[2 * index + 1], left);
+      left -= this.iov[2 * index + 1];
+    }
+    return count;
   }
 
   /** Takes the last writable byte off the back: its RAM offset. @throws {BrokenQueue} if there is none. */

@@ -225,6 +225,26 @@ test("-serial takes sockets in QEMU's short form", () => {
   ]);
 });
 
+test("SCSI disks are on the controllers that they name", () => {
+  const drive = (id: string) => ["-drive", `file=${id},format=raw,if=none,id=${id}`];
+  const { vm } = request(
+    ...["-M", "pc", ...drive("a"), ...drive("b"), "-device", "virtio-scsi-pci,id=s0,num_queues=2,addr=0x6"],
+    ...[
+      "-device",
+      "virtio-scsi-pci",
+      "-device",
+      "scsi-hd,drive=a,bus=s0.0,channel=0,scsi-id=3,lun=1,serial=S",
+    ],
+    ...["-device", "scsi-hd,drive=b,bus=scsi.0,bootindex=1", "-drive", "file=c,if=scsi,bus=1,unit=7"],
+  );
+  expect(vm).toMatchObject({ scsi: [{ id: "s0", queues: 2, addr: "0x6" }, {}] });
+  expect(vm.drives).toMatchObject([
+    { file: "c", interface: "scsi", controller: 1, target: 7 },
+    { file: "a", interface: "scsi", controller: 0, target: 3, lun: 1, serial: "S" },
+    { file: "b", interface: "scsi", controller: 1, bootindex: 1 },
+  ]);
+});
+
 test("-usb and a USB controller without devices are left out, with a note", () => {
   const { notes } = request("-M", "pc", "-usb", "-device", "piix3-usb-uhci,id=usb,bus=pci.0,addr=0x1.0x2");
   expect(notes).toHaveLength(2);
@@ -324,7 +344,7 @@ test.each<[string, string]>([
     "-drive file=a,if=ide",
     "-drive file=a,if=ide: a microvm has virtio disks only; use -drive file=PATH,if=virtio",
   ],
-  ["-drive file=a,if=scsi", 'if="scsi" is not possible: use if=virtio, or if=ide on a pc'],
+  ["-drive file=a,if=floppy", 'if="floppy" is not possible: use if=virtio or if=scsi, or if=ide on a pc'],
   ["-drive if=none,id=a,file=a -device ide-hd,drive=a", "a microvm has virtio disks only"],
   ["-device ide-hd", "the drive is missing: drive=ID"],
   ["-device ide-cd,bus=ide.2", 'bus="ide.2" is not a channel; write ide.0 or ide.1'],
@@ -353,8 +373,15 @@ test.each<[string, string]>([
     "-M pc -drive id=x,if=none,file=a -device virtio-blk-pci,drive=x,queue-size=100",
     "queue-size=100 is not a power of two",
   ],
-  ["-device virtio-scsi-pci,id=scsi", "this version has no SCSI; use virtio-blk for a disk"],
-  ["-device scsi-hd,drive=x", "this version has no SCSI; use virtio-blk for a disk"],
+  ["-device lsi53c895a,id=scsi", "this version has one SCSI controller: virtio-scsi"],
+  ["-device scsi-hd", "the drive is missing: drive=ID"],
+  ["-drive file=a,if=none,id=x -device scsi-hd,drive=x", "there is no SCSI controller; add one before it"],
+  [
+    "-drive file=a,if=none,id=x -device virtio-scsi-device -device scsi-hd,drive=x,bus=scsi0.0",
+    "there is no SCSI controller with the bus scsi0.0",
+  ],
+  ["-drive file=a,if=ide,unit=2", "unit=2 is out of range; give a whole number from 0 to 1"],
+  ["-device virtio-scsi-pci", "use virtio-scsi-device"],
   ["-device virtio-rgn", 'unknown device "virtio-rgn" (did you mean "virtio-rng"?)'],
   ["-device isa-debug-exit", "write isa-debug-exit,iobase=0xf4,iosize=0x04"],
   ["-device isa-debug-exit,iobase=0x501", "on this machine it is 0xf4"],
