@@ -259,8 +259,8 @@ class OptionWriter {
   }
 }
 
-/** RFC 3397, without compression. */
-function encodeSearchList(domains: readonly string[]): Uint8Array {
+/** RFC 3397, without compression, which is also the form of RFC 8415, 10. */
+export function encodeSearchList(domains: readonly string[]): Uint8Array {
   const labels = domains.flatMap((domain) => [
     ...domain
       .split(".")

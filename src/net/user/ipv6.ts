@@ -1,7 +1,7 @@
 /**
  * IPv6 on the guest's network: who is where (RFC 4861), and by which prefix a guest makes its own address (RFC 4862). The
  * addresses are QEMU's: prefix fec0::/64, gateway fec0::2, name server fec0::3. Router advertisements name the name server
- * (RFC 8106), so no DHCPv6 is needed.
+ * (RFC 8106), and suggest DHCPv6 for what they do not say; for addresses it is not needed.
  */
 import { areEqual, copyBytes, put16, put32 } from "./bytes.ts";
 import { DNS6, GATEWAY6, LINK_LOCAL_GATEWAY6 } from "./destination.ts";
@@ -23,6 +23,8 @@ const PREFIX_BITS = 64;
 const FLAGS_ON_LINK_AUTONOMOUS = 0xc0;
 const FLAGS_ROUTER_SOLICITED_OVERRIDE = 0xe000_0000;
 const FLAGS_ROUTER_OVERRIDE = 0xa000_0000;
+/** The O flag of an advertisement (RFC 4861, 4.2). */
+const FLAG_OTHER_BY_DHCP = 0x40;
 const ROUTER_SECONDS = 1800;
 const VALID_SECONDS = 86_400;
 const PREFERRED_SECONDS = 14_400;
@@ -83,7 +85,7 @@ export class Ipv6Neighbourhood {
     bytes[start] = ROUTER_ADVERTISEMENT;
     bytes[start + 1] = 0;
     bytes[start + 4] = 64; // hop limit
-    bytes[start + 5] = 0;
+    bytes[start + 5] = FLAG_OTHER_BY_DHCP;
     put16(bytes, start + 6, this.#isRouter ? ROUTER_SECONDS : 0);
     put32(bytes, start + 8, 0);
     put32(bytes, start + 12, 0);

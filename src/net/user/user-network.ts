@@ -18,8 +18,9 @@ import {
 } from "./arp.ts";
 import { areEqual, put16 } from "./bytes.ts";
 import { type Alarm, type Clock, systemClock } from "./clock.ts";
-import { METADATA, placeOf } from "./destination.ts";
+import { LINK_LOCAL_GATEWAY6, METADATA, placeOf } from "./destination.ts";
 import { DHCP_CLIENT_PORT, DHCP_SERVER_PORT, DhcpServer, MAX_DHCP_BYTES } from "./dhcp.ts";
+import { DHCP6_CLIENT_PORT, DHCP6_SERVER_PORT, Dhcp6Server } from "./dhcp6.ts";
 import { FlowKey } from "./flow-table.ts";
 import type { HostForward } from "./forwards.ts";
 import { Fragments } from "./fragments.ts";
@@ -74,6 +75,7 @@ export class UserNetwork implements Network {
   readonly #udpRouter: UdpRouter;
   readonly #pings: Pings;
   readonly #dhcp: DhcpServer;
+  readonly #dhcp6: Dhcp6Server;
   readonly #dhcpReply = new Uint8Array(MAX_DHCP_BYTES);
   readonly #ipv6: Ipv6Neighbourhood | undefined;
   readonly #alarm: Alarm;
@@ -118,6 +120,7 @@ export class UserNetwork implements Network {
       this.#sendUnreachable(quoted, "prohibited", guest);
     this.#pings = new Pings({ ...shared, prohibited }, options, host, names);
     this.#dhcp = new DhcpServer(plan, options, () => link.mtu);
+    this.#dhcp6 = new Dhcp6Server(options, this.#mac);
     if (options.ipv6 !== false)
       this.#ipv6 = new Ipv6Neighbourhood(this.#writer, this.#mac, options.restrict !== true);
   }
@@ -299,7 +302,8 @@ export class UserNetwork implements Network {
     if (ipv6 === undefined || ipv6.input(packet)) return;
     if (!ipv6.isGuest(packet)) return;
     this.#learn(packet.bytes, 6, packet.addresses, 16);
-    this.#inputTransport(packet);
+    if (packet.protocol === UDP && packet.destinationPort === DHCP6_SERVER_PORT) this.#inputDhcp6(packet);
+    else this.#inputTransport(packet);
   }
 
   #inputTransport(packet: Packet): void {
@@ -363,6 +367,18 @@ export class UserNetwork implements Network {
 
   #reportClosedPort({ quoted, key }: UdpSession): void {
     if (quoted.length > 0) this.#sendUnreachable(quoted, "port", key.guest, key.outer);
+  }
+
+  #inputDhcp6({ bytes, addresses, destination, dataStart, end }: Packet): void {
+    const guest = bytes.slice(addresses, destination);
+    const length = this.#dhcp6.answer(bytes.subarray(dataStart, end), this.#dhcpReply);
+    if (length === 0) return;
+    const writer = this.#writer;
+    const at = writer.beginIp(this.#macOf(guest), this.#mac, LINK_LOCAL_GATEWAY6, guest, UDP);
+    put16(writer.bytes, at, DHCP6_SERVER_PORT);
+    put16(writer.bytes, at + 2, DHCP6_CLIENT_PORT);
+    writer.bytes.set(this.#dhcpReply.subarray(0, length), at + 8);
+    writer.finishIp(at + 8 + length);
   }
 
   #sendUnreachable(quoted: Uint8Array, why: Unreachable, guest: Uint8Array, from?: Uint8Array): void {
