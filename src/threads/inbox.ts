@@ -24,6 +24,11 @@ export interface SeatMessage {
   readonly message: Message | SeatFailure;
 }
 
+/** From the thread: it has no seat, and takes its next message as a thread without a role does. */
+export interface IdleMessage {
+  readonly seat?: undefined;
+}
+
 /** The role ends by an error, a bug of the monitor; `free` follows. As data, because an error loses its class. */
 export interface SeatFailure {
   readonly kind: "failed";

@@ -7,7 +7,7 @@ import { availableParallelism } from "node:os";
 import type { Worker } from "node:worker_threads";
 import { ExitQueue } from "../kvm/exit-queue.ts";
 import { EventFd } from "../sys/event.ts";
-import type { Delivery, SeatMessage } from "./inbox.ts";
+import type { Delivery, IdleMessage, SeatMessage } from "./inbox.ts";
 import type { Seat, SeatListener, TakeSeat } from "./seat.ts";
 import type { ThreadData } from "./shared.ts";
 import { returnThread, takeThread } from "./spare.ts";
@@ -31,12 +31,14 @@ class PooledThread {
   readonly #wake: Wake;
   readonly #free: (thread: PooledThread) => void;
 
-  /** @param free called when no seat is left, or the thread has ended */
+  /** @param free called when the thread is idle without a seat, or has ended */
   constructor(wake: Wake, free: (thread: PooledThread) => void) {
     this.#wake = wake;
     this.#free = free;
     this.#worker = takeThread();
-    this.#worker.on("message", ({ seat, message }: SeatMessage) => {
+    this.#worker.on("message", (delivered: SeatMessage | IdleMessage) => {
+      if (delivered.seat === undefined) return this.#idle();
+      const { seat, message } = delivered;
       const listener = this.seats.get(seat)?.listener;
       if (message.kind === "free") this.#remove(seat);
       else if (message.kind === "failed") listener?.failed(errorOf(message.message, message.stack));
@@ -89,13 +91,16 @@ class PooledThread {
   #remove(seat: number): void {
     const listener = this.#take(seat);
     if (![...this.seats.values()].some(({ isReferenced }) => isReferenced)) this.#worker.unref();
-    if (this.seats.size === 0) {
-      this.#free(this);
-      for (const event of ["message", "error", "exit"]) this.#worker.removeAllListeners(event);
-      this.#wake.close();
-      returnThread(this.#worker);
-    }
     listener?.ended();
+  }
+
+  /** The thread waits for a role. A seat that it was sent meanwhile is one. */
+  #idle(): void {
+    if (this.seats.size > 0) return;
+    this.#free(this);
+    for (const event of ["message", "error", "exit"]) this.#worker.removeAllListeners(event);
+    this.#wake.close();
+    returnThread(this.#worker);
   }
 }
 

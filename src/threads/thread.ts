@@ -5,7 +5,7 @@
 import { parentPort, receiveMessageOnPort } from "node:worker_threads";
 import type { Board } from "../machine/board.ts";
 import { loadBoard } from "../machine/load-board.ts";
-import { type Delivery, Inbox, type SeatMessage, type SeatOrder } from "./inbox.ts";
+import { type Delivery, type IdleMessage, Inbox, type SeatMessage, type SeatOrder } from "./inbox.ts";
 import type { OpenNetwork } from "./io/networks.ts";
 import type { IoRole, Message, PartOrder, Role, ThreadData, TraceOrder } from "./shared.ts";
 import { runVcpuThread } from "./vcpu-thread.ts";
@@ -45,6 +45,8 @@ async function serve(first: SeatOrder): Promise<void> {
     await serveIo(first, inbox, send, boardOf, networksFor);
   }
   waitForRole();
+  const idle: IdleMessage = {};
+  port.postMessage(idle);
 }
 
 async function play(data: ThreadData, role: Role): Promise<void> {

@@ -133,6 +133,22 @@ test("a machine with a disk and a random number generator keeps nothing open on 
   rmSync(folder, { recursive: true });
 });
 
+test("a thread goes from machine to machine, shared or not, and no role is lost on the way", async () => {
+  const kinds = ["pooled", "own", "pooled", "auto"] as const;
+  const one = async (n: number) => {
+    const vm = await pooled(EXITS, { threads: kinds[n % 4], cpus: 1 + (n % 2), rng: n % 3 === 0 });
+    await vm.start();
+    await expect
+      .poll(() => vm.stats().totalExits, { timeout: patience(20_000), interval: 1 })
+      .toBeGreaterThan(0);
+    await vm.stop();
+  };
+  for (let n = 0; n < 40; n += 2) {
+    await one(n);
+    await Promise.all([one(n + 1), one(n + 2)]);
+  }
+}, 300_000);
+
 test("threads: what waits for the program cannot share a thread", async () => {
   const device = { port: 0x300, length: 1, handlers: {} };
   await expect(pooled(FOR_EVER, { devices: [device] })).rejects.toThrow(

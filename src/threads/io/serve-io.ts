@@ -45,6 +45,7 @@ export async function serveIo(
         group.ended?.();
         seats--;
         hasChanged = true;
+        wake.signal(); // without its last seat the thread is not to sleep
         inbox.forget(seat);
         post({ seat, message: { kind: "free" } });
       };
