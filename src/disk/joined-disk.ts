@@ -74,6 +74,6 @@ export class JoinedDisk implements DiskImage {
       if (offset < base + part.size) return { part, base };
       base += part.size;
     }
-    throw new RangeError(`offset ${offset} is behind the end of ${this.path}`);
+    throw new RangeError(`offset ${offset} is beyond the end of ${this.path}`);
   }
 }

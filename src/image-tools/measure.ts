@@ -27,7 +27,7 @@ export interface MeasureOptions {
   readonly extendedL2?: boolean;
   /** 3 (the default) or 2, which has no dirty bitmaps. */
   readonly version?: 2 | 3;
-  /** All of the disk will have its storage from the start, or it may need it: it stands on a backing file. */
+  /** All of the disk will have its storage from the start, or it may need it: it depends on a backing file. */
   readonly full?: boolean;
 }
 

@@ -40,7 +40,7 @@ export function probeFormat(name: string): ImageFormat {
 }
 
 /**
- * Opens an image and the files that it stands on, and locks them; or a disk
+ * Opens an image and the files that it depends on, and locks them; or a disk
  * behind an NBD server (nbd://…), which is raw. file-name.ts says what a name means.
  *
  * @throws {ImageError} if it cannot be used, or somebody else uses it; if it is to

@@ -62,7 +62,7 @@ export class TableCache {
 
   /**
    * The offset in `view` of the slice at `offset` of the file, which is read if
-   * necessary; behind the end of the file it is zero. Valid until the next call.
+   * necessary; beyond the end of the file it is zero. Valid until the next call.
    * @throws {SystemError} if the file cannot be read, or a changed slice not be written.
    */
   at(offset: number): number {

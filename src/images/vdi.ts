@@ -64,7 +64,7 @@ export function openVdi(file: HostFile, cacheBytes: number): ReadOnlyParts {
   const field = (at: number) => view.getUint32(at, true);
   const version = field(U32_VERSION);
   if (version !== VDI_IMAGE_VERSION) {
-    refuse(`VDI version ${version >>> 16}.${version & 0xffff} is not known; 1.1 is`);
+    refuse(`VDI version ${version >>> 16}.${version & 0xffff} is not supported; 1.1 is`);
   }
   const type = field(U32_TYPE);
   const isLinked = [UUID_LINKAGE, UUID_PARENT_MODIFY].some((at) =>
@@ -88,7 +88,7 @@ export function openVdi(file: HostFile, cacheBytes: number): ReadOnlyParts {
   if (blocks > MAX_BLOCKS || size > blocks * BLOCK_BYTES) {
     refuse(`a disk of ${size} bytes in ${blocks} blocks of 1 MiB`);
   }
-  if (offBlocks + 4 * blocks > file.size) refuse("its table of blocks reaches behind the end of the file");
+  if (offBlocks + 4 * blocks > file.size) refuse("its table of blocks reaches beyond the end of the file");
   const table = new VdiTable(new TablePages(file, 4 * blocks, cacheBytes), offBlocks, offData);
   return {
     format: "vdi",

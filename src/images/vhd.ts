@@ -64,7 +64,7 @@ export function openVhd(file: HostFile, cacheBytes: number): ReadOnlyParts {
   const footer = readFooter(file);
   const view = new DataView(footer.buffer);
   const size = diskSize(footer);
-  if (size > MAX_SECTORS * SECTOR) refuse(`a disk of ${size} bytes; ${MAX_SECTORS * SECTOR} are the most`);
+  if (size > MAX_SECTORS * SECTOR) refuse(`a disk of ${size} bytes; the maximum is ${MAX_SECTORS * SECTOR}`);
   const type = view.getUint32(DISK_TYPE);
   if (type === DISK_TYPE_FIXED) {
     return {
@@ -76,7 +76,7 @@ export function openVhd(file: HostFile, cacheBytes: number): ReadOnlyParts {
     };
   }
   if (type === DISK_TYPE_DIFFERENCING) {
-    refuse("it is a differencing disk, which stands on another file; merge the two first");
+    refuse("it is a differencing disk, which depends on another file; merge the two files first");
   }
   if (type !== DISK_TYPE_DYNAMIC) refuse(`disks of type ${type} are not known; fixed and dynamic ones are`);
   const header = new Uint8Array(HEADER_BYTES);
@@ -98,7 +98,7 @@ export function openVhd(file: HostFile, cacheBytes: number): ReadOnlyParts {
   if (entries * blockSize < size) refuse(`a disk of ${size} bytes in ${entries} blocks of ${blockSize}`);
   const tableAt = Number(headerView.getBigUint64(TABLE_OFFSET));
   if (tableAt % SECTOR !== 0 || tableAt + 4 * entries > file.size) {
-    refuse(`its table of ${entries} blocks is at offset ${tableAt}, where there can be none`);
+    refuse(`its table of ${entries} blocks is at offset ${tableAt}, which is not valid`);
   }
   const pages = new TablePages(file, 4 * Math.ceil(size / blockSize), cacheBytes);
   return {

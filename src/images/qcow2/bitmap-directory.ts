@@ -62,7 +62,7 @@ export interface BitmapDirectory {
   readonly entries: readonly BitmapEntry[];
 }
 
-/** The bitmaps of an image. @throws {ImageError} if the directory makes no sense; {SystemError} */
+/** The bitmaps of an image. @throws {ImageError} if the directory is not valid; {SystemError} */
 export function listBitmaps(file: HostFile, header: Header): readonly BitmapDescription[] {
   return readBitmapDirectory(file, header)?.entries ?? [];
 }
@@ -91,7 +91,7 @@ export function bitmapClusters(size: number, granularity: number, clusterSize: n
 
 /**
  * Calls `use` for each run of the file that bitmaps occupy.
- * @throws {ImageError} if the directory makes no sense; {SystemError}
+ * @throws {ImageError} if the directory is not valid; {SystemError}
  */
 export function bitmapRuns(
   file: HostFile,
@@ -112,7 +112,7 @@ export function bitmapRuns(
   }
 }
 
-/** Undefined if the image has no bitmaps. @throws {ImageError} if it makes no sense; {SystemError} */
+/** Undefined if the image has no bitmaps. @throws {ImageError} if it is not valid; {SystemError} */
 export function readBitmapDirectory(file: HostFile, header: Header): BitmapDirectory | undefined {
   const { bitmaps } = header;
   if ((header.autoclear & AUTOCLEAR_BITMAPS) === 0n) return undefined;

@@ -30,7 +30,7 @@ export type BitmapChange =
       readonly image?: Qcow2Image | undefined;
     };
 
-/** The bitmaps of an image. @throws {ImageError} if the directory makes no sense; {SystemError} */
+/** The bitmaps of an image. @throws {ImageError} if the directory is not valid; {SystemError} */
 export function bitmapsOf(image: Qcow2Image): readonly BitmapDescription[] {
   return readBitmapDirectory(image.file, image.header)?.entries ?? [];
 }

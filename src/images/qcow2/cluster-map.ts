@@ -306,6 +306,6 @@ export class ClusterMap {
   }
 
   #damaged(cluster: number): Error {
-    return this.#metadata.corrupt(`the L2 entry of cluster ${cluster} makes no sense`);
+    return this.#metadata.corrupt(`the L2 entry of cluster ${cluster} is not valid`);
   }
 }

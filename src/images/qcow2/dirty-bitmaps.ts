@@ -340,14 +340,14 @@ export function readBits(
   }
   if (tableOffset % clusterSize !== 0) throw refuse(`has a table at offset ${tableOffset}`);
   const bytes = Math.ceil(header.size / granularity / 8);
-  if (bytes > most) throw refuse(`has ${bytes} bytes; ${most} are the most`);
+  if (bytes > most) throw refuse(`has ${bytes} bytes; the maximum is ${most}`);
   const bits = new DirtyBits(header.size, granularity);
   const table = PointerTable.read(file, tableOffset, tableSize);
   for (let i = 0; i < tableSize; i++) {
     const part = bits.bytes.subarray(i * clusterSize, (i + 1) * clusterSize);
     const cluster = table.pointer(i);
     if (cluster % clusterSize !== 0 || cluster >= file.size) {
-      throw refuse(`has a part at offset ${cluster}, where there can be none`);
+      throw refuse(`has a part at offset ${cluster}, which is not valid`);
     }
     if (cluster !== 0) file.read(part, cluster);
     else if ((table.low(i) & ALL_ONES) !== 0) part.fill(0xff);

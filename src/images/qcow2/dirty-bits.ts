@@ -65,7 +65,7 @@ export class DirtyBits {
     }
   }
 
-  /** Bits behind the end of the disk mean nothing. */
+  /** Bits beyond the end of the disk mean nothing. */
   clearPadding(): void {
     const used = this.#count % 8;
     if (used !== 0) this.#bytes[this.#bytes.length - 1] &= (1 << used) - 1;

@@ -121,7 +121,7 @@ export class Eraser {
     return true;
   }
 
-  /** Forgets guest clusters altogether: behind the end of a disk that becomes smaller. */
+  /** Forgets guest clusters altogether: beyond the end of a disk that becomes smaller. */
   forgetClusters(first: number, behind: number): void {
     const { l2Entries } = this.#metadata.geometry;
     for (let cluster = first; cluster < behind; cluster++) {

@@ -100,7 +100,7 @@ export function parseHeader(path: string, head: Uint8Array, fileSize: number, fo
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   if (head.length < V2_BYTES || view.getUint32(0) !== MAGIC) refuse("this is not a qcow2 image");
   const version = view.getUint32(4);
-  if (version !== 2 && version !== 3) return refuse(`qcow version ${version} is not known; 2 and 3 are`);
+  if (version !== 2 && version !== 3) return refuse(`qcow version ${version} is not supported; 2 and 3 are`);
   if (version === 3 && head.length < V3_BYTES) refuse("the header is cut off");
 
   const clusterBits = view.getUint32(20);
@@ -129,7 +129,7 @@ export function parseHeader(path: string, head: Uint8Array, fileSize: number, fo
     refuse(`extended L2 entries need clusters of at least 16 KiB, not ${clusterSize} bytes`);
   }
   const refcountOrder = version === 2 ? 4 : view.getUint32(96);
-  if (refcountOrder > 6) refuse(`refcounts of 2^${refcountOrder} bits; 64 are the most`);
+  if (refcountOrder > 6) refuse(`refcounts of 2^${refcountOrder} bits; the maximum is 64`);
   const compressionType = headerLength > V3_BYTES ? head[V3_BYTES] : 0;
   if (compressionType > 1) refuse(`compression type ${compressionType} is not known`);
   if (((incompatible & INCOMPAT_COMPRESSION) !== 0n) !== (compressionType !== 0)) {
@@ -139,9 +139,9 @@ export function parseHeader(path: string, head: Uint8Array, fileSize: number, fo
   /** A table in the file, `bytes` long. */
   const table = (what: string, at: number, bytes: number, most: number): number => {
     const offset = getUint64(view, at);
-    if (bytes > most) refuse(`${what} of ${bytes} bytes; ${most} are the most`);
+    if (bytes > most) refuse(`${what} of ${bytes} bytes; the maximum is ${most}`);
     if (bytes > 0 && (offset === 0 || offset % clusterSize !== 0 || offset + bytes > fileSize)) {
-      refuse(`${what} at offset ${offset}, where there can be none`);
+      refuse(`${what} at offset ${offset}, which is not valid`);
     }
     return offset;
   };
@@ -150,7 +150,7 @@ export function parseHeader(path: string, head: Uint8Array, fileSize: number, fo
   const refcounts = refcountTable(view, clusterSize, fileSize);
   if (refcounts.wrong !== undefined && !forRepair) refuse(refcounts.wrong);
   const snapshots = view.getUint32(NB_SNAPSHOTS_AT);
-  if (snapshots > MAX_SNAPSHOTS) refuse(`${snapshots} snapshots; ${MAX_SNAPSHOTS} are the most`);
+  if (snapshots > MAX_SNAPSHOTS) refuse(`${snapshots} snapshots; the maximum is ${MAX_SNAPSHOTS}`);
   const snapshotsOffset = table("a snapshot table", 64, snapshots === 0 ? 0 : 1, 1);
 
   const size = getUint64(view, SIZE_AT);
@@ -199,10 +199,10 @@ function refcountTable(
   const nowhere = { offset: 0, clusters: 0 };
   if (clusters === 0) return { ...nowhere, wrong: "it has no refcount table" };
   if (bytes > MAX_REFCOUNT_TABLE_BYTES) {
-    const wrong = `a refcount table of ${bytes} bytes; ${MAX_REFCOUNT_TABLE_BYTES} are the most`;
+    const wrong = `a refcount table of ${bytes} bytes; the maximum is ${MAX_REFCOUNT_TABLE_BYTES}`;
     return { ...nowhere, wrong };
   }
-  const wrong = `a refcount table at offset ${offset}, where there can be none`;
+  const wrong = `a refcount table at offset ${offset}, which is not valid`;
   if (offset % clusterSize !== 0 || offset >= MAX_OFFSET) return { ...nowhere, wrong };
   // The last cluster of a table need not be whole in the file.
   const fits = offset !== 0 && offset + 8 <= fileSize;

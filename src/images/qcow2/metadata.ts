@@ -354,7 +354,7 @@ export class Metadata implements RefcountPorts, BitmapHost {
 
   /**
    * To where clusters were given out. A write that was begun and then failed may have
-   * left its cluster behind the end of the file, where no table may point.
+   * left its cluster beyond the end of the file, where no table may point.
    */
   #lengthenFile(): void {
     const { clusterSize } = this.geometry;
@@ -362,7 +362,7 @@ export class Metadata implements RefcountPorts, BitmapHost {
     if (this.data === this.file && this.file.size <= end - clusterSize) this.file.truncate(end);
   }
 
-  /** A directory that makes no sense is as good as none. */
+  /** A directory that is not valid is as good as none. */
   #beginBitmaps(): DirtyBitmaps | undefined {
     if ((this.#header.autoclear & AUTOCLEAR_BITMAPS) === 0n) return undefined;
     try {

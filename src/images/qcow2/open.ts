@@ -1,5 +1,5 @@
 /**
- * Opens a qcow2 image and what it stands on: backing files down to the last, and
+ * Opens a qcow2 image and what it depends on: backing files down to the last, and
  * its external data file. They are files of somebody else's choosing, see
  * ../other-file.ts.
  *
@@ -257,9 +257,9 @@ function probe(files: Files, path: string): ReadOnlyFormat | "qcow2" | undefined
 function enter(chain: Chain, path: string): void {
   const identity = chain.options.files.identity(path);
   if (chain.files.has(identity)) {
-    throw new ImageError(chain.top, `its chain of files comes back to ${JSON.stringify(path)}`);
+    throw new ImageError(chain.top, `its chain of backing files leads back to ${JSON.stringify(path)}`);
   }
   if (chain.files.size === MAX_CHAIN)
-    throw new ImageError(chain.top, `more than ${MAX_CHAIN} files stand under it`);
+    throw new ImageError(chain.top, `its backing chain has more than ${MAX_CHAIN} files`);
   chain.files.add(identity);
 }

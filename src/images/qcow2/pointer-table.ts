@@ -30,7 +30,7 @@ export class PointerTable {
     this.#view = new DataView(this.#bytes.buffer);
   }
 
-  /** Reads a table; what is behind the end of the file is empty. @throws {SystemError} */
+  /** Reads a table; what is beyond the end of the file is empty. @throws {SystemError} */
   static read(file: HostFile, offset: number, size: number): PointerTable {
     const table = new PointerTable(offset, size);
     if (size > 0) file.read(table.#bytes, offset);

@@ -292,7 +292,7 @@ export class Refcounts {
   }
 
   #refuseSearch(): never {
-    throw new ImageError(this.#file.path, "its refcounts call clusters behind the end of the file used");
+    throw new ImageError(this.#file.path, "its refcounts mark clusters beyond the end of the file as used");
   }
 
   /** True if a cluster can be given out. Makes the block that describes it, in that very place, if there is none. */

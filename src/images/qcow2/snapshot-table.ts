@@ -32,7 +32,7 @@ export interface SnapshotTable {
   readonly bytes: number;
 }
 
-/** @throws {ImageError} if an entry makes no sense; {SystemError} if the file cannot be read. */
+/** @throws {ImageError} if an entry is not valid; {SystemError} if the file cannot be read. */
 export function readSnapshotTable(file: HostFile, header: Header): SnapshotTable {
   const snapshots: StoredSnapshot[] = [];
   const { clusterBits } = header;
@@ -43,7 +43,7 @@ export function readSnapshotTable(file: HostFile, header: Header): SnapshotTable
   let at = 0;
   while (snapshots.length < header.snapshots) {
     const fixed = read(file, header.snapshotsOffset + at, FIXED_BYTES);
-    if (fixed === undefined) return refuse("lies behind the end of the file");
+    if (fixed === undefined) return refuse("lies beyond the end of the file");
     const idBytes = fixed.getUint16(12);
     const nameBytes = fixed.getUint16(14);
     const extraBytes = fixed.getUint32(36);

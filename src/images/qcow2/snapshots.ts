@@ -99,7 +99,7 @@ export function applySnapshot(image: Qcow2Parts, wanted: string): void {
   count(image, kept, 1);
   // Shared from now on, and marked so before it becomes the disk: a write in place would change the snapshot.
   markCopied(image, table);
-  // With its size: what lies behind the end of the snapshot's disk was never meant to be read.
+  // With its size: what lies beyond the end of the snapshot's disk was never meant to be read.
   withBitmaps(image, () => {
     replaceL1(image, table, snapshot.diskSize);
     metadata.flush();
@@ -189,7 +189,7 @@ function checkWidth(image: Qcow2Parts, l1: PointerTable, times = 1): void {
   const tables = new Set<number>();
   const check = (first: number, last: number, shares: boolean) => {
     if (last >= clusters)
-      throw new ImageError(image.path, `an entry leads to cluster ${last}, behind the end of the file`);
+      throw new ImageError(image.path, `an entry leads to cluster ${last}, beyond the end of the file`);
     for (let cluster = first; times > 0 && cluster <= last; cluster++) {
       // Several pieces of compressed data may be in one cluster: as many as it is used, at most.
       const uses = refcounts.get(cluster);
@@ -205,14 +205,14 @@ function checkWidth(image: Qcow2Parts, l1: PointerTable, times = 1): void {
     const table = l1.pointer(index);
     if (table === 0) continue;
     if (table % clusterSize !== 0 || tables.has(table)) {
-      throw new ImageError(image.path, `entry ${index} of an L1 table makes no sense`);
+      throw new ImageError(image.path, `entry ${index} of an L1 table is not valid`);
     }
     tables.add(table);
     check(table / clusterSize, table / clusterSize, false);
   }
   each(image, l1, (entry) => {
     if (!entry.isCompressed && entry.offset % clusterSize !== 0) {
-      throw new ImageError(image.path, `L2 entry ${entry.text} makes no sense`);
+      throw new ImageError(image.path, `L2 entry ${entry.text} is not valid`);
     }
     const last = Math.floor((entry.offset + entry.length - 1) / clusterSize);
     check(Math.floor(entry.offset / clusterSize), last, entry.isCompressed);

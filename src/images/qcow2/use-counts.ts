@@ -35,7 +35,7 @@ export class UseCounts {
     this.#counts[cluster] = Math.min(MAX_USES, this.#counts[cluster] + times);
   }
 
-  /** Takes `wanted` unused clusters that lie one behind the other: the first such from `from` on, or behind the end. Returns the first. */
+  /** Takes `wanted` unused clusters that lie one behind the other: the first such from `from` on, or beyond the end. Returns the first. */
   allocate(wanted: number, from: number): number {
     let first = from;
     for (let cluster = from; cluster < this.#length && cluster < first + wanted; cluster++) {
@@ -58,9 +58,6 @@ export class UseCounts {
 
   #refuseAbove(clusters: number): void {
     if (clusters <= MAX_CLUSTERS) return;
-    throw new ImageError(
-      this.#path,
-      `it has ${clusters} clusters; ${MAX_CLUSTERS} are the most that can be checked`,
-    );
+    throw new ImageError(this.#path, `it has ${clusters} clusters; at most ${MAX_CLUSTERS} can be checked`);
   }
 }

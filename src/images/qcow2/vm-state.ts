@@ -1,5 +1,5 @@
 /**
- * The VM state of a snapshot: bytes behind the end of the disk, to which only the
+ * The VM state of a snapshot: bytes beyond the end of the disk, to which only the
  * snapshot's L1 table leads. What they mean, whoever wrote them knows.
  *
  * They begin where the first L2 table begins that maps nothing of the disk. They

@@ -118,7 +118,7 @@ function readRegionTable(file: HostFile): Regions {
     readChecked(file, REGION_TABLES_AT[1], REGION_TABLE_BYTES, REGION_TABLE_SIGNATURE) ??
     refuse("neither of its two region tables is whole");
   const count = table.getUint32(ENTRY_COUNT, true);
-  if (count > MAX_REGIONS) refuse(`${count} regions; ${MAX_REGIONS} are the most`);
+  if (count > MAX_REGIONS) refuse(`${count} regions; the maximum is ${MAX_REGIONS}`);
   const found = new Map<string, Region>();
   for (let at = REGIONS; at < REGIONS + count * REGION_BYTES; at += REGION_BYTES) {
     const guid = guidAt(table, at);
@@ -132,7 +132,7 @@ function readRegionTable(file: HostFile): Regions {
     }
     if (found.has(guid)) refuse(`it has two regions ${guid}`);
     if (fileOffset < MIB || fileOffset % MIB !== 0 || fileOffset + length > file.size) {
-      refuse(`a region of ${length} bytes at offset ${fileOffset}, where there can be none`);
+      refuse(`a region of ${length} bytes at offset ${fileOffset}, which is not valid`);
     }
     found.set(guid, { fileOffset, length });
   }

@@ -64,7 +64,7 @@ export function readMetadata(file: HostFile, region: Region): Metadata {
   const parameters = item(FILE_PARAMETERS);
   // A locator by itself may be left from a disk that was merged with its parent.
   if ((parameters.getUint32(4, true) & HAS_PARENT) !== 0) {
-    refuse("it is a differencing disk, which stands on another file; merge the two first");
+    refuse("it is a differencing disk, which depends on another file; merge the two files first");
   }
   const blockSize = parameters.getUint32(0, true);
   if (blockSize < MIB || blockSize > 256 * MIB || !Number.isInteger(Math.log2(blockSize))) {
@@ -99,7 +99,7 @@ function findItems(
   }
   const table = new DataView(bytes.buffer);
   const count = table.getUint16(ENTRY_COUNT, true);
-  if (count > MAX_ENTRIES) refuse(`${count} metadata items; ${MAX_ENTRIES} are the most`);
+  if (count > MAX_ENTRIES) refuse(`${count} metadata items; the maximum is ${MAX_ENTRIES}`);
   const found = new Map<string, number>();
   for (let at = ENTRY_BYTES; at < (count + 1) * ENTRY_BYTES; at += ENTRY_BYTES) {
     const guid = guidAt(table, at);
@@ -112,7 +112,7 @@ function findItems(
     }
     if (found.has(guid)) refuse(`it has two metadata items ${guid}`);
     if (length < least || offset < TABLE_BYTES || offset + length > region.length) {
-      refuse(`a metadata item of ${length} bytes at offset ${offset}, where there can be none`);
+      refuse(`a metadata item of ${length} bytes at offset ${offset}, which is not valid`);
     }
     found.set(guid, offset);
   }

@@ -32,7 +32,7 @@ export function parseDescriptor(text: string, refuse: (why: string) => never): D
   const parentCid = hexValue(text, "parentCID");
   if (cid === undefined || parentCid === undefined) return refuse("its descriptor lacks CID or parentCID");
   if (parentCid !== NO_PARENT || /^parentFileNameHint/m.test(text)) {
-    refuse("it is part of a chain of snapshots, which stands on another file; clone it to a whole one");
+    refuse("it is part of a chain of snapshots, which depends on another file; clone it to a whole one");
   }
   const extents = text.match(/^(?:RW|RDONLY|NOACCESS)\s.*$/gm) ?? [];
   if (extents.length !== 1 || !/^(?:RW|RDONLY)\s+\d+\s+SPARSE\s/.test(extents[0])) {

@@ -47,7 +47,7 @@ export class GrainTables implements BlockTable {
     if (table + 4 * numGTEsPerGT > this.#fileSize) {
       throw new ImageError(
         this.#path,
-        `grain table ${index} is at offset ${table}, behind the end of the file; it was cut off, copy it anew`,
+        `grain table ${index} is at offset ${table}, beyond the end of the file; it was cut off, copy it anew`,
       );
     }
     const entry = this.#pages.uint32(table + 4 * inTable);

@@ -107,7 +107,7 @@ function currentHeader(file: HostFile, head: DataView, refuse: (why: string) => 
 function parseHeader(view: DataView, fileSize: number, refuse: (why: string) => never): SparseHeader {
   const version = view.getUint32(VERSION, true);
   if (version < 1 || version > MAX_VERSION)
-    refuse(`VMDK version ${version} is not known; 1 to ${MAX_VERSION} are`);
+    refuse(`VMDK version ${version} is not supported; 1 to ${MAX_VERSION} are`);
   const flags = view.getUint32(FLAGS, true);
   if (
     (flags & FLAG_LINE_ENDS) !== 0 &&
@@ -129,16 +129,16 @@ function parseHeader(view: DataView, fileSize: number, refuse: (why: string) => 
   }
   const numGTEsPerGT = view.getUint32(NUM_GTES_PER_GT, true);
   if (numGTEsPerGT < 1 || numGTEsPerGT > MAX_GTES_PER_GT) {
-    refuse(`grain tables of ${numGTEsPerGT} entries; ${MAX_GTES_PER_GT} are the most`);
+    refuse(`grain tables of ${numGTEsPerGT} entries; the maximum is ${MAX_GTES_PER_GT}`);
   }
   const capacity = Number(view.getBigUint64(CAPACITY, true));
   const gdEntries = Math.ceil(capacity / (grainSize * numGTEsPerGT));
   if (gdEntries > MAX_GD_ENTRIES || !Number.isSafeInteger(capacity * SECTOR)) {
-    refuse(`a disk of ${capacity} sectors, in ${gdEntries} grain tables; ${MAX_GD_ENTRIES} are the most`);
+    refuse(`a disk of ${capacity} sectors, in ${gdEntries} grain tables; the maximum is ${MAX_GD_ENTRIES}`);
   }
   const gdAt = Number(view.getBigUint64(GD_OFFSET, true)) * SECTOR;
   if (gdAt === 0 || gdAt + 4 * gdEntries > fileSize) {
-    refuse(`its grain directory is at offset ${gdAt}, where there can be none`);
+    refuse(`its grain directory is at offset ${gdAt}, which is not valid`);
   }
   return {
     size: capacity * SECTOR,
@@ -156,14 +156,14 @@ function readDescriptor(file: HostFile, head: DataView, refuse: (why: string) =>
   const at = Number(head.getBigUint64(DESCRIPTOR_OFFSET, true)) * SECTOR;
   const length = Number(head.getBigUint64(DESCRIPTOR_SIZE, true)) * SECTOR;
   if (at === 0) return "";
-  if (at + length > file.size) refuse(`its descriptor is at offset ${at}, where there can be none`);
+  if (at + length > file.size) refuse(`its descriptor is at offset ${at}, which is not valid`);
   const bytes = Buffer.alloc(Math.min(length, MAX_DESCRIPTOR));
   const got = file.read(bytes, at);
   const end = bytes.indexOf(0);
   return bytes.toString("latin1", 0, end < 0 ? got : end);
 }
 
-/** Bytes behind the end of the file are zero. */
+/** Bytes beyond the end of the file are zero. */
 function readSector(file: HostFile, at: number): DataView {
   const bytes = new Uint8Array(SECTOR);
   file.read(bytes, at);

@@ -86,7 +86,7 @@ function unpackGrain(file: HostFile, header: SparseHeader, host: number, length:
   const packed = new Uint8Array(packedLength);
   const got = file.read(packed, at);
   if (hasMarkers && got < packedLength)
-    refuse("ends behind the end of the file: it was cut off, copy it anew");
+    refuse("ends beyond the end of the file: it was cut off, copy it anew");
   let grain: Uint8Array;
   try {
     grain = inflateSync(packed.subarray(0, got), { maxOutputLength: grainBytes });

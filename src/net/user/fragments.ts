@@ -50,7 +50,7 @@ export class Fragments {
     if (!hasMoreFragments) datagram.length = partEnd;
     if (datagram.length < 0 || datagram.received < datagram.length) return false;
     this.#drop(datagram);
-    // Parts do not overlap, so this many bytes are all of them, unless one lies behind the end.
+    // Parts do not overlap, so this many bytes are all of them, unless one lies beyond the end.
     if (datagram.parts.some((part) => part.end > datagram.length)) return false;
     complete(packet, datagram);
     return true;

@@ -66,7 +66,7 @@ test.each(Array.from({ length: 20 }, (_, seed) => seed))(
   },
 );
 
-test("the first sector that differs is found, and bytes behind the end of the shorter disk", () => {
+test("the first sector that differs is found, and bytes beyond the end of the shorter disk", () => {
   const paths = ["x.raw", "y.raw"].map((name) => join(folder, name));
   for (const path of paths) createImage(path, { format: "raw", size: 2 ** 22 });
   using one = openImage(paths[0], { format: "raw" });

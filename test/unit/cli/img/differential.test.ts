@@ -320,7 +320,7 @@ test.each(RESULTS)("%s is the same image, whoever made it", (name) => {
     [pair.qemu, pair.vmexit].map((folder) => theirs(folder, [...args, name]));
   const [info, mine] = both("info", "--output=json").map(({ stdout }) => withoutHost(stdout));
   expect(mine).toEqual(info);
-  if (name === "e.qcow2") return; // stands on nothing
+  if (name === "e.qcow2") return; // depends on nothing
   if (name.includes("qcow2")) {
     const [check, found] = both("check", "--output=json").map(({ stdout }) => withoutHost(stdout));
     expect(found).toMatchObject({ "check-errors": 0 });

@@ -146,7 +146,7 @@ describe("a bitmap that QEMU made", () => {
     expect(checkWhole(stopped)).toBe(0);
   });
 
-  test("whose directory makes no sense is dropped, and the disk can be written", () => {
+  test("whose directory is not valid is dropped, and the disk can be written", () => {
     const path = fresh();
     qemuImg("bitmap", "--add", path, "b");
     change(path, (image) => {
@@ -364,7 +364,7 @@ describe("a stranger's bitmaps", () => {
     ["bits where the header is", (bytes, _, table) => void bytes.writeBigUInt64BE(0n + 512n, table)],
     ["bits where the L1 table is", (bytes, _, table) => void bytes.copy(bytes, table, 40, 48)],
     ["bits where the refcount table is", (bytes, _, table) => void bytes.copy(bytes, table, 48, 56)],
-    ["bits behind the end of the file", (bytes, _, table) => void bytes.writeBigUInt64BE(2n ** 50n, table)],
+    ["bits beyond the end of the file", (bytes, _, table) => void bytes.writeBigUInt64BE(2n ** 50n, table)],
     ["a table where the L1 table is", (bytes, directory) => void bytes.copy(bytes, directory, 40, 48)],
     ["a table that is too long", (bytes, directory) => void bytes.writeUInt32BE(3, directory + 8)],
     ["a kind that is not known", (bytes, directory) => void bytes.writeUInt8(9, directory + 16)],

@@ -194,7 +194,7 @@ test.each(CASES)("%s is mended, and the image is what it was: %s", (_, kind, dam
   const image = openQcow2(path);
   writeDisk(image, new Uint8Array(200 * KIB).fill(9), 600 * KIB);
   image.close();
-  // What counts as used behind the end of the file is seen when the file gets there, by qemu-img too: it leaks.
+  // What counts as used beyond the end of the file is seen when the file gets there, by qemu-img too: it leaks.
   expect(qemuCheck(path)).toMatchObject({ corruptions: 0, errors: 0 });
   expect(Buffer.compare(snapshotOf(path), sample.snapshot)).toBe(0);
   if (damage.qemu !== undefined) return;

@@ -122,7 +122,7 @@ test("check builds refcounts anew that need a table of many blocks", () => {
   qemuIo(path, [`read -P 3 ${12345 * 512} 97k`]);
 });
 
-/** Its first entry leads behind the end of the file. */
+/** Its first entry leads beyond the end of the file. */
 function damageRefcountTable(path: string): void {
   using image = openQcow2(path, { repair: false });
   expect(image).toBeInstanceOf(Qcow2Image);

@@ -115,7 +115,7 @@ function parsed(text: string): unknown {
   return text === "" ? "" : JSON.parse(text);
 }
 
-test.each(KINDS)("a qcow2 image stands on $format $name", (kind) => {
+test.each(KINDS)("a qcow2 image depends on $format $name", (kind) => {
   const below = makeForeign(makeDisk(2), kind);
   const over = `${below}.over.qcow2`;
   const create = ["create", "-q", "-f", "qcow2", "-b", below, "-F", kind.format, over];

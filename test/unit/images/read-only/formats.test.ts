@@ -78,7 +78,7 @@ test("an image that QEMU writes to is refused, as is a writer while it is read",
   expect(() => qemuIo(path, ["write 0 512"], "vdi")).toThrow("lock");
 });
 
-test("a qcow2 image that does not say what it stands on finds that it is VMDK", () => {
+test("a qcow2 image that does not say what it depends on finds that it is VMDK", () => {
   const below = make("vmdk", "subformat=streamOptimized");
   const over = join(folder, "unsaid.qcow2");
   qemuImg("create", "-q", "-f", "qcow2", "-b", below, "-F", "vmdk", over);
@@ -129,11 +129,11 @@ describe("VMDK", () => {
     expect(Buffer.compare(contents(renamed), readFileSync(raw))).toBe(0);
   });
 
-  test("a snapshot that stands on another file is refused", () => {
+  test("a snapshot that depends on another file is refused", () => {
     expect(opening(described("createType", 'parentFileNameHint="/etc/passwd"\ncreateType'))).toThrow(
-      "stands on another file",
+      "depends on another file",
     );
-    expect(opening(described("parentCID=ffffffff", "parentCID=12345678"))).toThrow("stands on another file");
+    expect(opening(described("parentCID=ffffffff", "parentCID=12345678"))).toThrow("depends on another file");
   });
 
   test("tables whose place the footer says are found there", () => {
@@ -159,7 +159,7 @@ describe("VMDK", () => {
 
   test.each([
     [
-      "an entry behind the end of the file",
+      "an entry beyond the end of the file",
       (bytes: Buffer) => bytes.writeUInt32LE(0xffff, tableOf(bytes) + 4),
     ],
     [
@@ -233,7 +233,7 @@ describe("VHD", () => {
 
   test("a differencing disk is refused", () => {
     expect(opening(changed(dynamic, (bytes) => bytes.writeUInt32BE(4, 60), "vpc"))).toThrow(
-      "it is a differencing disk, which stands on another file",
+      "it is a differencing disk, which depends on another file",
     );
   });
 
@@ -346,7 +346,7 @@ describe("VHDX", () => {
 
   test("a differencing disk is refused", () => {
     const path = changed(dynamic, (bytes) => bytes.fill(2, 3 * MIB + 65536 + 4, 3 * MIB + 65536 + 5));
-    expect(opening(path)).toThrow("it is a differencing disk, which stands on another file");
+    expect(opening(path)).toThrow("it is a differencing disk, which depends on another file");
   });
 
   test("blocks behind the first chunk are found: its sector bitmap has an entry in the table", () => {

@@ -244,7 +244,7 @@ function sizeItem(bytes: Buffer): number {
 test("tables larger than any are refused by their size", () => {
   const vmdk = giant(kindOf("vmdk", "monolithicSparse"), (bytes) => bytes.writeBigUInt64LE(2n ** 50n, 12));
   expect(() => openImage(vmdk, { readOnly: true })).toThrow(
-    /a disk of \d+ sectors, in \d+ grain tables; 33554432 are the most/,
+    /a disk of \d+ sectors, in \d+ grain tables; the maximum is 33554432/,
   );
   const vdi = giant(kindOf("vdi", "dynamic"), (bytes) => bytes.writeUInt32LE(0xffff_ffff, 384));
   expect(() => openImage(vdi, { readOnly: true })).toThrow(
