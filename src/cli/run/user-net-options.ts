@@ -4,6 +4,7 @@ import { type KeyValue, keysOf, readKeys } from "../../config/keys.ts";
 import { table } from "../../config/schema.ts";
 import { flag, type Kind, refused, text } from "../../config/value.ts";
 import type { Complain } from "../key-values.ts";
+import { readMetadata } from "./metadata-file.ts";
 
 const noIpv6: Kind<never> = refused("the guest's IPv6 network is fec0::/64");
 const noSmb: Kind<never> = refused("there is no SMB server; use hostfwd, or tftp");
@@ -31,6 +32,10 @@ const USER = table({
   tftp: { type: text("FOLDER"), help: "files that the guest reads by TFTP" },
   bootfile: { type: text("NAME"), help: "the file that DHCP names for network boot" },
   "tftp-server-name": { type: text("NAME"), help: "the TFTP server that DHCP names" },
+  metadata: {
+    type: text("FILE"),
+    help: "a JSON file with what a cloud image finds at http://169.254.169.254; {} is enough",
+  },
   ipv4: { type: flag, help: "accepted; IPv4 is always on" },
   ipv6: { type: flag, help: "whether the guest has IPv6 too (default: on)" },
   "ipv6-net": { type: noIpv6, help: "" },
@@ -53,6 +58,7 @@ export function userNetwork(pairs: readonly KeyValue[], complain: Complain): Net
   const said = readKeys(single, USER_KEYS, complain);
   const { net, host, dns, dhcpstart, hostname, domainname, restrict, tftp, bootfile, ipv4, ipv6 } = said;
   if (ipv4 === false) throw complain("ipv4=off: a user network without IPv4 is not possible");
+  const metadata = said.metadata === undefined ? undefined : readMetadata(said.metadata, complain);
   const tftpServerName = said["tftp-server-name"];
   const [hostfwd, guestfwd, dnssearch] = REPEATED.map(all);
   const own = {
@@ -67,6 +73,7 @@ export function userNetwork(pairs: readonly KeyValue[], complain: Complain): Net
     bootfile,
     ipv6,
     tftpServerName,
+    metadata,
   };
   return { user: { ...own, hostfwd, guestfwd, dnssearch } };
 }

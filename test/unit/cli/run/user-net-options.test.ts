@@ -1,6 +1,12 @@
 /** `-netdev user` as QEMU has it. */
-import { expect, test } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
 import { parseRun } from "../../../../src/cli/run/command-line.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "vmexit-metadata-"));
+afterAll(() => rmSync(folder, { recursive: true }));
 
 function cards(...words: string[]) {
   const command = parseRun(["-kernel", "k", ...words]);
@@ -34,4 +40,25 @@ test("-nic user and -net nic -net user are the same card", () => {
 test("what is not built is refused, and says what to use", () => {
   expect(() => cards("-nic", "user,smb=/tmp")).toThrow("use hostfwd, or tftp");
   expect(() => cards("-nic", "user,ipv4=off")).toThrow("without IPv4");
+});
+
+test("metadata= is a file in JSON, which is checked", () => {
+  const file = join(folder, "metadata.json");
+  const written = (text: string) => {
+    writeFileSync(file, text);
+    return cards("-nic", `user,metadata=${file}`);
+  };
+  const metadata = expect.objectContaining({ instanceId: "i-1", publicKeys: ["ssh-ed25519 A me"] });
+  expect(written('{"instanceId": "i-1", "publicKeys": ["ssh-ed25519 A me"]}')).toEqual([
+    expect.objectContaining({ user: expect.objectContaining({ metadata }) }),
+  ]);
+  expect(written("{}")).toEqual([
+    expect.objectContaining({ user: expect.objectContaining({ metadata: expect.anything() }) }),
+  ]);
+  expect(() => written("[]")).toThrow("an object in JSON");
+  expect(() => written("{")).toThrow(`metadata=${file}`);
+  expect(() => written('{"instance-id": "i-1"}')).toThrow('"instance-id" is not a key');
+  expect(() => written('{"publicKeys": "ssh-ed25519 A me"}')).toThrow("a list of strings");
+  expect(() => written('{"ec2": {"a": 1}}')).toThrow("ec2 has to be");
+  expect(() => cards("-nic", "user,metadata=/nowhere.json")).toThrow("/nowhere.json");
 });
