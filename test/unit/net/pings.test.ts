@@ -150,7 +150,7 @@ describe("the host permits ping sockets", () => {
   });
 });
 
-test("a host that does not permit ping sockets: the guest is told that it is prohibited", async () => {
+test('a host that does not permit ping sockets: the guest gets "prohibited"', async () => {
   const { pings, received, ping } = rig();
   pings.isPermitted = false;
   await ping(OUTSIDE);
