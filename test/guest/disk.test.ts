@@ -5,7 +5,7 @@ import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { expect, test } from "vitest";
 import { createQcow2 } from "../../dist/images/qcow2/create.js";
-import { runScript, Scratch } from "../support/guest.ts";
+import { guestFile, runScript, Scratch } from "../support/guest.ts";
 import { qemuCheck, qemuImg } from "../support/qemu-tools.ts";
 
 const MIB = 2 ** 20;
@@ -117,6 +117,55 @@ test("space that the guest discards is freed on the host, and zeroed ranges read
   expect(zeroes).toBeGreaterThan(0);
   expect({ status, lines: output }).toMatchObject({ status: 0 });
 });
+
+test.each(["microvm", "pc"] as const)(
+  "on a %s, Linux uses SCSI disks: what it writes is in the image, and what it discards is not",
+  async (machine) => {
+    using scratch = new Scratch();
+    const file = scratch.path("disk.img");
+    writeFileSync(file, pattern(16 * MIB));
+    const { output, status, stats } = await runScript(
+      `modprobe virtio_scsi; modprobe sd_mod
+     for n in $(seq 100); do [ -b /dev/sdb ] && break; sleep 0.1; done
+     cd /sys/block/sda/device
+     echo "is $(cat vendor) $(cat model) at $(basename $(readlink -f .)), $(cat /sys/block/sda/size) sectors"
+     echo "frees by $(cat scsi_disk/*/provisioning_mode), $(cat scsi_disk/*/cache_type)"
+     dd if=/dev/urandom of=/tmp/data bs=64k count=16 2>/dev/null
+     dd if=/tmp/data of=/dev/sda bs=64k seek=32 conv=fsync 2>/dev/null
+     echo 3 >/proc/sys/vm/drop_caches
+     dd if=/dev/sda bs=64k skip=32 count=16 2>/dev/null | cmp - /tmp/data && echo same
+     blkdiscard /dev/sda -o 4194304 -l 4194304
+     dd if=/dev/sda of=/tmp/whole bs=1M 2>/dev/null
+     md5sum </tmp/whole
+     dd if=/dev/zero of=/dev/sdb bs=4k count=1 conv=fsync 2>&1 | grep -c -i -E 'read-only|not permitted'`,
+      {
+        machine,
+        cmdline: "root=/dev/vda",
+        drives: [
+          { file: guestFile("root.img"), format: "raw", snapshot: true },
+          { file, format: "raw", interface: "scsi", target: 2 },
+          {
+            file: guestFile("root.img"),
+            format: "raw",
+            readOnly: true,
+            interface: "scsi",
+            target: 2,
+            lun: 1,
+          },
+        ],
+      },
+    );
+    expect({ output, status }).toMatchObject({ status: 0 });
+    expect(output).toMatch(/is VMEXIT +HARDDISK +at \d+:0:2:0, 32768 sectors/);
+    expect(output).toContain("frees by unmap, write back");
+    expect(output).toContain("same\n");
+    const disk = readFileSync(file);
+    expect(output).toContain(md5(disk));
+    expect(disk.subarray(4 * MIB, 8 * MIB).every((byte) => byte === 0)).toBe(true);
+    expect(disk.subarray(8 * MIB).equals(pattern(16 * MIB).subarray(8 * MIB))).toBe(true);
+    expect(stats.drives[1].bytesWritten).toBe(MIB);
+  },
+);
 
 test("a disk that the host loses is an I/O error for the guest and a report for the program", async () => {
   using scratch = new Scratch();

@@ -68,6 +68,8 @@ export function scsiRig(units: readonly Unit[] = [{ target: 0, lun: 0 }], now: (
   function bringUp(): void {
     plugged.negotiate();
     queues.length = 0;
+    const { buffer, byteOffset } = memory.at(RAM);
+    new Uint8Array(buffer, byteOffset, HEADER - RAM).fill(0); // the rings
     for (let n = 0; n < 3; n++) {
       const queue = new DriverQueue(
         memory,
