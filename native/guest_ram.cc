@@ -211,9 +211,10 @@ Napi::Value GuestRam::Create(const Napi::CallbackInfo& info) {
   return Result(info, 0);
 }
 
-// mapFile(file, size): the first `size` bytes of a file, a multiple of 4096;
-// what is written stays in memory. Whoever makes the file shorter while it is
-// mapped turns an access into SIGBUS.
+// mapFile(file, size, shared): the first `size` bytes of a file, a multiple of
+// 4096. What is written stays in memory, or if `shared` is true goes to the
+// file, which then has to be open for writing. Whoever makes the file shorter
+// while it is mapped turns an access into SIGBUS.
 Napi::Value GuestRam::MapFile(const Napi::CallbackInfo& info) {
   FileIo* const file = ReadObject<FileIo>(info, 0);
   uint64_t size = 0;
@@ -234,9 +235,13 @@ Napi::Value GuestRam::MapFile(const Napi::CallbackInfo& info) {
   if (!own.valid()) return Result(info, -errno);
   auto state = std::make_shared<RamState>();
   state->file = std::make_shared<Fd>(std::move(own));
-  state->is_private = true;
-  const int64_t failed = MapPrivate(size, state->file, &state->mapping);
+  const bool shared = info[2].IsBoolean() && info[2].As<Napi::Boolean>();
+  state->is_private = !shared;
+  const int64_t failed =
+      shared ? MapAligned(size, MAP_SHARED, state->file->get(), &state->mapping)
+             : MapPrivate(size, state->file, &state->mapping);
   if (failed < 0) return Result(info, failed);
+  if (shared) Advise(state->mapping, false);
   state_ = std::move(state);
   return Result(info, 0);
 }

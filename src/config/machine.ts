@@ -103,6 +103,17 @@ const OWN_DEVICE = table({
   },
 });
 
+const FLASH = table({
+  /** The file with its bytes; what the guest writes goes there. */
+  file: {
+    type: text("FILE"),
+    required: "give the path of a file",
+    help: "the file with its bytes; what the guest writes goes there",
+  },
+  /** The guest cannot write it. Default: `false`. */
+  readOnly: { type: flag, default: false, help: "the guest cannot write it" },
+});
+
 const FW_CFG_FILE = table({
   /** Its name, up to 55 characters. It should begin with opt/. */
   name: {
@@ -155,6 +166,16 @@ export const MACHINE = table({
     otherwise: "SeaBIOS, as the host has it",
     help: "what a pc without a kernel starts: the image of a BIOS",
     see: "pc.md#firmware",
+  },
+  /**
+   * Flash chips with the firmware of a pc, such as OVMF, and its variables: in place of `firmware`. Default:
+   * `[]`.
+   */
+  flash: {
+    type: list(FLASH),
+    default: [],
+    help: "flash chips with the firmware of a pc, such as OVMF, and its variables: in place of `firmware`",
+    see: "pc.md#uefi",
   },
   /** A folder in which `firmware` is searched before the usual ones. */
   firmwareFolder: {

@@ -19,9 +19,9 @@ export const VIRTIO_MMIO_STRIDE = 0x1000;
 export const IOAPIC = 0xfec0_0000;
 export const LOCAL_APIC = 0xfee0_0000;
 
-/** Pages below 4 GiB that KVM on Intel uses itself: api.rst 4.34 KVM_SET_TSS_ADDR and 4.40. */
-export const IDENTITY_MAP = 0xfffb_c000;
-export const TSS = 0xfffb_d000;
+/** Pages below 4 GiB that KVM on Intel uses itself: api.rst 4.34 KVM_SET_TSS_ADDR and 4.40. Firmware of up to 16 MiB is above. */
+export const IDENTITY_MAP = 0xfeff_c000;
+export const TSS = 0xfeff_d000;
 
 /** COM1 to COM4. COM3 and COM4 have their own lines, because an edge-triggered ISA line cannot be shared. */
 export const SERIAL = [

@@ -8,3 +8,7 @@ export const FW_CFG = "fw-cfg";
 export const FW_CFG_BYTES = 512 * KIB;
 /** The page of the VM generation ID. No RAM, so that no firmware has to leave it alone. */
 export const GENERATION_ID = "generation-id";
+/** The bytes of flash chip `n`. */
+export function flashMemory(n: number): string {
+  return `flash${n}`;
+}

@@ -31,10 +31,19 @@ export interface DevicePlace {
   readonly lun?: number;
 }
 
+/** A flash chip. */
+export interface FlashSpec {
+  /** A multiple of 4096. */
+  readonly size: number;
+  readonly readOnly: boolean;
+}
+
 /** The firmware of a machine that begins with it. */
 export interface FirmwareSpec {
-  /** Bytes of its image: a multiple of 64 KiB. */
+  /** Bytes of its image: a multiple of 64 KiB. 0 if it is in flash chips. */
   readonly size: number;
+  /** The first one ends at 4 GiB, the next one below it. */
+  readonly flash?: readonly FlashSpec[];
   /** Letters, first choice first: a floppy, c disk, d CD, n network. */
   readonly bootOrder: string;
   /** Of the machine, if it was given one. */

@@ -58,11 +58,13 @@ export class GuestRam {
    * may be closed. Nobody may make it shorter meanwhile: an access beyond its end ends the process (SIGBUS).
    *
    * @param size bytes, a multiple of 4096
-   * @throws {SystemError} EINVAL for another size, or a file that has fewer bytes.
+   * @param isShared what is written goes to the file, which is open for writing
+   * @throws {SystemError} EINVAL for another size, or a file that has fewer bytes; EACCES for a shared mapping of
+   *   a file that is read-only.
    */
-  static mapFile(file: MappableFile, size: number): GuestRam {
+  static mapFile(file: MappableFile, size: number, isShared = false): GuestRam {
     const handle = new native.GuestRam();
-    const result = handle.mapFile(file.native, size);
+    const result = handle.mapFile(file.native, size, isShared);
     check(result, "mmap(file)", `mapping ${size} bytes of ${file.path} as guest RAM`);
     return new GuestRam(handle);
   }

@@ -21,7 +21,7 @@ export interface NativeHandle {
 
 export interface NativeGuestRam extends NativeHandle {
   create(size: number, flags: number): number;
-  mapFile(file: NativeFileIo, size: number): number;
+  mapFile(file: NativeFileIo, size: number, shared: boolean): number;
   fork(child: NativeGuestRam): number;
   size(): number;
   view(offset: number, length: number): ArrayBuffer | number;

@@ -53,6 +53,7 @@ export class Hardware {
 
   /**
    * @param ram what the machine has for RAM; new and empty without it
+   * @param own memories of the board that are not new and empty either, by name
    * @throws {SystemError} what the kernel refused; nothing is left open then.
    */
   constructor(
@@ -63,6 +64,7 @@ export class Hardware {
     board: Board,
     spec: MachineSpec,
     ram = newRam(options),
+    own: ReadonlyMap<string, GuestRam> = new Map(),
   ) {
     try {
       this.ram = this.#keep(ram);
@@ -81,7 +83,7 @@ export class Hardware {
       this.memory = new GuestMemory(this.ram, spec.ram);
       this.dirty = new SharedArrayBuffer(DirtyMap.bytes(options.memory));
       this.dirtyMap = new DirtyMap(this.dirty);
-      this.memories = new Map([[RAM, this.ram], ...this.#memoriesOf(board, spec)]);
+      this.memories = new Map([[RAM, this.ram], ...this.#memoriesOf(board, spec, own)]);
       const topology = topologyOf(spec);
       this.vcpus = Array.from({ length: spec.cpus }, (_, index) => {
         return this.#keep(this.vm.createVcpu(placeOf(topology, index).apicId));
@@ -127,7 +129,8 @@ export class Hardware {
     this.#open.length = 0;
   }
 
-  #memoriesOf(board: Board, spec: MachineSpec): [string, GuestRam][] {
+  #memoriesOf(board: Board, spec: MachineSpec, own: ReadonlyMap<string, GuestRam>): [string, GuestRam][] {
+    for (const memory of own.values()) this.#keep(memory);
     const readOnly = new Set(
       board
         .kernel?.(spec)
@@ -137,7 +140,7 @@ export class Hardware {
     const canBeReadOnly = this.vm.checkExtension("READONLY_MEM") > 0;
     return Object.entries(board.memories?.(spec) ?? {})
       .filter(([name]) => canBeReadOnly || !readOnly.has(name))
-      .map(([name, size]) => [name, this.#keep(GuestRam.create(size))]);
+      .map(([name, size]) => [name, own.get(name) ?? this.#keep(GuestRam.create(size))]);
   }
 
   #keep<T extends Closable>(thing: T): T {

@@ -48,6 +48,8 @@ const KVM_CAP_SET_GUEST_DEBUG2 = 195;
 export interface Origin {
   /** The machine's RAM; new and empty without it. */
   ram?(): GuestRam;
+  /** Memories of the board that are files, by name: the others are new and empty. */
+  memories?(): ReadonlyMap<string, GuestRam>;
   /** By how much the machine's monotonic clock is ahead of the host's: see machineClock. */
   readonly clockOffsetNs?: number;
   /** Called before there are threads, and before KVM's objects follow the registers: changes these. */
@@ -117,7 +119,7 @@ export class PowerCycle {
     this.#handlers = options.devices.map((device) => device.handlers);
     this.#drives = drives;
     this.spec = spec;
-    const hardware = new Hardware(options, board, spec, origin.ram?.());
+    const hardware = new Hardware(options, board, spec, origin.ram?.(), origin.memories?.());
     this.#hardware = hardware;
     try {
       const data = this.#sharedData(options);

@@ -47,6 +47,12 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
   if (filled.fwCfg.length > 0 && !board.firmware) {
     throw new OptionError("fwCfg: this kind of machine has no fw_cfg device; a PC has one");
   }
+  if (filled.flash.length > 0 && (!board.firmware || filled.kernel !== undefined)) {
+    throw new OptionError("flash: it holds the firmware of a PC, and this machine starts without firmware");
+  }
+  if (filled.flash.length > 0 && filled.firmware !== undefined) {
+    throw new OptionError("flash: the firmware is in the first chip; leave out firmware (-bios)");
+  }
   if (filled.smbios.length > 0 && (!board.firmware || filled.kernel !== undefined)) {
     throw new OptionError("smbios: the tables are for a pc's firmware, and this machine starts without it");
   }

@@ -1,5 +1,5 @@
 /** A PC from its reset vector on: ROMs of a few instructions, then SeaBIOS with a boot sector. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -207,4 +207,45 @@ test("SeaBIOS gets the owner's SMBIOS fields, and takes the name of the BIOS fro
   const anchor = memory.indexOf("_SM_", 0xf0000);
   const address = memory.readUInt32LE(anchor + 0x18);
   expect([memory[address], memory[address + 1]]).toEqual([0, 24]);
+});
+
+test("flash chips run firmware, take commands and keep what was programmed in their file", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "vmexit-flash-"));
+  try {
+    const [code, variables] = [join(folder, "code.fd"), join(folder, "vars.fd")];
+    const VARIABLES = 0x1_0000_0000 - ROM_BYTES - 8 * KIB;
+    /** In protected mode, by ES with a limit of 4 GiB. */
+    const address = (at: number) => [0x66, 0xbf, ...dword(VARIABLES + at)]; // mov edi
+    const store = (at: number, ...values: number[]) => [
+      ...address(at),
+      ...values.flatMap((value) => [0x26, 0x67, 0xc6, 0x07, value]), // mov byte es:[edi], value
+    ];
+    const print = (at: number) => [...address(at), 0x26, 0x67, 0x8a, 0x07, ...PRINT_AL]; // mov al, es:[edi]
+    // Accessed already: the CPU cannot note that in ROM.
+    const gdt = [...new Array<number>(8).fill(0), 0xff, 0xff, 0, 0, 0, 0x93, 0xcf, 0];
+    const GDT = 0x4000;
+    const flat = [
+      ...[0xfa, 0x2e, 0x0f, 0x01, 0x16, 0x10, GDT >> 8], // cli; lgdt cs:[GDT + 16]
+      ...[0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0, 0xbb, 0x08, 0x00, 0x8e, 0xc3], // PE; mov bx, 8; mov es, bx
+    ];
+    const program = [
+      ...flat,
+      ...[...print(1), ...store(0, 0x70), ...print(1), ...store(0, 0xff), ...print(1)], // array, status, array
+      ...[...store(4096, 0x20, 0xd0), ...print(4096), ...store(4096, 0x10, 0x5a, 0xff), ...print(4096)],
+      ...exitWith(0),
+    ];
+    const image = rom(program);
+    image.set([...gdt, 15, 0, ...dword(0xf_0000 + GDT)], CODE + GDT);
+    writeFileSync(code, image);
+    writeFileSync(variables, new Uint8Array(8 * KIB).fill(0x33));
+    const flash = [{ file: code, readOnly: true }, { file: variables }];
+    const { bytes, ending } = await run({ flash });
+    expect(ending).toEqual({ reason: "exit", status: 1 });
+    expect(bytes).toEqual([0x33, 0x00, 0x33, 0x80, 0x5a]);
+    const kept = readFileSync(variables);
+    expect([kept[0], kept[4095], kept[4096], kept[4097]]).toEqual([0x33, 0x33, 0x5a, 0xff]);
+    expect([...readFileSync(code)]).toEqual([...image]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

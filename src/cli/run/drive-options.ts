@@ -34,8 +34,9 @@ import { whyNoDevice } from "./refused-devices.ts";
 import type { Draft } from "./request.ts";
 import { addIsaDebugcon, addIsaSerial } from "./serial-options.ts";
 
-const attachment = typed("virtio|ide|scsi|none", (text, refuse) => {
-  if (text === "virtio" || text === "ide" || text === "scsi" || text === "none") return text;
+const attachment = typed("virtio|ide|scsi|pflash|none", (text, refuse) => {
+  if (text === "virtio" || text === "ide" || text === "scsi" || text === "pflash" || text === "none")
+    return text;
   throw refuse(`"${text}" is not possible: use if=virtio or if=scsi, or if=ide on a pc`);
 });
 
@@ -46,7 +47,7 @@ const DRIVE_KEYS = together(
       if: {
         type: attachment,
         otherwise: "ide on a pc, virtio on a microvm",
-        help: "virtio, ide and scsi attach the disk to the machine; none leaves that to a -device",
+        help: "virtio, ide and scsi attach the disk to the machine; none leaves that to a -device; pflash makes it a flash chip of a pc",
       },
     }),
   ),
@@ -56,6 +57,13 @@ export const DRIVE_HELP: HelpGroup = { rows: keyHelp(DRIVE_KEYS) };
 
 export function addDrive(draft: Draft, value: string, typed: string, complain: Complain): void {
   const { if: attach, bus, unit, ...options } = readKeys(splitKeyValues(value), DRIVE_KEYS, complain);
+  if (attach === "pflash") {
+    draft.flash.chips.push({
+      typed,
+      options: { ...options, ...(unit === undefined ? {} : { index: unit }) },
+    });
+    return;
+  }
   draft.drives.push({
     typed,
     attach: attach !== "none",

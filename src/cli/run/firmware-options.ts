@@ -22,6 +22,15 @@ const FW_CFG_KEYS = keysOf(
 
 export const FIRMWARE_OPTIONS: readonly OptionRow[] = [
   {
+    names: ["pflash"],
+    argument: "FILE",
+    example: "-pflash OVMF.fd",
+    help: "-drive if=pflash,format=raw,file=FILE",
+    apply: (draft, file, typed) => {
+      draft.flash.chips.push({ typed, options: { file } });
+    },
+  },
+  {
     names: ["fw_cfg"],
     argument: "[name=]NAME,file=FILE|string=TEXT",
     example: "-fw_cfg opt/com.example/key,string=value",

@@ -39,6 +39,8 @@ const MACHINE_KEYS = keysOf(
     },
     accel: { type: accelerators, help: "" },
     "memory-backend": { type: text("ID"), help: "" },
+    pflash0: { type: text("ID"), help: "" },
+    pflash1: { type: text("ID"), help: "" },
     acpi: { type: only("on", "the machine describes itself by ACPI"), help: "" },
     rtc: { type: only("on", "every machine has a clock"), help: "" },
     pic: { type: only("on", "the interrupt controllers are those of KVM"), help: "" },
@@ -83,9 +85,9 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
   NAME_OPTION,
   {
     names: ["machine", "M"],
-    argument: "[type=]microvm|pc[,pit=on|off][,generation-id=on|off]",
+    argument: "[type=]microvm|pc[,pit=on|off][,generation-id=on|off][,pflash0=ID][,pflash1=ID]",
     example: "-machine microvm,pit=off",
-    help: `${MACHINE.machine.help}; -machine help lists them. pit=off leaves out the PIT, generation-id=off the VM generation ID. accel=kvm, acpi=on and other properties that it always has are accepted`,
+    help: `${MACHINE.machine.help}; -machine help lists them. pit=off leaves out the PIT, generation-id=off the VM generation ID; pflash0= and pflash1= name drives that are flash chips. accel=kvm, acpi=on and other properties that it always has are accepted`,
     apply: (draft, value, _typed, complain) => {
       if (/^(type=)?(help|\?)$/.test(value)) {
         draft.print = MACHINE_HELP;
@@ -96,11 +98,15 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
         pit,
         "generation-id": generationId,
         "memory-backend": backend,
+        pflash0,
+        pflash1,
       } = readKeys(splitKeyValues(value, "type"), MACHINE_KEYS, complain);
       if (type !== undefined) draft.vm.machine = type;
       if (pit !== undefined) draft.vm.pit = pit;
       if (generationId !== undefined) draft.vm.generationId = generationId;
       if (backend !== undefined) draft.memory.backend = backend;
+      if (pflash0 !== undefined) draft.flash.named[0] = pflash0;
+      if (pflash1 !== undefined) draft.flash.named[1] = pflash1;
     },
   },
   {

@@ -61,7 +61,6 @@ export const REFUSED: readonly OtherOption[] = [
   ...flags("guests find devices by ACPI", "no-acpi"),
   ...flags("the machine ends when its guest shuts down", "no-shutdown"),
   ...values("this version has no migration; -loadvm DIR starts from a snapshot", "incoming"),
-  ...values("this version has no UEFI firmware and no flash; -bios FILE gives a BIOS", "pflash"),
   ...flags(
     "not supported; start it in the background with your shell or service manager, and -serial file:PATH",
     "daemonize",

@@ -10,6 +10,7 @@ import type { Options } from "../../config/schema.ts";
 import type { TraceFilter } from "../../config/trace.ts";
 import type { GdbPlace } from "../../gdb/server.ts";
 import type { RestoreOptions } from "../../vm/restore-vm.ts";
+import { type FlashDraft, finishFlash } from "./flash-draft.ts";
 import { emptyMemoryDraft, finishMemory, type MemoryDraft } from "./memory-draft.ts";
 import { finishCards, type NetworkDraft } from "./network-draft.ts";
 import { type Chardev, finishSerials, type SerialDraft } from "./serial-draft.ts";
@@ -118,6 +119,7 @@ export interface Draft extends NetworkDraft, SerialDraft {
   /** Devices by the names that were typed. */
   named: { readonly typed: string; readonly name: string }[];
   memory: MemoryDraft;
+  flash: FlashDraft;
   /** Options that ask for what is not built, each with why it cannot be had. */
   refused: { readonly typed: string; readonly why: string }[];
   gdb?: GdbPlace;
@@ -157,6 +159,7 @@ export function emptyDraft(): Draft {
     devices: new Map(),
     named: [],
     memory: emptyMemoryDraft(),
+    flash: { chips: [], named: [] },
     chardevs: new Map(),
     serials: [],
     isaSerials: [],
@@ -197,11 +200,13 @@ export function finish(draft: Draft): RunRequest {
   const cards = finishCards(draft, model, (note) => void draft.notes.push(note));
   const hasDefaultNetwork = !draft.saidNetwork && !draft.noDefaults;
   const network = isNew && hasDefaultNetwork && machine === "pc" ? [DEFAULT_NETWORK] : cards;
+  const flash = finishFlash(draft.flash, [...draft.drives, ...draft.nodes]) ?? [];
   const vm = {
     ...draft.vm,
     ...devicesOf(draft),
     ...(drives.length > 0 ? { drives } : {}),
     ...(network.length > 0 ? { network } : {}),
+    ...(flash.length > 0 ? { flash } : {}),
   };
   const settings: RunSettings = {
     serials,

@@ -15,6 +15,7 @@ import type { LateParts } from "../late-parts.ts";
 import * as map from "../memory-map.ts";
 import { type Plug, plug } from "../part.ts";
 import { cmosConfig } from "../parts/cmos.ts";
+import { flash } from "../parts/flash.ts";
 import { fwCfg } from "../parts/fw-cfg.ts";
 import { i440fx, PAM0, PIRQ_INPUTS, SHADOW_END } from "../parts/i440fx.ts";
 import { pciHost } from "../parts/pci-host.ts";
@@ -27,7 +28,7 @@ import { virtioBalloon } from "../parts/virtio-balloon.ts";
 import { virtioBlk } from "../parts/virtio-blk.ts";
 import { virtioPci } from "../parts/virtio-pci.ts";
 import { virtioRng } from "../parts/virtio-rng.ts";
-import { FIRMWARE, FW_CFG, FW_CFG_BYTES, GENERATION_ID } from "../pc-memories.ts";
+import { FIRMWARE, FW_CFG, FW_CFG_BYTES, flashMemory, GENERATION_ID } from "../pc-memories.ts";
 import { type PciPart, type PciSegment, plugPci } from "../pci-part.ts";
 import { assignPci, writeConfig } from "../pci-setup.ts";
 import type { DeviceSpec, MachineSpec } from "../spec.ts";
@@ -74,12 +75,10 @@ export const pc: Board = {
 
   parts(spec, late) {
     const segment: PciSegment = { bus: new PciBus(), router: undefined };
-    const firmwareSize = spec.firmware?.size ?? 0;
     return [
       plug(pciHost, "pci", { windows: [ports(CONFIG_PORT, CONFIG_PORTS)], gsi: map.SCI_IRQ }, segment),
       plugPci(segment, i440fx, "i440fx", I440FX, {
-        firmware: FIRMWARE,
-        firmwareSize,
+        ...shadowedFirmware(spec),
         memoryFrom: memoryFrom(spec),
       }),
       plugPci(segment, piix3, "piix3", PIIX3, {}),
@@ -92,6 +91,7 @@ export const pc: Board = {
         { ...cmosConfig(spec), contents: cmosContents(spec), slew: spec.rtcSlew ?? false },
       ),
       keyboardController(),
+      ...flashChips(spec),
       plug(
         fwCfg,
         "fw-cfg",
@@ -123,7 +123,8 @@ export const pc: Board = {
     const { firmware } = spec;
     const bytes = fwCfgBytes(spec);
     return {
-      ...(firmware === undefined ? {} : { [FIRMWARE]: firmware.size }),
+      ...(firmware === undefined || firmware.size === 0 ? {} : { [FIRMWARE]: firmware.size }),
+      ...Object.fromEntries(flashPlaces(spec).map(({ memory, length }) => [memory, length])),
       ...(bytes === 0 ? {} : { [FW_CFG]: bytes }),
       ...(spec.generationId ? { [GENERATION_ID]: PAGE } : {}),
     };
@@ -154,7 +155,7 @@ export const pc: Board = {
 
   kernel({ firmware, generationId }) {
     const slots: SlotWish[] = [];
-    if (firmware !== undefined) {
+    if (firmware !== undefined && firmware.size > 0) {
       const { size } = firmware;
       slots.push({ memory: FIRMWARE, offset: 0, address: map.HIGH_RAM - size, size, readOnly: true });
     }
@@ -165,6 +166,27 @@ export const pc: Board = {
     return { slots };
   },
 };
+
+/** What is below 1 MiB until RAM is shown there: the end of the firmware. */
+function shadowedFirmware({ firmware }: MachineSpec): { firmware: string; firmwareSize: number } {
+  const chip = firmware?.flash?.[0];
+  if (chip === undefined) return { firmware: FIRMWARE, firmwareSize: firmware?.size ?? 0 };
+  return { firmware: flashMemory(0), firmwareSize: chip.size };
+}
+
+function flashPlaces({ firmware }: MachineSpec) {
+  let end = map.HIGH_RAM;
+  return (firmware?.flash ?? []).map(({ size, readOnly }, n) => {
+    end -= size;
+    return { memory: flashMemory(n), address: end, length: size, readOnly };
+  });
+}
+
+function flashChips(spec: MachineSpec): Plug[] {
+  return flashPlaces(spec).map(({ memory, address, length, readOnly }) => {
+    return plug(flash, memory, { windows: [{ space: "memory", address, length }] }, { memory, readOnly });
+  });
+}
 
 function fwCfgBytes({ firmware, userFilesBytes = 0 }: MachineSpec): number {
   return (firmware === undefined ? 0 : FW_CFG_BYTES) + userFilesBytes;

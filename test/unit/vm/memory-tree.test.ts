@@ -26,8 +26,8 @@ test("5 GiB of RAM, two virtio devices and one of the program's own, as text", (
       00000000feb01000-00000000feb01fff virtio-rng (device)
     00000000fec00000-00000000fec000ff ioapic (kvm)
     00000000fee00000-00000000fee00fff local-apic (kvm)
-    00000000fffbc000-00000000fffbcfff identity-map (kvm)
-    00000000fffbd000-00000000fffbffff tss (kvm)
+    00000000feffc000-00000000feffcfff identity-map (kvm)
+    00000000feffd000-00000000feffffff tss (kvm)
   0000000100000000-000000017fffffff ram slot 1 at host 0x7f00c0000000
   0000000180000000-000000018000000f counter (device)
 `);

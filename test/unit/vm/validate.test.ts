@@ -29,6 +29,7 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
     rtcOffset: 0,
     rtcSlew: false,
     fwCfg: [],
+    flash: [],
     smbios: [],
     numa: [],
     hugePages: false,
@@ -136,6 +137,7 @@ test("everything that is given arrives", () => {
     rtcOffset: 0,
     rtcSlew: false,
     fwCfg: [],
+    flash: [],
     smbios: [],
     numa: [],
     hugePages: false,
@@ -418,8 +420,8 @@ test.each<[unknown, string]>([
     "devices[0]: 1 ports at 0x61 overlap the PIT's gate (leave it out with pit: false), 0x61",
   ],
   [
-    device({ address: 0xfffb_f000, length: 4 }),
-    "devices[0]: 4 bytes at 0xfffbf000 overlap pages that KVM uses, 0xfffbc000-0xfffbffff",
+    device({ address: 0xfeff_f000, length: 4 }),
+    "devices[0]: 4 bytes at 0xfefff000 overlap pages that KVM uses, 0xfeffc000-0xfeffffff",
   ],
 ])("%o: %s", (options, sentence) => {
   expect(() => check(options)).toThrow(new OptionError(sentence));

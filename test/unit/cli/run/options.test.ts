@@ -492,6 +492,30 @@ test("-rtc base= moves the CMOS clock", () => {
   });
 });
 
+test("flash chips are named as people name them for OVMF", () => {
+  const chips = [{ file: "C", readOnly: true }, { file: "V" }];
+  const flash = (...argv: string[]) => {
+    const command = parseRun(argv);
+    return command.action === "run" ? command.request.vm.flash : undefined;
+  };
+  const drive = (more: string) => ["-drive", `if=pflash,format=raw,${more}`];
+  expect(flash(...drive("unit=0,readonly=on,file=C"), ...drive("unit=1,file=V"))).toMatchObject(chips);
+  expect(flash(...drive("unit=1,file=V"), ...drive("readonly=on,file=C"))).toMatchObject(chips);
+  expect(flash("-pflash", "C", "-pflash", "V")).toMatchObject([{ file: "C" }, { file: "V" }]);
+  const nodes = [
+    ...["-blockdev", "driver=file,filename=C,node-name=code-file,read-only=on"],
+    ...["-blockdev", "driver=raw,file=code-file,node-name=code,read-only=on"],
+    ...["-drive", "if=none,id=vars,format=raw,file=V"],
+  ];
+  expect(flash(...nodes, "-machine", "pc,pflash0=code,pflash1=vars")).toMatchObject(chips);
+  expect(() => flash("-machine", "pc,pflash0=code")).toThrow("there is no -blockdev with node-name=code");
+  expect(() => flash(...drive("unit=1,file=V"))).toThrow("flash chip 0, which has the firmware, is missing");
+  expect(() => flash("-drive", "if=pflash,format=qcow2,file=C")).toThrow("a flash chip is a raw file");
+  expect(() => flash("-pflash", "A", "-pflash", "B", "-pflash", "C")).toThrow(
+    "there is a flash chip 1 already",
+  );
+});
+
 test("-fw_cfg and -smbios add up; a name without opt/ is noted", () => {
   const { vm, notes } = request(
     ...["-M", "pc", "-fw_cfg", "name=opt/a,string=b,,c", "-fw_cfg", "etc/x,file=F"],
