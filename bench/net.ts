@@ -9,6 +9,7 @@
  * and run in turns; those that wait are in HLT.
  */
 import { execFileSync, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { bootArguments, findGuest, ObedientGuest, obey, scratchFolder } from "./support/guest.ts";
 import { type Monitor, qemu, vmexit } from "./support/monitor.ts";
@@ -223,6 +224,7 @@ async function measure(wire: Wire): Promise<void> {
 }
 
 function makeTap(name: string, address: string): void {
+  if (!existsSync("/dev/net/tun")) execFileSync("modprobe", ["tun"]);
   const ip = (line: string) => execFileSync("ip", line.split(" "));
   ip(`tuntap add dev ${name} mode tap`);
   ip(`addr add ${address}/24 dev ${name}`);
