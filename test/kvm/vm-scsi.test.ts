@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createVm } from "vmexit";
+import { createVm, restoreVm } from "vmexit";
 import { buildKernel } from "../support/multiboot-build.ts";
 
 const SECTOR = 512;
@@ -47,4 +47,27 @@ test("what it writes is in the image, what it frees is not, and the counters are
   expect(disk.subarray(64 * SECTOR, 72 * SECTOR).every((byte) => byte === 0)).toBe(true);
   expect(disk.readUint8(72 * SECTOR)).toBe(0x61);
   expect(vm.stats().drives[0]).toMatchObject({ bytesRead: SECTOR, bytesWritten: SECTOR });
+});
+
+test("a machine that continues from a snapshot has its disk at the same place", async () => {
+  const file = join(folder, "saved.img");
+  writeFileSync(file, Buffer.alloc(SECTORS * SECTOR, 0x61));
+  const disk = { file, format: "raw" } as const;
+  const dir = join(folder, "saved");
+  {
+    await using vm = await createVm({
+      kernel,
+      cmdline: "wait",
+      drives: [{ ...disk, interface: "scsi", target: 3 }],
+    });
+    await vm.start();
+    await vm.serial.waitFor("waits");
+    await vm.snapshot({ dir });
+  }
+  await using vm = await restoreVm(dir, { drives: [disk] });
+  const rest = vm.serial.waitFor(/read 00 00 000000\nwrong 00000000\n[\s\S]*absent 03 00 000000/);
+  await vm.resume();
+  vm.serial.write("\n");
+  await rest;
+  expect(await vm.exited).toEqual({ reason: "exit", status: 1 });
 });

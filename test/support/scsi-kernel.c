@@ -4,6 +4,8 @@
 //   inquiry 0, attention 29, ready, the capacity, a sector written, read and compared,
 //   a range freed, a target that is not there
 //
+// If its command line is "wait", it waits for a byte on COM1 after the write.
+//
 // Source: VIRTIO 1.2, 5.6.6.1.
 
 #define QUEUE_SIZE 8
@@ -73,8 +75,17 @@ static void send(const char *name, u8 target, const u8 *cdb, u8 *bytes, u32 leng
   print("\n");
 }
 
+static u8 in8(u16 port) {
+  u8 value;
+  __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+  return value;
+}
+
 void kernel_main(const u32 *info) {
-  (void)info;
+  const char *word = (const char *)info[4];
+  for (const char *at = word; *at; at++) {
+    if (*at == ' ') word = at + 1;
+  }
   bring_up((u32)descriptors, 0);
   const u8 inquiry[16] = {0x12, 0, 0, 0, 36}, ready[16] = {0x00}, capacity[16] = {0x25};
   const u8 read[16] = {0x28, 0, 0, 0, 0, 5, 0, 0, 1}, write[16] = {0x2a, 0, 0, 0, 0, 5, 0, 0, 1};
@@ -89,6 +100,11 @@ void kernel_main(const u32 *info) {
   print_word("last ", data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3]);
   for (int n = 0; n < SECTOR; n++) data[n] = (u8)(n * 7);
   send("write ", 3, write, data, SECTOR, 0);
+  if (word[0] == 'w') {
+    print("waits\n");
+    while (!(in8(COM1 + 5) & 1)) {
+    }
+  }
   send("read ", 3, read, other, SECTOR, 1);
   u32 wrong = 0;
   for (int n = 0; n < SECTOR; n++) wrong += data[n] != other[n];

@@ -87,13 +87,15 @@ export function placeScsiDrives<D extends OnScsi>(
   });
   return drives.map((drive, n) => {
     if (drive.interface !== "scsi") return drive;
-    const { queues } = controllers[drive.controller ?? 0];
+    const { controller = 0, lun = 0 } = drive;
+    const { queues } = controllers[controller];
     let { target = 0 } = drive;
     while (drive.target === undefined && taken.has(placeOf({ ...drive, target }))) target++;
     if (target > MAX_TARGET)
       throw new OptionError(`drives[${n}].interface: the controller has no target left`);
     taken.set(placeOf({ ...drive, target }), n);
-    return { ...drive, target, queues };
+    // A snapshot names them all.
+    return { ...drive, controller, target, lun, queues };
   });
 }
 

@@ -443,3 +443,27 @@ test("the limits themselves are allowed", () => {
   expect(checkOptions({ ...OK, drives: drives(11), rng: true }).rng).toEqual(NO_PCI);
   checkOptions({ ...OK, devices: [{ name: "most", port: 0x1000, length: 0xf000, handlers }] });
 });
+
+test("a drive on SCSI has a controller, and a place that a snapshot can name", () => {
+  const scsi = { file: "a", interface: "scsi" } as const;
+  const { drives, scsi: controllers } = checkOptions({
+    ...OK,
+    cpus: 2,
+    drives: [scsi, { ...scsi, target: 0, lun: 1 }, scsi],
+  });
+  expect(controllers).toMatchObject([{ queues: 2, queueSize: 256 }]);
+  expect(drives).toMatchObject([
+    { controller: 0, target: 0, lun: 0, queues: 2 },
+    { controller: 0, target: 0, lun: 1 },
+    { controller: 0, target: 1, lun: 0 },
+  ]);
+  const twice = {
+    ...OK,
+    drives: [
+      { ...scsi, target: 0 },
+      { ...scsi, target: 0 },
+    ],
+  };
+  expect(() => checkOptions(twice)).toThrow("drives[1].target: drives[0] is unit 0 of target 0 already");
+  expect(() => checkOptions({ ...OK, drives: [{ ...scsi, controller: 1 }] })).toThrow("there is no scsi[1]");
+});
