@@ -38,6 +38,8 @@ export async function openPlace(where: Chardev, label: string, deps: PlaceDeps):
       return undefined;
     case "stdio":
       return { name: "standard output", sink: deps.stdout, end: false };
+    case "stderr":
+      return { name: "standard error", sink: deps.stderr, end: false };
     case "file": {
       const file = await open(where.path, where.append === true ? "a" : "w");
       return { name: where.path, sink: file.createWriteStream(), end: true };

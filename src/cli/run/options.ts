@@ -178,7 +178,7 @@ export const OPTIONS: readonly OptionRow[] = [
     names: ["trace"],
     argument: "WHAT",
     example: "-trace exits=boot.trace",
-    help: "records what happens; may be repeated. WHAT is unclaimed, or exits=FILE and other keys:",
+    help: "records what happens; may be repeated. WHAT is unclaimed, firmware, or exits=FILE and other keys:",
     values: [{ rows: TRACE_KEYS }],
     apply: addTrace,
   },

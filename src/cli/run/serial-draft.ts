@@ -13,6 +13,7 @@ export type Chardev = {
   readonly label?: string;
 } & (
   | { readonly kind: "stdio" }
+  | { readonly kind: "stderr" }
   | { readonly kind: "file"; readonly path: string; readonly append?: true }
   | { readonly kind: "pty" }
   | {

@@ -16,9 +16,10 @@ const FILE = table({
   ...TRACE,
 });
 
-const trace = typed("unclaimed", (text, refuse) => {
-  if (text === "unclaimed") return text;
-  throw refuse(`"${text}" is not a trace${didYouMean(text, ["unclaimed"])}; -trace help lists the traces`);
+const trace = typed("unclaimed|firmware", (text, refuse) => {
+  if (text === "unclaimed" || text === "firmware") return text;
+  const hint = didYouMean(text, ["unclaimed", "firmware"]);
+  throw refuse(`"${text}" is not a trace${hint}; -trace help lists the traces`);
 });
 
 const KEYS = keysOf(table({ enable: { type: trace, help: "" }, ...FILE }));
@@ -26,6 +27,7 @@ const KEYS = keysOf(table({ enable: { type: trace, help: "" }, ...FILE }));
 /** Keys of a trace. */
 export const TRACE_KEYS: readonly (readonly [string, string])[] = [
   ["unclaimed", "prints each access to a port or an address where no device answers"],
+  ["firmware", "prints the messages of a pc's firmware, from the debug console, on standard error"],
   ...keyHelp(keysOf(FILE)),
 ];
 
@@ -36,7 +38,7 @@ vmexit trace summary FILE counts the exits in such a file. The host's kernel han
 exits itself; these are not in the file. -stats shows the kernel's counters, which include them.
 `;
 
-export function addTrace(draft: Draft, value: string, _typed: string, complain: Complain): void {
+export function addTrace(draft: Draft, value: string, typed: string, complain: Complain): void {
   const [first, ...more] = splitKeyValues(value, "enable");
   if (first.key === "enable" && (first.value === "help" || first.value === "?")) {
     draft.print = TRACE_HELP;
@@ -44,7 +46,11 @@ export function addTrace(draft: Draft, value: string, _typed: string, complain: 
   }
   const said = readKeys([first, ...more], KEYS, complain);
   const { enable, exits, ...filter } = said;
-  if (enable !== undefined) draft.traceUnclaimed = true;
+  if (enable === "unclaimed") draft.traceUnclaimed = true;
+  if (enable === "firmware") {
+    if (draft.debugConsole !== undefined) throw complain("the debug console is connected already");
+    draft.debugConsole = { typed, where: { kind: "stderr" } };
+  }
   if (exits !== undefined) draft.traceFiles.push({ path: exits, filter });
   else if (Object.keys(filter).length > 0) {
     throw complain("the file for the exits is missing: exits=FILE");

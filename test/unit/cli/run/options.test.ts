@@ -492,6 +492,12 @@ test("-rtc base= moves the CMOS clock", () => {
   });
 });
 
+test("-trace firmware prints the debug console on standard error", () => {
+  expect(request("-trace", "firmware").debugConsole).toEqual({ kind: "stderr" });
+  expect(request("-trace", "firmware").traceUnclaimed).toBe(false);
+  expect(() => request("-debugcon", "stdio", "-trace", "firmware")).toThrow("connected already");
+});
+
 test("flash chips are named as people name them for OVMF", () => {
   const chips = [{ file: "C", readOnly: true }, { file: "V" }];
   const flash = (...argv: string[]) => {
