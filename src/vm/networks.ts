@@ -194,6 +194,12 @@ async function userNetwork(
   note: (message: string) => void,
 ): Promise<ConnectNetwork | undefined> {
   if (user === undefined) return undefined;
-  const { UserNet } = await import("../net/user/user-net.ts");
-  return new UserNet({ onNote: note, ...user }).plug;
+  const load = async () => {
+    const { UserNet } = await import("../net/user/user-net.ts");
+    return new UserNet({ onNote: note, ...user }).plug;
+  };
+  // What options ask for is checked and opened before the guest starts.
+  if (Object.keys(user).length > 0) return load();
+  const { connectLate } = await import("../net/late-network.ts");
+  return connectLate(load, (error) => note(`there is no user network: ${String(error)}`));
 }

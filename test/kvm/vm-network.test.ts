@@ -191,3 +191,27 @@ test("a network that cannot be made is why there is no machine", async () => {
   await expect(createVm({ memory: "16M", kernel, network: [{ connect }] })).rejects.toThrow("no cable");
   await expect(createVm({ memory: "16M", kernel, network: [{}] })).rejects.toThrow(/connected to nothing/);
 });
+
+test("an e1000 of a PC is in its snapshot: the same card continues, and another one is refused", async () => {
+  const dir = join(folder, "pc-snapshot");
+  const waits = Uint8Array.of(0xf4, 0xeb, 0xfd); // 1: hlt; jmp 1b
+  const pc = { machine: "pc", memory: "16M", kernel: waits, loadAddress: 0x1000 } as const;
+  const wire = new Wire();
+  await using vm = await createVm({ ...pc, network: [{ model: "e1000", connect: wire.connect }] });
+  await vm.start();
+  await vm.snapshot({ dir });
+  const { connect } = new Wire();
+  await using copy = await restoreVm(dir, { network: [{ connect }] });
+  await copy.resume();
+  copy.networks[0].setLink(false);
+  expect(copy.networks[0].isUp).toBe(false);
+  await using usual = await restoreVm(dir, { defaultNetwork: true });
+  expect(usual.networks).toHaveLength(1);
+  await expect(restoreVm(dir, { network: [{ model: "virtio", connect }] })).rejects.toThrow(
+    /"virtio" is not the card that was saved/,
+  );
+  await expect(restoreVm(dir)).rejects.toThrow(/has 1 network cards, and 0 are given/);
+  await expect(createVm({ kernel, network: [{ model: "e1000", connect }] })).rejects.toThrow(
+    /a microvm has virtio cards only/,
+  );
+});
