@@ -7,8 +7,10 @@
  * The thread waits for nothing but the queue. So an exit of a machine whose program
  * does not read its console stays unanswered until there is room in the ring.
  */
+import type { ByteRing } from "../base/ring.ts";
 import type { ExitQueue } from "../kvm/exit-queue.ts";
 import { NOBODY, WOKEN } from "../kvm/exit-queue.ts";
+import type { Control } from "./control.ts";
 import type { LoopGate } from "./vcpu-loop.ts";
 import type { VcpuSide } from "./vcpu-side.ts";
 
@@ -39,30 +41,37 @@ class Served implements LoopGate {
   /** It answers at least this many exits in a turn. */
   left = 0;
   readonly #server: VcpuServer;
+  readonly #control: Control;
+  readonly #rings: readonly ByteRing[];
 
   constructor(server: VcpuServer, seat: VcpuSeat, tag: number) {
     this.#server = server;
     this.seat = seat;
     this.tag = tag;
+    this.#control = seat.side.control;
+    this.#rings = [...seat.side.blocks.parts.rings.values()];
   }
 
   get running(): boolean {
-    return this.seat.side.control.running && this.#stays;
+    return this.#control.running && this.#stays;
   }
 
   get tracing(): boolean {
-    return this.seat.side.control.tracing && this.#stays;
+    return this.#control.tracing && this.#stays;
   }
 
   get hasRoom(): boolean {
-    for (const ring of this.seat.side.blocks.parts.rings.values()) {
-      if (ring.capacity - ring.length < ROOM_BYTES) return false;
+    const rings = this.#rings;
+    for (let n = 0; n < rings.length; n++) {
+      if (rings[n].capacity - rings[n].length < ROOM_BYTES) return false;
     }
     return true;
   }
 
   get #stays(): boolean {
-    return (this.left-- > 0 || this.#server.keeps) && this.hasRoom;
+    if (this.left === 0) return this.#server.keeps && this.hasRoom;
+    this.left--;
+    return this.hasRoom;
   }
 }
 
