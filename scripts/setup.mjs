@@ -71,6 +71,11 @@ export function pcDisk() {
   return made("lab/pc-disk/build");
 }
 
+/** Makes CDs and a disk with other boot loaders, if they are not there, and returns their folder (lab/pc-media/build). */
+export function pcMedia() {
+  return made("lab/pc-media/build");
+}
+
 /** @param {string} script prints the path of what it made */
 function made(script) {
   const { status, stdout } = spawnSync(join(root, script), {
@@ -114,7 +119,7 @@ export function hostKvm() {
  * @param {readonly string[]} command
  */
 export function inLab(options, command) {
-  const passed = ["VMEXIT_GUEST_DIR", "VMEXIT_PC_DISK"].flatMap((name) => ["--env", name]);
+  const passed = ["VMEXIT_GUEST_DIR", "VMEXIT_PC_DISK", "VMEXIT_PC_MEDIA"].flatMap((name) => ["--env", name]);
   return [join(root, "lab/lab"), "--cwd", root, ...passed, ...options, "--", ...command];
 }
 

@@ -22,7 +22,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runInLabs } from "./lab-lanes.mjs";
 import { packageTest } from "./package-test.mjs";
-import { guestFolder, hostKvm, inLab, main, pcDisk, root, run, setUp } from "./setup.mjs";
+import { guestFolder, hostKvm, inLab, main, pcDisk, pcMedia, root, run, setUp } from "./setup.mjs";
 import { add, count, inWords, noTests } from "./test-results.mjs";
 
 const TIERS = ["unit", "kvm", "guest"];
@@ -149,8 +149,9 @@ await main("test", async (args) => {
   const inLabHere = { unit: false, kvm: lab || !opens, guest: lab || !hardware };
   setUp(["guest", "lab", "image", "test"], ".");
   process.env.VMEXIT_GUEST_DIR ??= guestFolder();
-  const bootsDisks = chosen.some(({ files }) => files.some((file) => file.endsWith("guest/pc.long.test.ts")));
-  if (bootsDisks) process.env.VMEXIT_PC_DISK ??= pcDisk();
+  const runs = (name) => chosen.some(({ files }) => files.some((file) => file.endsWith(`guest/${name}`)));
+  if (runs("pc.long.test.ts")) process.env.VMEXIT_PC_DISK ??= pcDisk();
+  if (runs("pc-media.long.test.ts")) process.env.VMEXIT_PC_MEDIA ??= pcMedia();
 
   const results = mkdtempSync(join(tmpdir(), "vmexit-test-"));
   const total = noTests();

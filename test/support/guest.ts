@@ -37,6 +37,14 @@ export function pcDisk(): string {
   return path;
 }
 
+/** A medium that lab/pc-media/build makes: isolinux.iso, grub.iso or gpt.img. */
+export function pcMedium(name: string): string {
+  const folder = process.env.VMEXIT_PC_MEDIA;
+  if (folder === undefined)
+    throw new Error("VMEXIT_PC_MEDIA is not set; npm test sets it, lab/pc-media/build prints it");
+  return join(folder, name);
+}
+
 /** A folder for a test's own files. */
 export class Scratch implements Disposable {
   readonly folder = mkdtempSync(join(tmpdir(), "vmexit-guest-"));
