@@ -120,6 +120,26 @@ test.skipIf(!existsSync(SEABIOS)).each([
   expect(vm.stats().drives[0].bytesRead).toBe(2 * SECTOR);
 });
 
+test("SeaBIOS starts from the SCSI disk that has the lowest bootindex", async () => {
+  const other = join(folder, "other.img");
+  const file = join(folder, "scsi.img");
+  writeFileSync(other, bootDisk("-the wrong disk"));
+  writeFileSync(file, bootDisk("-read by the BIOS"));
+  const scsi = { format: "raw", interface: "scsi" } as const;
+  await using vm = await createVm({
+    machine: "pc",
+    memory: "32M",
+    drives: [
+      { ...scsi, file: other, bootindex: 2 },
+      { ...scsi, file, target: 5, lun: 1, bootindex: 1 },
+    ],
+  });
+  const output = printed(vm);
+  await vm.start();
+  expect(await vm.exited).toEqual({ reason: "exit", status: 1 });
+  expect((await output).toString()).toMatch(/read by the BIOS$/);
+});
+
 test("a saved device continues in another machine: its BARs, its doorbell, and the message that is pending", async () => {
   const dir = join(folder, "saved");
   const options = { machine: "pc", memory: "16M", kernel, cmdline: "between", rng: { addr: "7" } } as const;
