@@ -73,11 +73,11 @@ test.each(['json:{"driver":"null-co"}', "nbd://localhost/x", "fat:/etc"])(
   },
 );
 
-test("a chain that comes back to itself is refused", () => {
+test("a chain that leads back to itself is refused", () => {
   const path = freshPath("a.qcow2");
   overlay("b.qcow2", "qcow2", path);
   overlay("a.qcow2", "qcow2", join(path, "..", "b.qcow2"));
-  expect(() => openQcow2(path)).toThrow("comes back to");
+  expect(() => openQcow2(path)).toThrow("leads back to");
 });
 
 test("a backing file of unsaid format may be qcow2, but not name further files", () => {
