@@ -33,7 +33,8 @@ export class Call {
 
   /** The caller, after its message: sleeps until the reply. Returns 32 bits, signed. */
   wait(): number {
-    Atomics.wait(this.#words, STATE, CALLING);
+    // The notification of the reply before may come this late: it is not the reply to this call.
+    while (Atomics.load(this.#words, STATE) === CALLING) Atomics.wait(this.#words, STATE, CALLING);
     return this.#words[VALUE];
   }
 

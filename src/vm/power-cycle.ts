@@ -235,8 +235,9 @@ export class PowerCycle {
   cut(): void {
     if (this.#isGone) return;
     this.#isCut = true;
-    for (const mailbox of this.#blocks.mailboxes) mailbox.close();
+    // First: a vCPU whose access gets all ones from here on must not run the guest further.
     this.#threads.tellToEnd();
+    for (const mailbox of this.#blocks.mailboxes) mailbox.close();
     // The io thread may end without an answer, and the end waits for who waits for it.
     for (const [id, resolve] of this.#orders) resolve({ id, failure: ENDED });
     this.#orders.clear();

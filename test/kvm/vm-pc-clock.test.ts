@@ -25,7 +25,8 @@ function clockGuest(enable: number, count: number): number[] {
     ...[0xfa, 0x31, 0xc0, 0x8e, 0xd8], // cli; ds = 0
     ...[0xc7, 0x06, ...word(IRQ8_VECTOR), ...word(at), 0xc7, 0x06, ...word(IRQ8_VECTOR + 2)],
     ...[...word(CODE_SEGMENT), ...writeCmos(0x0a, 0x2d)], // 8 Hz
-    ...[...writeCmos(0x0b, 0x02 | enable), ...READ_C],
+    // Enabled last: the interrupt controller remembers an interrupt although register C is read before it is taken.
+    ...[...READ_C, ...writeCmos(0x0b, 0x02 | enable)],
     ...[...out(0xa1, 0xfe), ...out(0x21, 0xfb)], // the clock, and the cascade
     ...[0xb9, ...word(count), 0xfb, 0xf4, 0xeb, 0xfd], // mov cx, count; sti; hlt; jmp hlt
   ];

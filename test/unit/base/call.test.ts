@@ -41,3 +41,24 @@ test("a side that has ended has replied to every later call, and no call need be
   call.reply(0);
   expect(call.wait()).toBe(-5);
 });
+
+test("a notification that comes late, of the reply before, does not end the next call", async () => {
+  const words = newWords();
+  const call = new Call(words);
+  call.begin();
+  call.reply(1);
+  expect(call.wait()).toBe(1);
+  expect(call.begin()).toBe(true);
+  const other = new Worker(
+    `const { workerData: words } = require("node:worker_threads");
+     const sleep = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+     while (Atomics.notify(words, 0) === 0) sleep(1);
+     sleep(20);
+     words[1] = 2;
+     Atomics.store(words, 0, 0);
+     Atomics.notify(words, 0);`,
+    { eval: true, workerData: words },
+  );
+  expect(call.wait()).toBe(2);
+  await other.terminate();
+});
