@@ -170,6 +170,7 @@ export function packageTest() {
     test("the addon of two builds is the same, byte for byte", () => {
       const addon = join(root, "prebuilds/linux-x64/vmexit.node");
       const before = readFileSync(addon);
+      rmSync(addon);
       output(["npm", "run", "prebuild"]);
       if (!before.equals(readFileSync(addon))) throw new Error("they differ");
     });

@@ -1,6 +1,7 @@
 /**
  * Builds the addon that the package carries: prebuilds/linux-x64/vmexit.node, for x86-64 Linux with glibc 2.28
- * or later and all versions of Node. npm pack runs it.
+ * or later and all versions of Node, unless it is newer than its sources. npm pack runs it; so does npm run
+ * build, because of its name.
  *
  *   npm run prebuild
  *
@@ -9,7 +10,7 @@
  * versions of glibc are replaced (native/old_glibc.cc), and the result is checked for them.
  */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,6 +20,15 @@ const require = createRequire(import.meta.url);
 const OLDEST_GLIBC = [2, 28];
 const folder = join(root, "prebuilds/linux-x64");
 const target = join(folder, "vmexit.node");
+
+/** Whether the addon is newer than all that it is made from. */
+function isCurrent() {
+  if (!existsSync(target)) return false;
+  const made = statSync(target).mtimeMs;
+  const native = readdirSync(join(root, "native")).map((name) => `native/${name}`);
+  const from = [...native, "binding.gyp", "package-lock.json", "scripts/prebuild.mjs"];
+  return from.every((name) => statSync(join(root, name)).mtimeMs < made);
+}
 
 /** What binding.gyp gives the compiler, by name. */
 function gypTarget() {
@@ -44,6 +54,7 @@ function tooNew(file) {
     .map(([, version, , , name]) => `${version} ${name}`);
 }
 
+if (isCurrent()) process.exit();
 const { defines, cflags_cc: flags } = gypTarget();
 const sources = readFileSync(join(root, "native/sources.txt"), "utf8").trim().split("\n");
 const unfinished = `${target}.${process.pid}`;
