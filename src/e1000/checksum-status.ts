@@ -5,11 +5,10 @@
  * Source: 317453, 3.2.9 (receive packet checksum offloading), 3.2.3.1 (status) and
  * 3.2.3.2 (errors).
  */
+import { HDR_F_DATA_VALID } from "../net/offloads.ts";
 import { get16 } from "../net/user/bytes.ts";
 import { addWords, fold } from "../net/user/checksum.ts";
 import { RXCSUM_IPOFL, RXCSUM_TUOFL } from "./registers.ts";
-
-const F_DATA_VALID = 2;
 
 const STATUS_IXSM = 0x04; // nothing was judged
 const STATUS_TCPCS = 0x20;
@@ -36,7 +35,7 @@ export class ChecksumStatus {
     this.errors = 0;
     if ((rxcsum & (RXCSUM_IPOFL | RXCSUM_TUOFL)) === 0) return STATUS_IXSM;
     const ip = start + ETHERNET_BYTES;
-    const isKnownGood = (bytes[0] & F_DATA_VALID) !== 0;
+    const isKnownGood = (bytes[0] & HDR_F_DATA_VALID) !== 0;
     let status = 0;
     switch (get16(bytes, start + ETHERNET_BYTES - 2)) {
       case ETHERTYPE_IPV4: {

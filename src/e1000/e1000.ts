@@ -9,6 +9,7 @@
  * addresses of registers that 82542 drivers use.
  */
 import type { AccessSize, IoDevice, IrqLine, Signal } from "../bus/io.ts";
+import { linkProperty } from "../net/card.ts";
 import type { Property } from "../virtio/device.ts";
 import { Eeprom } from "./eeprom.ts";
 import { Interrupts } from "./interrupts.ts";
@@ -125,14 +126,7 @@ export class E1000 implements IoDevice {
   properties(): Readonly<Record<string, Property>> {
     const regs = this.#regs;
     return {
-      link: {
-        get: () => (regs.linkDown === 0 ? 1 : 0),
-        set: (up) => {
-          if ((regs.linkDown === 0) === (up !== 0)) return;
-          regs.linkDown = up === 0 ? 1 : 0;
-          this.interrupts.raise(reg.ICR_LSC);
-        },
-      },
+      link: linkProperty(regs, () => this.interrupts.raise(reg.ICR_LSC)),
       // A driver of this card cannot be asked.
       announce: { get: () => 0, set() {} },
     };

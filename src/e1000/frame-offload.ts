@@ -12,13 +12,13 @@ import {
   ACCEPTS_TSO6,
   GSO_TCP4,
   GSO_TCP6,
+  NO_OFFLOAD,
   type Offload,
 } from "../net/link.ts";
-import { NET_HEADER_BYTES } from "../net/offloads.ts";
+import { HDR_F_NEEDS_CSUM, NET_HEADER_BYTES } from "../net/offloads.ts";
 import { get16, put16 } from "../net/user/bytes.ts";
 import { addWords, checksumOf, fold } from "../net/user/checksum.ts";
 
-const F_NEEDS_CSUM = 1;
 const TUCMD_TCP = 1;
 const TUCMD_IPV4 = 2;
 const LEAST_TCP_HEADER = 20;
@@ -29,14 +29,7 @@ const VLAN_BYTES = 4;
 const TYPE = 12;
 
 export class FrameOffload {
-  readonly offload: Offload = {
-    needsChecksum: 0,
-    checksumStart: 0,
-    checksumOffset: 0,
-    gsoType: 0,
-    gsoSize: 0,
-    headerLength: 0,
-  };
+  readonly offload: Offload = { ...NO_OFFLOAD };
   readonly #able: number;
 
   /** @param able ACCEPTS_ bits of the back end */
@@ -137,7 +130,7 @@ export class FrameOffload {
     const { offload } = this;
     bytes.fill(0, 0, NET_HEADER_BYTES);
     if (offload.needsChecksum === 0) return;
-    bytes[0] = F_NEEDS_CSUM;
+    bytes[0] = HDR_F_NEEDS_CSUM;
     bytes[1] = offload.gsoType;
     putLittle(bytes, 2, offload.headerLength);
     putLittle(bytes, 4, offload.gsoSize);

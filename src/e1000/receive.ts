@@ -8,6 +8,7 @@
  */
 import { EAGAIN } from "../base/errno.ts";
 import { AGAIN, NEVER } from "../bus/io-task.ts";
+import { ReceiveErrors } from "../net/card.ts";
 import { RECEIVED_BYTES, RECEIVED_DROPPED, RECEIVED_FRAMES } from "../net/card-counters.ts";
 import { MAX_FRAME_BYTES, NET_HEADER_BYTES } from "../net/offloads.ts";
 import { get16 } from "../net/user/bytes.ts";
@@ -18,8 +19,6 @@ import { isWanted } from "./receive-filter.ts";
 import * as reg from "./registers.ts";
 import { countReceived, MPC, RNBC, ROC } from "./statistics.ts";
 
-/** When to receive again after an error of the host: the interface may be down. */
-const ERROR_MS = 100;
 /** Frames of one turn. */
 const BATCH = 64;
 const ETHERNET_BYTES = 14;
@@ -51,13 +50,16 @@ export class Receiver {
   readonly #checksums = new ChecksumStatus();
   /** Header and frame, and room for an FCS. */
   readonly #bytes = new Uint8Array(NET_HEADER_BYTES + MAX_FRAME_BYTES + LEAST_FRAME + FCS_BYTES);
+  /** Where the back end puts both. */
+  readonly #arrival = this.#bytes.subarray(0, NET_HEADER_BYTES + MAX_FRAME_BYTES);
+  readonly #errors: ReceiveErrors;
   /** Of header and frame; 0: there is none. */
   #length = 0;
   #causes = 0;
-  #reported = false;
 
   constructor(io: CardIo) {
     this.#io = io;
+    this.#errors = new ReceiveErrors(io);
   }
 
   /** Interrupt causes since the last call. */
@@ -72,9 +74,9 @@ export class Receiver {
     for (let n = 0; n < BATCH; n++) {
       if (this.#length === 0) {
         if (!this.#isOn()) return NEVER;
-        const length = backend.receive(0, this.#bytes.subarray(0, NET_HEADER_BYTES + MAX_FRAME_BYTES));
+        const length = backend.receive(0, this.#arrival);
         if (length === EAGAIN) return NEVER;
-        if (length < 0) return this.#failed(length);
+        if (length < 0) return this.#errors.failed(length);
         if (length < NET_HEADER_BYTES + ETHERNET_BYTES) continue;
         this.#length = length;
       }
@@ -201,15 +203,6 @@ export class Receiver {
     const tag = get16(bytes, type + 2);
     bytes.copyWithin(type, type + VLAN_BYTES, end + FCS_BYTES);
     return tag;
-  }
-
-  #failed(errno: number): number {
-    const { name, report } = this.#io;
-    if (!this.#reported) {
-      report({ device: name, code: "EIO", message: `frames cannot be received: errno ${-errno}` });
-    }
-    this.#reported = true;
-    return ERROR_MS;
   }
 }
 

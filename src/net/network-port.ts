@@ -5,13 +5,16 @@
 import { EventFd } from "../sys/event.ts";
 import { emptyRing, FrameRing, type FrameRings } from "./frame-ring.ts";
 import { ACCEPTS_CHECKSUM, type GuestLink, type Network, NO_OFFLOAD, type Offload } from "./link.ts";
-import { ALL_OFFLOADS, MAX_FRAME_BYTES, NET_HEADER_BYTES } from "./offloads.ts";
+import {
+  ALL_OFFLOADS,
+  HDR_F_DATA_VALID,
+  HDR_F_NEEDS_CSUM,
+  MAX_FRAME_BYTES,
+  NET_HEADER_BYTES,
+} from "./offloads.ts";
 
 /** Frames in a row before timers and sockets have their turn. */
 const BATCH = 128;
-
-const F_NEEDS_CSUM = 1;
-const F_DATA_VALID = 2;
 
 export class NetworkPort implements GuestLink {
   /** ACCEPTS_ bits: a network takes frames that leave checksums and segmentation to it. */
@@ -129,7 +132,7 @@ export class NetworkPort implements GuestLink {
     if (ring.release()) this.#vacancy.signal();
     const header = this.#header;
     const offload = this.#offload;
-    offload.needsChecksum = (header.getUint8(0) & F_NEEDS_CSUM) === 0 ? 0 : 1;
+    offload.needsChecksum = (header.getUint8(0) & HDR_F_NEEDS_CSUM) === 0 ? 0 : 1;
     offload.gsoType = header.getUint8(1);
     offload.headerLength = header.getUint16(2, true);
     offload.gsoSize = header.getUint16(4, true);
@@ -141,8 +144,8 @@ export class NetworkPort implements GuestLink {
   #putHeader(offload: Readonly<Offload>): void {
     const header = this.#header;
     // A complete frame was not on any wire: nothing can have damaged it.
-    const valid = (this.accepts & ACCEPTS_CHECKSUM) === 0 ? 0 : F_DATA_VALID;
-    header.setUint8(0, offload.needsChecksum === 1 ? F_NEEDS_CSUM : valid);
+    const valid = (this.accepts & ACCEPTS_CHECKSUM) === 0 ? 0 : HDR_F_DATA_VALID;
+    header.setUint8(0, offload.needsChecksum === 1 ? HDR_F_NEEDS_CSUM : valid);
     header.setUint8(1, offload.gsoType);
     header.setUint16(2, offload.headerLength, true);
     header.setUint16(4, offload.gsoSize, true);

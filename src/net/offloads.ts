@@ -13,5 +13,8 @@ export const ALL_OFFLOADS = ACCEPTS_CHECKSUM | ACCEPTS_TSO4 | ACCEPTS_TSO6 | ACC
 
 /** struct virtio_net_hdr with num_buffers: what is before each frame (VIRTIO 1.2, 5.1.6). */
 export const NET_HEADER_BYTES = 12;
+/** Its flags. */
+export const HDR_F_NEEDS_CSUM = 1;
+export const HDR_F_DATA_VALID = 2;
 /** The longest frame: an IP packet of 64 KiB, the Ethernet header and a VLAN tag. */
 export const MAX_FRAME_BYTES = 65_535 + 14 + 4;

@@ -15,6 +15,7 @@ import { EAGAIN } from "../../base/errno.ts";
 import { AGAIN, NEVER } from "../../bus/io-task.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import type { NetBackend } from "../../net/backend.ts";
+import { ReceiveErrors } from "../../net/card.ts";
 import {
   RECEIVED_BYTES,
   RECEIVED_DROPPED,
@@ -32,8 +33,6 @@ import { passesFilter } from "./receive-filter.ts";
 
 /** When to send again, if the back end cannot say when it has room. */
 const RETRY_MS = 1;
-/** When to receive again after an error of the host: the interface may be down. */
-const ERROR_MS = 100;
 /** Frames that are dropped in one turn. */
 const MAX_DROPS = 64;
 
@@ -64,6 +63,7 @@ export class NetQueues {
   readonly #regs: NetRegisters;
   readonly #io: NetIo;
   readonly #control: NetControl;
+  readonly #errors: ReceiveErrors;
   readonly #waiting: (Waiting | undefined)[];
   readonly #chain: Chain;
   readonly #header = new Uint8Array(NET_HEADER_BYTES);
@@ -74,11 +74,11 @@ export class NetQueues {
   readonly #written = new Uint32Array(NET_QUEUE_SIZE);
   /** RAM offsets of the two bytes of num_buffers. */
   readonly #countAt = new Float64Array(2);
-  #reported = false;
 
   constructor(regs: NetRegisters, io: NetIo, pairs: number) {
     this.#regs = regs;
     this.#io = io;
+    this.#errors = new ReceiveErrors(io);
     this.#waiting = new Array(pairs).fill(undefined);
     this.#chain = new Chain(io.memory, NET_QUEUE_SIZE);
     this.#control = new NetControl(regs, io.memory, pairs, {
@@ -135,7 +135,7 @@ export class NetQueues {
       if (waiting.length === 0) {
         const length = backend.receive(pair, waiting.bytes);
         if (length === EAGAIN) return NEVER;
-        if (length < 0) return this.#failed(length);
+        if (length < 0) return this.#errors.failed(length);
         const isFrame = length >= NET_HEADER_BYTES + ETHERNET_BYTES;
         if (!isFrame || this.#regs.linkDown !== 0 || !passesFilter(this.#regs, waiting.bytes)) {
           if (isFrame && this.#regs.linkDown !== 0) counters[RECEIVED_DROPPED]++;
@@ -221,15 +221,6 @@ export class NetQueues {
     if (gap === 0) return;
     waiting.bytes.copyWithin(NUM_BUFFERS, NET_HEADER_BYTES, waiting.length);
     waiting.length -= gap;
-  }
-
-  #failed(errno: number): number {
-    const { name, report } = this.#io;
-    if (!this.#reported) {
-      report({ device: name, code: "EIO", message: `frames cannot be received: errno ${-errno}` });
-    }
-    this.#reported = true;
-    return ERROR_MS;
   }
 }
 

@@ -10,6 +10,7 @@
  */
 import { layout } from "../../base/layout.ts";
 import { NEVER } from "../../bus/io-task.ts";
+import { linkProperty } from "../../net/card.ts";
 import { ACCEPTS_CHECKSUM, ACCEPTS_TSO4, ACCEPTS_TSO6 } from "../../net/link.ts";
 import { parseMac } from "../../net/mac.ts";
 import { ACCEPTS_ECN, NET_HEADER_BYTES } from "../../net/offloads.ts";
@@ -185,14 +186,7 @@ export class VirtioNet implements VirtioDevice {
   properties(changed: () => void): Readonly<Record<string, Property>> {
     const regs = this.#regs;
     return {
-      link: {
-        get: () => (regs.linkDown === 0 ? 1 : 0),
-        set: (up) => {
-          if ((regs.linkDown === 0) === (up !== 0)) return;
-          regs.linkDown = up === 0 ? 1 : 0;
-          changed();
-        },
-      },
+      link: linkProperty(regs, changed),
       announce: {
         get: () => regs.announce,
         set: () => {
