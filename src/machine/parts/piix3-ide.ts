@@ -8,8 +8,7 @@ import { SECTOR } from "../../base/units.ts";
 import { ByteWide } from "../../bus/byte-wide.ts";
 import { DISK_FIELDS } from "../../disk/disk-counters.ts";
 import type { DiskReply } from "../../disk/disk-order.ts";
-import type { ErrorPolicy } from "../../disk/host-errors.ts";
-import { Throttle, type ThrottleLimits } from "../../disk/throttle.ts";
+import { Throttle } from "../../disk/throttle.ts";
 import { AtaDisk } from "../../ide/ata-disk.ts";
 import { AtapiCd } from "../../ide/atapi-cd.ts";
 import { Channel, ChannelState } from "../../ide/channel.ts";
@@ -21,24 +20,12 @@ import { geometryOf } from "../../ide/identify.ts";
 import { BusMaster, PiixIde } from "../../ide/piix-ide.ts";
 import { type DriveOrder, MediumLocked, type MediumOrder } from "../../images/medium-order.ts";
 import type { DiskBackEnd } from "../back-ends.ts";
+import type { DriveConfig } from "../drive-config.ts";
 import type { PciPart } from "../pci-part.ts";
 import type { DeviceSpec } from "../spec.ts";
 
-/** What a drive is assembled from. */
-export interface IdeDriveConfig {
-  /** Bytes, a multiple of 512; 0 for an empty CD drive. */
-  readonly size: number;
-  readonly readOnly: boolean;
-  readonly blockSize: number;
-  readonly serial: string;
-  readonly model: string;
-  readonly writeCache: boolean;
-  readonly rerror: ErrorPolicy;
-  readonly werror: ErrorPolicy;
-  readonly throttling: ThrottleLimits | undefined;
+export interface IdeDriveConfig extends DriveConfig {
   readonly chsTranslation: "auto" | "none" | "lba" | "large" | "rechs";
-  /** The lowest is what firmware starts first; -1 or undefined: no matter. */
-  readonly bootindex: number | undefined;
   /** Of a CD drive: it was open when the machine was reset. */
   readonly trayOpen?: true;
 }

@@ -2,8 +2,8 @@
 import { SECTOR } from "../../base/units.ts";
 import { DISK_FIELDS } from "../../disk/disk-counters.ts";
 import type { DiskReply } from "../../disk/disk-order.ts";
-import { type ErrorPolicy, HostErrors } from "../../disk/host-errors.ts";
-import { Throttle, type ThrottleLimits } from "../../disk/throttle.ts";
+import { HostErrors } from "../../disk/host-errors.ts";
+import { Throttle } from "../../disk/throttle.ts";
 import type { DriveOrder } from "../../images/medium-order.ts";
 import { DiskUnit } from "../../scsi/disk-unit.ts";
 import { TYPE_DISK } from "../../scsi/inquiry.ts";
@@ -13,24 +13,12 @@ import { EVENT_QUEUE } from "../../virtio/scsi/scsi-control.ts";
 import type { ServedUnit } from "../../virtio/scsi/scsi-units.ts";
 import type { DeviceOrders } from "../../virtio/virtio-task.ts";
 import type { DiskBackEnd } from "../back-ends.ts";
+import type { DriveConfig } from "../drive-config.ts";
 import type { DeviceSpec } from "../spec.ts";
 import type { VirtioPart } from "./virtio-mmio.ts";
 
-/** What a disk is assembled from. */
-interface ScsiDiskConfig {
-  /** Bytes, a multiple of 512. */
-  readonly size: number;
-  readonly readOnly: boolean;
-  readonly blockSize: number;
-  readonly serial: string;
-  readonly model: string;
-  readonly writeCache: boolean;
+interface ScsiDiskConfig extends DriveConfig {
   readonly configWce: boolean;
-  readonly rerror: ErrorPolicy;
-  readonly werror: ErrorPolicy;
-  readonly throttling: ThrottleLimits | undefined;
-  /** The lowest is what firmware starts first; -1 or undefined: no matter. */
-  readonly bootindex: number | undefined;
 }
 
 /** A disk and its place: unit is the target. */
