@@ -209,7 +209,7 @@ const cardModel = typed("virtio|e1000", (model, refuse) => {
   const isNewer = /^(e1000e|igb|vmxnet3|e1000-\w+)$/.test(model);
   const use = isOlder ? "model=e1000, on a pc" : "model=virtio, or model=e1000 on a pc";
   throw refuse(
-    `"${model}" is not possible: ${isOlder || isNewer ? "this version does not have that card" : "there is no such card"}; use ${use}`,
+    `"${model}" is not possible: ${isOlder || isNewer ? "this version does not have that card" : "it is not a card of QEMU"}; use ${use}`,
   );
 });
 

@@ -199,7 +199,7 @@ export const OPTIONS: readonly OptionRow[] = [
   },
   {
     names: ["usb"],
-    help: "accepted, and left out: there are no USB devices",
+    help: "accepted and ignored: USB devices are not supported",
     apply: (draft, _value, typed) => {
       draft.notes.push(`${typed}: left out, as no device could be on it`);
     },

@@ -29,7 +29,7 @@ const REFUSED: readonly (readonly [names: RegExp, why: string])[] = [
   ],
 ];
 
-/** Why there is no such device; undefined for a name that is not one of QEMU's. */
+/** Why a device of QEMU is refused; undefined for any other name. */
 export function whyNoDevice(name: string): string | undefined {
   return REFUSED.find(([names]) => names.test(name))?.[1];
 }

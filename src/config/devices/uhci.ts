@@ -6,7 +6,7 @@ import { PCI_ADDRESS, PCI_DEVICE_KEYS } from "./pci.ts";
 export const UHCI = device({
   kind: "uhci",
   names: ["piix3-usb-uhci"],
-  help: "accepted, and left out: there are no USB devices",
+  help: "accepted and ignored: USB devices are not supported",
   options: table({ id: ID, addr: PCI_ADDRESS }),
   deviceKeys: PCI_DEVICE_KEYS,
 });
