@@ -78,3 +78,16 @@ export function findFwCfgItem(packed: Uint8Array, key: number): Uint8Array | und
   }
   return undefined;
 }
+
+/** Finds a file in packed contents, by its name. Any bytes may be given. */
+export function findFwCfgFile(packed: Uint8Array, name: string): Uint8Array | undefined {
+  const directory = findFwCfgItem(packed, FW_CFG_FILE_DIR) ?? new Uint8Array();
+  const data = new DataView(directory.buffer, directory.byteOffset, directory.length);
+  for (let at = 4; at + DIRECTORY_ENTRY <= directory.length; at += DIRECTORY_ENTRY) {
+    const found = new TextDecoder()
+      .decode(directory.subarray(at + 8, at + DIRECTORY_ENTRY))
+      .replace(/\0.*/s, "");
+    if (found === name) return findFwCfgItem(packed, data.getUint16(at + 4));
+  }
+  return undefined;
+}

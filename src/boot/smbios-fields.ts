@@ -6,7 +6,7 @@
 import { didYouMean, OptionError } from "../base/errors.ts";
 import type { SmbiosTable } from "../config/machine.ts";
 
-type FieldKind = "text" | "word" | "u64" | "flag" | "release" | "uuid" | "texts" | "files";
+type FieldKind = "text" | "word" | "u64" | "flag" | "release" | "uuid" | "texts";
 
 function texts(...names: string[]): Record<string, FieldKind> {
   return Object.fromEntries(names.map((name) => [name, "text"]));
@@ -24,7 +24,7 @@ const TYPES: ReadonlyMap<number, Readonly<Record<string, FieldKind>>> = new Map(
       ...{ "max-speed": "word", "current-speed": "word", "processor-family": "word", "processor-id": "u64" },
     },
   ],
-  [11, { value: "texts", path: "files" }],
+  [11, { value: "texts" }],
   [17, { ...texts("loc_pfx", "bank", "manufacturer", "serial", "asset", "part"), speed: "word" }],
 ]);
 
@@ -36,9 +36,9 @@ export class SmbiosFields {
   /** Type 11, in their order. */
   readonly oemStrings: string[] = [];
 
-  /** @param read the contents of a file, for strings that are in one @throws {OptionError} */
-  constructor(tables: readonly SmbiosTable[] = [], read: (path: string) => string = () => "") {
-    for (const [n, table] of tables.entries()) this.#add(table, `smbios[${n}]`, read);
+  /** @throws {OptionError} */
+  constructor(tables: readonly SmbiosTable[] = []) {
+    for (const [n, table] of tables.entries()) this.#add(table, `smbios[${n}]`);
   }
 
   has(type: number): boolean {
@@ -58,7 +58,7 @@ export class SmbiosFields {
     return this.text(type, field) === "on";
   }
 
-  #add(given: SmbiosTable, where: string, read: (path: string) => string): void {
+  #add(given: SmbiosTable, where: string): void {
     if (typeof given !== "object" || given === null) throw new OptionError(`${where}: this is not an object`);
     const { type, ...fields } = given;
     const kinds = TYPES.get(Number(type));
@@ -79,7 +79,6 @@ export class SmbiosFields {
       for (const one of Array.isArray(value) ? value : [value]) {
         const text = checked(kind, one, `${where}.${name}`);
         if (kind === "texts") this.oemStrings.push(text);
-        else if (kind === "files") this.oemStrings.push(read(text));
         else values.set(name, text);
       }
     }

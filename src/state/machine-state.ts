@@ -42,6 +42,11 @@ export class MachineState {
     return new MachineState(new Map(sections.map((section) => [section.name, section])), path);
   }
 
+  /** The contents of a memory of the board besides RAM; undefined if the machine did not have it. */
+  memory(name: string): Uint8Array | undefined {
+    return this.sections.get(`${MEMORY_SECTION}${name}`)?.bytes;
+  }
+
   /**
    * Fills the memories of a board besides RAM.
    * @throws {SnapshotError} for one that is not in there, or of another size

@@ -2,9 +2,20 @@
 import { OptionError } from "../base/errors.ts";
 import type { CheckedOptions } from "./validate.ts";
 
-/** @throws {OptionError} for a CPU that does not exist, or nodes that do not fit the machine */
+/** @throws {OptionError} for a CPU that does not exist, nodes that do not fit the machine, or a file that cannot be read */
 export async function loadExtras(options: CheckedOptions): Promise<CheckedOptions> {
-  return { ...options, ...(await cpuOf(options)), ...(await numaOf(options)) };
+  return {
+    ...options,
+    ...(await cpuOf(options)),
+    ...(await numaOf(options)),
+    ...(await userFilesOf(options)),
+  };
+}
+
+/** The contents of files that the guest finds. */
+async function userFilesOf(options: CheckedOptions): Promise<Partial<CheckedOptions>> {
+  if (options.fwCfg.length + options.smbios.length === 0) return {};
+  return (await import("./user-files.ts")).readUserFiles(options);
 }
 
 /** The CPU, by the text that names it. */

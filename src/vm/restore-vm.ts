@@ -4,6 +4,7 @@ import { GIB, PAGE } from "../base/units.ts";
 import { scsiPlaceOf } from "../config/devices/scsi-drive.ts";
 import { cardKind } from "../config/devices/virtio-net.ts";
 import type { VmOptions } from "../config/machine.ts";
+import { FIRMWARE, flashMemory } from "../machine/pc-memories.ts";
 import { differenceOf, identify } from "../state/drive-identity.ts";
 import type { SavedDrive } from "../state/manifest.ts";
 import { Snapshot, verifySnapshot } from "../state/open-snapshot.ts";
@@ -11,6 +12,7 @@ import { SnapshotError } from "../state/snapshot-error.ts";
 import { loadExtras } from "./load-extras.ts";
 import { openMachine } from "./open-machine.ts";
 import { FIRMWARE_PROTOCOL } from "./power-on.ts";
+import { readSavedOptions } from "./saved-options.ts";
 import { nameInDisks } from "./saves.ts";
 import { type ClockPolicy, type CpuPolicy, StateOrigin } from "./state-origin.ts";
 import { type CheckedOptions, checkOptions } from "./validate.ts";
@@ -74,7 +76,8 @@ async function restoreFrom(dir: string, options: RestoreOptions): Promise<Virtua
   const checked = await loadExtras(
     checkOptions({
       ...BEFORE_THERE_WERE_ANY,
-      ...manifest.options,
+      ...readSavedOptions(snapshot),
+      ...savedFirmware(snapshot, more),
       name: manifest.name,
       ...more,
       ...(more.drives === undefined ? {} : { drives: placedAsSaved(more.drives, manifest.drives) }),
@@ -103,6 +106,22 @@ async function restoreFrom(dir: string, options: RestoreOptions): Promise<Virtua
     await vm.stop();
     throw error;
   }
+}
+
+/**
+ * The firmware that the machine has, for a reset of the guest, unless other firmware is given.
+ * @throws {SnapshotError} for flash chips, which are files as drives are
+ */
+function savedFirmware({ path, state }: Snapshot, given: RestoreOptions): Pick<VmOptions, "firmware"> {
+  if (given.firmware !== undefined || (given.flash ?? []).length > 0) return {};
+  if (state.memory(flashMemory(0)) !== undefined) {
+    throw new SnapshotError(
+      path,
+      "its firmware is in flash chips: give their files again (flash, -drive if=pflash)",
+    );
+  }
+  const firmware = state.memory(FIRMWARE);
+  return firmware === undefined ? {} : { firmware };
 }
 
 /** A drive is on the interface that it was on, unless the options say otherwise. */

@@ -5,6 +5,7 @@ import { MIB, PAGE } from "../base/units.ts";
 import { userFilesAlone } from "../boot/firmware-files.ts";
 import { type FwCfgItems, NAME_BYTES, packFwCfg } from "../boot/fw-cfg.ts";
 import { SmbiosFields } from "../boot/smbios-fields.ts";
+import type { SmbiosTable } from "../config/machine.ts";
 import type { OwnerFiles } from "../machine/describe/firmware.ts";
 import { FW_CFG } from "../machine/pc-memories.ts";
 import type { Hardware } from "./hardware.ts";
@@ -13,10 +14,35 @@ import type { CheckedOptions } from "./validate.ts";
 
 /** Of all files together. */
 const MOST_BYTES = 512 * MIB;
+/** The type of the SMBIOS table whose strings may be in files. */
+const OEM_STRINGS = 11;
 /** For a file's entries in the index and the directory. */
 const ENTRY_BYTES = 128;
 
-/** Reads all files. @throws {OptionError} */
+/** The options with the contents of files in place of their names: each file is read once. @throws {OptionError} */
+export function readUserFiles({ fwCfg, smbios }: CheckedOptions): Pick<CheckedOptions, "fwCfg" | "smbios"> {
+  return {
+    fwCfg: fwCfg.map((given, n) => {
+      return typeof given.file === "string"
+        ? { ...given, file: read(given.file, `fwCfg[${n}].file`) }
+        : given;
+    }),
+    smbios: smbios.flatMap((table) =>
+      Number(Object(table).type) === OEM_STRINGS ? oemTables(table) : [table],
+    ),
+  };
+}
+
+/** A table for each field, in their order. */
+function oemTables({ type, ...fields }: SmbiosTable): SmbiosTable[] {
+  return Object.entries(fields).map(([name, given]) => {
+    if (name !== "path") return { type, [name]: given };
+    const paths = Array.isArray(given) ? given : [given];
+    return { type, value: paths.map((path) => read(String(path), "smbios").toString("utf8")) };
+  });
+}
+
+/** @param options as `readUserFiles` returns them @throws {OptionError} */
 export function ownerFiles({ fwCfg, smbios }: CheckedOptions): OwnerFiles {
   const userFiles = new Map<string, Uint8Array>();
   fwCfg.forEach(({ name, file, string }, n) => {
@@ -28,10 +54,10 @@ export function ownerFiles({ fwCfg, smbios }: CheckedOptions): OwnerFiles {
     if ((file === undefined) === (string === undefined)) {
       throw new OptionError(`${where}: give either file or string`);
     }
-    userFiles.set(name, typeof file === "object" ? file : bytesFrom(file, string, `${where}.file`));
+    userFiles.set(name, typeof file === "object" ? file : new TextEncoder().encode(string));
   });
   if (bytesOf(userFiles) > MOST_BYTES) throw new OptionError(`fwCfg: the files have more than 512 MiB`);
-  return { userFiles, smbios: new SmbiosFields(smbios, (path) => read(path, "smbios").toString("utf8")) };
+  return { userFiles, smbios: new SmbiosFields(smbios) };
 }
 
 /** The room that fw_cfg needs for them. */
@@ -65,10 +91,6 @@ export function putFwCfg({ memories }: Hardware, contents: FwCfgItems): void {
   const memory = memories.get(FW_CFG);
   if (memory === undefined) throw new RangeError("the machine has no memory for fw_cfg");
   new Uint8Array(memory.map(0, memory.size)).set(packFwCfg(contents));
-}
-
-function bytesFrom(file: string | undefined, string: string | undefined, where: string): Uint8Array {
-  return file === undefined ? new TextEncoder().encode(string) : read(file, where);
 }
 
 function read(path: string, where: string): Buffer {

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { createVm, type Ending, type VmOptions } from "vmexit";
+import { createVm, type Ending, restoreVm, type VirtualMachine, type VmOptions } from "vmexit";
 import { exitWith, outByte } from "../support/flat-machine.ts";
 
 const KIB = 1024;
@@ -186,6 +186,43 @@ test("a guest without firmware finds the owner's files by fw_cfg", async () => {
   expect(bytes.slice(4, 16)).toEqual([0, 0, 0, 2, 0, 0, 0, 5, 0, 0x20, 0, 0]);
   expect(text).toContain("opt/org.example/a\0");
   expect(text.slice(-11)).toBe("firstsecond");
+});
+
+test("a PC that continues from a snapshot has its firmware, UUID and files after a reset", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "vmexit-pc-snapshot-"));
+  try {
+    const code = [
+      ...[...printItem(0x02, 16), ...printItem(0x20, 5)], // the UUID, and the first file by name
+      ...[...setDx(0x3fd), 0xec, 0xa8, 0x01, 0x74, 0xfb, ...setDx(0x3f8), 0xec], // waits for a byte on COM1
+      ...[...setDx(0xcf9), 0xb0, 0x06, 0xee, 0xf4], // a reset
+    ];
+    const uuid = "11111111-2222-3333-4444-555555555555";
+    const expected = Buffer.from(`${uuid.replaceAll("-", "")}${Buffer.from("first").toString("hex")}`, "hex");
+    const file = join(folder, "file");
+    writeFileSync(file, "first");
+    await using vm = await createVm({
+      ...{ machine: "pc", memory: "16M", firmware: rom(code), uuid, fwCfg: [{ name: "a/first", file }] },
+    });
+    const printed = (machine: VirtualMachine) => {
+      const bytes: Buffer[] = [];
+      machine.serial.on("data", (chunk: Buffer) => bytes.push(chunk));
+      return () => Buffer.concat(bytes);
+    };
+    const first = printed(vm);
+    await vm.start();
+    await expect.poll(first).toEqual(expected);
+    await vm.snapshot({ dir: join(folder, "snapshot") });
+    await vm.stop();
+    rmSync(file);
+
+    await using again = await restoreVm(join(folder, "snapshot"));
+    const second = printed(again);
+    await again.resume();
+    again.serial.write("r");
+    await expect.poll(second).toEqual(expected);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("SeaBIOS gets the owner's SMBIOS fields, and takes the name of the BIOS from them", async () => {

@@ -10,6 +10,7 @@ import {
   type StoredSnapshot,
   snapshotsIn,
 } from "../../state/stored-snapshot.ts";
+import { FIRMWARE_PROTOCOL } from "../../vm/power-on.ts";
 import { FAILED, OK } from "../exit-status.ts";
 import { sizeText } from "../img/sizes.ts";
 import { localTime } from "../local-time.ts";
@@ -123,12 +124,18 @@ function table(snapshots: readonly StoredSnapshot[]): string {
   return `${[HEAD, ...rows].map(line).join("\n")}\n`;
 }
 
+function startedBy(protocol: string): string {
+  return protocol === FIRMWARE_PROTOCOL
+    ? "started by its firmware"
+    : `whose kernel was started as ${protocol}`;
+}
+
 function description({ path, manifest, bytes }: StoredSnapshot): string {
   const { name, vmexit, protocol, ram, drives, options, parent } = manifest;
   const inIt = parent === undefined ? "are not zeros" : "were written since";
   const rows: [string, string][] = [
     ["snapshot", path],
-    ["machine", `${name}, a ${shown(options.machine)} whose kernel was started as ${protocol}`],
+    ["machine", `${name}, a ${shown(options.machine)} ${startedBy(protocol)}`],
     ["saved", `${savedAt(manifest)} by vmexit ${vmexit}`],
     ...(parent === undefined ? [] : [["continues", `${parent.name}, beside it`] satisfies [string, string]]),
     ["memory", `${sizeText(ram.size)}, of which ${sizeText(PAGE * ram.pages)} ${inIt}`],
