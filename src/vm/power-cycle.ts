@@ -25,7 +25,7 @@ import type { GuestRam } from "../sys/guest-ram.ts";
 import { type Blocks, blocksBytes } from "../threads/blocks.ts";
 import { PARK } from "../threads/control.ts";
 import { Plugged } from "../threads/plugged.ts";
-import type { DebugStop, DriveStorage, Ending, Message, PartReply, ThreadData } from "../threads/shared.ts";
+import type { DebugStop, Ending, Message, PartReply, ThreadData } from "../threads/shared.ts";
 import { type Member, ThreadGroup } from "../threads/thread-group.ts";
 import type { MapRange } from "../trace/format.ts";
 import { DirtyLog } from "./dirty-log.ts";
@@ -37,7 +37,7 @@ import { partHandle } from "./part-handle.ts";
 import { ProgramDiskPort } from "./program-disks.ts";
 import { type CycleStats, countStats } from "./stats.ts";
 import { type CycleCounters, TraceTap } from "./trace-tap.ts";
-import type { CheckedOptions } from "./validate.ts";
+import { type CheckedOptions, waitsForProgram } from "./validate.ts";
 import { DriveError } from "./vm-error.ts";
 import type { MemoryParts } from "./vm-memory.ts";
 
@@ -356,9 +356,8 @@ export class PowerCycle {
         kick: () => hardware.ioWake.signal(),
       });
     }
-    const waits = waitsForProgram(this.spec.own.length, [...storage.values()]);
     const isPooled = options.threads === "pooled" || (options.threads === "auto" && ThreadGroup.anyOwn);
-    return new ThreadGroup(members, isPooled && !waits, {
+    return new ThreadGroup(members, isPooled && !waitsForProgram(options), {
       message: (message) => this.#message(message),
       failed: (error, member) => {
         const message = `${member.name} failed: ${error.stack ?? error.message}`;
@@ -430,11 +429,6 @@ export class PowerCycle {
       mailbox.close();
     }
   }
-}
-
-/** Threads that wait for the program serve no other machine. */
-function waitsForProgram(ownDevices: number, storage: readonly DriveStorage[]): boolean {
-  return ownDevices > 0 || storage.some(({ kind }) => kind === "program");
 }
 
 const ENDED = { code: "ESTATE", message: "the machine ended before the drive could be changed" };

@@ -70,7 +70,11 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
     );
   }
   const ownDevices = filled.devices.map((device, index) => checkPlace(device, index, filled));
-  checkThreads(filled.threads, ownDevices, configs.drives);
+  if (filled.threads === "pooled" && waitsForProgram({ ownDevices, drives })) {
+    throw new OptionError(
+      'threads: "pooled" needs a machine without devices and disks of the program\'s own, and without NBD disks; use "auto" or "own"',
+    );
+  }
   return { ...filled, ...configs, ownDevices, topology: checkTopology(filled) };
 }
 
@@ -139,20 +143,15 @@ function checkPlace(
   return { name, space: "memory", address: start, length };
 }
 
-/** @throws {OptionError} if a thread that serves several machines would wait for the program, or for a server */
-function checkThreads(
-  threads: Filling["threads"],
-  devices: readonly OwnDeviceSpec[],
-  drives: CheckedOptions["drives"],
-): void {
-  if (threads !== "pooled") return;
-  const waits = drives.some(
+/** Whether threads of the machine may wait for the program, or for a server: such a thread serves no other machine. */
+export function waitsForProgram({
+  ownDevices,
+  drives,
+}: Pick<CheckedOptions, "ownDevices" | "drives">): boolean {
+  const hasOwnDisk = drives.some(
     ({ source, file }) => source !== undefined || (file !== undefined && isNbdName(file)),
   );
-  if (devices.length === 0 && !waits) return;
-  throw new OptionError(
-    'threads: "pooled" needs a machine without devices and disks of the program\'s own, and without NBD disks; use "auto" or "own"',
-  );
+  return ownDevices.length > 0 || hasOwnDisk;
 }
 
 interface Taken {

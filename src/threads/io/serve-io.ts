@@ -2,7 +2,8 @@
 import type { Board } from "../../machine/board.ts";
 import { EventFd } from "../../sys/event.ts";
 import { CONTROL_WORDS, Control, END, RUN } from "../control.ts";
-import { type Inbox, type SeatMessage, type SeatOrder, seatFailure } from "../inbox.ts";
+import type { Inbox, SeatMessage, SeatOrder } from "../inbox.ts";
+import { beginSeats, type SeatPort } from "../serve-seats.ts";
 import type { IoRole, ThreadData } from "../shared.ts";
 import { freeViews } from "../views.ts";
 import { EpollPoller } from "./epoll-poller.ts";
@@ -30,45 +31,34 @@ export async function serveIo(
   reactor.add(thread);
 
   let seats = 0;
-  const begin = async ({ seat, data }: SeatOrder, role: IoRole) => {
-    const failed = (error: unknown) => post({ seat, message: seatFailure(error) });
+  const begin = async ({ data }: SeatOrder, port: SeatPort) => {
+    const { role } = data;
+    if (role.kind !== "io") return;
     const take = () => {
-      const order = inbox.takeOrder(seat);
+      const order = port.takeOrder();
       return order !== undefined && "part" in order ? order : undefined;
     };
-    try {
-      const board = await boardOf(data);
-      const networks = await networksFor(role);
-      const group = ioGroup(board, data, role, (message) => post({ seat, message }), take, networks);
-      const tasks = group.tasks.map((task) => new GuardedTask(task, failed));
-      const ended = () => {
-        group.ended?.();
-        seats--;
-        hasChanged = true;
-        wake.signal(); // without its last seat the thread is not to sleep
-        inbox.forget(seat);
-        post({ seat, message: { kind: "free" } });
-      };
-      seats++;
-      reactor.add({ ...group, tasks, ended });
-    } catch (error) {
-      failed(error);
-      post({ seat, message: { kind: "free" } });
-    }
+    const board = await boardOf(data);
+    const networks = await networksFor(role);
+    const group = ioGroup(board, data, role, port.post, take, networks);
+    const tasks = group.tasks.map((task) => new GuardedTask(task, port.failed));
+    const ended = () => {
+      group.ended?.();
+      seats--;
+      hasChanged = true;
+      wake.signal(); // without its last seat the thread is not to sleep
+      port.free();
+    };
+    seats++;
+    reactor.add({ ...group, tasks, ended });
   };
-  const beginAll = async (order: SeatOrder | undefined) => {
-    hasChanged = false;
-    for (let next = order; next !== undefined; next = inbox.takeSeat()) {
-      const { role } = next.data;
-      if (role.kind === "io") await begin(next, role);
-    }
-  };
-  await beginAll(first);
+  await beginSeats(first, inbox, post, begin);
   while (seats > 0) {
     reactor.step();
     if (!hasChanged) continue;
     await freeViews();
-    await beginAll(inbox.takeSeat());
+    hasChanged = false;
+    await beginSeats(inbox.takeSeat(), inbox, post, begin);
   }
   thread.control.request(END);
   reactor.run();

@@ -1,34 +1,33 @@
 /**
- * The io thread's side of virtio-blk: requests, from the chain that a driver
- * offered to the status byte that it waits for.
+ * The requests of virtio-blk, from the chain that a driver offered to the status byte
+ * that it waits for.
  *
  * The chain of a request is passed to the back end as it is, so that data moves
- * between the image and the guest's own pages. Any number of requests are in
- * flight at a time, and complete in any order. What completing one needs is kept
- * under its tag, which is made of its queue and its head.
+ * between the image and the guest's own pages.
  *
  * A driver's mistake (beyond the end, not whole sectors, a write to a read-only
- * disk) gets S_IOERR and is counted. For an error of the host the drive's policy
- * decides: see HostErrors.
+ * disk) gets S_IOERR and is counted.
  *
  * Source: VIRTIO 1.2, 5.2.6 (Device Operation).
  */
-import { EINPROGRESS, EOPNOTSUPP } from "../../base/errno.ts";
+import { EOPNOTSUPP } from "../../base/errno.ts";
 import { SECTOR } from "../../base/units.ts";
-import { NEVER } from "../../bus/io-task.ts";
 import type { BlockBackend } from "../../disk/backend.ts";
-import {
-  DISK_BYTES_READ,
-  DISK_BYTES_WRITTEN,
-  DISK_ERRORS,
-  DISK_FLUSHES,
-  DISK_REQUESTS,
-} from "../../disk/disk-counters.ts";
+import { DISK_ERRORS } from "../../disk/disk-counters.ts";
 import { type ErrorPolicy, HostErrors } from "../../disk/host-errors.ts";
 import type { Throttle } from "../../disk/throttle.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
-import type { DeviceQueue, ReportDevice } from "../device.ts";
-import { BrokenQueue, Chain } from "../queue/chain.ts";
+import type { ReportDevice } from "../device.ts";
+import {
+  DEFER,
+  DISCARD,
+  DiskRequests,
+  READ,
+  type RequestFormat,
+  type ServedDisk,
+  ZERO,
+} from "../disk-requests.ts";
+import type { Chain } from "../queue/chain.ts";
 import type { DeferredHeads } from "../queue/deferred-heads.ts";
 
 // 5.2.6, Device Operation.
@@ -69,22 +68,6 @@ export interface BlkIo {
   readonly now: () => number;
 }
 
-/** What a request asks of the host. */
-const READ = 0;
-const WRITE = 1;
-const FLUSH = 2;
-const DISCARD = 3;
-const ZERO = 4;
-const DOING = ["reading", "writing", "flushing", "discarding", "zeroing"] as const;
-/** In `#status`, where no request is in flight. */
-const NOBODY = -1;
-
-// In place of a status, or of the number of bytes written:
-/** The request is in flight; `poll` finishes it. */
-const PENDING = -1;
-/** The request cannot be served now; `run` serves it again. */
-const DEFER = -2;
-
 /** What the side of the vCPU threads knows, and this one needs. */
 export interface BlkFacts {
   /** Bytes, now. */
@@ -96,254 +79,106 @@ export interface BlkFacts {
   readonly id: Uint8Array;
 }
 
-export class BlkRequests {
+export class BlkRequests implements RequestFormat {
+  readonly requests: DiskRequests;
   readonly #facts: BlkFacts;
-  readonly #io: BlkIo;
-  readonly #errors: HostErrors;
-  readonly #queueSize: number;
-  readonly #chain: Chain;
-  /** By queue. */
-  readonly #deferred: readonly DeferredHeads[];
+  readonly #memory: GuestMemory;
+  readonly #counters: Float64Array;
   readonly #header = new DataView(new ArrayBuffer(HEADER_BYTES));
   readonly #headerBytes = new Uint8Array(this.#header.buffer);
-  // By tag: RAM offset of the status byte; operation; place on the disk, in bytes; bytes; parts that the
-  // back end has not finished; -errno of a part that failed, or 0.
+  /** By tag: RAM offset of the status byte. */
   readonly #status: Float64Array;
-  readonly #operation: Uint8Array;
-  readonly #offset: Float64Array;
-  readonly #length: Float64Array;
-  readonly #left: Uint8Array;
-  readonly #failure: Int32Array;
-  /** Of the request that is served now: offset, length, and 1 if its storage may be freed. */
-  readonly #segments = new Float64Array(3 * DISCARD_SEG_MAX);
-  #pending = 0;
-  /** When the throttle lets the next request through; 0 if it does so now. */
-  #throttledUntil = 0;
+  /** Of the request that is served now: offset and length of each segment, in bytes. */
+  readonly #segments = new Float64Array(2 * DISCARD_SEG_MAX);
+  /** The storage of the last segment may be freed. */
+  #mayUnmap = false;
 
   /** @param deferred one for each queue, of `queueSize` descriptors */
   constructor(facts: BlkFacts, io: BlkIo, deferred: readonly DeferredHeads[], queueSize: number) {
-    const tags = deferred.length * queueSize;
-    this.#chain = new Chain(io.memory, queueSize);
-    this.#deferred = deferred;
+    const { memory, backend, counters, throttle, now } = io;
+    const disk: ServedDisk = {
+      ...{ backend, counters, throttle, errors: new HostErrors(io) },
+      get writeback() {
+        return facts.writeback;
+      },
+    };
     this.#facts = facts;
-    this.#io = io;
-    this.#errors = new HostErrors(io);
-    this.#queueSize = queueSize;
-    this.#status = new Float64Array(tags).fill(NOBODY);
-    this.#operation = new Uint8Array(tags);
-    this.#offset = new Float64Array(tags);
-    this.#length = new Float64Array(tags);
-    this.#left = new Uint8Array(tags);
-    this.#failure = new Int32Array(tags);
+    this.#memory = memory;
+    this.#counters = counters;
+    this.requests = new DiskRequests([disk], this, memory, deferred, queueSize, now);
+    this.#status = new Float64Array(this.requests.tags);
   }
 
-  resume(): void {
-    this.#errors.stopped = false;
-  }
-
-  /** Serves deferred requests first. */
-  run(queue: DeviceQueue, index: number): number {
-    const chain = this.#chain;
-    const deferred = this.#deferred[index];
-    for (;;) {
-      if (this.#errors.stopped) return NEVER;
-      if (this.#throttledUntil > 0) {
-        const waitMs = this.#throttledUntil - this.#io.now();
-        if (waitMs > 0) return waitMs;
-      }
-      const isDeferred = deferred.length > 0;
-      if (isDeferred ? !queue.again(chain, deferred.first) : !queue.pop(chain)) return NEVER;
-      const { head } = chain;
-      const written = this.#serve(index, chain);
-      if (isDeferred && written !== DEFER) deferred.shift();
-      if (written >= 0) queue.push(head, written);
-      else if (written === DEFER && !isDeferred) deferred.push(head);
-    }
-  }
-
-  /** Submits what `run` began, and finishes the requests that are completed. */
-  poll(queues: readonly DeviceQueue[]): void {
-    const { backend } = this.#io;
-    backend.submit();
-    for (let tag = backend.take(); tag >= 0; tag = backend.take()) {
-      this.#finishPart(tag, backend.result, queues);
-      backend.submit(); // a flush that follows
-    }
-  }
-
-  drain(queues: readonly DeviceQueue[]): void {
-    while (this.#pending > 0 && this.#io.backend.drain()) this.poll(queues);
-  }
-
-  forget(queue: number): void {
-    this.#deferred[queue].clear();
-  }
-
-  /** Returns how many bytes it wrote, or PENDING, or DEFER. */
-  #serve(queue: number, chain: Chain): number {
-    const { memory, counters } = this.#io;
+  serve(tag: number, chain: Chain): number {
     chain.takeReadable(this.#headerBytes, "a request header");
-    const status = chain.takeLastWritable("a status byte");
+    this.#status[tag] = chain.takeLastWritable("a status byte");
     const type = this.#header.getUint32(0, true);
     const sector = this.#header.getUint32(8, true) + this.#header.getUint32(12, true) * 2 ** 32;
-    let answer: number;
-    let written = 0;
     switch (type) {
       case BLK_T_IN:
+        return this.#transfer(tag, chain, sector * SECTOR, false);
       case BLK_T_OUT:
+        return this.#transfer(tag, chain, sector * SECTOR, true);
       case BLK_T_FLUSH:
+        return this.requests.mayBegin(tag, true, 0) ? this.requests.flush(tag) : DEFER;
       case BLK_T_DISCARD:
-      case BLK_T_WRITE_ZEROES: {
-        const tag = queue * this.#queueSize + chain.head;
-        if (this.#status[tag] !== NOBODY) {
-          throw new BrokenQueue(`the chain at ${chain.head} is offered again while it is in flight`);
-        }
-        answer = this.#begin(tag, type, sector * SECTOR, chain);
-        if (answer === DEFER) return DEFER;
-        if (answer === PENDING) {
-          this.#status[tag] = status;
-          this.#pending++;
-          return PENDING;
-        }
-        if (answer === BLK_S_OK && type === BLK_T_IN) written = this.#length[tag];
-        break;
-      }
+      case BLK_T_WRITE_ZEROES:
+        return this.#erase(tag, chain, type === BLK_T_DISCARD);
       case BLK_T_GET_ID:
-        written = chain.write(this.#facts.id);
-        answer = BLK_S_OK;
-        break;
+        return this.#respond(tag, BLK_S_OK, chain.write(this.#facts.id));
       default:
-        answer = BLK_S_UNSUPP;
+        return this.#respond(tag, BLK_S_UNSUPP, 0);
     }
-    counters[DISK_REQUESTS]++;
-    if (answer !== BLK_S_OK) counters[DISK_ERRORS]++;
-    memory.setUint8(status, answer);
+  }
+
+  answer(tag: number, failure: number): number {
+    const { operation, length } = this.requests;
+    const done = operation[tag];
+    if (failure === 0) return this.#respond(tag, BLK_S_OK, done === READ ? length[tag] : 0);
+    const isErase = done === DISCARD || done === ZERO;
+    return this.#respond(tag, failure === EOPNOTSUPP && isErase ? BLK_S_UNSUPP : BLK_S_IOERR, 0);
+  }
+
+  /** @param written bytes of data */
+  #respond(tag: number, status: number, written: number): number {
+    if (status !== BLK_S_OK) this.#counters[DISK_ERRORS]++;
+    this.#memory.setUint8(this.#status[tag], status);
     return written + 1;
   }
 
-  /** Begins a request. Its status, or PENDING, or DEFER. */
-  #begin(tag: number, type: number, offset: number, chain: Chain): number {
-    const { backend, throttle } = this.#io;
-    const isWrite = type !== BLK_T_IN;
-    if (throttle !== undefined && type !== BLK_T_FLUSH) {
-      const now = this.#io.now();
-      const delay = throttle.delay(isWrite, now);
-      if (delay > 0) {
-        this.#throttledUntil = now + delay;
-        return DEFER;
-      }
-      this.#throttledUntil = 0;
-      throttle.count(isWrite, isWrite ? chain.readableBytes : chain.writableBytes);
-    }
-    switch (type) {
-      case BLK_T_IN: {
-        const length = chain.writableBytes;
-        if (!this.#isTransfer(offset, length)) return BLK_S_IOERR;
-        this.#note(tag, READ, offset, length);
-        if (length === 0) return BLK_S_OK;
-        return this.#begun(tag, backend.readv(chain.writable, offset, tag));
-      }
-      case BLK_T_OUT: {
-        const length = chain.readableBytes;
-        if (this.#facts.readOnly || !this.#isTransfer(offset, length)) return BLK_S_IOERR;
-        this.#note(tag, WRITE, offset, length);
-        if (length === 0) return BLK_S_OK;
-        const dsync = !this.#facts.writeback;
-        return this.#begun(tag, backend.writev(chain.readable, offset, dsync, tag));
-      }
-      case BLK_T_FLUSH:
-        this.#io.counters[DISK_FLUSHES]++;
-        this.#note(tag, FLUSH, 0, 0);
-        return this.#begun(tag, backend.flush(tag));
-      default:
-        return this.#eraseSegments(tag, type, chain);
-    }
-  }
-
-  #note(tag: number, operation: number, offset: number, length: number): void {
-    this.#operation[tag] = operation;
-    this.#offset[tag] = offset;
-    this.#length[tag] = length;
-    this.#left[tag] = 0;
-    this.#failure[tag] = 0;
-  }
-
-  /** All parts of the request are submitted to the back end. */
-  #begun(tag: number, result: number): number {
-    this.#asked(tag, result);
-    return this.#left[tag] > 0 ? PENDING : this.#answer(tag);
-  }
-
-  #asked(tag: number, result: number): void {
-    if (result === EINPROGRESS) this.#left[tag]++;
-    else if (result < 0) this.#failure[tag] = result;
-  }
-
-  #finishPart(tag: number, result: number, queues: readonly DeviceQueue[]): void {
-    this.#left[tag]--;
-    if (result < 0) this.#failure[tag] = result;
-    if (this.#left[tag] > 0) return;
-    const answer = this.#answer(tag);
-    if (answer === PENDING) return;
-    const status = this.#status[tag];
-    this.#status[tag] = NOBODY;
-    this.#pending--;
-    const head = tag % this.#queueSize;
-    const queue = (tag - head) / this.#queueSize;
-    if (answer === DEFER) {
-      this.#deferred[queue].push(head);
-      return;
-    }
-    const { memory, counters } = this.#io;
-    counters[DISK_REQUESTS]++;
-    if (answer !== BLK_S_OK) counters[DISK_ERRORS]++;
-    memory.setUint8(status, answer);
-    const data = answer === BLK_S_OK && this.#operation[tag] === READ ? this.#length[tag] : 0;
-    queues[queue].push(head, 1 + data);
-  }
-
-  /** The status of a request whose parts have all completed; PENDING if something has to follow first. */
-  #answer(tag: number): number {
-    const { backend, counters } = this.#io;
-    const operation = this.#operation[tag];
-    const failure = this.#failure[tag];
-    if (failure < 0) return this.#failed(tag, failure);
-    if (operation === READ) counters[DISK_BYTES_READ] += this.#length[tag];
-    if (operation === WRITE) counters[DISK_BYTES_WRITTEN] += this.#length[tag];
-    if ((operation === DISCARD || operation === ZERO) && !this.#facts.writeback) {
-      this.#operation[tag] = FLUSH;
-      return this.#begun(tag, backend.flush(tag));
-    }
-    return BLK_S_OK;
+  #transfer(tag: number, chain: Chain, offset: number, isWrite: boolean): number {
+    const { requests } = this;
+    const { size, readOnly, writeback } = this.#facts;
+    const bytes = isWrite ? chain.readableBytes : chain.writableBytes;
+    const isInside = bytes % SECTOR === 0 && bytes <= REQUEST_MAX && offset + bytes <= size;
+    if (!isInside || (isWrite && readOnly)) return this.#respond(tag, BLK_S_IOERR, 0);
+    if (!requests.mayBegin(tag, isWrite, bytes)) return DEFER;
+    if (isWrite) return requests.write(tag, chain.readable, offset, bytes, !writeback);
+    return requests.read(tag, chain.writable, offset, bytes);
   }
 
   /** Begins all segments of a discard or write-zeroes, unless one of them is invalid. */
-  #eraseSegments(tag: number, type: number, chain: Chain): number {
-    const isDiscard = type === BLK_T_DISCARD;
-    const count = chain.readableBytes / SEGMENT_BYTES;
+  #erase(tag: number, chain: Chain, isDiscard: boolean): number {
+    const { requests } = this;
+    const bytes = chain.readableBytes;
+    const count = bytes / SEGMENT_BYTES;
     const most = isDiscard ? DISCARD_SEG_MAX : 1;
-    if (this.#facts.readOnly || !Number.isInteger(count) || count > most) return BLK_S_IOERR;
+    if (this.#facts.readOnly || !Number.isInteger(count) || count > most) {
+      return this.#respond(tag, BLK_S_IOERR, 0);
+    }
+    this.#segments.fill(0, 0, 2);
     for (let i = 0; i < count; i++) {
       const mistake = this.#takeSegment(chain, isDiscard, i);
-      if (mistake !== BLK_S_OK) return mistake;
+      if (mistake !== BLK_S_OK) return this.#respond(tag, mistake, 0);
     }
-    this.#note(tag, isDiscard ? DISCARD : ZERO, this.#segments[0], this.#segments[1]);
-    const { backend } = this.#io;
-    for (let i = 0; i < count; i++) {
-      const offset = this.#segments[3 * i];
-      const length = this.#segments[3 * i + 1];
-      if (length === 0) continue;
-      const result = isDiscard
-        ? backend.discard(offset, length, tag)
-        : backend.writeZeroes(offset, length, this.#segments[3 * i + 2] === 1, tag);
-      this.#asked(tag, result);
-    }
-    return this.#left[tag] > 0 ? PENDING : this.#answer(tag);
+    if (!requests.mayBegin(tag, true, bytes)) return DEFER;
+    if (isDiscard) return requests.discard(tag, this.#segments, count);
+    return requests.zero(tag, this.#segments[0], this.#segments[1], this.#mayUnmap);
   }
 
   /** Reads segment `index` into `#segments`. Returns BLK_S_OK, or the status of the request. */
   #takeSegment(chain: Chain, isDiscard: boolean, index: number): number {
-    // The header is no longer needed: its 16 bytes now hold a segment of 16 bytes.
+    // The header is no longer needed: its 16 bytes now contain a segment of 16 bytes.
     chain.takeReadable(this.#headerBytes, "a segment");
     const sector = this.#header.getUint32(0, true) + this.#header.getUint32(4, true) * 2 ** 32;
     const sectors = this.#header.getUint32(8, true);
@@ -351,23 +186,9 @@ export class BlkRequests {
     if ((flags & ~(isDiscard ? 0 : SEGMENT_F_UNMAP)) !== 0) return BLK_S_UNSUPP;
     if (sectors > (isDiscard ? DISCARD_SECTORS_MAX : WRITE_ZEROES_SECTORS_MAX)) return BLK_S_IOERR;
     if ((sector + sectors) * SECTOR > this.#facts.size) return BLK_S_IOERR;
-    this.#segments[3 * index] = sector * SECTOR;
-    this.#segments[3 * index + 1] = sectors * SECTOR;
-    this.#segments[3 * index + 2] = flags & SEGMENT_F_UNMAP;
+    this.#segments[2 * index] = sector * SECTOR;
+    this.#segments[2 * index + 1] = sectors * SECTOR;
+    this.#mayUnmap = (flags & SEGMENT_F_UNMAP) !== 0;
     return BLK_S_OK;
-  }
-
-  #isTransfer(offset: number, length: number): boolean {
-    return length % SECTOR === 0 && length <= REQUEST_MAX && offset + length <= this.#facts.size;
-  }
-
-  /** The result of a request that the host failed: a status, or DEFER. */
-  #failed(tag: number, failure: number): number {
-    const operation = this.#operation[tag];
-    if (failure === EOPNOTSUPP && (operation === DISCARD || operation === ZERO)) return BLK_S_UNSUPP;
-    const doing = DOING[operation];
-    const outcome = this.#errors.decide(doing, failure, this.#offset[tag], this.#length[tag]);
-    if (outcome === "stop") return DEFER;
-    return outcome === "ignore" ? BLK_S_OK : BLK_S_IOERR;
   }
 }

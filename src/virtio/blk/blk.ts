@@ -14,6 +14,7 @@ import { type Fields, type Layout, layout, type View } from "../../base/layout.t
 import { SECTOR } from "../../base/units.ts";
 import type { AccessSize } from "../../bus/io.ts";
 import type { DeviceQueue, VirtioDevice } from "../device.ts";
+import type { DiskRequests } from "../disk-requests.ts";
 import { DeferredHeads, DeferredHeadsState } from "../queue/deferred-heads.ts";
 import { DEVICE_ID_BLOCK } from "../spec.ts";
 import {
@@ -122,7 +123,7 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
   readonly configSize = VirtioBlkConfig.size;
   readonly #disk: BlkDisk;
   readonly #regs: ReturnType<typeof VirtioBlkState.view>;
-  readonly #requests: BlkRequests | undefined;
+  readonly #requests: DiskRequests | undefined;
   readonly #config = new DataView(new ArrayBuffer(VirtioBlkConfig.size));
   readonly id = new Uint8Array(ID_BYTES);
 
@@ -138,7 +139,7 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
     this.#describe();
     if (io !== undefined) {
       const heads = deferred.map((state) => new DeferredHeads(state));
-      this.#requests = new BlkRequests(this, io, heads, QUEUE_SIZE);
+      this.#requests = new BlkRequests(this, io, heads, QUEUE_SIZE).requests;
     }
   }
 
@@ -216,7 +217,7 @@ export class VirtioBlk implements VirtioDevice, BlkFacts {
     return this.#regs.writeback !== 0;
   }
 
-  get #ioSide(): BlkRequests {
+  get #ioSide(): DiskRequests {
     if (this.#requests === undefined) throw new Error("virtio-blk: a request on a thread that has no disk");
     return this.#requests;
   }

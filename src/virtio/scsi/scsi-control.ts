@@ -144,13 +144,13 @@ export class ScsiControl {
     switch (subtype) {
       case TMF_ABORT_TASK:
         // What is in flight on the host cannot be called back: it completes.
-        this.#requests.drainUnit(index, queues);
-        this.#requests.abort(index, queues, FIRST_REQUEST_QUEUE, S_ABORTED, id);
+        this.#requests.requests.drainDisk(index, queues);
+        this.#requests.abort(index, queues, S_ABORTED, id);
         return S_OK;
       case TMF_ABORT_TASK_SET:
       case TMF_CLEAR_TASK_SET:
-        this.#requests.drainUnit(index, queues);
-        this.#requests.abort(index, queues, FIRST_REQUEST_QUEUE, S_ABORTED, undefined);
+        this.#requests.requests.drainDisk(index, queues);
+        this.#requests.abort(index, queues, S_ABORTED, undefined);
         return S_OK;
       case TMF_LOGICAL_UNIT_RESET:
         this.#reset(index, queues);
@@ -167,8 +167,8 @@ export class ScsiControl {
   }
 
   #reset(index: number, queues: readonly DeviceQueue[]): void {
-    this.#requests.drainUnit(index, queues);
-    this.#requests.abort(index, queues, FIRST_REQUEST_QUEUE, S_RESET, undefined);
+    this.#requests.requests.drainDisk(index, queues);
+    this.#requests.abort(index, queues, S_RESET, undefined);
     this.#units.units[index].unit.reset();
   }
 }

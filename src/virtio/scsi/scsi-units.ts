@@ -4,10 +4,8 @@
  * Source: VIRTIO 1.2, 5.6.6.1 (Device Operation: Request Queues): byte 0 is 1, byte 1 the target, bytes 2 and 3
  * the unit by single level addressing.
  */
-import type { BlockBackend } from "../../disk/backend.ts";
-import type { HostErrors } from "../../disk/host-errors.ts";
-import type { Throttle } from "../../disk/throttle.ts";
 import { type LogicalUnit, NoUnit, type UnitState } from "../../scsi/unit.ts";
+import type { ServedDisk } from "../disk-requests.ts";
 
 export const MAX_TARGET = 255;
 export const MAX_LUN = 16383;
@@ -18,14 +16,9 @@ export interface UnitPlace {
   readonly lun: number;
 }
 
-/** A unit with its storage, on the io thread. */
-export interface ServedUnit extends UnitPlace {
+/** A unit with its storage, on the io thread. Its registers say whether it has a write cache. */
+export interface ServedUnit extends UnitPlace, Omit<ServedDisk, "writeback"> {
   readonly unit: LogicalUnit;
-  readonly backend: BlockBackend;
-  readonly errors: HostErrors;
-  /** See disk/disk-counters.ts. */
-  readonly counters: Float64Array;
-  readonly throttle: Throttle | undefined;
 }
 
 /** There is no target at that address. */

@@ -14,6 +14,7 @@ import { NEVER } from "../../bus/io-task.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import { UnitState } from "../../scsi/unit.ts";
 import type { DeviceQueue, VirtioDevice } from "../device.ts";
+import type { DiskRequests } from "../disk-requests.ts";
 import { DeferredHeads, DeferredHeadsState } from "../queue/deferred-heads.ts";
 import { DEVICE_ID_SCSI } from "../spec.ts";
 import { CONTROL_QUEUE, EVENT_QUEUE, FIRST_REQUEST_QUEUE, ScsiControl } from "./scsi-control.ts";
@@ -116,7 +117,7 @@ export class VirtioScsi implements VirtioDevice, ScsiSizes {
   readonly configSize = CONFIG_BYTES;
   readonly #state: ScsiState;
   readonly #config = new DataView(new ArrayBuffer(VirtioScsiConfig.size));
-  readonly #io: { units: ScsiUnits; requests: ScsiRequests; control: ScsiControl } | undefined;
+  readonly #io: { units: ScsiUnits; requests: DiskRequests; control: ScsiControl } | undefined;
   #reportsChanges = false;
 
   constructor({ queues, queueSize }: ScsiController, state: ScsiState, io?: ScsiIo) {
@@ -134,8 +135,9 @@ export class VirtioScsi implements VirtioDevice, ScsiSizes {
     const { memory, now } = io;
     const units = new ScsiUnits(io.units, state.absent);
     const heads = state.deferred.map((each) => new DeferredHeads(each));
-    const requests = new ScsiRequests(units, memory, this, heads, QUEUE_SIZE, now);
-    this.#io = { units, requests, control: new ScsiControl(units, requests, memory, QUEUE_SIZE) };
+    const commands = new ScsiRequests(units, memory, this, heads, QUEUE_SIZE, now);
+    const control = new ScsiControl(units, commands, memory, QUEUE_SIZE);
+    this.#io = { units, requests: commands.requests, control };
   }
 
   get cdbSize(): number {
