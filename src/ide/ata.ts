@@ -41,10 +41,6 @@ export const DIAGNOSTIC_PASSED = 0x01;
 export const REASON_COMMAND = 0x01;
 export const REASON_TO_HOST = 0x02;
 
-/** Bytes of a block of a CD, and of one with its headers and error correction. */
-export const CD_BLOCK = 2048;
-export const CD_RAW_BLOCK = 2352;
-
 export const CMD_DEVICE_RESET = 0x08;
 export const CMD_RECALIBRATE = 0x10;
 export const CMD_READ = 0x20;

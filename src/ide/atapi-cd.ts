@@ -1,13 +1,14 @@
 /**
- * An ATAPI CD drive: packet commands, the medium, the tray.
+ * An ATAPI CD drive: how packets arrive, and how their data and status leave. The commands
+ * themselves, the medium and the tray are in scsi/cd-commands.ts.
  *
- * Source: ATA/ATAPI-7 volume 1, section 6 and 5.9 (registers of packet commands);
- * MMC-3 (T10/1363D), section 5 and 6, and SPC-2 for what is common to all of SCSI.
+ * Source: ATA/ATAPI-7 volume 1, section 6 and 5.9 (registers of packet commands).
  */
-import { SECTOR } from "../base/units.ts";
+import { CD_BLOCK, CD_RAW_BLOCK, toRawBlocks } from "../scsi/cd-answers.ts";
+import { CdCommands, ON_ATAPI } from "../scsi/cd-commands.ts";
+import { INQUIRY, INVALID_FIELD, NO_SENSE, REQUEST_SENSE, UNRECOVERED_READ } from "../scsi/commands.ts";
+import { ANSWER, CHECK, putSense, READ } from "../scsi/unit.ts";
 import {
-  CD_BLOCK,
-  CD_RAW_BLOCK,
   CMD_CHECK_POWER,
   CMD_DEVICE_RESET,
   CMD_FLUSH,
@@ -26,55 +27,6 @@ import {
   REASON_COMMAND,
   REASON_TO_HOST,
 } from "./ata.ts";
-import {
-  ascqOfAbsence,
-  capacity,
-  discInformation,
-  eventStatus,
-  features,
-  inquiry,
-  mechanismStatus,
-  modePages,
-  senseData,
-  tableOfContents,
-  toRawBlocks,
-} from "./cd-answers.ts";
-import {
-  ASC_INVALID_FIELD,
-  ASC_INVALID_OPERATION,
-  ASC_MEDIUM_CHANGED,
-  ASC_NO_MEDIUM,
-  ASC_OUT_OF_RANGE,
-  ASC_REMOVAL_PREVENTED,
-  ASC_SAVING_NOT_SUPPORTED,
-  ASC_UNRECOVERED_READ,
-  ASCQ_REMOVAL_PREVENTED,
-  GET_CONFIGURATION,
-  GET_EVENT_STATUS,
-  ILLEGAL_REQUEST,
-  INQUIRY,
-  isAnsweredAlways,
-  MECHANISM_STATUS,
-  MEDIUM_ERROR,
-  MODE_SENSE,
-  NOT_READY,
-  needsMedium,
-  PREVENT_ALLOW,
-  READ_10,
-  READ_12,
-  READ_CAPACITY,
-  READ_CD,
-  READ_DISC_INFORMATION,
-  READ_TOC,
-  REQUEST_SENSE,
-  SEEK,
-  SET_SPEED,
-  START_STOP_UNIT,
-  TEST_UNIT_READY,
-  UNIT_ATTENTION,
-  u16,
-  u32,
-} from "./cd-packets.ts";
 import { Drive, type DriveWires, MOVING } from "./drive.ts";
 import {
   BUFFER_BYTES,
@@ -85,22 +37,11 @@ import {
   REQUEST_READ,
   REQUEST_READ_DMA,
 } from "./drive-state.ts";
-import { type DriveNames, identifyCd } from "./identify.ts";
+import { type DriveNames, identifyCd, inquiryOfCd } from "./identify.ts";
 
 // The feature register of PACKET.
 const PACKET_DMA = 0x01;
 const PACKET_OVERLAPPED = 0x02;
-
-/** READ CD, byte 9: which parts of a block. */
-const CD_USER_DATA = 0x10;
-const CD_EVERYTHING = 0xf8;
-
-/** Changes of the medium, as GET EVENT STATUS NOTIFICATION has them: MMC-3, table 121. */
-const EVENT_EJECT_REQUEST = 1;
-const EVENT_NEW_MEDIUM = 2;
-const EVENT_REMOVED = 3;
-
-const SECTORS_PER_BLOCK = CD_BLOCK / SECTOR;
 
 export interface CdFacts extends DriveNames {
   /** Of 512 bytes; 0 for an empty drive. */
@@ -111,15 +52,18 @@ export interface CdFacts extends DriveNames {
 
 export class AtapiCd extends Drive {
   readonly #facts: CdFacts;
+  readonly #cd: CdCommands;
 
   constructor(facts: CdFacts, regs: DriveRegisters, wires: DriveWires) {
     super(regs, wires);
     this.#facts = facts;
+    this.#cd = new CdCommands(regs, regs.buffer, ON_ATAPI);
   }
 
   override powerOn(): void {
-    this.clear(this.#facts.sectors);
-    this.regs.trayOpen = this.#facts.trayOpen ? 1 : 0;
+    const { sectors, trayOpen = false } = this.#facts;
+    this.clear(sectors);
+    this.#cd.powerOn(sectors, trayOpen);
     this.regs.writeCache = 0;
   }
 
@@ -134,26 +78,13 @@ export class AtapiCd extends Drive {
 
   /** Another medium is in the drive, which is closed. @param sectors of 512 bytes */
   insert(sectors: number): void {
-    const { regs } = this;
-    regs.mediaSectors = sectors;
-    regs.trayOpen = 0;
-    regs.ejectWanted = 0;
-    regs.attention = ASC_MEDIUM_CHANGED;
-    regs.mediaEvent = EVENT_NEW_MEDIUM;
+    this.#cd.insert(sectors);
   }
 
   /** Somebody presses the button. @returns false if the guest has locked the drive: then it learns what is wanted */
   eject(force = false): boolean {
-    const { regs } = this;
-    if (regs.locked !== 0 && regs.trayOpen === 0 && !force) {
-      regs.mediaEvent = EVENT_EJECT_REQUEST;
-      regs.ejectWanted = 1;
-      return false;
-    }
-    regs.mediaSectors = 0;
-    regs.attention = 0;
-    this.#openTray();
-    if (regs.request !== REQUEST_NONE) this.#check(NOT_READY, ASC_NO_MEDIUM, ascqOfAbsence(regs));
+    if (!this.#cd.eject(force)) return false;
+    if (this.regs.request !== REQUEST_NONE) this.#check(this.#cd.absence);
     return true;
   }
 
@@ -201,7 +132,7 @@ export class AtapiCd extends Drive {
   }
 
   protected override requestFailed(): void {
-    this.#check(MEDIUM_ERROR, ASC_UNRECOVERED_READ);
+    this.#check(UNRECOVERED_READ);
   }
 
   protected override requestDone(request: number, bytes: number): void {
@@ -255,81 +186,33 @@ export class AtapiCd extends Drive {
 
   protected override packetGiven(): void {
     const { regs } = this;
-    const { packet } = regs;
-    const [operation] = packet;
-    if (regs.attention !== 0 && !isAnsweredAlways(operation)) {
-      this.#reportAttention();
-      return;
-    }
-    if (needsMedium(operation) && !this.#hasMedium) {
-      this.#check(NOT_READY, ASC_NO_MEDIUM, ascqOfAbsence(regs));
-      return;
-    }
-    switch (operation) {
-      case TEST_UNIT_READY:
-      case SET_SPEED:
-        this.#good();
-        break;
+    const { packet, buffer } = regs;
+    const cd = this.#cd;
+    switch (packet[0]) {
       case REQUEST_SENSE: {
-        const bytes = senseData(regs);
-        this.#sense(0, 0, 0);
-        this.#answer(bytes, packet[4]);
-        break;
+        const bytes = putSense(buffer, (regs.sense << 16) | (regs.asc << 8) | regs.ascq);
+        this.#sense(NO_SENSE);
+        this.#answer(Math.min(bytes, packet[4]));
+        return;
       }
       case INQUIRY:
-        if ((packet[1] & 1) !== 0) this.#check(ILLEGAL_REQUEST, ASC_INVALID_FIELD);
-        else this.#answer(inquiry(regs.buffer, this.#facts.model), packet[4]);
+        if ((packet[1] & 1) !== 0) this.#check(INVALID_FIELD);
+        else this.#answer(Math.min(inquiryOfCd(buffer, this.#facts), packet[4]));
+        return;
+    }
+    switch (cd.execute(packet)) {
+      case CHECK:
+        this.#check(cd.sense);
         break;
-      case START_STOP_UNIT:
-        this.#startStop();
+      case ANSWER:
+        this.#answer(cd.length);
         break;
-      case PREVENT_ALLOW:
-        regs.locked = packet[4] & 1;
-        this.#good();
-        break;
-      case READ_CAPACITY:
-        this.#answer(capacity(regs.buffer, this.#blocks), 8);
-        break;
-      case READ_10:
-        this.#read(u16(packet, 7), false);
-        break;
-      case READ_12:
-        this.#read(u32(packet, 6), false);
-        break;
-      case READ_CD:
-        this.#readCd();
-        break;
-      case SEEK:
-        if (u32(packet, 2) < this.#blocks) this.#good();
-        else this.#check(ILLEGAL_REQUEST, ASC_OUT_OF_RANGE);
-        break;
-      case READ_TOC:
-        this.#answerOr(tableOfContents(regs, this.#blocks), u16(packet, 7));
-        break;
-      case GET_CONFIGURATION:
-        this.#answerOr(features(regs, this.#hasMedium ? this.#blocks : 0), u16(packet, 7));
-        break;
-      case GET_EVENT_STATUS:
-        this.#answerOr(eventStatus(regs), u16(packet, 7));
-        break;
-      case READ_DISC_INFORMATION:
-        this.#answerOr(discInformation(regs), u16(packet, 7));
-        break;
-      case MODE_SENSE:
-        if (packet[2] >> 6 === 3) this.#check(ILLEGAL_REQUEST, ASC_SAVING_NOT_SUPPORTED);
-        else this.#answerOr(modePages(regs), u16(packet, 7));
-        break;
-      case MECHANISM_STATUS:
-        this.#answer(mechanismStatus(regs), u16(packet, 8));
+      case READ:
+        this.#read(cd.lba, cd.blocks, cd.isRaw);
         break;
       default:
-        this.#check(ILLEGAL_REQUEST, ASC_INVALID_OPERATION);
+        this.#good();
     }
-  }
-
-  #reportAttention(): void {
-    this.#check(UNIT_ATTENTION, this.regs.attention);
-    this.regs.attention = 0;
   }
 
   #beginPacket(): void {
@@ -350,77 +233,8 @@ export class AtapiCd extends Drive {
     return this.regs.byteLimitLow | (this.regs.byteLimitHigh << 8);
   }
 
-  get #hasMedium(): boolean {
-    return this.regs.mediaSectors > 0 && this.regs.trayOpen === 0;
-  }
-
-  get #blocks(): number {
-    return Math.floor(this.regs.mediaSectors / SECTORS_PER_BLOCK);
-  }
-
-  #startStop(): void {
+  #read(lba: number, blocks: number, raw: boolean): void {
     const { regs } = this;
-    const start = (regs.packet[4] & 1) !== 0;
-    const movesTray = (regs.packet[4] & 2) !== 0;
-    if (!movesTray) {
-      this.#good();
-      return;
-    }
-    if (start) {
-      if (regs.trayOpen !== 0 && regs.mediaSectors > 0) {
-        regs.attention = ASC_MEDIUM_CHANGED;
-        regs.mediaEvent = EVENT_NEW_MEDIUM;
-      }
-      regs.trayOpen = 0;
-      this.#good();
-      return;
-    }
-    if (regs.locked !== 0) {
-      this.#check(ILLEGAL_REQUEST, ASC_REMOVAL_PREVENTED, ASCQ_REMOVAL_PREVENTED);
-      return;
-    }
-    this.#openTray();
-    this.#good();
-  }
-
-  #openTray(): void {
-    const { regs } = this;
-    regs.trayOpen = 1;
-    regs.locked = 0;
-    regs.ejectWanted = 0;
-    regs.mediaEvent = EVENT_REMOVED;
-  }
-
-  #readCd(): void {
-    const { regs } = this;
-    const { packet } = regs;
-    const blocks = packet[6] * 65536 + u16(packet, 7);
-    switch (packet[9] & 0xf8) {
-      case 0:
-        this.#good(); // nothing of the block is wanted
-        break;
-      case CD_USER_DATA:
-        this.#read(blocks, false);
-        break;
-      case CD_EVERYTHING:
-        this.#read(blocks, true);
-        break;
-      default:
-        this.#check(ILLEGAL_REQUEST, ASC_INVALID_FIELD);
-    }
-  }
-
-  #read(blocks: number, raw: boolean): void {
-    const { regs } = this;
-    const lba = u32(regs.packet, 2);
-    if (lba + blocks > this.#blocks) {
-      this.#check(ILLEGAL_REQUEST, ASC_OUT_OF_RANGE);
-      return;
-    }
-    if (blocks === 0) {
-      this.#good();
-      return;
-    }
     if (regs.packetDma === 0 && this.#byteLimit === 0) {
       this.abort();
       return;
@@ -443,22 +257,18 @@ export class AtapiCd extends Drive {
 
   /** The driver has all that was in the buffer. What is missing was on the medium that the command began with. */
   #next(): void {
-    const { regs } = this;
-    if (regs.sectors === 0) this.#good();
-    else if (!this.#hasMedium) this.#check(NOT_READY, ASC_NO_MEDIUM, ascqOfAbsence(regs));
-    else if (regs.attention !== 0) this.#reportAttention();
-    else this.#askForBlocks();
+    if (this.regs.sectors === 0) {
+      this.#good();
+      return;
+    }
+    const change = this.#cd.hasMedium ? this.#cd.takeAttention() : this.#cd.absence;
+    if (change === NO_SENSE) this.#askForBlocks();
+    else this.#check(change);
   }
 
-  /** Sends `bytes` of the buffer; a negative number of them means that the packet was wrong. */
-  #answerOr(bytes: number, most: number): void {
-    if (bytes < 0) this.#check(ILLEGAL_REQUEST, ASC_INVALID_FIELD);
-    else this.#answer(bytes, most);
-  }
-
-  #answer(bytes: number, most: number): void {
+  /** Sends the first `length` bytes of the buffer. */
+  #answer(length: number): void {
     const { regs } = this;
-    const length = Math.min(bytes, most);
     if (length === 0) {
       this.#good();
       return;
@@ -477,22 +287,22 @@ export class AtapiCd extends Drive {
   }
 
   #good(): void {
-    this.#sense(0, 0, 0);
+    this.#sense(NO_SENSE);
     this.regs.count = REASON_COMMAND | REASON_TO_HOST;
     this.succeed();
   }
 
   /** Ends the command with CHECK CONDITION. */
-  #check(key: number, asc: number, ascq = 0): void {
-    this.#sense(key, asc, ascq);
+  #check(sense: number): void {
+    this.#sense(sense);
     this.regs.count = REASON_COMMAND | REASON_TO_HOST;
-    this.fail(key << 4);
+    this.fail(this.regs.sense << 4);
   }
 
-  #sense(key: number, asc: number, ascq: number): void {
+  #sense(sense: number): void {
     const { regs } = this;
-    regs.sense = key;
-    regs.asc = asc;
-    regs.ascq = ascq;
+    regs.sense = sense >> 16;
+    regs.asc = (sense >> 8) & 0xff;
+    regs.ascq = sense & 0xff;
   }
 }

@@ -1,9 +1,11 @@
 /**
  * The answers to IDENTIFY DEVICE and IDENTIFY PACKET DEVICE: 256 words of what a
- * device can do and what is switched on.
+ * device can do and what is switched on. A CD drive also answers INQUIRY.
  *
  * Source: ATA/ATAPI-7 volume 1, 6.17 and 6.18; the geometry as in 6.2 of ATA-5.
  */
+import { putText } from "../scsi/commands.ts";
+import { TYPE_CD } from "../scsi/inquiry.ts";
 import { LBA28_SECTORS, MAX_MULTIPLE } from "./ata.ts";
 import type { DriveRegisters } from "./drive-state.ts";
 
@@ -148,4 +150,18 @@ class Words {
     const padded = text.padEnd(2 * words);
     for (let i = 0; i < 2 * words; i++) this.#bytes[(2 * word + i) ^ 1] = padded.charCodeAt(i) & 0x7f;
   }
+}
+
+/** INQUIRY, as an ATAPI device answers it. @returns its bytes. Source: SFF-8020i, 10.8.1. */
+export function inquiryOfCd(buffer: Uint8Array, { model }: DriveNames): number {
+  buffer.fill(0, 0, 36);
+  buffer[0] = TYPE_CD;
+  buffer[1] = 0x80; // with a medium that can be removed
+  buffer[3] = 0x21; // ATAPI, response format 1
+  buffer[4] = 31;
+  const space = model.indexOf(" ");
+  putText(buffer, 8, 8, space < 0 ? model : model.slice(0, space));
+  putText(buffer, 16, 16, space < 0 ? model : model.slice(space + 1));
+  putText(buffer, 32, 4, FIRMWARE);
+  return 36;
 }

@@ -1,10 +1,10 @@
 /**
- * Commands of SCSI disks, and how a logical unit says what was wrong with one.
+ * Commands of disks and CD drives, and how a logical unit says what was wrong with one.
  *
- * Source: SPC-4 (T10/1731-D), 4.5 (sense data) and 6; SBC-3 (T10/1799-D), 5.
+ * Source: SPC-4 (T10/1731-D), 4.5 (sense data) and 6; SBC-3 (T10/1799-D), 5; MMC-3 (T10/1363D), table 70.
  */
 
-// Operation codes that only disks have, or all units.
+// Operation codes.
 export const TEST_UNIT_READY = 0x00;
 export const REQUEST_SENSE = 0x03;
 export const READ_6 = 0x08;
@@ -26,6 +26,10 @@ export const VERIFY_10 = 0x2f;
 export const SYNCHRONIZE_CACHE_10 = 0x35;
 export const WRITE_SAME_10 = 0x41;
 export const UNMAP = 0x42;
+export const READ_TOC = 0x43;
+export const GET_CONFIGURATION = 0x46;
+export const GET_EVENT_STATUS = 0x4a;
+export const READ_DISC_INFORMATION = 0x51;
 export const MODE_SELECT_10 = 0x55;
 export const MODE_SENSE_10 = 0x5a;
 export const READ_16 = 0x88;
@@ -41,9 +45,14 @@ export const READ_12 = 0xa8;
 export const WRITE_12 = 0xaa;
 export const WRITE_AND_VERIFY_12 = 0xae;
 export const VERIFY_12 = 0xaf;
+export const SET_SPEED = 0xbb;
+export const MECHANISM_STATUS = 0xbd;
+export const READ_CD = 0xbe;
 
 /** Sense key, additional code and its qualifier in one number. */
 export const NO_SENSE = 0x00_00_00;
+export const NO_MEDIUM_TRAY_CLOSED = 0x02_3a_01;
+export const NO_MEDIUM_TRAY_OPEN = 0x02_3a_02;
 export const UNRECOVERED_READ = 0x03_11_00;
 export const WRITE_ERROR = 0x03_0c_00;
 export const PARAMETER_LENGTH = 0x05_1a_00;
@@ -53,6 +62,8 @@ export const INVALID_FIELD = 0x05_24_00;
 export const NO_SUCH_UNIT = 0x05_25_00;
 export const INVALID_PARAMETER = 0x05_26_00;
 export const SAVING_NOT_SUPPORTED = 0x05_39_00;
+export const REMOVAL_PREVENTED = 0x05_53_02;
+export const MEDIUM_CHANGED = 0x06_28_00;
 export const WAS_RESET = 0x06_29_00;
 export const CAPACITY_CHANGED = 0x06_2a_09;
 export const WRITE_PROTECTED = 0x07_27_00;

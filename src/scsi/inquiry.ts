@@ -7,6 +7,7 @@ import { SECTOR } from "../base/units.ts";
 import { put16, put32, put64, putText } from "./commands.ts";
 
 export const TYPE_DISK = 0x00;
+export const TYPE_CD = 0x05;
 
 export interface UnitIdentity {
   readonly type: number;
@@ -21,6 +22,7 @@ export interface UnitIdentity {
 
 const SPC_3 = 5;
 const RESPONSE_FORMAT = 2;
+const REMOVABLE_MEDIUM = 0x80;
 const QUEUES_COMMANDS = 0x02;
 const STANDARD_BYTES = 36;
 
@@ -30,10 +32,8 @@ const PAGE_IDENTIFICATION = 0x83;
 const PAGE_LIMITS = 0xb0;
 const PAGE_CHARACTERISTICS = 0xb1;
 const PAGE_PROVISIONING = 0xb2;
-const PAGES = [
-  ...[PAGE_SUPPORTED, PAGE_SERIAL, PAGE_IDENTIFICATION],
-  ...[PAGE_LIMITS, PAGE_CHARACTERISTICS, PAGE_PROVISIONING],
-];
+const PAGES = [PAGE_SUPPORTED, PAGE_SERIAL, PAGE_IDENTIFICATION];
+const DISK_PAGES = [...PAGES, PAGE_LIMITS, PAGE_CHARACTERISTICS, PAGE_PROVISIONING];
 
 /** Bytes that one command may free, and make zero: see virtio-blk, whose limits these are. */
 export const FREE_MAX = 2 ** 31;
@@ -48,6 +48,7 @@ export function answerInquiry(unit: UnitIdentity, cdb: Uint8Array, buffer: Uint8
   const { vendor, product } = names(unit);
   buffer.fill(0, 0, STANDARD_BYTES);
   buffer[0] = unit.type;
+  buffer[1] = unit.type === TYPE_CD ? REMOVABLE_MEDIUM : 0;
   buffer[2] = SPC_3;
   buffer[3] = RESPONSE_FORMAT;
   buffer[4] = STANDARD_BYTES - 5;
@@ -60,7 +61,8 @@ export function answerInquiry(unit: UnitIdentity, cdb: Uint8Array, buffer: Uint8
 
 function vitalData(unit: UnitIdentity, page: number, buffer: Uint8Array): number {
   const { type, serial } = unit;
-  if (!PAGES.includes(page)) return -1;
+  const pages = type === TYPE_DISK ? DISK_PAGES : PAGES;
+  if (!pages.includes(page)) return -1;
   buffer.fill(0, 0, 4 + 60);
   buffer[0] = type;
   buffer[1] = page;
@@ -71,8 +73,8 @@ function vitalData(unit: UnitIdentity, page: number, buffer: Uint8Array): number
   function bodyOf(page: number): number {
     switch (page) {
       case PAGE_SUPPORTED:
-        buffer.set(PAGES, 4);
-        return PAGES.length;
+        buffer.set(pages, 4);
+        return pages.length;
       case PAGE_SERIAL:
         putText(buffer, 4, serial.length, serial);
         return serial.length;

@@ -8,6 +8,7 @@ const OF_THE_HOST = new Set([
   ...["file", "source", "format", "otherFiles", "cacheBytes", "snapshot", "cache", "aio", "discard"],
   ...["detectZeroes", "rerror", "werror", "throttling", "id", "bootOrder", "bootMenu", "uuid"],
 ]);
+const CD_DRIVES = new Set<unknown>(["ide-cd", "scsi-cd"]);
 /** Of a CD drive, whose registers say what was in it: the spec is of when the machine was switched on. */
 const OF_THE_MEDIUM = new Set(["size", "blockSize", "trayOpen"]);
 
@@ -25,7 +26,7 @@ function difference(saved: unknown, now: unknown, path: string, isOfCd = false):
     if (saved === undefined && now === false) return undefined;
     return `${path} is ${shown(saved)} in the snapshot, and ${shown(now)} in this machine`;
   }
-  const isCd = isOfCd || Reflect.get(now, "kind") === "ide-cd";
+  const isCd = isOfCd || CD_DRIVES.has(Reflect.get(now, "kind"));
   for (const key of new Set([...Object.keys(saved), ...Object.keys(now)])) {
     if (OF_THE_HOST.has(key) || (isCd && OF_THE_MEDIUM.has(key))) continue;
     const inner = path === "" ? key : /^\d+$/.test(key) ? `${path}[${key}]` : `${path}.${key}`;

@@ -97,20 +97,14 @@ export class Drives {
       const config = { ...options, source: undefined, ...facts };
       const name = driveName(options, n);
       if (options.interface === "virtio") return { kind: "virtio-blk", name, config };
-      if (options.interface === "scsi") {
-        const { controller = 0, target = 0, lun = 0 } = options;
-        return {
-          kind: "scsi-hd",
-          name,
-          config,
-          place: { bus: `virtio-scsi${controller}`, unit: target, lun },
-        };
-      }
-      const { media, index = 0 } = options;
-      const place = { bus: `ide.${index >> 1}`, unit: index & 1 };
-      if (media !== "cdrom") return { kind: "ide-hd", name, config, place };
+      const { interface: bus, media, index = 0, controller = 0, target = 0, lun = 0 } = options;
+      const place =
+        bus === "scsi"
+          ? { bus: `virtio-scsi${controller}`, unit: target, lun }
+          : { bus: `ide.${index >> 1}`, unit: index & 1 };
+      if (media !== "cdrom") return { kind: `${bus}-hd`, name, config, place };
       const tray = this.openTrays.includes(name) ? { trayOpen: true } : {};
-      return { kind: "ide-cd", name, config: { ...config, ...tray }, place };
+      return { kind: `${bus}-cd`, name, config: { ...config, ...tray }, place };
     });
   }
 

@@ -71,3 +71,60 @@ test("a machine that continues from a snapshot has its disk at the same place", 
   await rest;
   expect(await vm.exited).toEqual({ reason: "exit", status: 1 });
 });
+
+/** A CD of `blocks` blocks, full of a byte. */
+function disc(name: string, blocks: number, byte: number): string {
+  const file = join(folder, name);
+  writeFileSync(file, Buffer.alloc(blocks * 2048, byte));
+  return file;
+}
+
+test("the medium of a CD drive is changed while the guest uses it, and stays in it after a reset", async () => {
+  const drive = { interface: "scsi", media: "cdrom", target: 3 } as const;
+  await using vm = await createVm({ kernel, cmdline: "cd", drives: [drive] });
+  await vm.start();
+  await vm.serial.waitFor("waits");
+  const ask = async (byte = " ") => {
+    const answered = vm.serial.waitFor(/ready .. .. (\S+)\n[\s\S]*last 0*(\S+)\n[\s\S]*first 0*(\S+)\n/);
+    vm.serial.write(byte);
+    return (await answered).slice(1, 4);
+  };
+  expect((await ask())[0]).toBe("062900");
+  expect((await ask())[0]).toBe("023a01");
+  await vm.drives[0].insert(disc("first.iso", 4, 0x41));
+  expect(await ask()).toEqual(["062800", "3", "41"]);
+  await vm.drives[0].insert(disc("second.iso", 7, 0x42));
+  expect(await ask()).toEqual(["062800", "6", "42"]);
+  expect(await ask("l")).toEqual(["000000", "6", "42"]);
+  await expect(vm.drives[0].eject()).rejects.toMatchObject({ name: "DriveError", code: "EBUSY" });
+  expect(await ask()).toEqual(["000000", "6", "42"]);
+  await vm.drives[0].eject({ force: true });
+  expect((await ask())[0]).toBe("023a02");
+  await vm.drives[0].insert(disc("third.iso", 5, 0x43));
+  await vm.reset();
+  await vm.serial.waitFor("waits");
+  expect(await ask()).toEqual(["062900", "4", "43"]);
+  expect(vm.stats().drives[0].bytesRead).toBe(5 * 2048);
+});
+
+test("a CD drive continues from a snapshot with the medium that was inserted", async () => {
+  const drive = { interface: "scsi", media: "cdrom", target: 3 } as const;
+  const file = disc("saved.iso", 9, 0x44);
+  const dir = join(folder, "saved-cd");
+  const ask = /ready .. .. (\S+)\n[\s\S]*last 0*(\S+)\n[\s\S]*first 0*(\S+)\n/;
+  {
+    await using vm = await createVm({ kernel, cmdline: "cd", drives: [drive] });
+    await vm.start();
+    await vm.serial.waitFor("waits");
+    await vm.drives[0].insert(file);
+    const answered = vm.serial.waitFor(ask);
+    vm.serial.write(" ");
+    await answered;
+    await vm.snapshot({ dir });
+  }
+  await using vm = await restoreVm(dir, { drives: [{ media: "cdrom", file }] });
+  await vm.resume();
+  const answered = vm.serial.waitFor(ask);
+  vm.serial.write(" ");
+  expect((await answered).slice(1, 4)).toEqual(["000000", "8", "44"]);
+});

@@ -4,7 +4,9 @@
 //   inquiry 0, attention 29, ready, the capacity, a sector written, read and compared,
 //   a range freed, a target that is not there
 //
-// If its command line is "wait", it waits for a byte on COM1 after the write.
+// If its command line is "wait", it waits for a byte on COM1 after the write. If it is "cd", the
+// target is a CD drive: after each byte on COM1 it prints whether the drive is ready, the last
+// block, and the first byte of block 1; after "l" it locks the tray before that.
 //
 // Source: VIRTIO 1.2, 5.6.6.1.
 
@@ -26,7 +28,7 @@ static volatile struct {
   u8 status, response;
   u8 sense[96];
 } response;
-static u8 data[SECTOR], other[SECTOR];
+static u8 data[SECTOR], other[SECTOR], block[2048];
 
 /** Sends the command to a target, with data in one direction. Prints its name, and what came back. */
 static void send(const char *name, u8 target, const u8 *cdb, u8 *bytes, u32 length, int is_read) {
@@ -81,12 +83,33 @@ static u8 in8(u16 port) {
   return value;
 }
 
+static u8 next_byte(void) {
+  while (!(in8(COM1 + 5) & 1)) {
+  }
+  return in8(COM1);
+}
+
+static void follow_cd(void) {
+  const u8 ready[16] = {0x00}, capacity[16] = {0x25}, lock[16] = {0x1e, 0, 0, 0, 1};
+  const u8 read[16] = {0x28, 0, 0, 0, 0, 1, 0, 0, 1};
+  print("waits\n");
+  for (;;) {
+    if (next_byte() == 'l') send("lock ", 3, lock, data, 0, 0);
+    send("ready ", 3, ready, data, 0, 0);
+    send("capacity ", 3, capacity, data, 8, 1);
+    print_word("last ", data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3]);
+    send("block ", 3, read, block, sizeof(block), 1);
+    print_word("first ", block[0]);
+  }
+}
+
 void kernel_main(const u32 *info) {
   const char *word = (const char *)info[4];
   for (const char *at = word; *at; at++) {
     if (*at == ' ') word = at + 1;
   }
   bring_up((u32)descriptors, 0);
+  if (word[0] == 'c') follow_cd();
   const u8 inquiry[16] = {0x12, 0, 0, 0, 36}, ready[16] = {0x00}, capacity[16] = {0x25};
   const u8 read[16] = {0x28, 0, 0, 0, 0, 5, 0, 0, 1}, write[16] = {0x2a, 0, 0, 0, 0, 5, 0, 0, 1};
   const u8 beyond[16] = {0x28, 0, 0xff, 0, 0, 0, 0, 0, 1}, unmap[16] = {0x42, 0, 0, 0, 0, 0, 0, 0, 24};
@@ -102,8 +125,7 @@ void kernel_main(const u32 *info) {
   send("write ", 3, write, data, SECTOR, 0);
   if (word[0] == 'w') {
     print("waits\n");
-    while (!(in8(COM1 + 5) & 1)) {
-    }
+    next_byte();
   }
   send("read ", 3, read, other, SECTOR, 1);
   u32 wrong = 0;

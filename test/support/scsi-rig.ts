@@ -1,7 +1,8 @@
-/** A virtio-scsi controller with disks in memory, and a driver of it. */
+/** A virtio-scsi controller with disks and CDs in memory, and a driver of it. */
 import { DISK_COUNTERS } from "../../src/disk/disk-counters.ts";
 import { type ErrorPolicy, HostErrors } from "../../src/disk/host-errors.ts";
 import type { Throttle } from "../../src/disk/throttle.ts";
+import { CdUnit, CdUnitState } from "../../src/scsi/cd-unit.ts";
 import { type DiskFacts, DiskUnit } from "../../src/scsi/disk-unit.ts";
 import { UnitState } from "../../src/scsi/unit.ts";
 import { scsiState, VirtioScsi } from "../../src/virtio/scsi/scsi.ts";
@@ -25,6 +26,7 @@ export interface Unit extends Partial<DiskFacts> {
   readonly lun: number;
   readonly werror?: ErrorPolicy;
   readonly throttle?: Throttle;
+  readonly isCd?: boolean;
 }
 
 export interface Answer {
@@ -41,15 +43,15 @@ export function scsiRig(units: readonly Unit[] = [{ target: 0, lun: 0 }], now: (
   const memory = new TestMemory();
   const reports: string[] = [];
   const states = units.map(() => blank(UnitState));
-  const served = units.map(({ target, lun, werror = "report", throttle, ...facts }, n) => {
-    const unit = new DiskUnit(
-      {
-        ...{ type: 0, model: "VMEXIT HARDDISK", serial: `disk-${n}`, blockSize: 4096, readOnly: false },
-        ...{ sectors: DISK_BYTES / 512, writeCache: true, configWce: true },
-        ...facts,
-      },
-      states[n],
-    );
+  const served = units.map(({ target, lun, werror = "report", throttle, isCd = false, ...facts }, n) => {
+    const all = {
+      ...{ type: 0, model: "VMEXIT HARDDISK", serial: `disk-${n}`, blockSize: 4096, readOnly: false },
+      ...{ sectors: DISK_BYTES / 512, writeCache: true, configWce: true },
+      ...facts,
+    };
+    const unit = isCd
+      ? new CdUnit({ ...all, type: 5, model: "VMEXIT DVD-ROM" }, states[n], blank(CdUnitState))
+      : new DiskUnit(all, states[n]);
     const report = ({ message }: { message: string }) => void reports.push(message);
     return {
       ...{ target, lun, unit, backend: new MemoryDisk(memory, DISK_BYTES), throttle },

@@ -18,6 +18,7 @@ import {
   type DriveOptions,
   IDE_CD,
   IDE_HD,
+  SCSI_CD,
   SCSI_HD,
   VIRTIO_BLK,
 } from "../../config/devices/virtio-blk.ts";
@@ -119,7 +120,9 @@ const IDE_DISK_KEYS = together(keysOf(IDE_HD.options, "device"), keysOf(IDE_DEVI
 /** Every device that -device knows, and the option of createVm that adds it. */
 const KNOWN: readonly (readonly [device: DeviceTable, option?: string])[] = [
   ...Object.entries(DEVICES).map(([option, { device }]) => [device, option] as const),
-  ...[IDE_HD, IDE_CD, SCSI_HD, E1000, ISA_SERIAL, ISA_DEBUGCON, UHCI].map((device) => [device] as const),
+  ...[IDE_HD, IDE_CD, SCSI_HD, SCSI_CD, E1000, ISA_SERIAL, ISA_DEBUGCON, UHCI].map(
+    (device) => [device] as const,
+  ),
   ...BUILT_IN.map((device) => [device] as const),
 ];
 
@@ -172,10 +175,12 @@ export function addDevice(draft: Draft, value: string, typed: string, complain: 
     draft.disks.push({ typed, drive, options: onIde });
     return;
   }
-  if (device === SCSI_HD) {
-    const { drive, bus, channel: _, ...options } = readKeys(pairs, SCSI_DISK_KEYS, complain);
-    if (drive === undefined) throw complain("the drive is missing: drive=ID");
-    draft.disks.push({ typed, drive, options: { interface: "scsi", ...options }, bus: bus ?? "" });
+  if (device === SCSI_HD || device === SCSI_CD) {
+    const read = readKeys(pairs, SCSI_DISK_KEYS, complain);
+    const { drive, bus = "", channel: _channel, deviceId: _deviceId, ...options } = read;
+    if (drive === undefined && device === SCSI_HD) throw complain("the drive is missing: drive=ID");
+    const media = device === SCSI_CD ? ({ media: "cdrom" } as const) : {};
+    draft.disks.push({ typed, drive, options: { interface: "scsi", ...media, ...options }, bus });
     return;
   }
   if (VIRTIO_NET.names.includes(name)) {

@@ -276,10 +276,11 @@ function refuseOtherBus({ named }: Draft, hasPci: boolean): void {
 /** Drives with if= in the order given, then those that a -device attaches, in the order of the -device options. */
 function finishDrives(draft: Draft, board: VmOptions["machine"]): DriveOptions[] {
   const described = new Map<string, DriveDraft>();
+  const inCdDrives = new Set(draft.disks.map(({ drive, options }) => options.media === "cdrom" && drive));
   for (const drive of [...draft.drives, ...draft.nodes]) {
     const { typed } = drive;
     const { file, id } = drive.options;
-    const mayBeEmpty = drive.options.media === "cdrom";
+    const mayBeEmpty = drive.options.media === "cdrom" || inCdDrives.has(id ?? "");
     if (file === undefined && !mayBeEmpty) throw new OptionError(`${typed}: the file is missing: file=PATH`);
     if (id === undefined) continue;
     if (described.has(id)) throw new OptionError(`${typed}: another drive has the id "${id}"`);

@@ -21,7 +21,7 @@ export const MEDIA = {
   type: words(["disk", "cdrom"]),
   default: "disk",
   qemu: { drive: ["media"] },
-  help: "of ide: cdrom is a CD drive; without a file it is empty",
+  help: "of ide and scsi: cdrom is a CD drive; without a file it is empty",
 } as const satisfies Row;
 
 export const INDEX = {

@@ -1,7 +1,7 @@
 /**
- * Options of a drive that is on a SCSI controller, and `-device scsi-hd`.
+ * Options of a drive that is on a SCSI controller, and `-device scsi-hd` and `scsi-cd`.
  *
- * Source: QEMU 11.1, the properties that `-device scsi-hd,help` lists.
+ * Source: QEMU 11.1, the properties that `-device scsi-hd,help` and `scsi-cd,help` list.
  */
 import { OptionError } from "../../base/errors.ts";
 import { type Row, table } from "../schema.ts";
@@ -30,7 +30,7 @@ export const LUN = {
   help: "of scsi: the unit of the target",
 } as const satisfies Row;
 
-/** Which drive `-device scsi-hd` attaches, and where. */
+/** Which drive `-device scsi-hd` and `scsi-cd` attach, and where. */
 export const SCSI_DEVICE_KEYS = table({
   drive: {
     type: text("ID"),
@@ -50,6 +50,11 @@ export const SCSI_DEVICE_KEYS = table({
     help: "the target",
   },
   lun: { type: LUN.type, qemu: { device: ["lun"] }, help: "the unit of the target" },
+  deviceId: {
+    type: text("NAME"),
+    qemu: { device: ["device_id"] },
+    help: "accepted: the drive is named by its serial number",
+  },
 });
 
 interface OnScsi {

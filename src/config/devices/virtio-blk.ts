@@ -242,7 +242,7 @@ const OPTIONS = table({
   },
   /** How the guest reaches it; only a pc has ide. Default: `"virtio"`. */
   interface: INTERFACE,
-  /** Of ide: cdrom is a CD drive; without a file it is empty. Default: `"disk"`. */
+  /** Of ide and scsi: cdrom is a CD drive; without a file it is empty. Default: `"disk"`. */
   media: MEDIA,
   /**
    * Of ide: the place; 0 and 1 are on the first channel, 2 and 3 on the second. Default: the next free one.
@@ -308,9 +308,9 @@ export const VIRTIO_BLK = device({
   finish: (drive, where, { cpus, index }): DriveConfig => {
     const { file = "", source, throttling } = drive;
     const isCd = drive.media === "cdrom";
-    if (isCd && drive.interface !== "ide") {
+    if (isCd && drive.interface === "virtio") {
       throw new OptionError(
-        `${where}.media: a ${drive.interface} disk is not a CD drive; give it interface "ide" on a pc, or make it read-only`,
+        `${where}.media: a virtio disk is not a CD drive; give it interface "scsi", or "ide" on a pc, or make it read-only`,
       );
     }
     if (source === undefined && file === "" && !isCd) throw new OptionError(`${where}.file: missing`);
@@ -373,6 +373,14 @@ export const SCSI_HD = device({
   kind: "scsi-hd",
   names: ["scsi-hd"],
   help: "the same on a SCSI controller",
+  options: SCSI_OPTIONS,
+  deviceKeys: SCSI_DEVICE_KEYS,
+});
+
+export const SCSI_CD = device({
+  kind: "scsi-cd",
+  names: ["scsi-cd"],
+  help: "a CD drive on a SCSI controller, empty without drive=",
   options: SCSI_OPTIONS,
   deviceKeys: SCSI_DEVICE_KEYS,
 });

@@ -4,6 +4,7 @@
  *
  * Source: Intel 82371SB (PIIX3) data sheet, 2.2 (configuration) and 2.5 (ports).
  */
+import type { Lock } from "../../base/lock.ts";
 import { SECTOR } from "../../base/units.ts";
 import { ByteWide } from "../../bus/byte-wide.ts";
 import { DISK_FIELDS } from "../../disk/disk-counters.ts";
@@ -18,11 +19,12 @@ import { BUFFER_BYTES, DriveState } from "../../ide/drive-state.ts";
 import { IdeTask } from "../../ide/ide-task.ts";
 import { geometryOf } from "../../ide/identify.ts";
 import { BusMaster, PiixIde } from "../../ide/piix-ide.ts";
-import { type DriveOrder, MediumLocked, type MediumOrder } from "../../images/medium-order.ts";
+import type { DriveOrder } from "../../images/medium-order.ts";
 import type { DiskBackEnd } from "../back-ends.ts";
 import type { DriveConfig } from "../drive-config.ts";
 import type { PciPart } from "../pci-part.ts";
 import type { DeviceSpec } from "../spec.ts";
+import { changeMedium } from "./change-medium.ts";
 
 export interface IdeDriveConfig extends DriveConfig {
   readonly chsTranslation: "auto" | "none" | "lba" | "large" | "rechs";
@@ -168,41 +170,30 @@ function makeDrive(
 }
 
 function carryOut(order: DriveOrder, backEnd: DiskBackEnd, requests: DriveRequests): DiskReply {
-  if (order.kind === "change-medium") return changeMedium(order, backEnd, requests);
-  if (backEnd.order === undefined) throw new TypeError("this storage takes no orders");
   const { drive, lock } = requests.io;
+  if (order.kind === "change-medium") {
+    if (!(drive instanceof AtapiCd)) throw new TypeError("a disk has no other medium");
+    requests.drain();
+    return changeMedium(order, backEnd, {
+      eject: (force) => withLock(lock, () => drive.eject(force)),
+      insert: (bytes) => withLock(lock, () => drive.insert(bytes / SECTOR)),
+    });
+  }
+  if (backEnd.order === undefined) throw new TypeError("this storage takes no orders");
   return backEnd.order(order, {
     resize(size) {
-      lock.acquire();
-      drive.regs.mediaSectors = size / SECTOR;
-      lock.release();
+      withLock(lock, () => {
+        drive.regs.mediaSectors = size / SECTOR;
+      });
     },
   });
 }
 
-/** The tray opens, and closes with another medium if there is one. */
-function changeMedium(
-  { image, force }: MediumOrder,
-  backEnd: DiskBackEnd,
-  requests: DriveRequests,
-): DiskReply {
-  const { drive, lock } = requests.io;
-  if (!(drive instanceof AtapiCd)) throw new TypeError("a disk has no other medium");
-  requests.drain();
+function withLock<T>(lock: Lock, work: () => T): T {
   lock.acquire();
-  const isOpen = drive.eject(force);
-  lock.release();
-  if (!isOpen) {
-    throw new MediumLocked(
-      "the guest has locked the drive, and was notified; try again when it has unlocked it, or use force",
-    );
-  }
-  backEnd.change?.(image);
-  const { size } = backEnd.disk;
-  if (image !== undefined) {
-    lock.acquire();
-    drive.insert(size / SECTOR);
+  try {
+    return work();
+  } finally {
     lock.release();
   }
-  return { size, snapshots: [] };
 }

@@ -39,6 +39,8 @@ export interface VirtioUnit {
   readonly backEnd?: BackEnd | undefined;
   /** What the owner may ask of disks that are inside the device, by their names. */
   readonly orders?: VirtioTaskParts<DiskOrder, DiskReply, DriveOrder>["orders"];
+  /** Drives inside the device whose tray is open, by their names. */
+  openTrays?(): readonly string[];
 }
 
 export function virtioMmio<C>(type: VirtioPart<C>): Part<C> {
@@ -48,7 +50,7 @@ export function virtioMmio<C>(type: VirtioPart<C>): Part<C> {
       const { ports, place, name } = slot;
       const { io } = ports;
       const [{ address, length }] = place.windows;
-      const { device, backEnd, orders } = type.unit(slot, config);
+      const { device, backEnd, orders, openTrays } = type.unit(slot, config);
       const regs = slot.take(VirtioMmioState);
       const configs = device.queueSizes.map(() => slot.take(QueueConfigState));
       const cursors = device.queueSizes.map(() => slot.take(QueueCursorState));
@@ -83,6 +85,7 @@ export function virtioMmio<C>(type: VirtioPart<C>): Part<C> {
         lock,
         kernel: () => ({ doorbells }),
         properties: device.properties?.(() => transport.configChanged()) ?? {},
+        ...(openTrays === undefined ? {} : { openTrays }),
         ...(task === undefined ? {} : { task, orders: task.orders }),
       };
     },

@@ -72,7 +72,7 @@ export function virtioPci<C extends object>(type: VirtioPart<C>): PciPart<C & On
     assemble(slot, config) {
       const { ports, name } = slot;
       const { io } = ports;
-      const { device, backEnd, orders } = type.unit(slot, config);
+      const { device, backEnd, orders, openTrays } = type.unit(slot, config);
       const regs = slot.take(VirtioPciState);
       const configs = device.queueSizes.map(() => slot.take(QueueConfigState));
       const cursors = device.queueSizes.map(() => slot.take(QueueCursorState));
@@ -139,6 +139,7 @@ export function virtioPci<C extends object>(type: VirtioPart<C>): PciPart<C & On
         lock,
         kernel,
         properties: device.properties?.(() => transport.configChanged()) ?? {},
+        ...(openTrays === undefined ? {} : { openTrays }),
         ...(task === undefined ? {} : { task, orders: task.orders }),
       };
     },

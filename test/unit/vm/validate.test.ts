@@ -311,7 +311,7 @@ test.each<[unknown, string]>([
   ],
   [
     disk({ media: "cdrom" }),
-    'drives[0].media: a virtio disk is not a CD drive; give it interface "ide" on a pc, or make it read-only',
+    'drives[0].media: a virtio disk is not a CD drive; give it interface "scsi", or "ide" on a pc, or make it read-only',
   ],
   [
     { machine: "pc", drives: [0, 0].map((index) => ({ interface: "ide", media: "cdrom", index })) },

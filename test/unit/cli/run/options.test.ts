@@ -245,6 +245,22 @@ test("SCSI disks are on the controllers that they name", () => {
   ]);
 });
 
+test("CD drives are on SCSI controllers, empty or with a file, as libvirt and libguestfs write them", () => {
+  const { vm } = request(
+    ...["-M", "pc", "-device", "virtio-scsi-pci,id=scsi0", "-drive", "file=a.iso,if=none,id=a,readonly=on"],
+    ...["-device", "scsi-cd,bus=scsi0.0,channel=0,scsi-id=0,lun=2,device_id=drive-scsi0-0-0-2,drive=a,id=cd"],
+    ...["-device", "scsi-cd,bus=scsi0.0,scsi-id=1", "-drive", "if=scsi,media=cdrom,unit=5"],
+    ...["-drive", "if=none,id=drive-ide0-1-0,readonly=on", "-device", "ide-cd,drive=drive-ide0-1-0"],
+  );
+  expect(vm.drives).toMatchObject([
+    { interface: "scsi", media: "cdrom", target: 5 },
+    { interface: "scsi", media: "cdrom", file: "a.iso", target: 0, lun: 2, id: "cd" },
+    { interface: "scsi", media: "cdrom", target: 1 },
+    { interface: "ide", media: "cdrom" },
+  ]);
+  expect(vm.drives?.map(({ file }) => file)).toEqual([undefined, "a.iso", undefined, undefined]);
+});
+
 test("-usb and a USB controller without devices are left out, with a note", () => {
   const { notes } = request("-M", "pc", "-usb", "-device", "piix3-usb-uhci,id=usb,bus=pci.0,addr=0x1.0x2");
   expect(notes).toHaveLength(2);

@@ -1,5 +1,6 @@
 /** Any bytes in place of requests: the controller answers or stops, touches nothing but RAM, and can be reset. */
 import { expect, test } from "vitest";
+import { CdUnit } from "../../../../src/scsi/cd-unit.ts";
 import { random } from "../../../support/random.ts";
 import { DATA, DISK_BYTES, HEADER, RESPONSE, scsiRig } from "../../../support/scsi-rig.ts";
 import type { Buffer } from "../../../support/virtio-driver.ts";
@@ -11,11 +12,13 @@ const OPERATIONS = [
     0x2f, 0x35, 0x41, 0x42, 0x55, 0x5a, 0x88, 0x8a, 0x8e, 0x8f, 0x91, 0x93, 0x9e, 0xa0, 0xa8, 0xaa, 0xae,
     0xaf,
   ],
+  ...[0x43, 0x46, 0x4a, 0x51, 0xbb, 0xbd, 0xbe, 0x28, 0x28, 0x28, 0x28, 0x28],
 ];
 const UNITS = [
   { target: 0, lun: 0 },
   { target: 0, lun: 5 },
   { target: 9, lun: 0, readOnly: true },
+  { target: 9, lun: 5, isCd: true },
 ];
 
 test.each([1, 2, 3])("seed %i", (seed) => {
@@ -32,6 +35,7 @@ test.each([1, 2, 3])("seed %i", (seed) => {
       rig.bringUp();
     }
     const cdb = [OPERATIONS[below(OPERATIONS.length)], ...Array.from({ length: 15 }, byte)];
+    if (next() < 0.5) cdb.fill(0, 2, 5).fill(0, 6, 8).fill(below(4), 8, 9); // a small address and length
     rig.header(
       cdb,
       next() < 0.8 ? [0, 9][below(2)] : below(256),
@@ -42,7 +46,7 @@ test.each([1, 2, 3])("seed %i", (seed) => {
     const data = (writable: boolean): Buffer[] =>
       Array.from({ length: below(3) }, () => ({
         address: DATA + below(0x2000),
-        length: [512, 1024, 24, 8, 1 + below(600)][below(5)],
+        length: [512, 1024, 4096, 8192, 24, 8, 1 + below(600)][below(7)],
         writable,
       }));
     const headerBytes = next() < 0.98 ? 51 : 1 + below(60);
@@ -57,6 +61,11 @@ test.each([1, 2, 3])("seed %i", (seed) => {
     for (const { backend } of rig.served) {
       backend.failure = next() < 0.02 ? -5 : 0;
       backend.later = next() < 0.3;
+    }
+    const { unit } = rig.served[3];
+    if (unit instanceof CdUnit && next() < 0.05) {
+      if (next() < 0.8) unit.insert(2048 * below(DISK_BYTES / 2048));
+      else unit.eject(next() < 0.5);
     }
     rig.plugged.runner.serve(queue);
     for (let index = 0; index < 3; index++) {
@@ -78,7 +87,8 @@ test.each([1, 2, 3])("seed %i", (seed) => {
       ).toBeLessThanOrEqual(DISK_BYTES);
     }
   }
-  expect(rig.served[2].backend.calls.every((call) => call.startsWith("readv") || call === "flush")).toBe(
-    true,
-  );
+  const isRead = (call: string) => call.startsWith("readv") || call === "flush";
+  expect(rig.served[2].backend.calls.every(isRead)).toBe(true);
+  expect(rig.served[3].backend.calls.every(isRead)).toBe(true);
+  expect(rig.served[3].backend.calls.length).toBeGreaterThan(0);
 });

@@ -6,6 +6,7 @@ import {
   DISK_FLUSHES,
 } from "../../../../src/disk/disk-counters.ts";
 import { Throttle } from "../../../../src/disk/throttle.ts";
+import { DiskUnit } from "../../../../src/scsi/disk-unit.ts";
 import { CONFIG } from "../../../../src/virtio/transport/mmio-registers.ts";
 import {
   big,
@@ -405,7 +406,8 @@ test("another size is a unit attention and an event", () => {
   rig.queues[1].add([{ address: event, length: 16, writable: true }]);
   rig.plugged.runner.serve(1);
   expect(rig.queues[1].used()).toEqual([]);
-  rig.served[0].unit.resize(2 * DISK_BYTES);
+  const [{ unit }] = rig.served;
+  if (unit instanceof DiskUnit) unit.resize(2 * DISK_BYTES);
   rig.device.capacityChanged(0);
   rig.plugged.runner.serve(1);
   expect(rig.queues[1].used()).toEqual([{ id: 0, length: 16 }]);

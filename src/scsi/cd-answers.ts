@@ -1,11 +1,28 @@
 /**
  * What a CD drive answers: structures in its buffer. Each function returns their
- * length, or -1 if the packet asks for what the drive does not have.
+ * length, or -1 if the command asks for what the drive does not have.
  *
  * Source: MMC-3 (T10/1363D), section 5 (features, mode pages) and 6 (commands).
  */
-import { CD_BLOCK, CD_RAW_BLOCK } from "./ata.ts";
-import type { DriveRegisters } from "./drive-state.ts";
+import { put16, put32 } from "./commands.ts";
+
+/** Bytes of a block's data, and of all that is stored of a block on a CD. */
+export const CD_BLOCK = 2048;
+export const CD_RAW_BLOCK = 2352;
+
+/** The tray and the medium. */
+export interface CdRegisters {
+  /** Of 512 bytes; 0 without a medium. */
+  mediaSectors: number;
+  trayOpen: number;
+  locked: number;
+  /** The button of a locked drive was pressed. */
+  ejectWanted: number;
+  /** For GET EVENT STATUS NOTIFICATION. */
+  mediaEvent: number;
+  /** The additional code of a unit attention that the next command reports; 0 for none. */
+  attention: number;
+}
 
 /** Blocks of 80 minutes: a larger medium is a DVD. */
 const CD_MAX_BLOCKS = 80 * 60 * 75;
@@ -24,44 +41,15 @@ const PAGE_ERRORS = 0x01;
 const PAGE_CAPABILITIES = 0x2a;
 const PAGE_ALL = 0x3f;
 
-export function ascqOfAbsence(regs: DriveRegisters): number {
-  return regs.trayOpen === 0 ? 0x01 : 0x02;
-}
-
-/** REQUEST SENSE, in the fixed format. */
-export function senseData({ buffer, sense, asc, ascq }: DriveRegisters): number {
-  buffer.fill(0, 0, 18);
-  buffer[0] = 0x70;
-  buffer[2] = sense;
-  buffer[7] = 10;
-  buffer[12] = asc;
-  buffer[13] = ascq;
-  return 18;
-}
-
-/** @param model its first word is the vendor's name */
-export function inquiry(buffer: Uint8Array, model: string): number {
-  buffer.fill(0, 0, 36);
-  buffer[0] = 0x05; // a CD drive
-  buffer[1] = 0x80; // with a medium that can be removed
-  buffer[3] = 0x21; // ATAPI, response format 1
-  buffer[4] = 31;
-  const space = model.indexOf(" ");
-  ascii(buffer, 8, 8, space < 0 ? model : model.slice(0, space));
-  ascii(buffer, 16, 16, space < 0 ? model : model.slice(space + 1));
-  ascii(buffer, 32, 4, "1.0");
-  return 36;
-}
-
 /** READ CAPACITY. */
 export function capacity(buffer: Uint8Array, blocks: number): number {
-  big32(buffer, 0, blocks - 1);
-  big32(buffer, 4, CD_BLOCK);
+  put32(buffer, 0, Math.min(blocks - 1, 0xffff_ffff));
+  put32(buffer, 4, CD_BLOCK);
   return 8;
 }
 
 /** One session with one track. */
-export function tableOfContents({ packet, buffer }: DriveRegisters, blocks: number): number {
+export function tableOfContents(packet: Uint8Array, buffer: Uint8Array, blocks: number): number {
   const msf = (packet[1] & 2) !== 0;
   const format = packet[2] & 0x0f || packet[9] >> 6; // where SFF-8020i has it
   const start = packet[6];
@@ -106,8 +94,13 @@ export function tableOfContents({ packet, buffer }: DriveRegisters, blocks: numb
   }
 }
 
-/** GET CONFIGURATION. @param blocks 0 without a medium */
-export function features({ packet, buffer }: DriveRegisters, blocks: number): number {
+/**
+ * GET CONFIGURATION.
+ *
+ * @param blocks 0 without a medium
+ * @param transport how the drive is connected: MMC-3, table 79
+ */
+export function features(packet: Uint8Array, buffer: Uint8Array, blocks: number, transport: number): number {
   const kind = packet[1] & 3;
   if (kind === 3) return -1;
   const first = packet[2] * 256 + packet[3];
@@ -118,7 +111,7 @@ export function features({ packet, buffer }: DriveRegisters, blocks: number): nu
   let length = 8;
   for (const { code, version, isCurrent, data } of [
     { code: 0, version: 0, isCurrent: true, data: profiles(profile) },
-    { code: 1, version: 0, isCurrent: true, data: [0, 0, 0, 2] }, // core: ATAPI
+    { code: 1, version: 0, isCurrent: true, data: [0, 0, 0, transport] }, // core
     { code: 3, version: 0, isCurrent: true, data: [0x29, 0, 0, 0] }, // tray, can be ejected and locked
     { code: 0x10, version: 0, isCurrent: profile !== 0, data: [0, 0, 8, 0, 0, 16, 0, 0] }, // random reads
     { code: 0x1e, version: 0, isCurrent: profile === PROFILE_CD, data: [] }, // reads CDs
@@ -135,13 +128,12 @@ export function features({ packet, buffer }: DriveRegisters, blocks: number): nu
     });
     length += 4 + data.length;
   }
-  big32(buffer, 0, length - 4);
+  put32(buffer, 0, length - 4);
   return length;
 }
 
 /** GET EVENT STATUS NOTIFICATION. Only polling, and only events of the medium. */
-export function eventStatus(regs: DriveRegisters): number {
-  const { packet, buffer } = regs;
+export function eventStatus(packet: Uint8Array, buffer: Uint8Array, regs: CdRegisters): number {
   if ((packet[1] & 1) === 0) return -1;
   const isWanted = (packet[4] & (1 << MEDIA_CLASS)) !== 0;
   buffer[0] = 0;
@@ -157,7 +149,7 @@ export function eventStatus(regs: DriveRegisters): number {
   return 8;
 }
 
-export function discInformation({ packet, buffer }: DriveRegisters): number {
+export function discInformation(packet: Uint8Array, buffer: Uint8Array): number {
   if ((packet[1] & 7) !== 0) return -1;
   buffer.fill(0, 0, 34);
   buffer[1] = 32;
@@ -170,11 +162,18 @@ export function discInformation({ packet, buffer }: DriveRegisters): number {
   return 34;
 }
 
-export function modePages({ packet, buffer, locked }: DriveRegisters): number {
+/** MODE SENSE. @param isLong of 10 bytes, with the longer header */
+export function modePages(
+  packet: Uint8Array,
+  buffer: Uint8Array,
+  { locked }: CdRegisters,
+  isLong: boolean,
+): number {
+  const header = isLong ? 8 : 4;
   const page = packet[2] & 0x3f;
   const wantsZeros = packet[2] >> 6 === 1; // which values could be changed: none
   buffer.fill(0, 0, 64);
-  let length = 8;
+  let length = header;
   if (page === PAGE_ERRORS || page === PAGE_ALL) {
     buffer[length] = PAGE_ERRORS;
     buffer[length + 1] = 6;
@@ -187,14 +186,14 @@ export function modePages({ packet, buffer, locked }: DriveRegisters): number {
     if (!wantsZeros) capabilities(buffer, length, locked);
     length += 20;
   }
-  if (length === 8) return -1;
-  buffer[0] = 0;
-  buffer[1] = length - 2;
-  buffer[2] = 0x70; // the obsolete medium type: nothing said
+  if (length === header) return -1;
+  if (isLong) put16(buffer, 0, length - 2);
+  else buffer[0] = length - 1;
+  buffer[isLong ? 2 : 1] = 0x70; // the obsolete medium type: nothing said
   return length;
 }
 
-export function mechanismStatus({ buffer, trayOpen }: DriveRegisters): number {
+export function mechanismStatus(buffer: Uint8Array, { trayOpen }: CdRegisters): number {
   buffer.fill(0, 0, 8);
   buffer[1] = trayOpen === 0 ? 0 : 0x10;
   buffer[5] = 1;
@@ -231,10 +230,10 @@ function capabilities(buffer: Uint8Array, at: number, locked: number): void {
   buffer[at + 2] = 0x3b; // reads CD-R, CD-RW and DVD
   buffer[at + 4] = 0x70; // mode 2, and several sessions
   buffer[at + 6] = 0x29 | (locked === 0 ? 0 : 2); // a tray that can be locked and ejected
-  big16(buffer, at + 8, 706); // kB/s
-  big16(buffer, at + 10, 2);
-  big16(buffer, at + 12, 512); // KiB of buffer
-  big16(buffer, at + 14, 706);
+  put16(buffer, at + 8, 706); // kB/s
+  put16(buffer, at + 10, 2);
+  put16(buffer, at + 12, 512); // KiB of buffer
+  put16(buffer, at + 14, 706);
 }
 
 /** A descriptor of a track; returns where the next one is. */
@@ -243,7 +242,7 @@ function track(buffer: Uint8Array, at: number, number: number, block: number, ms
   buffer[at + 1] = DATA_TRACK;
   buffer[at + 2] = number;
   if (msf) time(buffer, at + 4, block);
-  else big32(buffer, at + 4, block);
+  else put32(buffer, at + 4, block);
   return at + 8;
 }
 
@@ -257,25 +256,10 @@ function time(buffer: Uint8Array, at: number, block: number): void {
 }
 
 function withLength(buffer: Uint8Array, length: number): number {
-  big16(buffer, 0, length - 2);
+  put16(buffer, 0, length - 2);
   return length;
 }
 
 function bcd(value: number): number {
   return ((Math.floor(value / 10) % 10) << 4) | (value % 10);
-}
-
-function ascii(buffer: Uint8Array, at: number, length: number, text: string): void {
-  const padded = text.padEnd(length);
-  for (let i = 0; i < length; i++) buffer[at + i] = padded.charCodeAt(i) & 0x7f;
-}
-
-function big16(buffer: Uint8Array, at: number, value: number): void {
-  buffer[at] = (value >>> 8) & 0xff;
-  buffer[at + 1] = value & 0xff;
-}
-
-function big32(buffer: Uint8Array, at: number, value: number): void {
-  big16(buffer, at, value >>> 16);
-  big16(buffer, at + 2, value & 0xffff);
 }
