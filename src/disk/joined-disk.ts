@@ -1,15 +1,14 @@
 /** Several disks in sequence, as one read-only disk. */
 
-import { EROFS } from "../base/errno.ts";
 import type { Pieces } from "../base/pieces.ts";
 import { blockStatus } from "./block-status.ts";
 import type { DiskImage, Extent } from "./image.ts";
 import type { IoMemory } from "./io-memory.ts";
 import { PieceCursor } from "./piece-cursor.ts";
+import { ReadOnlyDisk } from "./read-only-disk.ts";
 
-export class JoinedDisk implements DiskImage {
+export class JoinedDisk extends ReadOnlyDisk implements DiskImage {
   readonly format = "raw";
-  readonly readOnly = true;
   readonly path: string;
   readonly size: number;
   readonly blockSize: number;
@@ -18,6 +17,7 @@ export class JoinedDisk implements DiskImage {
 
   /** @param parts at least one; the caller closes them */
   constructor(parts: readonly DiskImage[]) {
+    super();
     this.#parts = parts;
     this.path = parts.map(({ path }) => path).join(" + ");
     this.size = parts.reduce((sum, { size }) => sum + size, 0);
@@ -47,22 +47,6 @@ export class JoinedDisk implements DiskImage {
   prefetch(offset: number, length: number): void {
     const { part, base } = this.#partAt(offset);
     part.prefetch?.(offset - base, Math.min(length, base + part.size - offset));
-  }
-
-  writev(): number {
-    return EROFS;
-  }
-
-  flush(): number {
-    return 0;
-  }
-
-  discard(): number {
-    return EROFS;
-  }
-
-  writeZeroes(): number {
-    return EROFS;
   }
 
   close(): void {}

@@ -7,12 +7,12 @@
  * never reads as zeros.
  */
 
-import { EROFS } from "../base/errno.ts";
 import type { Pieces } from "../base/pieces.ts";
 import type { DiskImage, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import { clear, fill, type IoMemory } from "../disk/io-memory.ts";
 import { PieceCursor } from "../disk/piece-cursor.ts";
+import { ReadOnlyDisk } from "../disk/read-only-disk.ts";
 import type { HostFile } from "../sys/file.ts";
 import { BlockMap, type BlockTable, UNALLOCATED } from "./block-map.ts";
 import { InflatedClusters } from "./compressed.ts";
@@ -56,8 +56,7 @@ export interface ReadOnlyParts {
   readonly vmdk?: VmdkDescription;
 }
 
-export class ReadOnlyImage implements DiskImage {
-  readonly readOnly = true;
+export class ReadOnlyImage extends ReadOnlyDisk implements DiskImage {
   readonly file: HostFile;
   readonly parts: ReadOnlyParts;
   readonly #map: BlockMap;
@@ -66,6 +65,7 @@ export class ReadOnlyImage implements DiskImage {
 
   /** @param file closed with the image */
   constructor(file: HostFile, parts: ReadOnlyParts) {
+    super();
     this.file = file;
     this.parts = parts;
     this.#map = new BlockMap(parts.table, parts.unpack !== undefined);
@@ -133,22 +133,6 @@ export class ReadOnlyImage implements DiskImage {
       done += length;
     }
     return wanted;
-  }
-
-  writev(): number {
-    return EROFS;
-  }
-
-  flush(): number {
-    return 0;
-  }
-
-  discard(): number {
-    return EROFS;
-  }
-
-  writeZeroes(): number {
-    return EROFS;
   }
 
   close(): void {
