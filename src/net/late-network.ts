@@ -2,8 +2,12 @@
  * A network whose code is loaded when the guest sends its first frame: many machines
  * have a card that nobody uses.
  */
+import type { Duplex } from "node:stream";
 import type { GuestLink, Network, Offload } from "./link.ts";
+import type { NetworkObserver } from "./network-event.ts";
 import type { ConnectNetwork } from "./program-network.ts";
+import type { HostForward } from "./user/forwards.ts";
+import type { OpenForward } from "./user/host-forwards.ts";
 
 /** Frames that come while it is loaded; more are lost, and the guest sends them again. */
 const MAX_WAITING = 64;
@@ -23,6 +27,7 @@ class LateNetwork implements Network {
   #network: Partial<Network> | undefined;
   #loading: Promise<void> | undefined;
   #waiting: { readonly frame: Uint8Array; readonly offload: Offload }[] = [];
+  #observer: NetworkObserver | undefined;
   #isPaused = false;
   #isClosed = false;
 
@@ -71,6 +76,30 @@ class LateNetwork implements Network {
     await this.#network?.close?.();
   }
 
+  observe(observer: NetworkObserver | undefined): void {
+    this.#observer = observer;
+    this.#network?.observe?.(observer);
+  }
+
+  async connect(port: number, guestAddress?: string): Promise<Duplex> {
+    const network = await this.#loaded();
+    if (network.connect === undefined) throw new Error("this network has no connections to its guest");
+    return network.connect(port, guestAddress);
+  }
+
+  async forward(forward: HostForward): Promise<OpenForward> {
+    const network = await this.#loaded();
+    if (network.forward === undefined) throw new Error("this network has no ports of the host");
+    return network.forward(forward);
+  }
+
+  async #loaded(): Promise<Partial<Network>> {
+    this.#loading ??= this.#connect();
+    await this.#loading;
+    if (this.#network === undefined) throw new Error("this network has ended");
+    return this.#network;
+  }
+
   async #connect(): Promise<void> {
     const connect = await this.#load();
     const network = await connect(this.#link);
@@ -79,6 +108,7 @@ class LateNetwork implements Network {
       return;
     }
     if (this.#isPaused) network.pause?.();
+    if (this.#observer !== undefined) network.observe?.(this.#observer);
     this.#network = network;
     for (const { frame, offload } of this.#waiting) network.input(frame, offload);
     this.#waiting = [];

@@ -5,6 +5,10 @@
  * only during the call that passes it. The fields of an offload are those of struct virtio_net_hdr
  * (VIRTIO 1.2, 5.1.6).
  */
+import type { Duplex } from "node:stream";
+import type { NetworkObserver } from "./network-event.ts";
+import type { HostForward } from "./user/forwards.ts";
+import type { OpenForward } from "./user/host-forwards.ts";
 
 /** What a frame leaves to its receiver. All zero: the frame is complete. */
 export interface Offload {
@@ -71,4 +75,12 @@ export interface Network {
   pause?(): void;
   resume?(): void;
   close(): void | Promise<void>;
+
+  // Of a network with connections, such as the user network.
+  /** From now on the observer is called for each decision; undefined ends that. */
+  observe?(observer: NetworkObserver | undefined): void;
+  /** Connects to a TCP port of the guest. @throws {Error} ECONNREFUSED */
+  connect?(port: number, guestAddress?: string): Promise<Duplex>;
+  /** Opens a port of the host that leads to the guest. */
+  forward?(forward: HostForward): Promise<OpenForward>;
 }

@@ -1,12 +1,28 @@
 /** HTTP requests to servers in a guest: `fetch`, over a connection of the user network. */
 import type { IncomingMessage } from "node:http";
+import { isIPv4 } from "node:net";
 import { type Duplex, Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 
 const HTTP_PORT = 80;
 
+/**
+ * `fetch` from a server in the guest. The host of the URL is an address of the guest's network; any name means
+ * the first address that DHCP gave.
+ */
+export async function fetchFrom(
+  connect: (port: number, guestAddress?: string) => Promise<Duplex>,
+  input: string | URL | Request,
+  init?: RequestInit,
+): Promise<Response> {
+  const request = new Request(input, init);
+  const url = new URL(request.url);
+  const stream = await connect(portOf(url), isIPv4(url.hostname) ? url.hostname : undefined);
+  return fetchOver(stream, request);
+}
+
 /** Sends a request over a stream, and returns the response. */
-export async function fetchOver(stream: Duplex, request: Request): Promise<Response> {
+async function fetchOver(stream: Duplex, request: Request): Promise<Response> {
   const { request: send } = await import("node:http");
   const { pathname, search, host } = new URL(request.url);
   const headers = Object.fromEntries(request.headers);
@@ -27,7 +43,7 @@ export async function fetchOver(stream: Duplex, request: Request): Promise<Respo
 }
 
 /** The port of a URL that a guest's server can have. @throws {TypeError} for what is not plain HTTP */
-export function portOf({ protocol, port }: URL): number {
+function portOf({ protocol, port }: URL): number {
   if (protocol !== "http:") throw new TypeError(`a guest is reached by http:, not by ${protocol}`);
   return port === "" ? HTTP_PORT : Number(port);
 }

@@ -9,11 +9,9 @@ import { get16, put16 } from "./bytes.ts";
 import { askProgram } from "./decision.ts";
 import { FlowKey } from "./flow-table.ts";
 import type { FrameWriter } from "./frame-writer.ts";
-import type { Host } from "./host.ts";
 import { quote } from "./icmp.ts";
-import type { NameServer } from "./name-server.ts";
-import type { UserNetworkOptions } from "./options.ts";
 import { ICMP, ICMPV6, type Packet } from "./packet.ts";
+import { type RouterWorld, report } from "./router-world.ts";
 
 const ECHO_REPLY = 0;
 const ECHO_REPLY6 = 129;
@@ -55,17 +53,13 @@ interface Ping {
 
 export class Pings {
   readonly #context: PingContext;
-  readonly #options: UserNetworkOptions;
-  readonly #host: Host;
-  readonly #names: NameServer;
+  readonly #world: RouterWorld;
   readonly #pings = new Map<string, Ping>();
   #isClosed = false;
 
-  constructor(context: PingContext, options: UserNetworkOptions, host: Host, names: NameServer) {
+  constructor(context: PingContext, world: RouterWorld) {
     this.#context = context;
-    this.#options = options;
-    this.#host = host;
-    this.#names = names;
+    this.#world = world;
   }
 
   get size(): number {
@@ -75,16 +69,17 @@ export class Pings {
   /** An echo request to an address outside. */
   input(packet: Packet): void {
     const echo = echoOf(packet);
+    const { options } = this.#world;
     const known = this.#pings.get(echo.key);
     if (known !== undefined) this.#send(known, echo);
-    else if (this.#options.restrict === true) this.#prohibit(echo);
-    else if (this.#options.onConnect === undefined) this.#begin(echo, formatAddress(echo.target));
+    else if (options.restrict === true) this.#prohibit(echo);
+    else if (options.onConnect === undefined) this.#begin(echo, formatAddress(echo.target));
     else void this.#decide(echo);
   }
 
   async #decide(echo: Echo): Promise<void> {
-    const key = new FlowKey(echo.guest, echo.identifier, echo.target, 0);
-    const decision = await askProgram(this.#options, this.#names, "icmp", key);
+    const { options, names } = this.#world;
+    const decision = await askProgram(options, names, "icmp", keyOf(echo));
     if (decision === "allow") this.#begin(echo, formatAddress(echo.target));
     else if (typeof decision === "object" && "redirect" in decision)
       this.#begin(echo, decision.redirect.host);
@@ -103,7 +98,9 @@ export class Pings {
     ping.socket.send(message, ANY_PORT, ping.address, () => {});
   }
 
-  #prohibit({ quoted, guest }: Echo): void {
+  #prohibit(echo: Echo): void {
+    const { quoted, guest } = echo;
+    report(this.#world, "icmp", keyOf(echo), "denied");
     this.#context.prohibited(quoted, guest);
   }
 
@@ -134,13 +131,14 @@ export class Pings {
   #open(echo: Echo, address: string): Ping | undefined {
     const family = isIP(address) === 6 ? 6 : 4;
     const isOfFamily = isIP(address) !== 0 && (family === 4) === (echo.guest.length === 4);
-    const socket = isOfFamily && !this.#isClosed ? this.#host.pings(family) : undefined;
+    const socket = isOfFamily && !this.#isClosed ? this.#world.host.pings(family) : undefined;
     if (socket === undefined) return undefined;
     const ping: Ping = { key: echo.key, socket, address, deadline: 0 };
     socket.on("message", (reply) => this.#reply(ping, echo, reply));
     socket.on("error", () => this.#close(ping));
     if (this.#pings.size >= MAX_PINGS) this.#closeOldest();
     this.#pings.set(ping.key, ping);
+    report(this.#world, "icmp", keyOf(echo), "open");
     return ping;
   }
 
@@ -172,6 +170,10 @@ export class Pings {
     }
     if (oldest !== undefined) this.#close(oldest);
   }
+}
+
+function keyOf({ guest, identifier, target }: Echo): FlowKey {
+  return new FlowKey(guest, identifier, target, 0);
 }
 
 function echoOf(packet: Packet): Echo {

@@ -12,11 +12,9 @@ import { askProgram } from "./decision.ts";
 import { hostAddressOf, placeOf } from "./destination.ts";
 import { DNS_PORT } from "./dns-message.ts";
 import type { GuestForward } from "./forwards.ts";
-import type { Host } from "./host.ts";
 import { HttpAnswers } from "./http-answers.ts";
 import { metadataAnswers } from "./metadata.ts";
-import type { NameServer } from "./name-server.ts";
-import type { NetworkPlan, UserNetworkOptions } from "./options.ts";
+import { type RouterWorld, report } from "./router-world.ts";
 import type { TcpConnection } from "./tcp/tcp-connection.ts";
 
 const HTTP_PORT = 80;
@@ -31,21 +29,16 @@ interface GuestServer {
 }
 
 export class TcpRouter {
-  readonly #plan: NetworkPlan;
-  readonly #options: UserNetworkOptions;
-  readonly #host: Host;
-  readonly #names: NameServer;
+  readonly #world: RouterWorld;
   readonly #http: HttpAnswers | undefined;
   readonly #metadata: HttpAnswers | undefined;
   readonly #servers: GuestServer[] = [];
   /** Streams that still write what an ended connection left. */
   readonly #streams = new Set<Duplex>();
 
-  constructor(plan: NetworkPlan, options: UserNetworkOptions, host: Host, names: NameServer) {
-    this.#plan = plan;
-    this.#options = options;
-    this.#host = host;
-    this.#names = names;
+  constructor(world: RouterWorld) {
+    this.#world = world;
+    const { plan, options } = world;
     const { onHttp, metadata } = options;
     const note = (message: string) => options.onNote?.(message);
     if (onHttp !== undefined) this.#http = new HttpAnswers((request) => onHttp(request), note);
@@ -67,6 +60,7 @@ export class TcpRouter {
 
   /** The guest asks for a connection. */
   route(connection: TcpConnection): void {
+    const { plan, options, names } = this.#world;
     const { key } = connection;
     const address = key.outer;
     const server = this.#servers.find(
@@ -79,27 +73,25 @@ export class TcpRouter {
       this.#forward(connection, server.forward);
       return;
     }
-    const place = placeOf(address, this.#plan);
+    const place = placeOf(address, plan);
     if (place === "metadata" && key.outerPort === HTTP_PORT && this.#metadata !== undefined) {
       this.#answerHttp(connection, this.#metadata);
       return;
     }
-    if (this.#options.restrict === true || place === "martian" || place === "local") {
-      connection.reset();
+    if (options.restrict === true || place === "martian" || place === "local") {
+      this.#deny(connection);
       return;
     }
     if (place === "name-server") {
       // Queries over TCP are not read: a program that answers names must not be passed by.
       const resolver =
-        key.outerPort === DNS_PORT && this.#options.onDns === undefined
-          ? this.#names.nextResolver()
-          : undefined;
-      if (resolver === undefined) connection.reset();
+        key.outerPort === DNS_PORT && options.onDns === undefined ? names.nextResolver() : undefined;
+      if (resolver === undefined) this.#deny(connection);
       else this.#connectTo(connection, resolver.address, resolver.port);
       return;
     }
     const target = hostAddressOf(place, address);
-    const { onConnect, sniPorts = [HTTPS_PORT] } = this.#options;
+    const { onConnect, sniPorts = [HTTPS_PORT] } = options;
     if (onConnect === undefined) this.#allow(connection, target);
     else if (sniPorts.includes(key.outerPort)) this.#awaitHello(connection, target);
     else void this.#decide(connection, target, undefined);
@@ -116,7 +108,8 @@ export class TcpRouter {
   }
 
   async #decide(connection: TcpConnection, target: string, sni: string | undefined): Promise<void> {
-    const decision = await askProgram(this.#options, this.#names, "tcp", connection.key, sni);
+    const { options, names } = this.#world;
+    const decision = await askProgram(options, names, "tcp", connection.key, sni);
     if (connection.phase === "closed") {
       if (decision instanceof Duplex) decision.destroy();
       return;
@@ -125,11 +118,16 @@ export class TcpRouter {
     else if (decision instanceof Duplex) this.#join(connection, decision);
     else if (typeof decision === "object" && "redirect" in decision) {
       this.#connectTo(connection, decision.redirect.host, decision.redirect.port);
-    } else connection.reset();
+    } else this.#deny(connection, "onConnect");
+  }
+
+  #deny(connection: TcpConnection, detail?: string): void {
+    report(this.#world, "tcp", connection.key, "denied", detail);
+    connection.reset();
   }
 
   #allow(connection: TcpConnection, target: string): void {
-    const { httpPorts = [HTTP_PORT] } = this.#options;
+    const { httpPorts = [HTTP_PORT] } = this.#world.options;
     if (this.#http !== undefined && httpPorts.includes(connection.key.outerPort)) {
       this.#answerHttp(connection, this.#http);
     } else this.#connectTo(connection, target, connection.key.outerPort);
@@ -152,24 +150,29 @@ export class TcpRouter {
   }
 
   #connectTo(connection: TcpConnection, address: string, port: number): void {
-    this.#await(connection, this.#host.connect(address, port));
+    this.#await(connection, this.#world.host.connect(address, port));
   }
 
   /** Opens the connection when the socket is connected. */
   #await(connection: TcpConnection, socket: Socket): void {
     this.track(socket);
-    const refused = () => connection.reset();
+    const refused = (error: NodeJS.ErrnoException) => {
+      report(this.#world, "tcp", connection.key, "refused", error.code);
+      connection.reset();
+    };
     // A refusal of the guest's own while the host connects.
     connection.onClosed = () => socket.destroy();
     socket.once("error", refused);
     socket.once("connect", () => {
       socket.off("error", refused);
       connection.onClosed = undefined;
+      report(this.#world, "tcp", connection.key, "open");
       this.#open(connection, socket);
     });
   }
 
   #join(connection: TcpConnection, stream: Duplex): void {
+    report(this.#world, "tcp", connection.key, "answered");
     this.track(stream);
     this.#open(connection, stream);
   }
@@ -187,12 +190,14 @@ export class TcpRouter {
 
   #forward(connection: TcpConnection, { to, server, port }: GuestForward): void {
     if ("host" in to) this.#connectTo(connection, to.host, to.port);
-    else if ("path" in to) this.#await(connection, this.#host.connectPath(to.path));
+    else if ("path" in to) this.#await(connection, this.#world.host.connectPath(to.path));
     else if ("open" in to) this.#join(connection, to.open());
     else {
       const stream = new CommandStream(to.command);
       stream.once("error", (error) => {
-        this.#options.onNote?.(`guestfwd ${server}:${port}: cannot run "${to.command}": ${error.message}`);
+        this.#world.options.onNote?.(
+          `guestfwd ${server}:${port}: cannot run "${to.command}": ${error.message}`,
+        );
       });
       this.#join(connection, stream);
     }

@@ -2,11 +2,9 @@
  * A user network as a program has it: made first, plugged into a machine by `plug`, and used from outside for as long as
  * the machine runs.
  */
-
-import { isIPv4 } from "node:net";
 import type { Duplex } from "node:stream";
 import type { ConnectNetwork } from "../program-network.ts";
-import { fetchOver, portOf } from "./guest-fetch.ts";
+import { fetchFrom } from "./guest-fetch.ts";
 import type { OpenForward } from "./host-forwards.ts";
 import { planNetwork, type UserNetworkOptions } from "./options.ts";
 import { UserNetwork, type UserNetworkCounters } from "./user-network.ts";
@@ -38,11 +36,8 @@ export class UserNet {
    * A request to an HTTP server in the guest. The host of the URL is an address of the guest's network; any name means
    * the first address that DHCP gave.
    */
-  async fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
-    const request = new Request(input, init);
-    const url = new URL(request.url);
-    const stream = await this.connect(portOf(url), isIPv4(url.hostname) ? url.hostname : undefined);
-    return fetchOver(stream, request);
+  fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
+    return fetchFrom((port, address) => this.connect(port, address), input, init);
   }
 
   /** Opens a TCP port of the host's loopback that leads to one of the guest. Port 0: the host chooses. */
