@@ -5,8 +5,7 @@ export { FramePort } from "./net/frame-port.ts";
 export type { GuestLink, Network, Offload } from "./net/link.ts";
 export { NetworkSwitch } from "./net/network-switch.ts";
 export type { ConnectNetwork } from "./net/program-network.ts";
-export type { GuestForward, GuestForwardTarget, HostForward } from "./net/user/forwards.ts";
-export type { OpenForward } from "./net/user/host-forwards.ts";
+export type { GuestForward, GuestForwardTarget, HostForward, OpenForward } from "./net/user/forwards.ts";
 export type { Metadata, MetadataTree } from "./net/user/metadata.ts";
 export type {
   ConnectionDecision,

@@ -76,6 +76,14 @@ export const TRACE = table({
     default: false,
     help: "adds the memory that the guest writes, sampled every 100 ms or as often as given; KVM then write-protects it",
   },
+  /**
+   * Adds the frames of the network cards, and what the user network does with connections. Default: `false`.
+   */
+  network: {
+    type: flag,
+    default: false,
+    help: "adds the frames of the network cards, and what the user network does with connections",
+  },
 });
 
 /** What `vm.trace` is asked for. An exit has to pass every filter that is given. */

@@ -13,19 +13,21 @@ const INTERFACE_DESCRIPTION = 1;
 const ENHANCED_PACKET = 6;
 const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
 const LINKTYPE_ETHERNET = 1;
+const OPTION_INTERFACE_NAME = 2;
 const OPTION_FLAGS = 2;
 const INBOUND = 1;
 const OUTBOUND = 2;
 /** A disk that is slower than the network: frames are left out rather than kept. */
 const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
 
-/** A pcapng file with one interface. */
+/** A pcapng file with an interface for each card. */
 export class CaptureFile {
   readonly #file: Writable;
   /** Frames that were left out because the file could not be written fast enough. */
   lost = 0;
 
-  constructor(file: string | Writable) {
+  /** @param cards names of the interfaces */
+  constructor(file: string | Writable, cards: readonly string[] = ["net"]) {
     this.#file = typeof file === "string" ? createWriteStream(file) : file;
     this.#file.on("error", () => {}); // `close` reports it
     this.#block(
@@ -37,28 +39,32 @@ export class CaptureFile {
       },
       16,
     );
-    this.#block(
-      INTERFACE_DESCRIPTION,
-      (view) => {
-        view.setUint16(0, LINKTYPE_ETHERNET, true);
-        view.setUint32(4, 0, true); // frames are whole
-      },
-      8,
-    );
+    for (const card of cards) this.#interface(Buffer.from(card));
   }
 
-  /** @param isInbound to the guest */
-  frame(isInbound: boolean, head: Uint8Array, body?: Uint8Array): void {
+  /**
+   * @param isInbound to the guest
+   * @param card index of the interface
+   * @param timeMs since 1970
+   */
+  frame(
+    isInbound: boolean,
+    head: Uint8Array,
+    body?: Uint8Array,
+    card = 0,
+    timeMs = performance.timeOrigin + performance.now(),
+  ): void {
     if (this.#file.writableLength > MAX_QUEUED_BYTES || this.#file.destroyed) {
       this.lost++;
       return;
     }
     const length = head.length + (body?.length ?? 0);
     const padded = (length + 3) & ~3;
-    const microseconds = Math.round((performance.timeOrigin + performance.now()) * 1000);
+    const microseconds = Math.round(timeMs * 1000);
     this.#block(
       ENHANCED_PACKET,
       (view, bytes) => {
+        view.setUint32(0, card, true);
         view.setUint32(4, Math.floor(microseconds / 2 ** 32), true);
         view.setUint32(8, microseconds % 2 ** 32, true);
         view.setUint32(12, length, true);
@@ -77,6 +83,21 @@ export class CaptureFile {
   async close(): Promise<void> {
     this.#file.end();
     await finished(this.#file);
+  }
+
+  #interface(name: Uint8Array): void {
+    const padded = (name.length + 3) & ~3;
+    this.#block(
+      INTERFACE_DESCRIPTION,
+      (view, bytes) => {
+        view.setUint16(0, LINKTYPE_ETHERNET, true);
+        view.setUint32(4, 0, true); // frames are whole
+        view.setUint16(8, OPTION_INTERFACE_NAME, true);
+        view.setUint16(10, name.length, true);
+        bytes.set(name, 12);
+      },
+      8 + 4 + padded + 4,
+    );
   }
 
   #block(type: number, fill: (view: DataView, bytes: Uint8Array) => void, length: number): void {

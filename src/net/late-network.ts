@@ -6,8 +6,7 @@ import type { Duplex } from "node:stream";
 import type { GuestLink, Network, Offload } from "./link.ts";
 import type { NetworkObserver } from "./network-event.ts";
 import type { ConnectNetwork } from "./program-network.ts";
-import type { HostForward } from "./user/forwards.ts";
-import type { OpenForward } from "./user/host-forwards.ts";
+import type { HostForward, OpenForward } from "./user/forwards.ts";
 
 /** Frames that come while it is loaded; more are lost, and the guest sends them again. */
 const MAX_WAITING = 64;

@@ -7,8 +7,7 @@
  */
 import type { Duplex } from "node:stream";
 import type { NetworkObserver } from "./network-event.ts";
-import type { HostForward } from "./user/forwards.ts";
-import type { OpenForward } from "./user/host-forwards.ts";
+import type { HostForward, OpenForward } from "./user/forwards.ts";
 
 /** What a frame leaves to its receiver. All zero: the frame is complete. */
 export interface Offload {

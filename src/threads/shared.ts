@@ -9,6 +9,7 @@ import type { MachineSpec } from "../machine/spec.ts";
 import type { DumpData } from "../net/dump.ts";
 import type { FrameRings } from "../net/frame-ring.ts";
 import type { TapData } from "../net/tap.ts";
+import type { FrameWatchData } from "../net/watch-backend.ts";
 import type { ProgramDiskData, ProgramRequest } from "./io/program-disk.ts";
 
 /** Everything a thread needs for its own copy of the machine. Numbers named after handles are tokens. */
@@ -59,8 +60,8 @@ export type DriveStorage =
       readonly discards: boolean;
     };
 
-/** What a network card is connected to, and perhaps a file for its frames. */
-export type NetworkData = { readonly dump?: DumpData | undefined } & (
+/** What a network card is connected to, where its frames may be watched, and perhaps a file for them. */
+export type NetworkData = { readonly dump?: DumpData | undefined; readonly watch: FrameWatchData } & (
   | { readonly kind: "tap"; readonly tap: TapData }
   /** A network on the program's thread. */
   | { readonly kind: "program"; readonly rings: FrameRings }

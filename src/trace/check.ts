@@ -7,12 +7,15 @@ import { CPU_MODES, type Hex, REGISTER_NAMES, TRACE_VERSION, type TraceRecord } 
 
 /** Longer than any name of a device, a reason or a counter. */
 const MAX_TEXT = 256;
+/** Longer than the text of a frame with two names of 255 bytes. */
+const MAX_LONG_TEXT = 2048;
 const MAX_VCPUS = 4096;
 
 type Check = (value: unknown) => boolean;
 type Shape = Readonly<Record<string, Check>>;
 
 const text: Check = (value) => typeof value === "string" && value.length <= MAX_TEXT;
+const longText: Check = (value) => typeof value === "string" && value.length <= MAX_LONG_TEXT;
 const number: Check = (value) => typeof value === "number" && Number.isFinite(value) && value >= 0;
 const whole: Check = (value) => Number.isSafeInteger(value) && number(value);
 const flag: Check = (value) => typeof value === "boolean";
@@ -84,7 +87,19 @@ const RECORDS: ReadonlyMap<string, Check> = new Map([
   ["dropped", object({ t: number, vcpu: whole, count: whole })],
   ["memory", object({ t: number, page: whole, granule: whole, dirty: list(pair) })],
   ["kernel", object({ t: number, cycle: whole, vm: counters, vcpus: list(counters) })],
-  ["end", object({ t: number, exits: whole, dropped: whole })],
+  ["frame", object({ t: number, card: text, direction: oneOf("in", "out"), length: whole, text: longText })],
+  [
+    "connection",
+    object({
+      t: number,
+      card: text,
+      protocol: text,
+      target: longText,
+      verdict: text,
+      detail: maybe(longText),
+    }),
+  ],
+  ["end", object({ t: number, exits: whole, dropped: whole, lostFrames: maybe(whole) })],
 ]);
 
 /** True for a record of one of the kinds of this version. */

@@ -51,6 +51,16 @@ export class ChromeTrace {
           args: { pages },
         });
       }
+      case "frame": {
+        const { t, card, direction, text, length } = record;
+        const name = `${card} ${direction}`;
+        return this.#event({ ph: "i", s: "p", name, pid: PROCESS, ts: micros(t), args: { text, length } });
+      }
+      case "connection": {
+        const { t, card, protocol, target, verdict } = record;
+        const name = `${card} ${protocol} ${target}: ${verdict}`;
+        return this.#event({ ph: "i", s: "p", name, pid: PROCESS, ts: micros(t) });
+      }
       case "kernel":
         return "";
       case "end":

@@ -157,6 +157,34 @@ export interface KernelRecord {
   readonly vcpus: readonly KernelCounters[];
 }
 
+/** A frame of a network card. */
+export interface FrameRecord {
+  readonly kind: "frame";
+  readonly t: number;
+  /** The device. */
+  readonly card: string;
+  /** out: of the guest. */
+  readonly direction: "in" | "out";
+  /** Bytes, without FCS. */
+  readonly length: number;
+  /** For people: addresses, protocol, what it says. */
+  readonly text: string;
+}
+
+/** What the user network did with a connection, a name or a lease that the guest asked for. */
+export interface ConnectionRecord {
+  readonly kind: "connection";
+  readonly t: number;
+  readonly card: string;
+  /** tcp, udp, icmp, dns, dhcp. */
+  readonly protocol: string;
+  readonly target: string;
+  /** open, denied, refused, answered, forwarded. */
+  readonly verdict: string;
+  /** Why, or with what. */
+  readonly detail?: string;
+}
+
 /** The last record. */
 export interface EndRecord {
   readonly kind: "end";
@@ -165,9 +193,19 @@ export interface EndRecord {
   readonly exits: number;
   /** Exits that were dropped. */
   readonly dropped: number;
+  /** Frames and connections that were dropped, if any were. */
+  readonly lostFrames?: number;
 }
 
-export type TraceRecord = TraceHeader | ExitRecord | DroppedRecord | MemoryRecord | KernelRecord | EndRecord;
+export type TraceRecord =
+  | TraceHeader
+  | ExitRecord
+  | DroppedRecord
+  | MemoryRecord
+  | KernelRecord
+  | FrameRecord
+  | ConnectionRecord
+  | EndRecord;
 
 /** A record, as a line of a trace file. */
 export function encodeRecord(record: TraceRecord): string {

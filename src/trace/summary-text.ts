@@ -22,6 +22,7 @@ export function summaryText(summary: Summary): string {
   const parts = [head(summary), `${WHAT_IS_COUNTED}\n`, rowsText(summary)];
   if (summary.places.length > 0) parts.push(placesText(summary));
   if (summary.rips.length > 0) parts.push(ripsText(summary));
+  if (summary.network !== undefined) parts.push(networkText(summary.network));
   parts.push(kernelText(summary));
   if (summary.cut !== undefined) parts.push(`${summary.cut}\n`);
   return parts.join("\n");
@@ -65,6 +66,25 @@ function ripsText({ rips, symbolsMisfit }: Summary): string {
   const rows = rips.map(({ rip, symbol, count }) => [rip, symbol ?? "", String(count)]);
   const misfit = symbolsMisfit === undefined ? "" : `The symbols do not fit: ${symbolsMisfit}.\n`;
   return `${table(["most frequent RIP", "", "exits"], rows, 2)}${misfit}`;
+}
+
+function networkText({ cards, connections }: NonNullable<Summary["network"]>): string {
+  const frames = table(
+    ["network card", "frames out", "bytes", "frames in", "bytes"],
+    cards.map(({ card, framesOut, bytesOut, framesIn, bytesIn }) => [
+      card,
+      ...[framesOut, bytesOut, framesIn, bytesIn].map(String),
+    ]),
+    1,
+  );
+  if (connections.length === 0) return frames;
+  const rows = connections.map(({ protocol, target, verdict, count }) => [
+    protocol,
+    target,
+    verdict,
+    String(count),
+  ]);
+  return `${frames}\n${table(["protocol", "to", "the network's answer", "times"], rows, 3)}`;
 }
 
 function kernelText({ kernel }: Summary): string {

@@ -4,6 +4,7 @@
  */
 import type { ExitRecord, KernelCounters, KernelRecord, TraceHeader } from "./format.ts";
 import { Histogram } from "./histogram.ts";
+import { type CardCount, type ConnectionCount, NetworkCounting } from "./network-counting.ts";
 import type { ReadRecord } from "./read.ts";
 import type { Symbols } from "./symbols.ts";
 
@@ -51,6 +52,11 @@ export interface Summary {
   readonly rows: readonly SummaryRow[];
   readonly places: readonly PlaceCount[];
   readonly rips: readonly RipCount[];
+  /** Absent in a trace without `network`. */
+  readonly network?: {
+    readonly cards: readonly CardCount[];
+    readonly connections: readonly ConnectionCount[];
+  };
   /** The change of KVM's counters; absent if the host's kernel has none, or they are cut off. */
   readonly kernel?: { readonly vm: KernelCounters; readonly vcpus: readonly KernelCounters[] };
   /** Why the symbols do not belong to the guest. */
@@ -92,6 +98,7 @@ class Counting {
   readonly #rows = new Map<string, Row>();
   readonly #places = new Map<string, { -readonly [K in keyof PlaceCount]: PlaceCount[K] }>();
   readonly #rips = new Map<string, number>();
+  readonly #network = new NetworkCounting();
   /** First and last counters of each power cycle. */
   readonly #kernel = new Map<number, { first: KernelRecord; last: KernelRecord }>();
 
@@ -108,6 +115,10 @@ class Counting {
         break;
       case "dropped":
         this.#dropped += record.count;
+        break;
+      case "frame":
+      case "connection":
+        this.#network.add(record);
         break;
       case "kernel": {
         const cycle = this.#kernel.get(record.cycle);
@@ -139,6 +150,7 @@ class Counting {
       return symbol === undefined ? { rip, count } : { rip, symbol, count };
     });
     const kernel = this.#counters();
+    const network = this.#network.result(TOP);
     return {
       name: this.#header?.name ?? "",
       vcpus: this.#header?.vcpus ?? 0,
@@ -150,6 +162,7 @@ class Counting {
       rows: rows.sort(byCount),
       places: [...this.#places.values()].sort(byCount).slice(0, TOP),
       rips: rips.sort(byCount).slice(0, TOP),
+      ...(network === undefined ? {} : { network }),
       ...(kernel === undefined ? {} : { kernel }),
       ...(misfit === undefined ? {} : { symbolsMisfit: misfit }),
       ...(this.#cut === undefined ? {} : { cut: this.#cut }),

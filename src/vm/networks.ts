@@ -5,11 +5,13 @@
 import { cardKind, type NetworkConfig } from "../config/devices/virtio-net.ts";
 import type { DeviceSpec } from "../machine/spec.ts";
 import type { openDump } from "../net/dump.ts";
+import type { FrameWatch } from "../net/frame-watch.ts";
 import type { HostTap } from "../net/host-tap.ts";
 import type { Network } from "../net/link.ts";
 import type { NetworkPort } from "../net/network-port.ts";
 import type { ConnectNetwork } from "../net/program-network.ts";
 import type { NetworkData } from "../threads/shared.ts";
+import { MachineNetwork } from "./machine-network.ts";
 import { VmNetwork } from "./outlets/network.ts";
 
 /** What a network carries at most by default. */
@@ -18,6 +20,13 @@ const DEFAULT_MTU = 1500;
 /** The name of the part that is card `n`. */
 function networkName(config: NetworkConfig, n: number): string {
   return config.model === "e1000" ? `e1000-${n}` : `virtio-net${n}`;
+}
+
+/** The program's side of a card, in one power cycle. */
+export interface CardPort {
+  /** The io thread has frames, or made room. */
+  wake(): void;
+  close(): void;
 }
 
 /** The other end of a card's cable, for the program's own networks. */
@@ -32,6 +41,10 @@ class ProgramEnd {
     this.#config = config;
     this.#connect = connect;
     this.#makePort = makePort;
+  }
+
+  get network(): Network | undefined {
+    return this.#network;
   }
 
   /** Makes the network. Its frames go to the port of the present power cycle. */
@@ -73,10 +86,11 @@ class ProgramEnd {
 type OpenDump = typeof openDump;
 
 /** `offloads`: what its other end can do. */
-type Connection = { readonly config: NetworkConfig; readonly offloads: number } & (
-  | { readonly tap: HostTap }
-  | { readonly end: ProgramEnd }
-);
+type Connection = {
+  readonly config: NetworkConfig;
+  readonly offloads: number;
+  readonly watch: FrameWatch;
+} & ({ readonly tap: HostTap } | { readonly end: ProgramEnd });
 
 export class Networks {
   readonly #connections: Connection[] = [];
@@ -85,11 +99,24 @@ export class Networks {
   readonly #dumps: (ReturnType<OpenDump> | undefined)[] = [];
   /** In the order in which they were given. */
   readonly cards: VmNetwork[] = [];
+  /** All of them, as the program uses them. */
+  readonly machine = new MachineNetwork(() =>
+    this.#connections.map((connection, n) => ({
+      name: this.#names[n],
+      get lost() {
+        return connection.watch.lost;
+      },
+      watch: (watcher) => connection.watch.watch(watcher),
+      network: "end" in connection ? connection.end.network : undefined,
+    })),
+  );
   /** What the machine's user should know, from when the cards were connected. */
   readonly notes: string[] = [];
 
   /** Of a machine without cards. */
-  static readonly none = new Networks();
+  static get none(): Networks {
+    return new Networks();
+  }
 
   private constructor() {}
 
@@ -137,19 +164,31 @@ export class Networks {
   }
 
   /** What the io thread uses in one power cycle, and the program's ends, by part. */
-  serve(): { data: Map<string, NetworkData>; ports: Map<string, NetworkPort> } {
+  serve(): { data: Map<string, NetworkData>; ports: Map<string, CardPort> } {
     const data = new Map<string, NetworkData>();
-    const ports = new Map<string, NetworkPort>();
+    const ports = new Map<string, CardPort>();
     for (const [n, connection] of this.#connections.entries()) {
       const name = this.#names[n];
       const file = this.#dumps[n];
-      const shared = file === undefined ? {} : { dump: { fd: file.fd, maxBytes: file.maxBytes } };
+      const { watch } = connection;
+      const dump = file === undefined ? {} : { dump: { fd: file.fd, maxBytes: file.maxBytes } };
+      const shared = { ...dump, watch: watch.data };
       if ("tap" in connection) {
         data.set(name, { ...shared, kind: "tap", tap: connection.tap.data });
+        ports.set(name, { wake: () => watch.wake(), close: () => watch.drain() });
         continue;
       }
       const port = connection.end.plug();
-      ports.set(name, port);
+      ports.set(name, {
+        wake: () => {
+          watch.wake();
+          port.wake();
+        },
+        close: () => {
+          watch.drain();
+          port.close();
+        },
+      });
       data.set(name, { ...shared, kind: "program", rings: port.data });
     }
     return { data, ports };
@@ -161,11 +200,13 @@ export class Networks {
 
   /** When no thread uses them any more. */
   async close(): Promise<void> {
+    const captures = this.machine.finish();
     for (const file of this.#dumps.splice(0)) file?.close();
     for (const connection of this.#connections.splice(0)) {
       if ("tap" in connection) connection.tap.close();
       else await connection.end.close();
     }
+    await captures;
   }
 }
 
@@ -177,16 +218,18 @@ async function dump({ dump: file, dumpBytes }: NetworkConfig): Promise<ReturnTyp
 
 /** Modules are loaded only here: most machines have no network, and start sooner without them. */
 async function connect(config: NetworkConfig, note: (message: string) => void): Promise<Connection> {
+  const { FrameWatch } = await import("../net/frame-watch.ts");
+  const watch = new FrameWatch();
   const plug = config.connect ?? (await userNetwork(config, note));
   if (plug === undefined) {
     const { HostTap } = await import("../net/host-tap.ts");
     const tap = HostTap.open(config, note);
-    return { config, tap, offloads: tap.offloads };
+    return { config, watch, tap, offloads: tap.offloads };
   }
   const { NetworkPort } = await import("../net/network-port.ts");
   const end = new ProgramEnd(config, plug, (mtu) => new NetworkPort(mtu));
   await end.open();
-  return { config, end, offloads: NetworkPort.offloads };
+  return { config, watch, end, offloads: NetworkPort.offloads };
 }
 
 async function userNetwork(

@@ -19,7 +19,6 @@ import { type Machine, type PartOf, STATE_BYTES } from "../machine/machine.ts";
 import type { Ports } from "../machine/ports.ts";
 import type { MachineSpec } from "../machine/spec.ts";
 import { unplugged } from "../machine/unplugged.ts";
-import type { NetworkPort } from "../net/network-port.ts";
 import type { Savable } from "../state/save.ts";
 import type { GuestRam } from "../sys/guest-ram.ts";
 import { type Blocks, blocksBytes } from "../threads/blocks.ts";
@@ -31,7 +30,7 @@ import type { MapRange } from "../trace/format.ts";
 import { DirtyLog } from "./dirty-log.ts";
 import type { Drives } from "./drives.ts";
 import { Hardware } from "./hardware.ts";
-import { Networks } from "./networks.ts";
+import { type CardPort, Networks } from "./networks.ts";
 import type { PartHandle } from "./outlets/outlet.ts";
 import { partHandle } from "./part-handle.ts";
 import { ProgramDiskPort } from "./program-disks.ts";
@@ -92,8 +91,8 @@ export class PowerCycle {
   readonly #threads: ThreadGroup;
   /** By part: the program's own disks. */
   #disks: ReadonlyMap<string, ProgramDiskPort> = new Map();
-  /** By part: the program's own networks. */
-  #networkPorts: ReadonlyMap<string, NetworkPort> = new Map();
+  /** By part: the program's side of the network cards. */
+  #networkPorts: ReadonlyMap<string, CardPort> = new Map();
   /** Orders that the io thread has not answered, by id. */
   readonly #orders = new Map<number, (reply: PartReply) => void>();
   #lastOrder = 0;

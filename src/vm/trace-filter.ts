@@ -9,9 +9,12 @@ import type { ExitRecord, MapRange } from "../trace/format.ts";
 /** A checked filter. */
 export interface CheckedFilter {
   matches(exit: ExitRecord): boolean;
+  /** False: none matches, so that none needs to be recorded. */
+  readonly wantsExits: boolean;
   readonly registers: boolean;
   /** The interval of memory samples in ms; undefined without samples. */
   readonly memoryMs: number | undefined;
+  readonly network: boolean;
 }
 
 const DEFAULT_MEMORY_MS = 100;
@@ -19,7 +22,7 @@ const UNCLAIMED = "unclaimed";
 
 /** @throws {OptionError} that names the wrong value and the possible ones. */
 export function checkFilter(filter: TraceFilter, map: readonly MapRange[], vcpus: number): CheckedFilter {
-  const { reasons, devices, ports, vcpus: cpus, registers, memory } = fill(TRACE, filter, "trace");
+  const { reasons, devices, ports, vcpus: cpus, registers, memory, network } = fill(TRACE, filter, "trace");
   const owners = new Set(map.filter(({ what }) => what === "device").map(({ name }) => name));
   checkNames("reasons", reasons, exitNames);
   checkNames("devices", devices, [...owners, UNCLAIMED]);
@@ -33,6 +36,8 @@ export function checkFilter(filter: TraceFilter, map: readonly MapRange[], vcpus
       (devices === undefined || devices.includes(exit.device ?? "")) &&
       (ports === undefined || isIn(ports, exit.port)) &&
       (cpus === undefined || cpus.includes(exit.vcpu)),
+    wantsExits: reasons === undefined || reasons.length > 0,
+    network,
     registers,
     memoryMs: typeof memory === "object" ? memory.everyMs : memory ? DEFAULT_MEMORY_MS : undefined,
   };

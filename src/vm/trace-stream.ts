@@ -26,6 +26,7 @@ export class Trace implements AsyncIterableIterator<TraceRecord, undefined> {
   #seq = 0;
   #exits = 0;
   #dropped = 0;
+  #lostFrames = 0;
   /** By vCPU: dropped exits that no record has reported yet. */
   readonly #lost = new Map<number, number>();
 
@@ -83,6 +84,14 @@ export class Trace implements AsyncIterableIterator<TraceRecord, undefined> {
     return this.#filter.registers;
   }
 
+  get wantsExits(): boolean {
+    return this.#filter.wantsExits;
+  }
+
+  get wantsNetwork(): boolean {
+    return this.#filter.network;
+  }
+
   get memoryMs(): number | undefined {
     return this.#filter.memoryMs;
   }
@@ -131,13 +140,25 @@ export class Trace implements AsyncIterableIterator<TraceRecord, undefined> {
     if (this.#length < OTHERS_LIMIT) this.#push(record(Math.max(0, now - this.#origin)));
   }
 
+  /** Adds what a network did, unless the reader is too slow; that is counted. */
+  addNetwork(record: (t: number) => TraceRecord, now: number): void {
+    if (this.#length >= QUEUE_LIMIT) this.#lostFrames++;
+    else this.add(record, now);
+  }
+
+  /** Frames that were not shown to this trace either. */
+  loseFrames(count: number): void {
+    this.#lostFrames += count;
+  }
+
   /** Adds `dropped` records, then `end`. @param last a record to add before those */
   finish(now: number, last?: (t: number) => TraceRecord): void {
     if (this.#done) return;
     const t = Math.max(0, now - this.#origin);
     for (const vcpu of [...this.#lost.keys()]) this.#tellLost(vcpu, t);
     if (last !== undefined) this.#push(last(t));
-    this.#push({ kind: "end", t, exits: this.#exits, dropped: this.#dropped });
+    const lost = this.#lostFrames === 0 ? {} : { lostFrames: this.#lostFrames };
+    this.#push({ kind: "end", t, exits: this.#exits, dropped: this.#dropped, ...lost });
     this.#done = true;
     for (const resolve of this.#waiting.splice(0)) resolve({ value: undefined, done: true });
   }

@@ -9,6 +9,8 @@ import { GRANULE } from "../memory/dirty.ts";
 import { RING_RECORDS } from "../threads/trace-ring.ts";
 import type { KernelRecord, MapRange, MemoryRecord, TraceHeader } from "../trace/format.ts";
 import { TRACE_VERSION } from "../trace/format.ts";
+import type { MachineNetwork } from "./machine-network.ts";
+import { NetworkTracer } from "./network-tracer.ts";
 import { checkFilter } from "./trace-filter.ts";
 import { Trace } from "./trace-stream.ts";
 import type { TraceTap } from "./trace-tap.ts";
@@ -22,6 +24,7 @@ export interface TracedMachine {
   readonly name: string;
   readonly vcpus: number;
   readonly map: readonly MapRange[];
+  readonly network: MachineNetwork;
 }
 
 export class Tracer {
@@ -33,9 +36,11 @@ export class Tracer {
   #drainTimer: NodeJS.Timeout | undefined;
   #memoryTimer: NodeJS.Timeout | undefined;
   #memoryMs: number | undefined;
+  readonly #network: NetworkTracer;
 
   constructor(machine: TracedMachine) {
     this.#machine = machine;
+    this.#network = new NetworkTracer(machine.network);
   }
 
   /** A power cycle begins; its guest has not run yet. */
@@ -98,6 +103,7 @@ export class Tracer {
 
   /** The machine has ended. */
   finish(): void {
+    this.#network.show([]);
     for (const trace of this.#traces) trace.finish(clock());
     this.#traces.clear();
     this.#adjust();
@@ -108,6 +114,7 @@ export class Tracer {
     this.drain();
     this.#sampleMemory();
     this.#traces.delete(trace);
+    this.#network.show([...this.#traces]);
     trace.finish(clock(), this.#counters());
     this.#adjust();
   }
@@ -115,7 +122,8 @@ export class Tracer {
   /** Starts or stops recording and sampling, as the present traces need it. */
   #adjust(): void {
     const traces = [...this.#traces];
-    if (traces.length === 0) {
+    this.#network.show(traces);
+    if (!traces.some(({ wantsExits }) => wantsExits)) {
       clearInterval(this.#drainTimer);
       this.#drainTimer = undefined;
       this.#tap?.stop();

@@ -11,6 +11,7 @@ import type { MapRange } from "../trace/format.ts";
 import { type Drives, driveName } from "./drives.ts";
 import type { ForkSources } from "./fork-machine.ts";
 import { GuestCpu } from "./guest-cpu.ts";
+import type { MachineNetwork } from "./machine-network.ts";
 import { machineSpec } from "./machine-spec.ts";
 import { Networks } from "./networks.ts";
 import { VmBalloon } from "./outlets/balloon.ts";
@@ -64,6 +65,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   /** In the order in which they were given. */
   readonly drives: readonly VmDrive[];
   readonly networks: readonly VmNetwork[];
+  readonly network: MachineNetwork;
   /** If the machine has one. */
   readonly balloon: VmBalloon | undefined;
   readonly #board: Board;
@@ -104,6 +106,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#images = drives;
     this.#networks = nets;
     this.networks = nets.cards;
+    this.network = nets.machine;
     this.#saves = new Saves(this.#options, drives, (doing, prepare) => this.#standStill(doing, prepare));
     this.#cycle = this.#powerOn(start.saved);
     if (start.saved !== undefined) this.#state = "paused";
@@ -120,7 +123,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.vcpus = Array.from({ length: options.cpus }, (_, n) => {
       return new GuestCpu(n, (doing) => this.#standing(doing).vcpus[n]);
     });
-    this.#tracer = new Tracer({ name: this.name, vcpus: options.cpus, map: this.map });
+    this.#tracer = new Tracer({ name: this.name, vcpus: options.cpus, map: this.map, network: this.network });
     this.#tracer.attach(this.#cycle.tap);
     this.memory = new VmMemory((doing) => this.#existing(doing).memory);
     const existing = (doing: string) => this.#existing(doing);
@@ -313,8 +316,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   }
 
   stats(): VmStats {
-    const drives = this.#options.drives.map(driveName);
-    return vmStats(this.#count(), drives, this.#networks.names, this.serials);
+    return vmStats(this.#count(), this.#options.drives.map(driveName), this.#networks.names, this.serials);
   }
 
   #run({ vcpus }: RunOptions): void {

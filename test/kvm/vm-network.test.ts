@@ -93,6 +93,64 @@ test("frames reach a function, and its frames the guest", async () => {
   expect(wire.calls).toEqual(["resume", "close"]);
 });
 
+test("a capture has the frames from its start to its end; so has a trace, which costs no exits", async () => {
+  const wire = new Wire();
+  await using vm = await start(wire);
+  const path = join(folder, "net.pcapng");
+  const capture = await vm.network.capture(path);
+  const trace = vm.trace({ reasons: [], network: true });
+  for (let n = 1; n <= 3; n++) {
+    wire.send(ECHO, n);
+    await wire.next();
+  }
+  await capture.stop();
+  trace.stop();
+  wire.send(ECHO, 4);
+  await wire.next();
+  expect(capture.lost).toBe(0);
+  const file = readFileSync(path);
+  const kinds: number[] = [];
+  const payloads: number[][] = [];
+  for (let at = 0; at < file.length; at += file.readUInt32LE(at + 4)) {
+    kinds.push(file.readUInt32LE(at));
+    if (kinds.at(-1) !== 6) continue;
+    payloads.push([...file.subarray(at + 28 + 14, at + 28 + file.readUInt32LE(at + 20))]);
+  }
+  expect(kinds).toEqual([0x0a0d0d0a, 1, 6, 6, 6, 6, 6, 6]);
+  expect(file.includes("virtio-net0")).toBe(true);
+  expect(payloads).toEqual([[1], [1, 1], [2], [2, 2], [3], [3, 3]]);
+  const frames: string[] = [];
+  for await (const record of trace) {
+    if (record.kind === "frame") frames.push(`${record.card} ${record.direction} ${record.length}`);
+    expect(record.kind).not.toBe("exit");
+  }
+  const pair = ["virtio-net0 in 15", "virtio-net0 out 16"];
+  expect(frames).toEqual([...pair, ...pair, ...pair]);
+});
+
+test("a capture continues over a reset, and is complete when the machine has ended", async () => {
+  const wire = new Wire();
+  await using vm = await start(wire);
+  const path = join(folder, "reset.pcapng");
+  await vm.network.capture(path);
+  await vm.reset();
+  await wire.next();
+  wire.send(END);
+  await wire.next();
+  await vm.exited;
+  await expect.poll(() => readFileSync(path).includes("hello")).toBe(true);
+  await expect(vm.network.capture(path)).rejects.toThrow(/the machine has ended/);
+});
+
+test("what leads to the guest is said to be missing where it is", async () => {
+  await using vm = await createVm(options(new Wire()));
+  await expect(vm.network.fetch("http://guest/")).rejects.toThrow(
+    /no card of the machine is on a user network/,
+  );
+  await using other = await createVm({ memory: "16M", kernel });
+  await expect(other.network.capture("none.pcapng")).rejects.toThrow(/has no network card/);
+});
+
 test("more frames than the card has buffers and the ring has room: none is lost", async () => {
   const wire = new Wire();
   await using vm = await start(wire);

@@ -5,6 +5,7 @@ import { button, element } from "./element.ts";
 import { heatMap } from "./heat-map.ts";
 import { histogram } from "./histogram.ts";
 import { kernelCounters } from "./kernel-counters.ts";
+import { network } from "./network.ts";
 import { StepView } from "./step-view.ts";
 import { reasonTable, summary } from "./summary.ts";
 import { chooseTheme, onTheme, startTheme, theme } from "./theme.ts";
@@ -18,6 +19,7 @@ const LINKS: readonly (readonly [id: string, text: string])[] = [
   ["steps", "Steps"],
   ["memory", "Memory"],
   ["map", "Map"],
+  ["network", "Network"],
   ["kernel", "Kernel"],
 ];
 
@@ -37,6 +39,7 @@ function draw(data: ReportData): void {
       steps.section,
       heatMap(data),
       addressMap(data),
+      network(data),
       kernelCounters(data),
     ),
     element(

@@ -11,6 +11,7 @@ import { DeviceMap } from "./device-map.ts";
 import { DurationHistogram, durationEdges } from "./duration-histogram.ts";
 import { ExitTree } from "./exit-tree.ts";
 import { BinScale } from "./growing-bins.ts";
+import { NetworkRecorder } from "./network-recorder.ts";
 import {
   type Counter,
   type KernelCounters as KernelTable,
@@ -64,6 +65,7 @@ export class ReportBuilder {
   readonly #lanes = new Map<number, LaneSums>();
   readonly #tree = new ExitTree();
   readonly #memory = new TouchedMemory();
+  readonly #network = new NetworkRecorder();
   readonly #steps: StepRecorder;
   #header: TraceHeader | undefined;
   #map = new DeviceMap([]);
@@ -98,6 +100,10 @@ export class ReportBuilder {
       case "memory":
         this.#memory.add(Math.min(record.t, LATEST), record.page, record.granule, record.dirty);
         break;
+      case "frame":
+      case "connection":
+        this.#network.add(record);
+        break;
       case "kernel":
         // A reset starts the counters again.
         if (this.#lastKernel?.cycle !== record.cycle) this.#firstKernel = record;
@@ -105,6 +111,7 @@ export class ReportBuilder {
         break;
       case "end":
         this.#dropped = Math.max(this.#dropped, record.dropped);
+        this.#network.lost = record.lostFrames ?? 0;
     }
   }
 
@@ -118,6 +125,7 @@ export class ReportBuilder {
       reasons.reduce((total, reason) => total + reason[what], 0);
     const bins = this.#scale.binOf(this.#duration) + 1;
     const memory = this.#memory.toData();
+    const network = this.#network.toData();
     const kernel = kernelTable(this.#firstKernel, this.#lastKernel);
     return {
       name: this.#header?.name ?? "",
@@ -146,6 +154,7 @@ export class ReportBuilder {
       ...(memory !== undefined && { memory }),
       map: this.#map.rows(),
       ...(kernel !== undefined && { kernel }),
+      ...(network !== undefined && { network }),
       steps: this.#steps.build((first) => order.indexOf(first)),
     };
   }

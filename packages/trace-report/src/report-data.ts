@@ -34,6 +34,7 @@ export interface ReportData {
   readonly memory?: TouchedMemory;
   readonly map: readonly MapRow[];
   readonly kernel?: KernelCounters;
+  readonly network?: NetworkData;
   readonly steps: StepWindow;
 }
 
@@ -104,6 +105,49 @@ export interface MapRow {
   readonly what: "ram" | "device";
   /** Accesses that reached user space. */
   readonly exits: number;
+}
+
+/** What the network cards carried, and what the user network decided. Absent in a trace without them. */
+export interface NetworkData {
+  readonly cards: readonly CardRow[];
+  /** Most frequent first, at most MAX_CONNECTIONS. */
+  readonly connections: readonly ConnectionRow[];
+  /** The first of the trace, at most MAX_EVENTS: frames and decisions in their order. */
+  readonly events: readonly NetworkEventRow[];
+  /** Frames and decisions that are not in `events`. */
+  readonly more: number;
+  /** Those that are not in the trace, because they came too fast. */
+  readonly lost: number;
+}
+
+/** Connections in the report's table. */
+export const MAX_CONNECTIONS = 100;
+/** Frames and decisions in the report's list. */
+export const MAX_EVENTS = 500;
+
+export interface CardRow {
+  readonly card: string;
+  readonly framesOut: number;
+  readonly bytesOut: number;
+  readonly framesIn: number;
+  readonly bytesIn: number;
+}
+
+export interface ConnectionRow {
+  readonly protocol: string;
+  readonly target: string;
+  readonly verdict: string;
+  readonly count: number;
+}
+
+export interface NetworkEventRow {
+  readonly t: number;
+  readonly card: string;
+  /** decision: of the user network. */
+  readonly direction: "in" | "out" | "decision";
+  readonly text: string;
+  /** Bytes of a frame; 0 for a decision. */
+  readonly length: number;
 }
 
 /** The kernel's own statistics at the last sample. */

@@ -164,3 +164,25 @@ test("a trace of which nothing but the header is left makes a report", async () 
   expect(data.memory).toBeUndefined();
   expect(data.kernel).toBeUndefined();
 });
+
+test("frames and decisions are counted; the list of them has a limit", async () => {
+  const frame = (n: number): ReadRecord => ({
+    ...({ kind: "frame", t: n, card: "virtio-net0", direction: n % 2 === 0 ? "out" : "in" } as const),
+    ...{ length: 60, text: "ARP" },
+  });
+  const { network } = await report([
+    header(),
+    { kind: "connection", t: 0, card: "virtio-net0", protocol: "tcp", target: "a:80", verdict: "denied" },
+    ...Array.from({ length: 1000 }, (_, n) => frame(n)),
+    { kind: "end", t: 1000, exits: 0, dropped: 0, lostFrames: 7 },
+  ]);
+  const half = { frames: 500, bytes: 30_000 };
+  expect(network).toMatchObject({
+    cards: [{ framesOut: half.frames, bytesOut: half.bytes, framesIn: half.frames, bytesIn: half.bytes }],
+    connections: [{ protocol: "tcp", target: "a:80", verdict: "denied", count: 1 }],
+    more: 501,
+    lost: 7,
+  });
+  expect(network?.events.length).toBe(500);
+  expect((await report([header()])).network).toBeUndefined();
+});

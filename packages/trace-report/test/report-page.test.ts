@@ -205,12 +205,20 @@ test(
     const records: TraceRecord[] = [
       header({ name: HOSTILE, startedAt: HOSTILE, map }),
       exit(1, 50_000, { device: HOSTILE, reason: HOSTILE, inside: 40_000, outside: 40_000 }),
+      { kind: "frame", t: 60_000, card: HOSTILE, direction: "out", length: 60, text: HOSTILE },
+      { kind: "connection", t: 61_000, card: "n", protocol: "tcp", target: HOSTILE, verdict: "denied" },
       { kind: "kernel", t: 90_000, cycle: 0, vm: { [HOSTILE]: 1 }, vcpus: [{ [HOSTILE]: 1 }] },
       { kind: "end", t: 95_000, exits: 1, dropped: 0 },
     ];
     await using watched = await open("hostile", records);
     const { page, complaints, requests } = watched;
     expect(await page.locator("h1").textContent()).toBe(HOSTILE);
+    expect(await page.locator("#network tbody tr").allTextContents()).toEqual([
+      expect.stringContaining(HOSTILE),
+      `tcp ${HOSTILE}denied1`,
+      expect.stringContaining(`guest: ${HOSTILE}`),
+      expect.stringContaining(`decision: tcp ${HOSTILE}: denied`),
+    ]);
     // Tooltips are made when asked for.
     for (const [id, y] of [
       ["tree", 110],

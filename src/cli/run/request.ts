@@ -59,6 +59,8 @@ export interface RunSettings {
   readonly stats: boolean;
   /** Print each access that no device answers. */
   readonly traceUnclaimed: boolean;
+  /** Print each frame of the network cards, and what the user network decides. */
+  readonly traceNetwork?: true;
   /** Files that exits are written to. */
   readonly traceFiles: readonly TraceFile[];
   /** Where Ctrl-A s saves the machine, if not in a new folder. */
@@ -135,6 +137,7 @@ export interface Draft extends NetworkDraft, SerialDraft {
   processName?: string;
   stats: boolean;
   traceUnclaimed: boolean;
+  traceNetwork?: true;
   traceFiles: TraceFile[];
   wantsHelp: boolean;
   /** Text to print instead of running anything. */
@@ -215,6 +218,7 @@ export function finish(draft: Draft): RunRequest {
     startStopped: draft.startStopped,
     stats: draft.stats,
     traceUnclaimed: draft.traceUnclaimed,
+    ...(draft.traceNetwork && { traceNetwork: true }),
     traceFiles: draft.traceFiles,
     ...(draft.savevm === undefined ? {} : { savevm: draft.savevm }),
     notes: draft.notes,

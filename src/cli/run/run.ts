@@ -153,6 +153,10 @@ export async function runMachine(request: RunRequest, deps: RunDeps, save?: Save
     traces.forEach((file, index) => {
       written.push(file.write(machine.trace(request.traceFiles[index].filter), notice));
     });
+    if (request.traceNetwork) {
+      const { printNetwork } = await import("./network-text.ts");
+      written.push(printNetwork(machine.trace({ reasons: [], network: true }), notice));
+    }
     if (request.gdb !== undefined) {
       const { address } = await machine.serveGdb(request.gdb);
       const until = request.startStopped ? "; the guest starts when gdb continues it" : "";

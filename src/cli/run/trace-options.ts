@@ -16,9 +16,9 @@ const FILE = table({
   ...TRACE,
 });
 
-const trace = typed("unclaimed|firmware", (text, refuse) => {
-  if (text === "unclaimed" || text === "firmware") return text;
-  const hint = didYouMean(text, ["unclaimed", "firmware"]);
+const trace = typed("unclaimed|firmware|net", (text, refuse) => {
+  if (text === "unclaimed" || text === "firmware" || text === "net") return text;
+  const hint = didYouMean(text, ["unclaimed", "firmware", "net"]);
   throw refuse(`"${text}" is not a trace${hint}; -trace help lists the traces`);
 });
 
@@ -27,6 +27,7 @@ const KEYS = keysOf(table({ enable: { type: trace, help: "" }, ...FILE }));
 /** Keys of a trace. */
 export const TRACE_KEYS: readonly (readonly [string, string])[] = [
   ["unclaimed", "prints each access to a port or an address where no device answers"],
+  ["net", "prints each frame of the network cards, and what the user network decides, on standard error"],
   ["firmware", "prints the messages of a pc's firmware, from the debug console, on standard error"],
   ...keyHelp(keysOf(FILE)),
 ];
@@ -47,6 +48,7 @@ export function addTrace(draft: Draft, value: string, typed: string, complain: C
   const said = readKeys([first, ...more], KEYS, complain);
   const { enable, exits, ...filter } = said;
   if (enable === "unclaimed") draft.traceUnclaimed = true;
+  if (enable === "net") draft.traceNetwork = true;
   if (enable === "firmware") {
     if (draft.debugConsole !== undefined) throw complain("the debug console is connected already");
     draft.debugConsole = { typed, where: { kind: "stderr" } };

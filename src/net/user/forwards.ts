@@ -80,3 +80,13 @@ function targetOf(text: string): GuestForwardTarget | undefined {
   const tcp = TCP_TARGET.exec(text);
   return tcp === null ? undefined : { host: tcp[1], port: Number(tcp[2]) };
 }
+
+/** A forward that is open. */
+export interface OpenForward {
+  readonly protocol: "tcp" | "udp";
+  readonly hostAddress: string;
+  readonly hostPort: number;
+  readonly guestAddress: string;
+  readonly guestPort: number;
+  close(): Promise<void>;
+}

@@ -3,22 +3,12 @@ import { once } from "node:events";
 import type { Server, Socket } from "node:net";
 import { OptionError } from "../../base/errors.ts";
 import { formatAddress, fromNumber, parseIpv4 } from "./addresses.ts";
-import type { HostForward } from "./forwards.ts";
+import type { HostForward, OpenForward } from "./forwards.ts";
 import type { Host } from "./host.ts";
 import type { NetworkPlan } from "./options.ts";
 import type { UdpSession, UdpSessions } from "./udp-sessions.ts";
 
 const LOOPBACK = "127.0.0.1";
-
-/** A forward that is open. */
-export interface OpenForward {
-  readonly protocol: "tcp" | "udp";
-  readonly hostAddress: string;
-  readonly hostPort: number;
-  readonly guestAddress: string;
-  readonly guestPort: number;
-  close(): Promise<void>;
-}
 
 export interface ForwardTargets {
   /** Connects an accepted socket to the guest. */

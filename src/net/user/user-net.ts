@@ -4,8 +4,8 @@
  */
 import type { Duplex } from "node:stream";
 import type { ConnectNetwork } from "../program-network.ts";
+import type { OpenForward } from "./forwards.ts";
 import { fetchFrom } from "./guest-fetch.ts";
-import type { OpenForward } from "./host-forwards.ts";
 import { planNetwork, type UserNetworkOptions } from "./options.ts";
 import { UserNetwork, type UserNetworkCounters } from "./user-network.ts";
 

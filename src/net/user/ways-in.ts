@@ -2,9 +2,9 @@
 import type { Socket } from "node:net";
 import { type Duplex, duplexPair } from "node:stream";
 import { formatAddress, fromNumber, parseIpv4 } from "./addresses.ts";
-import type { HostForward } from "./forwards.ts";
+import type { HostForward, OpenForward } from "./forwards.ts";
 import type { Host } from "./host.ts";
-import { type OpenForward, openForward } from "./host-forwards.ts";
+import { openForward } from "./host-forwards.ts";
 import type { NetworkPlan } from "./options.ts";
 import type { TcpStack } from "./tcp/tcp-stack.ts";
 import type { TcpRouter } from "./tcp-router.ts";

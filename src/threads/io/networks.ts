@@ -5,12 +5,13 @@ import type { NetBackend } from "../../net/backend.ts";
 import { DumpBackend } from "../../net/dump.ts";
 import { RingBackend } from "../../net/ring-backend.ts";
 import { TapBackend } from "../../net/tap.ts";
+import { WatchBackend } from "../../net/watch-backend.ts";
 import type { GuestRam } from "../../sys/guest-ram.ts";
 import type { NetworkData } from "../shared.ts";
 
 export type OpenNetwork = typeof openNetwork;
 
-/** @param wake wakes the program's thread for its network */
+/** @param wake wakes the program's thread for its network, and for those who watch */
 export function openNetwork(
   data: NetworkData,
   ram: GuestRam,
@@ -19,7 +20,8 @@ export function openNetwork(
 ): NetBackEnd {
   const bare: NetBackend =
     data.kind === "tap" ? new TapBackend(data.tap, ram) : new RingBackend(data.rings, memory, wake);
-  const backend = data.dump === undefined ? bare : new DumpBackend(bare, memory, data.dump);
+  const dumped = data.dump === undefined ? bare : new DumpBackend(bare, memory, data.dump);
+  const backend = new WatchBackend(dumped, memory, data.watch, wake);
   const { arrivals, vacancies = [] } = backend;
   return {
     backend,

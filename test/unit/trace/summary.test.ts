@@ -149,3 +149,23 @@ test("percentiles are right to 1.6 %, from a nanosecond to days", () => {
   }
   expect(new Histogram().percentile(50)).toBe(0);
 });
+
+test("frames are counted by card, and decisions of the user network by what was asked for", async () => {
+  const frame = { kind: "frame", t: 1, card: "virtio-net0", length: 60, text: "ARP" } as const;
+  const denied = { kind: "connection", t: 2, card: "virtio-net0", protocol: "tcp" } as const;
+  const summary = await summarize(
+    from([
+      HEADER,
+      { ...frame, direction: "out" },
+      { ...frame, direction: "in", length: 40 },
+      { ...denied, target: "a:80", verdict: "denied" },
+      { ...denied, target: "a:80", verdict: "denied" },
+      { kind: "end", t: 3, exits: 0, dropped: 0 },
+    ]),
+  );
+  expect(summary.network).toEqual({
+    cards: [{ card: "virtio-net0", framesOut: 1, bytesOut: 60, framesIn: 1, bytesIn: 40 }],
+    connections: [{ protocol: "tcp", target: "a:80", verdict: "denied", count: 2 }],
+  });
+  expect(summaryText(summary)).toMatch(/virtio-net0 +1 +60 +1 +40\n[\s\S]*tcp +a:80 +denied +2\n/);
+});

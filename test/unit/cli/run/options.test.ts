@@ -277,6 +277,10 @@ test("devices, traces and our own options", () => {
   expect(request("-device", "virtio-rng,id=r").vm.rng).toEqual({ id: "r" });
   expect(request("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04").vm.rng).toBeUndefined();
   expect(request("--trace", "unclaimed").traceUnclaimed).toBe(true);
+  expect(request("-trace", "net").traceNetwork).toBe(true);
+  expect(request("-trace", "exits=f,network=on").traceFiles).toEqual([
+    { path: "f", filter: { network: true } },
+  ]);
   expect(request("--trace", "exits=boot.trace").traceFiles).toEqual([{ path: "boot.trace", filter: {} }]);
   const filtered =
     "exits=a,,b.json,registers=on,memory=50,reason=IO,device=com1,device=cmos,port=0x3f8-0x3ff,port=128,vcpu=0";
