@@ -73,6 +73,10 @@ class TokenTable {
 // script can access unmapped memory. Closing the object detaches them: a
 // detached ArrayBuffer has length 0, and its backing store and the mapping are
 // freed in one of the next turns of the event loop.
+//
+// V8 counts their bytes as memory that a garbage collection could free, and
+// begins one when 64 MiB were added. They are no garbage of JavaScript's, so
+// each is subtracted as soon as it was added, and added before it is detached.
 class Views {
  public:
   // An ArrayBuffer over `length` bytes at `data`, the same object for the same
@@ -88,12 +92,14 @@ class Views {
         return view.buffer.Value();
       }
     }
-    auto* holder = new std::shared_ptr<void>(std::move(owner));
+    auto* holder = new Holder{std::move(owner), 0};
     napi_value buffer = nullptr;
     const napi_status status = napi_create_external_arraybuffer(
         env, data, length,
-        [](napi_env, void*, void* hint) {
-          delete static_cast<std::shared_ptr<void>*>(hint);
+        [](napi_env env, void*, void* hint) {
+          auto* holder = static_cast<Holder*>(hint);
+          Count(env, holder->subtracted);
+          delete holder;
         },
         holder, &buffer);
     if (status != napi_ok) {
@@ -104,25 +110,43 @@ class Views {
       napi_get_and_clear_last_exception(env, &ignored);
       return Result(info, -ENOMEM);
     }
+    holder->subtracted = static_cast<int64_t>(length);
+    Count(env, -holder->subtracted);
     Napi::ArrayBuffer result(env, buffer);
-    views_.push_back({data, length, Napi::Weak(result)});
+    views_.push_back({data, length, holder, Napi::Weak(result)});
     return result;
   }
 
   void DetachAll() {
     for (View& view : views_) {
       Napi::ArrayBuffer buffer = view.buffer.Value();
-      if (!buffer.IsEmpty() && !buffer.IsDetached()) buffer.Detach();
+      if (buffer.IsEmpty() || buffer.IsDetached()) continue;
+      Count(buffer.Env(), view.holder->subtracted);
+      view.holder->subtracted = 0;
+      buffer.Detach();
     }
     views_.clear();
   }
 
  private:
+  struct Holder {
+    std::shared_ptr<void> owner;
+    // What of the view's bytes is subtracted from V8's count.
+    int64_t subtracted;
+  };
+
   struct View {
     uint8_t* data;
     size_t length;
+    // Valid as long as the buffer.
+    Holder* holder;
     Napi::Reference<Napi::ArrayBuffer> buffer;
   };
+
+  static void Count(napi_env env, int64_t bytes) {
+    int64_t ignored = 0;
+    if (bytes != 0) napi_adjust_external_memory(env, bytes, &ignored);
+  }
 
   std::vector<View> views_;
 };

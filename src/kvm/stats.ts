@@ -16,6 +16,7 @@ export type Stats = Map<string, bigint | bigint[]>;
 const MAX_DESCRIPTORS = 4096;
 const MAX_NAME = 256;
 const MAX_BUCKETS = 1024;
+const MAX_BYTES = 2 ** 20;
 
 const KVM_STATS_TYPE_MASK = 0xf;
 
@@ -23,59 +24,93 @@ const KVM_STATS_TYPE_MASK = 0xf;
 export type Counters = Record<string, number>;
 
 /** @throws {RangeError} if the bytes are not what the API says. */
-export function readStats(read: StatsReader): Stats {
+export function readStats(read: StatsReader, owner?: StatsOwner): Stats {
+  const layout = layoutOf(read, owner);
+  const values = valuesOf(read, layout);
   const stats: Stats = new Map();
-  for (const { name, buckets, values } of descriptors(read)) {
-    const data = values();
-    const numbers = Array.from({ length: buckets }, (_, i) => data.getBigUint64(i * 8, true));
+  for (const { name, buckets, at } of layout.descriptors) {
+    const numbers = Array.from({ length: buckets }, (_, i) => values.getBigUint64(at + i * 8, true));
     stats.set(name, buckets === 1 ? numbers[0] : numbers);
   }
   return stats;
 }
 
 /** @throws {RangeError} if the bytes are not what the API says. */
-export function readCounters(read: StatsReader): Counters {
+export function readCounters(read: StatsReader, owner?: StatsOwner): Counters {
+  const layout = layoutOf(read, owner);
+  const values = valuesOf(read, layout);
   const counters: Counters = {};
-  for (const { name, cumulative, buckets, values } of descriptors(read)) {
-    if (cumulative && buckets === 1) counters[name] = Number(values().getBigUint64(0, true));
+  for (const { name, isCumulative, buckets, at } of layout.descriptors) {
+    if (isCumulative && buckets === 1) counters[name] = Number(values.getBigUint64(at, true));
   }
   return counters;
 }
 
-interface Descriptor {
-  readonly name: string;
-  readonly cumulative: boolean;
-  readonly buckets: number;
-  /** Reads its values, 8 bytes each. */
-  values(): DataView;
+/** Makes sure that they can be read later, too: those of a vCPU cannot be opened once it runs. */
+export function openStats(read: StatsReader): void {
+  exactly(read, 0, kvm_stats_header.sizeof);
 }
 
-function descriptors(read: StatsReader): Descriptor[] {
-  const header = view(exactly(read, 0, kvm_stats_header.sizeof));
+interface Descriptor {
+  readonly name: string;
+  readonly isCumulative: boolean;
+  readonly buckets: number;
+  /** Where its values are among all, 8 bytes each. */
+  readonly at: number;
+}
+
+interface Layout {
+  readonly header: Uint8Array;
+  readonly descriptors: readonly Descriptor[];
+  /** Where the values begin, and how many bytes they are. */
+  readonly start: number;
+  readonly length: number;
+}
+
+/** Whose they are: all VMs of a host have the same counters, and so have all vCPUs. */
+export type StatsOwner = "vm" | "vcpu";
+
+/** Read once for each kind of owner: the names are most of the bytes. */
+const layouts = new Map<StatsOwner, Layout>();
+
+function layoutOf(read: StatsReader, owner: StatsOwner | undefined): Layout {
+  const header = exactly(read, 0, kvm_stats_header.sizeof);
+  const known = owner && layouts.get(owner);
+  if (known?.header.every((byte, n) => byte === header[n])) return known;
+  const layout = readLayout(read, header);
+  if (owner !== undefined) layouts.set(owner, layout);
+  return layout;
+}
+
+function readLayout(read: StatsReader, bytes: Uint8Array): Layout {
+  const header = view(bytes);
   const nameSize = header.getUint32(kvm_stats_header.name_size, true);
   const count = header.getUint32(kvm_stats_header.num_desc, true);
-  const start = header.getUint32(kvm_stats_header.desc_offset, true);
-  const values = header.getUint32(kvm_stats_header.data_offset, true);
+  const first = header.getUint32(kvm_stats_header.desc_offset, true);
+  const start = header.getUint32(kvm_stats_header.data_offset, true);
   if (nameSize > MAX_NAME || count > MAX_DESCRIPTORS) {
     throw new RangeError(`KVM statistics: ${count} descriptors with names of ${nameSize} bytes`);
   }
   const stride = kvm_stats_desc.sizeof + nameSize;
-  const table = exactly(read, start, count * stride);
+  const table = exactly(read, first, count * stride);
   const data = view(table);
-  return Array.from({ length: count }, (_, index) => {
-    const at = index * stride;
-    const name = cString(table.subarray(at + kvm_stats_desc.name, at + stride));
-    const buckets = data.getUint16(at + kvm_stats_desc.size, true);
+  const descriptors = Array.from({ length: count }, (_, index) => {
+    const entry = index * stride;
+    const name = cString(table.subarray(entry + kvm_stats_desc.name, entry + stride));
+    const buckets = data.getUint16(entry + kvm_stats_desc.size, true);
     if (buckets > MAX_BUCKETS) throw new RangeError(`KVM statistics: ${name} has ${buckets} values`);
-    const type = data.getUint32(at + kvm_stats_desc.flags, true) & KVM_STATS_TYPE_MASK;
-    const offset = values + data.getUint32(at + kvm_stats_desc.offset, true);
-    return {
-      name,
-      cumulative: type === KVM_STATS_TYPE_CUMULATIVE,
-      buckets,
-      values: () => view(exactly(read, offset, buckets * 8)),
-    };
+    const type = data.getUint32(entry + kvm_stats_desc.flags, true) & KVM_STATS_TYPE_MASK;
+    const at = data.getUint32(entry + kvm_stats_desc.offset, true);
+    return { name, isCumulative: type === KVM_STATS_TYPE_CUMULATIVE, buckets, at };
   });
+  const length = descriptors.reduce((end, { at, buckets }) => Math.max(end, at + buckets * 8), 0);
+  if (length > MAX_BYTES) throw new RangeError(`KVM statistics: ${length} bytes of values`);
+  return { header: bytes, descriptors, start, length };
+}
+
+/** All of them by one call. */
+function valuesOf(read: StatsReader, { start, length }: Layout): DataView {
+  return view(exactly(read, start, length));
 }
 
 function exactly(read: StatsReader, offset: number, length: number): Uint8Array {

@@ -13,9 +13,12 @@ import { Vm } from "./vm.ts";
 const DEVICE = "/dev/kvm";
 
 export class Kvm {
+  /** Of the device. */
+  readonly path: string;
   readonly #native: NativeKvmSystem;
 
-  private constructor(handle: NativeKvmSystem) {
+  private constructor(path: string, handle: NativeKvmSystem) {
+    this.path = path;
     this.#native = handle;
   }
 
@@ -23,7 +26,7 @@ export class Kvm {
   static open(path: string = DEVICE): Kvm {
     const handle = new native.KvmSystem();
     check(handle.open(path), `open(${path})`, "opening KVM");
-    return new Kvm(handle);
+    return new Kvm(path, handle);
   }
 
   /** Always 12. @see api.rst, 4.1 KVM_GET_API_VERSION */

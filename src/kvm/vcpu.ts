@@ -38,7 +38,7 @@ import {
   writeRegs,
   writeSregs,
 } from "./registers.ts";
-import { type Counters, readCounters, readStats, type Stats } from "./stats.ts";
+import { type Counters, openStats, readCounters, readStats, type Stats } from "./stats.ts";
 
 /** Where a guest's linear address leads. */
 export interface Translation {
@@ -404,17 +404,22 @@ export class Vcpu {
 
   /** Notifies the guest that it was paused, so that its watchdog does not report a hang. @see api.rst, 4.70 KVM_KVMCLOCK_CTRL */
   kvmclockCtrl(): void {
-    check(this.#native.kvmclockCtrl(), "ioctl(KVM_KVMCLOCK_CTRL)", "telling the guest of a pause");
+    check(this.#native.kvmclockCtrl(), "ioctl(KVM_KVMCLOCK_CTRL)", "notifying the guest of a pause");
   }
 
-  /** KVM's counters of this vCPU; also from another thread than the one that is in `run`, if they were read before. @see api.rst, 4.133 KVM_GET_STATS_FD */
+  /** KVM's counters of this vCPU; also from another thread than the one that is in `run`, if they were opened before. @see api.rst, 4.133 KVM_GET_STATS_FD */
   stats(): Stats {
-    return readStats((offset, out) => this.#readStats(offset, out));
+    return readStats((offset, out) => this.#readStats(offset, out), "vcpu");
   }
 
   /** Those of them that only grow. */
   counters(): Counters {
-    return readCounters((offset, out) => this.#readStats(offset, out));
+    return readCounters((offset, out) => this.#readStats(offset, out), "vcpu");
+  }
+
+  /** Opens them, so that they can be read while another thread is in `run`. */
+  openCounters(): void {
+    openStats((offset, out) => this.#readStats(offset, out));
   }
 
   /**

@@ -13,7 +13,7 @@ import * as abi from "./abi.ts";
 import { kvm_clock_data, kvm_irq_routing_entry, kvm_irqchip, kvm_pit_state2 } from "./abi.ts";
 import { type CapabilityName, capabilityNumber } from "./capabilities.ts";
 import { check } from "./errors.ts";
-import { type Counters, readCounters, readStats, type Stats } from "./stats.ts";
+import { type Counters, openStats, readCounters, readStats, type Stats } from "./stats.ts";
 import { Vcpu } from "./vcpu.ts";
 
 export interface MemorySlot {
@@ -302,12 +302,17 @@ export class Vm {
 
   /** KVM's counters of this VM. @see api.rst, 4.133 KVM_GET_STATS_FD */
   stats(): Stats {
-    return readStats((offset, out) => this.#readStats(offset, out));
+    return readStats((offset, out) => this.#readStats(offset, out), "vm");
   }
 
   /** Those of them that only grow. */
   counters(): Counters {
-    return readCounters((offset, out) => this.#readStats(offset, out));
+    return readCounters((offset, out) => this.#readStats(offset, out), "vm");
+  }
+
+  /** Opens them. */
+  openCounters(): void {
+    openStats((offset, out) => this.#readStats(offset, out));
   }
 
   /**

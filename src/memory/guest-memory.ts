@@ -7,9 +7,9 @@
  * in the RAM mapping, what native I/O takes; a `length` is in bytes. Addresses
  * are exact up to 2^53.
  *
- * An ArrayBuffer on Node 20 ends at 4 GiB, so the mapping is seen through
- * chunks. Chunks overlap by a margin, so that any access up to that margin lies
- * whole within one.
+ * The mapping is seen through chunks, each made at its first use: a copy of a machine
+ * touches few of them. V8 counts their bytes, and larger ones would start garbage collections: see native/handle.h.
+ * Chunks overlap by a margin, so that any access up to that margin lies whole within one.
  */
 import { hex } from "../base/hex.ts";
 
@@ -24,28 +24,35 @@ export interface RamRegion {
 export interface RamSource {
   /** Length in bytes. */
   readonly size: number;
-  /** The mapped bytes themselves, not a copy. `length` at most 4 GiB - 1. */
+  /** The mapped bytes themselves, not a copy. `length` less than 64 MiB. */
   map(offset: number, length: number): ArrayBufferLike;
 }
 
 /** Bytes of one chunk, and by how much each reaches into the next. */
-const CHUNK = 2 ** 31;
+const CHUNK_BITS = 23;
+const CHUNK = 2 ** CHUNK_BITS;
 const MARGIN = 2 ** 21;
+const INT_LIMIT = 2 ** 31;
+
+/** The same bytes twice. */
+interface Chunk {
+  readonly bytes: Uint8Array;
+  readonly data: DataView;
+}
+
+const NOTHING = new Uint8Array();
 
 export class GuestMemory {
   readonly regions: readonly RamRegion[];
   readonly size: number;
-  readonly #bytes: Uint8Array[] = [];
-  readonly #data: DataView[] = [];
+  readonly #ram: RamSource;
+  readonly #chunks: (Chunk | undefined)[];
 
   constructor(ram: RamSource, regions: readonly RamRegion[]) {
     this.regions = regions;
     this.size = ram.size;
-    for (let offset = 0; offset < ram.size; offset += CHUNK) {
-      const buffer = ram.map(offset, Math.min(CHUNK + MARGIN, ram.size - offset));
-      this.#bytes.push(new Uint8Array(buffer));
-      this.#data.push(new DataView(buffer));
-    }
+    this.#ram = ram;
+    this.#chunks = Array.from({ length: Math.ceil(ram.size / CHUNK) }, () => undefined);
   }
 
   /**
@@ -62,20 +69,20 @@ export class GuestMemory {
 
   /** Reads at a RAM offset that `translate` gave. */
   getUint8(offset: number): number {
-    return this.#data[chunkOf(offset)].getUint8(placeIn(offset));
+    return this.#chunkAt(offset).data.getUint8(placeIn(offset));
   }
 
   getUint16(offset: number): number {
-    return this.#data[chunkOf(offset)].getUint16(placeIn(offset), true);
+    return this.#chunkAt(offset).data.getUint16(placeIn(offset), true);
   }
 
   getUint32(offset: number): number {
-    return this.#data[chunkOf(offset)].getUint32(placeIn(offset), true);
+    return this.#chunkAt(offset).data.getUint32(placeIn(offset), true);
   }
 
   /** A 64-bit value as a number; above 2^53 it is not exact, and no valid address or length. */
   getUint64(offset: number): number {
-    const data = this.#data[chunkOf(offset)];
+    const data = this.#chunkAt(offset).data;
     const at = placeIn(offset);
     const low = data.getUint32(at, true);
     const high = data.getUint32(at + 4, true);
@@ -83,15 +90,15 @@ export class GuestMemory {
   }
 
   setUint8(offset: number, value: number): void {
-    this.#data[chunkOf(offset)].setUint8(placeIn(offset), value);
+    this.#chunkAt(offset).data.setUint8(placeIn(offset), value);
   }
 
   setUint16(offset: number, value: number): void {
-    this.#data[chunkOf(offset)].setUint16(placeIn(offset), value, true);
+    this.#chunkAt(offset).data.setUint16(placeIn(offset), value, true);
   }
 
   setUint32(offset: number, value: number): void {
-    this.#data[chunkOf(offset)].setUint32(placeIn(offset), value, true);
+    this.#chunkAt(offset).data.setUint32(placeIn(offset), value, true);
   }
 
   /**
@@ -99,13 +106,12 @@ export class GuestMemory {
    * @throws {RangeError} beyond that or past the end of RAM.
    */
   window(offset: number, length: number): Uint8Array {
-    const bytes = this.#bytes[chunkOf(offset)];
-    const start = placeIn(offset);
-    const sane = start >= 0 && length >= 0 && length <= MARGIN;
-    if (!sane || bytes === undefined || start + length > bytes.length) {
+    if (!(offset >= 0 && length >= 0 && length <= MARGIN && offset + length <= this.size)) {
       throw new RangeError(`no window of ${length} bytes at RAM offset ${offset}`);
     }
-    return bytes.subarray(start, start + length);
+    if (offset === this.size) return NOTHING;
+    const start = placeIn(offset);
+    return this.#chunkAt(offset).bytes.subarray(start, start + length);
   }
 
   /** Copies guest-physical memory out. @throws {RangeError} if any of it is not RAM. */
@@ -121,6 +127,19 @@ export class GuestMemory {
     this.#each(this.#check(address, bytes.length), bytes.length, (window, done) => {
       window.set(bytes.subarray(done, done + window.length));
     });
+  }
+
+  #chunkAt(offset: number): Chunk {
+    return this.#chunks[chunkOf(offset)] ?? this.#makeChunk(chunkOf(offset));
+  }
+
+  #makeChunk(index: number): Chunk {
+    const start = index * CHUNK;
+    if (!(start >= 0 && start < this.size)) throw new RangeError(`RAM ends before offset ${start}`);
+    const buffer = this.#ram.map(start, Math.min(CHUNK + MARGIN, this.size - start));
+    const chunk = { bytes: new Uint8Array(buffer), data: new DataView(buffer) };
+    this.#chunks[index] = chunk;
+    return chunk;
   }
 
   #check(address: number, length: number): number {
@@ -140,10 +159,10 @@ export class GuestMemory {
 }
 
 function chunkOf(offset: number): number {
-  return offset < CHUNK ? 0 : Math.floor(offset / CHUNK);
+  return offset < INT_LIMIT ? offset >> CHUNK_BITS : Math.floor(offset / CHUNK);
 }
 
-/** Place in its chunk. The remainder of doubles costs 8 ns, and most offsets are in the first chunk. */
+/** Place in its chunk. The remainder of doubles costs 8 ns, and most offsets are integers. */
 function placeIn(offset: number): number {
-  return offset < CHUNK ? offset : offset % CHUNK;
+  return offset < INT_LIMIT ? offset & (CHUNK - 1) : offset % CHUNK;
 }

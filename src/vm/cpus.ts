@@ -36,7 +36,7 @@ export function setUpCpus(
   entry: EntryState | undefined,
   choice?: CpuChoice,
 ): string[] {
-  const supported = hardware.kvm.supportedCpuid();
+  const supported = hardware.supportedCpuid;
   const tscDeadlineTimer = hardware.kvm.checkExtension("TSC_DEADLINE_TIMER") > 0;
   const topology = topologyOf(spec);
   const [boot] = hardware.vcpus;

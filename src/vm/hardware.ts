@@ -6,6 +6,7 @@
  */
 import { PAGE } from "../base/units.ts";
 import { KVM_PIT_SPEAKER_DUMMY } from "../kvm/abi.ts";
+import type { CpuidEntry } from "../kvm/cpuid.ts";
 import { KvmError } from "../kvm/errors.ts";
 import { LINE_ROUTES } from "../kvm/interrupt-routes.ts";
 import type { Counters } from "../kvm/stats.ts";
@@ -29,6 +30,9 @@ const KVM_PMU_CAP_DISABLE = 1;
 
 /** What is mapped at a time. */
 const PREALLOC_BYTES = 2 ** 30;
+
+/** By KVM's path. What differs from CPU to CPU of a host, guests do not see. */
+const supportedCpuids = new Map<string, readonly CpuidEntry[]>();
 
 interface Closable {
   close(): void;
@@ -92,11 +96,19 @@ export class Hardware {
         for (const vcpu of this.vcpus) vcpu.enableCap(capability);
       }
       this.ioWake = this.#keep(EventFd.create());
-      this.counters(); // opens them: those of a vCPU cannot be opened once it runs
+      this.#openCounters();
     } catch (error) {
       this.close();
       throw error;
     }
+  }
+
+  /** What KVM supports here, which it takes a millisecond to find out. */
+  get supportedCpuid(): readonly CpuidEntry[] {
+    const { path } = this.kvm;
+    const supported = supportedCpuids.get(path) ?? this.kvm.supportedCpuid();
+    supportedCpuids.set(path, supported);
+    return supported;
   }
 
   /** Creates the events that the parts of the machine have reserved. @throws {SystemError} EMFILE */
@@ -115,12 +127,10 @@ export class Hardware {
 
   /** KVM's counters of the VM and its vCPUs; undefined if the host's kernel has none (before Linux 5.14). */
   counters(): { vm: Counters; vcpus: Counters[] } | undefined {
-    try {
-      return { vm: this.vm.counters(), vcpus: this.vcpus.map((vcpu) => vcpu.counters()) };
-    } catch (error) {
-      if (error instanceof KvmError) return undefined;
-      throw error;
-    }
+    return ifThereAre(() => ({
+      vm: this.vm.counters(),
+      vcpus: this.vcpus.map((vcpu) => vcpu.counters()),
+    }));
   }
 
   close(): void {
@@ -143,9 +153,25 @@ export class Hardware {
       .map(([name, size]) => [name, own.get(name) ?? this.#keep(GuestRam.create(size))]);
   }
 
+  /** Those of a vCPU cannot be opened once it runs. */
+  #openCounters(): void {
+    ifThereAre(() => {
+      for (const owner of [this.vm, ...this.vcpus]) owner.openCounters();
+    });
+  }
+
   #keep<T extends Closable>(thing: T): T {
     this.#open.push(thing);
     return thing;
+  }
+}
+
+function ifThereAre<T>(counters: () => T): T | undefined {
+  try {
+    return counters();
+  } catch (error) {
+    if (error instanceof KvmError) return undefined;
+    throw error;
   }
 }
 

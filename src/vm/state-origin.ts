@@ -92,12 +92,12 @@ export class StateOrigin implements Origin {
     return description.protocol;
   }
 
-  #checkCpu({ kvm, vcpus }: Hardware): void {
+  #checkCpu({ kvm, vcpus, supportedCpuid }: Hardware): void {
     const { path, state } = this.#saved;
     const tscDeadlineTimer = kvm.checkExtension("TSC_DEADLINE_TIMER") > 0;
     const guest = { index: 0, topology: singleSocket(vcpus.length) };
     // The same model as then: its vendor may be another than the host's.
-    const here = (this.#choice ?? HOST).cpuid(kvm.supportedCpuid(), guest, { tscDeadlineTimer });
+    const here = (this.#choice ?? HOST).cpuid(supportedCpuid, guest, { tscDeadlineTimer });
     const missing = cpuDifferences(state.cpus[0].cpuid, here);
     if (missing.length === 0) return;
     throw new SnapshotError(

@@ -109,6 +109,22 @@ test("counters are what only grows: no gauge, peak or histogram is among them", 
   expect(readCounters(reader(bytes))).toEqual({});
 });
 
+test("names of counters are read once for all machines, and again when they are others", () => {
+  const bytes = statistics();
+  const offsets: number[] = [];
+  const read = (offset: number, out: Uint8Array) => {
+    offsets.push(offset);
+    return reader(bytes)(offset, out);
+  };
+  expect(readCounters(read, "vm")).toEqual({ exits: 7 });
+  const first = offsets.splice(0);
+  expect(readCounters(read, "vm")).toEqual({ exits: 7 });
+  expect(offsets).toEqual([first[0], first[2]]); // the header and the values, without the table between
+  expect(readCounters(read, "vcpu")).toEqual({ exits: 7 });
+  new DataView(bytes.buffer).setUint32(kvm_stats_header.num_desc, 0, true);
+  expect(readCounters(read, "vm")).toEqual({});
+});
+
 test("statistics that end early or claim too much are an error, not a large buffer", () => {
   expect(() => readStats(reader(statistics().subarray(0, 170)))).toThrow(RangeError);
   for (const field of [kvm_stats_header.name_size, kvm_stats_header.num_desc]) {
