@@ -45,11 +45,12 @@ export class NameServer {
     ]);
   }
 
-  /** An answer of ours; undefined: the query is for the host's resolvers. */
-  async answer(query: Uint8Array): Promise<Uint8Array | undefined> {
+  /** An answer of ours, or "forward": the query is for the host's resolvers. Undefined: nobody answers it. */
+  async answer(query: Uint8Array): Promise<Uint8Array | "forward" | undefined> {
     const question = questionOf(query);
-    if (question === undefined) return undefined;
     const { onDns } = this.#options;
+    // A program that answers names must not be passed by with a message that it cannot be asked about.
+    if (question === undefined) return onDns === undefined ? "forward" : undefined;
     if (onDns !== undefined) {
       try {
         const decision = await onDns({ name: question.name, type: question.type });
@@ -62,7 +63,7 @@ export class NameServer {
     }
     const known = this.#own.get(question.name) ?? this.#hostsEntry(question.name);
     const isAddress = question.type === "A" || question.type === "AAAA";
-    if (known === undefined || !isAddress) return undefined;
+    if (known === undefined || !isAddress) return "forward";
     return this.#answered(answerTo(query, question, known, NO_ERROR));
   }
 

@@ -64,8 +64,8 @@ export class UdpRouter {
     const { names } = this.#world;
     const own = await names.answer(query);
     this.#reportName(query, own);
-    if (own !== undefined) {
-      session.output(own);
+    if (own !== "forward") {
+      if (own !== undefined) session.output(own);
       return;
     }
     const resolver = session.hasSocket ? undefined : names.nextResolver();
@@ -77,18 +77,17 @@ export class UdpRouter {
     }
   }
 
-  #reportName(query: Uint8Array, answer: Uint8Array | undefined): void {
+  #reportName(query: Uint8Array, answer: Uint8Array | "forward" | undefined): void {
     const { observer } = this.#world.events;
-    const question = observer === undefined ? undefined : questionOf(query);
-    if (observer === undefined || question === undefined) return;
-    const { name, type } = question;
-    const detail = answer === undefined ? undefined : addressesIn(answer).addresses.join(" ");
-    observer({
-      protocol: "dns",
-      target: `${name} ${type}`,
-      verdict: answer === undefined ? "forwarded" : "answered",
-      ...(detail === undefined ? {} : { detail: detail === "" ? "none" : detail }),
-    });
+    if (observer === undefined) return;
+    const { name, type } = questionOf(query) ?? { name: "no question", type: `(${query.length} bytes)` };
+    const target = `${name} ${type}`;
+    if (answer === "forward") observer({ protocol: "dns", target, verdict: "forwarded" });
+    else if (answer === undefined) observer({ protocol: "dns", target, verdict: "denied" });
+    else {
+      const detail = addressesIn(answer).addresses.join(" ") || "none";
+      observer({ protocol: "dns", target, verdict: "answered", detail });
+    }
   }
 
   #openTftp(session: UdpSession, folder: string): void {

@@ -186,3 +186,10 @@ test("a program that denies everything opens no socket but those of the name ser
   const { opened } = await attack({ onConnect: () => "deny" });
   expect(opened).toEqual(new Set(["192.0.2.53"]));
 });
+
+// A query that is not one, or has two questions, went to the host's resolvers without asking onDns.
+test("a program that denies everything and every name opens no socket at all", async () => {
+  const { opened, counters } = await attack({ onConnect: () => "deny", onDns: () => null });
+  expect(opened).toEqual(new Set());
+  expect(counters).toEqual(NOTHING);
+});
