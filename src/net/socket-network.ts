@@ -137,6 +137,7 @@ class StreamNetwork implements Network {
       const length = bytes.readUInt32BE(at);
       if (length === 0 || length > MAX_RECORD) {
         // Not the protocol: nothing after it can be understood.
+        this.#received = Buffer.alloc(0);
         this.#socket?.destroy();
         return true;
       }

@@ -225,7 +225,8 @@ export class UserNetwork implements Network {
   #inputTransport(packet: Packet): void {
     switch (packet.protocol) {
       case TCP:
-        this.#tcp.input(packet);
+        // Not even a reset (RFC 1122, 4.2.3.10): its source would be everybody.
+        if (!this.#isForMany(packet)) this.#tcp.input(packet);
         return;
       case UDP:
         this.#inputUdp(packet);
@@ -246,18 +247,16 @@ export class UserNetwork implements Network {
       known.input(data);
       return;
     }
-    const { bytes, destination, addressBytes } = packet;
-    const isForMany =
-      addressBytes === 4 ? this.#isMulticastOrBroadcast(bytes, destination) : bytes[destination] === 0xff;
-    if (isForMany) return; // no answer, not even an error
+    if (this.#isForMany(packet)) return; // no answer, not even an error
     const session = this.#udp.add(FlowKey.of(packet));
     session.quoted = quote(packet);
     session.input(data);
     this.#udpRouter.route(session);
   }
 
-  #isMulticastOrBroadcast(bytes: Uint8Array, at: number): boolean {
-    return bytes[at] >= 224 || areEqual(bytes, at, this.#plan.broadcast, 0, 4);
+  #isForMany({ bytes, destination, addressBytes }: Packet): boolean {
+    if (addressBytes !== 4) return bytes[destination] === 0xff;
+    return bytes[destination] >= 224 || areEqual(bytes, destination, this.#plan.broadcast, 0, 4);
   }
 
   #inputIcmp(packet: Packet): void {

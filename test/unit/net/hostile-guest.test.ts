@@ -2,123 +2,19 @@
  * A guest that lies in every header. Nothing is thrown, what is buffered has a limit, and no socket is opened that the
  * options forbid. VMEXIT_FUZZ_FRAMES and VMEXIT_FUZZ_SEED choose other frames than the usual.
  */
-import type { Socket as DatagramSocket } from "node:dgram";
-import { EventEmitter } from "node:events";
-import { Socket } from "node:net";
 import { expect, test } from "vitest";
 import { type GuestLink, NO_OFFLOAD } from "../../../src/net/link.ts";
-import type { Clock } from "../../../src/net/user/clock.ts";
-import type { Host } from "../../../src/net/user/host.ts";
 import type { UserNetworkOptions } from "../../../src/net/user/options.ts";
 import { UserNetwork } from "../../../src/net/user/user-network.ts";
+import { fakeClock, fakeHost } from "../../support/fake-host.ts";
 import { FrameFuzz } from "../../support/frame-fuzz.ts";
 
 const FRAMES = Number(process.env.VMEXIT_FUZZ_FRAMES ?? 30_000);
 const SEED = Number(process.env.VMEXIT_FUZZ_SEED ?? 1);
 
+const PATIENCE_MS = 60_000 + 2 * FRAMES;
+
 const NOTHING = { tcpConnections: 0, udpSessions: 0, pings: 0, openStreams: 0, bufferedBytes: 0 };
-
-/** A socket that connects at once, and echoes or refuses. */
-class FakeSocket extends Socket {
-  constructor(isOpen: boolean) {
-    super();
-    queueMicrotask(() => (isOpen ? this.emit("connect") : this.destroy(new Error("refused"))));
-  }
-  override _write(chunk: Uint8Array, _encoding: string, done: () => void): void {
-    this.push(Buffer.from(chunk));
-    done();
-  }
-  override _read(): void {}
-  override _final(done: () => void): void {
-    this.push(null);
-    done();
-  }
-}
-
-class FakeDatagrams extends EventEmitter {
-  connect(_port: number, _address: string, done: () => void): void {
-    queueMicrotask(done);
-  }
-  getSendQueueSize(): number {
-    return 0;
-  }
-  send(data: Buffer): void {
-    queueMicrotask(() => this.emit("message", data));
-  }
-  close(): void {
-    this.removeAllListeners();
-  }
-}
-
-function isDatagramSocket(value: unknown): value is DatagramSocket {
-  return value instanceof FakeDatagrams;
-}
-
-/** Notes where sockets are opened to, and opens none. */
-function fakeHost() {
-  const opened: string[] = [];
-  const host: Host = {
-    connect: (address, port) => {
-      opened.push(address);
-      return new FakeSocket(port !== 22);
-    },
-    connectPath: () => new FakeSocket(false),
-    server: () => {
-      throw new Error("nobody listens here");
-    },
-    datagrams: () => {
-      const socket: unknown = new FakeDatagrams();
-      if (!isDatagramSocket(socket)) throw new Error("not reached");
-      const connect = socket.connect.bind(socket);
-      Object.assign(socket, {
-        connect: (port: number, address: string, done: () => void) => {
-          opened.push(address);
-          connect(port, address, done);
-        },
-      });
-      return socket;
-    },
-    pings: () => {
-      const socket: unknown = new FakeDatagrams();
-      if (!isDatagramSocket(socket)) throw new Error("not reached");
-      Object.assign(socket, {
-        send: (_data: Buffer, _port: number, address: string) => opened.push(address),
-      });
-      return socket;
-    },
-    nameservers: () => ["192.0.2.53"],
-    hostsFile: () => "192.0.2.7 name\n127.0.0.1 localhost\n",
-  };
-  return { host, opened };
-}
-
-/** Time that passes by frames. */
-function fakeClock() {
-  let time = 0;
-  let ringAt = Number.POSITIVE_INFINITY;
-  let ring = () => {};
-  const clock: Clock = {
-    now: () => time,
-    alarm: (callback) => {
-      ring = callback;
-      return {
-        set: (delay) => {
-          ringAt = time + delay;
-        },
-        cancel: () => {
-          ringAt = Number.POSITIVE_INFINITY;
-        },
-      };
-    },
-  };
-  const advance = (ms: number) => {
-    time += ms;
-    if (time < ringAt) return;
-    ringAt = Number.POSITIVE_INFINITY;
-    ring();
-  };
-  return { clock, advance };
-}
 
 async function attack(options: UserNetworkOptions, accepts = 0) {
   const { host, opened } = fakeHost();
@@ -161,7 +57,9 @@ async function attack(options: UserNetworkOptions, accepts = 0) {
   return { opened: new Set(opened), sent, counters };
 }
 
-test(`${FRAMES} frames that lie: sockets only lead outside, and to the loopback of the gateway`, async () => {
+test(`${FRAMES} frames that lie: sockets only lead outside, and to the loopback of the gateway`, {
+  timeout: PATIENCE_MS,
+}, async () => {
   const { opened, sent, counters } = await attack({}, 7);
   expect(sent).toBeGreaterThan(FRAMES / 100);
   expect(counters).toEqual(NOTHING);
@@ -176,19 +74,23 @@ test(`${FRAMES} frames that lie: sockets only lead outside, and to the loopback 
   }
 });
 
-test("restrict=on opens no socket, whatever a guest sends", async () => {
+test("restrict=on opens no socket, whatever a guest sends", { timeout: PATIENCE_MS }, async () => {
   const { opened, counters } = await attack({ restrict: true });
   expect(opened).toEqual(new Set());
   expect(counters).toEqual(NOTHING);
 });
 
-test("a program that denies everything opens no socket but those of the name server", async () => {
+test("a program that denies everything opens no socket but those of the name server", {
+  timeout: PATIENCE_MS,
+}, async () => {
   const { opened } = await attack({ onConnect: () => "deny" });
   expect(opened).toEqual(new Set(["192.0.2.53"]));
 });
 
 // A query that is not one, or has two questions, went to the host's resolvers without asking onDns.
-test("a program that denies everything and every name opens no socket at all", async () => {
+test("a program that denies everything and every name opens no socket at all", {
+  timeout: PATIENCE_MS,
+}, async () => {
   const { opened, counters } = await attack({ onConnect: () => "deny", onDns: () => null });
   expect(opened).toEqual(new Set());
   expect(counters).toEqual(NOTHING);
