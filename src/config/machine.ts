@@ -148,6 +148,9 @@ export type CloudInitOptions = Options<typeof CLOUD_INIT>;
 
 export type DeviceOptions = Options<typeof OWN_DEVICE>;
 
+/** The kind of a high precision event timer, as a device of a machine. */
+export const HPET = "hpet";
+
 export const MACHINE = table({
   /** What to start: a bzImage, an ELF vmlinux with a PVH entry, a Multiboot kernel, or a flat binary. */
   kernel: {
@@ -275,6 +278,8 @@ export const MACHINE = table({
   serialPorts: { type: integer(1, 4), default: 1, help: "serial ports: COM1 and up" },
   /** A PIT (i8254 timer) at ports 0x40 to 0x43 and 0x61. Default: `true`. */
   pit: { type: flag, default: true, help: "a PIT (i8254 timer) at ports 0x40 to 0x43 and 0x61" },
+  /** A high precision event timer; only a pc has one. Default: `false`. */
+  hpet: { type: flag, default: false, help: "a high precision event timer; only a pc has one" },
   /** A VM generation ID (ACPI), by which a guest finds that it is a copy. Default: `true`. */
   generationId: {
     type: flag,

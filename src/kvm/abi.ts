@@ -56,6 +56,7 @@ export const KVM_IRQ_ROUTING_MSI = 2;
 export const KVM_IRQCHIP_PIC_MASTER = 0;
 export const KVM_IRQCHIP_PIC_SLAVE = 1;
 export const KVM_IRQCHIP_IOAPIC = 2;
+export const KVM_PIT_FLAGS_HPET_LEGACY = 1;
 export const KVM_PIT_SPEAKER_DUMMY = 1;
 export const KVM_SYNC_X86_REGS = 1;
 export const KVM_SYNC_X86_SREGS = 2;
@@ -367,6 +368,7 @@ export const kvm_pic_state = {
 
 export const kvm_pit_state2 = {
   sizeof: 112,
+  flags: 72,
 } as const;
 
 export const kvm_stats_header = {

@@ -300,6 +300,16 @@ export class Vm {
     check(this.#native.setPit2(bytes), "ioctl(KVM_SET_PIT2)", "restoring the timer");
   }
 
+  /** Cuts the i8254 off from its interrupt, or connects it again. A VM without one has none to cut off. */
+  replacePit(replaced: boolean): void {
+    const bytes = new Uint8Array(kvm_pit_state2.sizeof);
+    if (this.#native.getPit2(bytes) < 0) return;
+    const view = new DataView(bytes.buffer);
+    const flags = view.getUint32(kvm_pit_state2.flags, true) & ~abi.KVM_PIT_FLAGS_HPET_LEGACY;
+    view.setUint32(kvm_pit_state2.flags, flags | (replaced ? abi.KVM_PIT_FLAGS_HPET_LEGACY : 0), true);
+    this.setPit2(bytes);
+  }
+
   /** KVM's counters of this VM. @see api.rst, 4.133 KVM_GET_STATS_FD */
   stats(): Stats {
     return readStats((offset, out) => this.#readStats(offset, out), "vm");

@@ -17,6 +17,9 @@ export const VIRTIO_MMIO = 0xfeb0_0000;
 export const VIRTIO_MMIO_STRIDE = 0x1000;
 
 export const IOAPIC = 0xfec0_0000;
+/** Of a pc with a high precision event timer. */
+export const HPET_ADDRESS = 0xfed0_0000;
+export const HPET_BYTES = 0x400;
 export const LOCAL_APIC = 0xfee0_0000;
 
 /** Pages below 4 GiB that KVM on Intel uses itself: api.rst 4.34 KVM_SET_TSS_ADDR and 4.40. Firmware of up to 16 MiB is above. */

@@ -37,6 +37,8 @@ export interface Ports {
   readonly power: PowerSwitch;
   /** Sets the level of an input of the interrupt controllers. */
   readonly driveIrq: DriveIrq;
+  /** Cuts the i8254 off from its interrupt, or connects it again: another timer is in its place. */
+  replacePit(replaced: boolean): void;
   /** Raises one interrupt: at an edge-triggered input, or the message that `gsi` is routed to. */
   pulse(gsi: number): IrqPulse;
   /** Sends messages that have no route: a device reads address and data from its own registers. */

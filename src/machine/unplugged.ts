@@ -28,6 +28,7 @@ export const unplugged: Ports = {
   clock: hostClock,
   power: nowhere,
   driveIrq() {},
+  replacePit() {},
   pulse: () => nowhere,
   messages: nowhere,
   sink: () => nowhere,

@@ -46,6 +46,7 @@ export class VcpuPorts implements Ports {
   readonly clock: Clock;
   readonly power: PowerSwitch;
   readonly driveIrq: DriveIrq;
+  readonly replacePit: Ports["replacePit"];
   readonly moved: AfterWrite;
   readonly shadow: Ports["shadow"];
   readonly boardMemory: Ports["boardMemory"];
@@ -61,6 +62,7 @@ export class VcpuPorts implements Ports {
     this.clock = machineClock(blocks.clockOffsetNs);
     this.#control = blocks.vcpus[index];
     this.driveIrq = (gsi, asserted) => vm.irqLine(gsi, asserted);
+    this.replacePit = (replaced) => vm.replacePit(replaced);
     this.power = {
       off: () => this.#end({ reason: "poweroff" }),
       reset: () => this.#end({ reason: "reset" }),

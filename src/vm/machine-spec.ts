@@ -2,6 +2,7 @@
 import { listDevices } from "../config/device-table.ts";
 import { pciPlace } from "../config/devices/pci.ts";
 import { DEVICES } from "../config/devices.ts";
+import { HPET } from "../config/machine.ts";
 import { ramRegions } from "../machine/memory-map.ts";
 import type { DeviceSpec, MachineSpec } from "../machine/spec.ts";
 import type { Drives } from "./drives.ts";
@@ -36,6 +37,7 @@ export function machineSpec(
         return withDrives(device, onScsi);
       }),
       ...networks.devices,
+      ...(options.hpet ? [{ kind: HPET, name: HPET, config: {} }] : []),
     ].map(placed),
     own: options.ownDevices,
     ...(firmware === undefined ? {} : { firmware }),

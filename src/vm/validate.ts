@@ -8,11 +8,18 @@ import { checkOnPci } from "../config/devices/pci.ts";
 import { placeScsiDrives } from "../config/devices/scsi-drive.ts";
 import { cardKind, checkCards } from "../config/devices/virtio-net.ts";
 import { DEVICES } from "../config/devices.ts";
-import { MACHINE, MAX_CPUS, type VmOptions } from "../config/machine.ts";
+import { HPET, MACHINE, MAX_CPUS, type VmOptions } from "../config/machine.ts";
 import { type Filled, fill } from "../config/schema.ts";
 import { quoted } from "../config/value.ts";
 import type { CpuChoice } from "../machine/cpuid.ts";
-import { IDENTITY_MAP, IOAPIC, LOCAL_APIC, ramRegions } from "../machine/memory-map.ts";
+import {
+  HPET_ADDRESS,
+  HPET_BYTES,
+  IDENTITY_MAP,
+  IOAPIC,
+  LOCAL_APIC,
+  ramRegions,
+} from "../machine/memory-map.ts";
 import type { OwnDeviceSpec } from "../machine/spec.ts";
 import { perSocket, placeOf, type Topology } from "../machine/topology.ts";
 import { isNbdName } from "../nbd/address.ts";
@@ -44,6 +51,7 @@ export function checkOptions(options: VmOptions | Readonly<Record<string, unknow
       `kernel: missing; give the path of a bzImage, a vmlinux, a Multiboot kernel or a flat binary`,
     );
   }
+  if (filled.hpet && !board.pci) throw new OptionError("hpet: a microvm has none; make the machine a pc");
   if (filled.fwCfg.length > 0 && !board.firmware) {
     throw new OptionError("fwCfg: this kind of machine has no fw_cfg device; a PC has one");
   }
@@ -110,13 +118,13 @@ function checkTopology({ cpus, topology: given }: Filling): Topology {
 /** The kinds of the machine's devices. */
 export function deviceKinds(options: CheckedOptions): string[] {
   const others = listDevices(DEVICES, { ...options, network: [] }).map(({ kind }) => kind);
-  return [...others, ...options.network.map(cardKind)];
+  return [...others, ...options.network.map(cardKind), ...(options.hpet ? [HPET] : [])];
 }
 
 function checkPlace(
   device: Filling["devices"][number],
   index: number,
-  { memory, pit }: Pick<Filling, "memory" | "pit">,
+  { memory, pit, hpet }: Pick<Filling, "memory" | "pit" | "hpet">,
 ): OwnDeviceSpec {
   const where = `devices[${index}]`;
   const { port, address, length, handlers, name = where } = device;
@@ -139,7 +147,10 @@ function checkPlace(
     return { name, space: "ports", address: port, length };
   }
   const start = address ?? 0;
-  refuseTaken(where, `${length} bytes at`, start, length, kernelMemory(memory));
+  refuseTaken(where, `${length} bytes at`, start, length, [
+    ...kernelMemory(memory),
+    ...(hpet ? [{ what: "the HPET", start: HPET_ADDRESS, end: HPET_ADDRESS + HPET_BYTES }] : []),
+  ]);
   return { name, space: "memory", address: start, length };
 }
 

@@ -20,6 +20,8 @@ export interface AcpiDescription {
   /** A PIT whose output is wired to input 2 of the I/O APIC, as KVM's is. */
   readonly pit?: boolean;
   readonly generationId?: GenerationIdPlace;
+  /** A high precision event timer: where its registers are. */
+  readonly hpet?: { readonly address: number; readonly size: number };
   /** Ports of a firmware configuration device with contents. */
   readonly fwCfg?: { readonly port: number; readonly ports: number };
 }

@@ -34,11 +34,12 @@ const RTC_PORT = 0x70;
 const RTC_PORTS = 2;
 
 export function dsdt(description: AcpiDescription): Uint8Array {
-  const { serial, virtioMmio, rtc, i8042, pm, pci, generationId, fwCfg } = description;
+  const { serial, virtioMmio, rtc, i8042, pm, pci, generationId, fwCfg, hpet } = description;
   const devices = [...(pci === undefined ? [] : pciBus(pci)), ...serial.map(com), ...virtioMmio.map(virtio)];
   if (rtc !== undefined) devices.push(clock(rtc));
   if (i8042) devices.push(keyboard());
   if (generationId !== undefined) devices.push(...generation(generationId));
+  if (hpet !== undefined) devices.push(eventTimer(hpet));
   if (fwCfg !== undefined) devices.push(firmwareConfiguration(fwCfg));
   const { sleepTypeS5 } = pm;
   const s5 = name("\\_S5", pack(integer(sleepTypeS5), integer(sleepTypeS5), integer(0), integer(0)));
@@ -77,6 +78,15 @@ function keyboard(): Aml {
     "KBD",
     name("_HID", eisaId("PNP0303")),
     name("_CRS", resourceTemplate(io(0x60, 1), io(0x64, 1), irqNoFlags(1))),
+  );
+}
+
+function eventTimer({ address, size }: { address: number; size: number }): Aml {
+  return device(
+    "HPET",
+    name("_HID", eisaId("PNP0103")),
+    name("_UID", integer(0)),
+    name("_CRS", resourceTemplate(memory32Fixed(address, size))),
   );
 }
 

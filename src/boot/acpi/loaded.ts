@@ -11,6 +11,7 @@ import { concat, u32 } from "./aml.ts";
 import type { AcpiDescription } from "./description.ts";
 import { dsdt } from "./dsdt.ts";
 import { DSDT, FACS_ALIGNMENT, FIRMWARE_CTRL, facs, fadt, X_DSDT } from "./fadt.ts";
+import { hpetTables } from "./hpet.ts";
 import { madt } from "./madt.ts";
 import { CHECKSUM, HEADER_SIZE, OEM_ID, table } from "./table.ts";
 
@@ -59,7 +60,7 @@ export function loadedAcpi(description: AcpiDescription): Map<string, Uint8Array
   const dsdtAt = place(dsdt(description));
   const fixed = fadt(description, facsAt, dsdtAt);
   const fadtAt = place(fixed);
-  const more = (description.more ?? []).map(place);
+  const more = [...hpetTables(description), ...(description.more ?? [])].map(place);
   const others = [fadtAt, place(madt(description)), place(table("WAET", 1, u32(WAET_FLAGS))), ...more];
   const root = table("RSDT", 1, concat(others.map(u32)));
   const rsdtAt = place(root);

@@ -11,6 +11,7 @@ import { concat, u32, u64 } from "./aml.ts";
 import type { AcpiDescription } from "./description.ts";
 import { dsdt } from "./dsdt.ts";
 import { FACS_ALIGNMENT, facs, fadt } from "./fadt.ts";
+import { hpetTables } from "./hpet.ts";
 import { madt } from "./madt.ts";
 import { checksum, OEM_ID, table } from "./table.ts";
 
@@ -47,7 +48,9 @@ export function buildAcpi(
   const dsdtAddress = place("DSDT", dsdt(description));
   const fadtAddress = place("FADT", fadt(description, facsAddress, dsdtAddress));
   const madtAddress = place("MADT", madt(description));
-  const more = (description.more ?? []).map((bytes) => place(signatureOf(bytes), bytes));
+  const more = [...hpetTables(description), ...(description.more ?? [])].map((bytes) =>
+    place(signatureOf(bytes), bytes),
+  );
   const xsdtAddress = place("XSDT", xsdt([fadtAddress, madtAddress, ...more]));
   placements.unshift({ what: "ACPI RSDP", address: at, size: RSDP_SIZE, data: rsdp(xsdtAddress) });
   if (at < BIOS_AREA_END && end > BIOS_AREA_END) {

@@ -45,6 +45,7 @@ const MACHINE_KEYS = keysOf(
     rtc: { type: only("on", "every machine has a clock"), help: "" },
     pic: { type: only("on", "the interrupt controllers are those of KVM"), help: "" },
     pit: { type: MACHINE.pit.type, help: "" },
+    hpet: { type: MACHINE.hpet.type, help: "" },
     "generation-id": { type: MACHINE.generationId.type, help: "" },
     "isa-serial": { type: only("on", "every machine has COM1"), help: "" },
     usb: { type: only("off", "this machine has no USB"), help: "" },
@@ -86,9 +87,9 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
   NAME_OPTION,
   {
     names: ["machine", "M"],
-    argument: "[type=]microvm|pc[,pit=on|off][,generation-id=on|off][,pflash0=ID][,pflash1=ID]",
+    argument: "[type=]microvm|pc[,pit=on|off][,hpet=on|off][,generation-id=on|off][,pflash0=ID][,pflash1=ID]",
     example: "-machine microvm,pit=off",
-    help: `${MACHINE.machine.help}; -machine help lists them. pit=off leaves out the PIT, generation-id=off the VM generation ID; pflash0= and pflash1= name drives that are flash chips. accel=kvm, acpi=on and other properties that it always has are accepted`,
+    help: `${MACHINE.machine.help}; -machine help lists them. pit=off leaves out the PIT, hpet=on gives a pc an HPET, generation-id=off the VM generation ID; pflash0= and pflash1= name drives that are flash chips. accel=kvm, acpi=on and other properties that it always has are accepted`,
     apply: (draft, value, _typed, complain) => {
       if (/^(type=)?(help|\?)$/.test(value)) {
         draft.print = MACHINE_HELP;
@@ -97,6 +98,7 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
       const {
         type,
         pit,
+        hpet,
         "generation-id": generationId,
         "memory-backend": backend,
         pflash0,
@@ -104,6 +106,7 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
       } = readKeys(splitKeyValues(value, "type"), MACHINE_KEYS, complain);
       if (type !== undefined) draft.vm.machine = type;
       if (pit !== undefined) draft.vm.pit = pit;
+      if (hpet !== undefined) draft.vm.hpet = hpet;
       if (generationId !== undefined) draft.vm.generationId = generationId;
       if (backend !== undefined) draft.memory.backend = backend;
       if (pflash0 !== undefined) draft.flash.named[0] = pflash0;

@@ -23,7 +23,7 @@ const XEN = "guests run under KVM, not under Xen";
 export const ACCEPTED: readonly OtherOption[] = [
   ...flags("the check concerns floppy disks alone", "no-fd-bootchk"),
   ...flags("no disk here needs it", "win2k-hack"),
-  ...flags("this machine has no HPET", "no-hpet"),
+  ...flags("there is an HPET only with -machine hpet=on", "no-hpet"),
   ...flags(NO_DISPLAY, "full-screen", "portrait"),
   ...values(NO_DISPLAY, "rotate"),
   ...flags("no device prevents snapshots", "only-migratable"),

@@ -70,6 +70,11 @@ const GENERATION_ID_OFFSET = 0x28;
 const GENERATION_ID_INPUT = 20;
 const PM_PORT = 0x600;
 
+/** The kind of a high precision event timer, as in a spec. */
+const EVENT_TIMER = "hpet";
+/** Interrupts 0 and 8, and inputs that no other device of a PC has. */
+const EVENT_TIMER_INPUTS = [2, 8, 16, 17, 18, 19, 21, 22, 23];
+
 export const pc: Board = {
   name: "pc",
 
@@ -112,9 +117,10 @@ export const pc: Board = {
       }),
       ...plugFunctions(
         segment,
-        spec.devices.filter(({ kind }) => !IDE_DRIVES.includes(kind)),
+        spec.devices.filter(({ kind }) => kind !== EVENT_TIMER && !IDE_DRIVES.includes(kind)),
         late,
       ),
+      ...eventTimer(spec, late),
       ...ownDevices(spec),
     ];
   },
@@ -188,6 +194,17 @@ function flashChips(spec: MachineSpec): Plug[] {
   });
 }
 
+function eventTimer({ devices }: MachineSpec, late: LateParts | undefined): Plug[] {
+  return devices
+    .filter(({ kind }) => kind === EVENT_TIMER)
+    .map(({ kind, name }) => {
+      const type = late?.get(kind);
+      if (type === undefined || !("part" in type)) throw new RangeError(`${name}: its part is not loaded`);
+      const window = { space: "memory", address: map.HPET_ADDRESS, length: map.HPET_BYTES } as const;
+      return plug(type.part, name, { windows: [window] }, { inputs: EVENT_TIMER_INPUTS });
+    });
+}
+
 function fwCfgBytes({ firmware, userFilesBytes = 0 }: MachineSpec): number {
   return (firmware === undefined ? 0 : FW_CFG_BYTES) + userFilesBytes;
 }
@@ -228,7 +245,8 @@ function plugFunctions(
 function partOf(kind: string, late: LateParts | undefined): PciPart<object> | undefined {
   const type = late?.get(kind);
   if (type === undefined) return FUNCTIONS[kind];
-  return "pci" in type ? type.pci : virtioPci(type.virtio);
+  if ("pci" in type) return type.pci;
+  return "virtio" in type ? virtioPci(type.virtio) : undefined;
 }
 
 const BASE_MEMORY_KIB = 640;

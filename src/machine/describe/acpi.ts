@@ -17,6 +17,7 @@ export function acpiDescription(spec: MachineSpec, parts: readonly Plug[]): Acpi
   const topology = topologyOf(spec);
   const [pci] = all("pci");
   const [fwCfg] = all("fwCfg");
+  const [hpet] = all("hpet");
   return {
     cpus: Array.from({ length: spec.cpus }, (_, index) => placeOf(topology, index).apicId),
     ioapicAddress: IOAPIC,
@@ -27,6 +28,7 @@ export function acpiDescription(spec: MachineSpec, parts: readonly Plug[]): Acpi
     ...(pci === undefined ? {} : { pci }),
     ...(rtc === undefined ? {} : { rtc }),
     ...(fwCfg === undefined ? {} : { fwCfg }),
+    ...(hpet === undefined ? {} : { hpet }),
     pit: spec.pit,
   };
 }

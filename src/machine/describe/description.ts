@@ -18,4 +18,5 @@ export interface Description {
   readonly boot?: readonly BootEntry[];
   readonly rtc?: AcpiDescription["rtc"];
   readonly fwCfg?: AcpiDescription["fwCfg"];
+  readonly hpet?: AcpiDescription["hpet"];
 }

@@ -40,6 +40,7 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
     topology: { sockets: 1, dies: 1, cores: 1, threads: 1 },
     serialPorts: 1,
     pit: true,
+    hpet: false,
     bootMenu: false,
     bootOrder: "cad",
     generationId: true,
@@ -148,6 +149,7 @@ test("everything that is given arrives", () => {
     topology: { sockets: 1, dies: 1, cores: 254, threads: 1 },
     serialPorts: 4,
     pit: false,
+    hpet: false,
     uuid: "00112233-4455-6677-8899-aabbccddeeff",
     ...{ firmware: "bios.bin", firmwareFolder: "folder", bootOrder: "dc", bootOnce: "d", bootMenu: true },
     generationId: false,
@@ -304,6 +306,11 @@ test.each<[unknown, string]>([
   [
     disk({ cache: "fast" }),
     'drives[0].cache: "fast" is not known; use writeback, none, writethrough, directsync or unsafe',
+  ],
+  [{ kernel: "k", hpet: true }, "hpet: a microvm has none; make the machine a pc"],
+  [
+    { machine: "pc", hpet: true, devices: [{ address: 0xfed00000, length: 8, handlers: {} }] },
+    "devices[0]: 8 bytes at 0xfed00000 overlap the HPET, 0xfed00000-0xfed003ff",
   ],
   [
     disk({ interface: "ide" }),
