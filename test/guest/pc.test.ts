@@ -1,7 +1,14 @@
-/** Linux finds virtio devices on a PC's bus, and uses a disk by the modern and by the legacy interface. */
+/**
+ * A PC as people start one: a stock image, by QEMU's own line, through SeaBIOS and GRUB legacy to its login.
+ * And virtio devices on its bus, of which Linux uses a disk by the modern and by the legacy interface.
+ */
+import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { Scratch, ScriptGuest, transcript } from "../support/guest.ts";
+import { pcDisk, Scratch, ScriptGuest, transcript } from "../support/guest.ts";
+import { expectLogin, LIMIT_MS, LOGIN } from "../support/pc-login.ts";
+import { qemuImg } from "../support/qemu-tools.ts";
+import { talk } from "../support/talk.ts";
 
 const SECTOR = 512;
 const SECTORS = 4096;
@@ -24,6 +31,16 @@ echo "random $(head -c 4 /dev/hwrng | wc -c)"
 echo finished
 read -r _
 `;
+
+test("as qemu-system-x86_64, with -hda: from an IDE disk in an old qcow2 image to its login", async () => {
+  using scratch = new Scratch();
+  const disk = scratch.path("cirros-0.4.0-x86_64-disk.img");
+  qemuImg("convert", "-O", "qcow2", "-o", "compat=0.10", pcDisk(), disk);
+  execFileSync(process.execPath, ["dist/bundle/main.js", "install-aliases", scratch.folder]);
+  const alias = scratch.path("qemu-system-x86_64");
+  const line = ["-m", "128", "-smp", "2", "-name", "test", "-hda", disk, "-nographic"];
+  expectLogin(await talk([alias, ...line], LOGIN, LIMIT_MS), { disk: "sda", cpus: 2 });
+});
 
 test.each([
   // A vector for the configuration and one for the queue, of the disk and of the entropy device.
