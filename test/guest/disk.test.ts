@@ -119,13 +119,15 @@ test("space that the guest discards is freed on the host, and zeroed ranges read
 });
 
 test.each(["microvm", "pc"] as const)(
-  "on a %s, Linux uses SCSI disks: what it writes is in the image, and what it discards is not",
+  "on a %s, Linux uses SCSI disks and a CD: what it writes is in the image, and what it discards is not",
   async (machine) => {
     using scratch = new Scratch();
     const file = scratch.path("disk.img");
     writeFileSync(file, pattern(16 * MIB));
+    const cd = scratch.path("cd.iso");
+    writeFileSync(cd, pattern(MIB));
     const { output, status, stats } = await runScript(
-      `modprobe virtio_scsi; modprobe sd_mod
+      `modprobe virtio_scsi; modprobe sd_mod; modprobe sr_mod
      for n in $(seq 100); do [ -b /dev/sdb ] && break; sleep 0.1; done
      cd /sys/block/sda/device
      echo "is $(cat vendor) $(cat model) at $(basename $(readlink -f .)), $(cat /sys/block/sda/size) sectors"
@@ -134,6 +136,7 @@ test.each(["microvm", "pc"] as const)(
      dd if=/tmp/data of=/dev/sda bs=64k seek=32 conv=fsync 2>/dev/null
      echo 3 >/proc/sys/vm/drop_caches
      dd if=/dev/sda bs=64k skip=32 count=16 2>/dev/null | cmp - /tmp/data && echo same
+     echo "cd of $(cat /sys/block/sr0/size) sectors: $(dd if=/dev/sr0 bs=64k 2>/dev/null | md5sum)"
      blkdiscard /dev/sda -o 4194304 -l 4194304
      dd if=/dev/sda of=/tmp/whole bs=1M 2>/dev/null
      md5sum </tmp/whole
@@ -152,6 +155,7 @@ test.each(["microvm", "pc"] as const)(
             target: 2,
             lun: 1,
           },
+          { file: cd, format: "raw", interface: "scsi", media: "cdrom", target: 4 },
         ],
       },
     );
@@ -159,6 +163,7 @@ test.each(["microvm", "pc"] as const)(
     expect(output).toMatch(/is VMEXIT +HARDDISK +at \d+:0:2:0, 32768 sectors/);
     expect(output).toContain("frees by unmap, write back");
     expect(output).toContain("same\n");
+    expect(output).toContain(`cd of 2048 sectors: ${md5(pattern(MIB))}`);
     const disk = readFileSync(file);
     expect(output).toContain(md5(disk));
     expect(disk.subarray(4 * MIB, 8 * MIB).every((byte) => byte === 0)).toBe(true);
