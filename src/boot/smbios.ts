@@ -148,7 +148,7 @@ function processor(cpus: number, fields: SmbiosFields): Uint8Array {
     ...[u16(0), speed("max-speed"), speed("current-speed")],
     [CPU_ENABLED_IN_SOCKET, OTHER],
     ...[UNKNOWN_WORD, UNKNOWN_WORD, UNKNOWN_WORD].map(u16), // caches
-    [field("serial"), field("asset"), field("part"), count, count, 1],
+    [field("serial"), field("asset"), field("part"), count, count, count],
     ...[UNKNOWN, family ?? OTHER].map(u16),
   ];
   return structure(4, HANDLE_PROCESSOR, numbers, strings.texts);

@@ -27,6 +27,72 @@ export function disassemble(table: Uint8Array): Disassembly {
   }
 }
 
+/** The fields of a table by name: of a DSDT the devices with their ids and what they have, of others those that iasl prints. */
+export function fieldsOf(table: Uint8Array): Map<string, string> {
+  const folder = mkdtempSync(join(tmpdir(), "vmexit-acpi-"));
+  try {
+    writeFileSync(join(folder, "table.aml"), table);
+    iasl(folder, "-d", "table.aml");
+    const source = readFileSync(join(folder, "table.dsl"), "utf8");
+    const signature = Buffer.from(table.subarray(0, 4)).toString();
+    if (signature === "DSDT") return devicesIn(source);
+    if (signature !== "APIC") return linesIn(source);
+    const header = [...linesIn(source)].slice(0, 11); // up to the flags of the table
+    return new Map([...header, ...structuresOf(table)]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function linesIn(source: string): Map<string, string> {
+  const fields = new Map<string, string>();
+  // What follows from the rest.
+  const isDerived = (name: string) => /^(Checksum|Table Length|ACPI Table Address.*)$/.test(name);
+  const seen = new Map<string, number>();
+  for (const [, name, value] of source.matchAll(/^\s*\[[^\]]+\]\s*(\S.*?) : (.*)$/gm)) {
+    if (isDerived(name)) continue;
+    const count = (seen.get(name) ?? 0) + 1;
+    seen.set(name, count);
+    fields.set(count === 1 ? name : `${name} ${count}`, value.replace(/\s+/g, " ").trim());
+  }
+  return fields;
+}
+
+/** Of each device with an id: its resources, and the names in it. */
+function devicesIn(source: string): Map<string, string> {
+  const fields = new Map<string, string>();
+  for (const { 1: indent, index } of source.matchAll(/^( *)(?:Device|Processor) \(\w+.*\n\1\{\n/gm)) {
+    const body = source.slice(index, source.indexOf(`\n${indent}}`, index));
+    const names = [...body.matchAll(new RegExp(`^${indent}    (?:Name|Method) \\((\\w+)`, "gm"))].map(
+      ([, name]) => name,
+    );
+    const id = new RegExp(`^${indent}    Name \\(_HID, (?:EisaId \\()?"?(\\w+)`, "m").exec(body)?.[1];
+    if (id === undefined) continue;
+    let key = id;
+    for (let n = 2; fields.has(key); n++) key = `${id} ${n}`;
+    fields.set(key, names.sort().join(" "));
+    const resources = new RegExp(
+      `^${indent}    Name \\(_CRS, ResourceTemplate \\(\\)[^{]*\\{([\\s\\S]*?)\\}\\)$`,
+      "m",
+    ).exec(body)?.[1];
+    if (resources === undefined) continue;
+    const plain = resources
+      .replace(/\/\/.*$/gm, "")
+      .replace(/\s+/g, " ")
+      .trim();
+    fields.set(`${key} _CRS`, plain);
+  }
+  return fields;
+}
+
+/** Each interrupt controller structure of a MADT, as bytes: ACPI 6.4, 5.2.12. */
+function structuresOf(madt: Uint8Array): Map<string, string> {
+  const fields = new Map<string, string>();
+  for (let at = 44; at + 2 <= madt.length && madt[at + 1] >= 2; at += madt[at + 1])
+    fields.set(`structure ${Buffer.from(madt.subarray(at, at + madt[at + 1])).toString("hex")}`, "present");
+  return fields;
+}
+
 function iasl(folder: string, ...args: string[]): void {
   let output: string;
   try {

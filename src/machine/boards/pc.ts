@@ -87,7 +87,11 @@ export const pc: Board = {
         memoryFrom: memoryFrom(spec),
       }),
       plugPci(segment, piix3, "piix3", PIIX3, {}),
-      plugPci(segment, piix4Pm, "piix4-pm", PIIX4_PM, { port: PM_PORT, sciIrq: map.SCI_IRQ }),
+      plugPci(segment, piix4Pm, "piix4-pm", PIIX4_PM, {
+        port: PM_PORT,
+        sciIrq: map.SCI_IRQ,
+        serialPorts: spec.serialPorts,
+      }),
       ...serialPorts(spec),
       plug(
         rtc,

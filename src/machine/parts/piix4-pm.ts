@@ -29,11 +29,13 @@ export interface Piix4PmConfig {
   /** The port that firmware is expected to choose; for tables that are made before it runs. */
   readonly port: number;
   readonly sciIrq: number;
+  /** Of the machine. */
+  readonly serialPorts: number;
 }
 
 export const piix4Pm: PciPart<Piix4PmConfig> = {
   kind: "piix4-pm",
-  assemble(slot) {
+  assemble(slot, { serialPorts }) {
     const { power, clock } = slot.ports;
     const { moved } = slot.ports;
     const config = slot.configure({
@@ -46,9 +48,10 @@ export const piix4Pm: PciPart<Piix4PmConfig> = {
         { at: PMBASE, bytes: [1, 0, 0, 0], writable: [0xc0, 0xff, 0, 0], written: () => moved },
         // APMC_EN is set already: there is no SMM handler to install.
         { at: DEVACTB, bytes: [0, 0, 0, 0x02], writable: [0xff, 0xff, 0xff, 0xff] },
-        { at: 0x5f, bytes: [0x90], writable: [0xff] },
+        // Which ISA devices there are: DEVRESC, without a parallel port; DEVRESE; DEVRESG, COM1 and COM2.
+        { at: 0x5f, bytes: [0x10], writable: [0xff] },
         { at: 0x63, bytes: [0x60], writable: [0xff] },
-        { at: 0x67, bytes: [0x98], writable: [0xff] },
+        { at: 0x67, bytes: [serialPorts > 1 ? 0x98 : 0x08], writable: [0xff] },
         { at: PMREGMISC, bytes: [0], writable: [0x01], written: () => moved },
         { at: SMBBA, bytes: [1, 0, 0, 0], writable: [0xc0, 0xff, 0, 0], written: () => moved },
         { at: SMBHSTCFG, bytes: [0, 0], writable: [0x0f, 0xff], written: () => moved },
