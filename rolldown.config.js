@@ -8,17 +8,19 @@ import { defineConfig } from "rolldown";
  * that a class is one class; the command and the threads have a file each.
  *
  * The command is CommonJS, which Node starts 8 % faster than the same as modules.
- * What is imported where it is needed (img, gdb, reports) is in files of its own.
+ * What is imported where it is needed (img, gdb, reports) is in files of its own. The
+ * code that V8 makes of these files is kept between runs: see src/sys/code-cache.ts.
  */
 /**
  * One character beyond Latin-1 makes V8 keep the whole file at two bytes a character, in the process and in each
- * thread. Without comments only literals have such characters, and there an escape means the same.
+ * thread. Without comments only literals have such characters, and there an escape means the same. Of ASCII alone, a
+ * file is the same in each encoding: sys/code-cache.ts reads it in the quickest.
  */
-const latin1 = {
-  name: "latin-1",
+const ascii = {
+  name: "ascii",
   generateBundle(_, files) {
     for (const file of Object.values(files)) {
-      if (file.type === "chunk") file.code = file.code.replace(/[^\0-\xff]/g, escaped);
+      if (file.type === "chunk") file.code = file.code.replace(/[^\0-\x7f]/g, escaped);
     }
   },
 };
@@ -28,8 +30,47 @@ const common = {
   external: ["bindings", "iced-x86", "@bokuweb/zstd-wasm", "vitest"],
   logLevel: "warn",
   checks: { ineffectiveDynamicImport: false },
-  plugins: [latin1],
+  plugins: [ascii],
 };
+/**
+ * What the command needs of these modules of Node's, functions need that most runs do not call. Together they take
+ * a fifth of the time in which Node itself starts, so each is loaded when it is first used.
+ */
+const LATE = /\b(?:let|const) (\w+)=require\("(node:(?:crypto|zlib|fs\/promises|timers\/promises))"\);/g;
+const quickStart = {
+  name: "quick-start",
+  generateBundle(_, files) {
+    for (const file of Object.values(files)) {
+      if (file.type !== "chunk") continue;
+      file.code = file.code.replace(
+        LATE,
+        (_, name, id) => `const ${name}=new Proxy({},{get:(_,key)=>require("${id}")[key]});`,
+      );
+      // V8 forgets with cached code who imports.
+      file.code = file.code.replace(/(?<![.\w])import\(/g, 'require("./code-cache.js").importModule(');
+      // The files behind the command are loaded with their code: see sys/code-cache.ts.
+      if (file.fileName === "main.js") file.code = file.code.replace(/^(#!.*\n)?/, `$1${CACHED}`);
+    }
+  },
+};
+const CACHED = 'require=require("./code-cache.js").cachedRequire(__dirname,require);';
+const codeCache = { "code-cache": "dist/sys/code-cache.js" };
+/** Not a copy of it: it has loaded the file that imports it. */
+const oneCodeCache = {
+  name: "one-code-cache",
+  resolveId: (id) => (/sys\/code-cache\.js$/.test(id) ? { id: "./code-cache.js", external: true } : null),
+};
+const cached = { ...common, plugins: [oneCodeCache, ascii, quickStart] };
+/** What is always loaded together is one file: with their dependencies, those that no earlier group has. */
+const files = (groups) => ({
+  codeSplitting: {
+    groups: Object.entries(groups).map(([name, test], n, { length }) => ({
+      name,
+      test,
+      priority: length - n,
+    })),
+  },
+});
 // Names without hashes, so that a program that runs finds its files after a rebuild.
 const library = { dir: "dist/library", format: "esm", chunkFileNames: "[name].js", comments: false };
 /** Not the library's own files: an error that a program does not catch prints the line that threw it. */
@@ -68,7 +109,16 @@ export default defineConfig([
     output: library,
   },
   { ...common, input: thread, output: { ...library, ...threadChunks } },
-  { ...common, input: thread, output: { ...command, ...threadChunks } },
+  { ...common, input: codeCache, output: command },
+  {
+    ...cached,
+    input: { "thread-role": "dist/threads/thread.js" }, // bundle.mjs makes thread.js, which loads it
+    output: {
+      ...command,
+      ...threadChunks,
+      ...files({ vcpu: /dist\/(threads\/vcpu-thread|machine\/boards\/microvm)\.js$/ }),
+    },
+  },
   { ...common, input: remoteThread, output: library },
   { ...common, input: remoteThread, output: command },
   {
@@ -86,8 +136,16 @@ export default defineConfig([
     output: command,
   },
   {
-    ...common,
+    ...cached,
     input: { main: "dist/cli/main.js" },
-    output: command,
+    output: {
+      ...command,
+      ...files({
+        spare: /dist\/threads\/spare\.js$/, // main.js starts a thread before it loads anything else
+        images: /dist\/images\/open-image\.js$/,
+        commands: /dist\/cli\/commands\.js$/,
+        vm: /dist\/(vm\/create-vm|machine\/boards\/microvm)\.js$/,
+      }),
+    },
   },
 ]);

@@ -42,6 +42,8 @@ if (isStale()) {
   const style = sheets.map((sheet) => readFileSync(sheet, "utf8")).join("\n");
   writeFileSync(join(dist, "bundle/report-page.css"), style);
   writeFileSync(join(dist, "bundle/package.json"), '{ "type": "commonjs" }\n');
+  const cachedRequire = 'require("./code-cache.js").cachedRequire(__dirname, require)';
+  writeFileSync(join(dist, "bundle/thread.js"), `${cachedRequire}("./thread-role.js");\n`);
   // main.js comes last: its time decides whether the next run bundles again.
   for (const { output, ...input } of builds) {
     const build = await rolldown(input);

@@ -198,6 +198,9 @@ const FOR_TESTS = new Set([
   "images/qcow2/open.ts readQcow2Header",
   "images/zstd.ts wasmZstd",
   "sys/async-io.ts ASYNC_ENGINES",
+  // And for the files that rolldown.config.js makes.
+  "sys/code-cache.ts cachedRequire",
+  "sys/code-cache.ts importModule",
   "threads/blocks.ts EXIT_REASONS",
   "threads/trace-ring.ts DATA_BYTES",
   "trace/read.ts MAX_LINE_BYTES",

@@ -18,8 +18,8 @@ const runDeps = (): RunDeps => ({
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
-  createVm: async (options) => (await import("../index.ts")).createVm(options),
-  restoreVm: async (dir, options) => (await import("../index.ts")).restoreVm(dir, options),
+  createVm: async (options) => (await import("../vm/create-vm.ts")).createVm(options),
+  restoreVm: async (dir, options) => (await import("../vm/restore-vm.ts")).restoreVm(dir, options),
   openPty: async () => (await import("../sys/pty.ts")).Pty.open(),
   onSignal: onEndingSignal,
 });

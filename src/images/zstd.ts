@@ -12,7 +12,6 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import * as zlib from "node:zlib";
 
 /** As in qemu-img: ZSTD_CLEVEL_DEFAULT. */
 const LEVEL = 3;
@@ -28,8 +27,14 @@ let engine: Zstd | undefined;
 let wasm: WasmZstd | undefined;
 
 export function zstd(): Zstd {
-  engine ??= hasZstd(zlib) ? new NodeZstd(zlib) : wasmZstd();
+  engine ??= bestZstd();
   return engine;
+}
+
+/** zlib is loaded when it is needed: it takes Node ten milliseconds. */
+function bestZstd(): Zstd {
+  const zlib = process.getBuiltinModule("node:zlib");
+  return hasZstd(zlib) ? new NodeZstd(zlib) : wasmZstd();
 }
 
 /** The one in WebAssembly, also where Node has its own. There is one in each thread, because there is one module. */

@@ -5,6 +5,7 @@
 import { parentPort, receiveMessageOnPort } from "node:worker_threads";
 import type { Board } from "../machine/board.ts";
 import { loadBoard } from "../machine/load-board.ts";
+import { saveCode } from "../sys/code-cache.ts";
 import { type Delivery, type IdleMessage, Inbox, type SeatMessage, type SeatOrder } from "./inbox.ts";
 import type { OpenNetwork } from "./io/networks.ts";
 import type { IoRole, Message, PartOrder, Role, ThreadData, TraceOrder } from "./shared.ts";
@@ -51,8 +52,10 @@ async function serve(first: SeatOrder): Promise<void> {
 
 async function play(data: ThreadData, role: Role): Promise<void> {
   const board = await boardOf(data);
-  if (role.kind === "vcpu") runVcpuThread(board, data, role, post, take<TraceOrder>);
-  else await runIo(board, data, role);
+  if (role.kind === "vcpu") {
+    runVcpuThread(board, data, role, post, take<TraceOrder>);
+    saveCode(); // only now: what serves exits is compiled, which an io thread does not do
+  } else await runIo(board, data, role);
   waitForRole();
   post({ kind: "free" });
 }

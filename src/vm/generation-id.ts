@@ -7,7 +7,7 @@
  * docs/specs/vmgenid.txt; Linux drivers/virt/vmgenid.c. The notification is an edge
  * of an input of the I/O APIC, which the generic event device of the DSDT serves.
  */
-import { randomBytes } from "node:crypto";
+import { closeSync, openSync, readSync } from "node:fs";
 import type { BoardGenerationId } from "../machine/board.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { Hardware } from "./hardware.ts";
@@ -44,3 +44,15 @@ export function changeGenerationId(hardware: Hardware, machine: Whose): void {
 }
 
 const GUID_BYTES = 16;
+
+/** Not by Node's crypto, which takes ten milliseconds to load. */
+function randomBytes(length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  const file = openSync("/dev/urandom", "r");
+  try {
+    if (readSync(file, bytes) !== length) throw new RangeError(`/dev/urandom gave less than ${length} bytes`);
+    return bytes;
+  } finally {
+    closeSync(file);
+  }
+}
