@@ -25,6 +25,7 @@
 #include "kvm_vm.h"
 #include "net_io.h"
 #include "pty.h"
+#include "vhost.h"
 
 namespace vmexit {
 namespace {
@@ -41,6 +42,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("FileIo", FileIo::Define(env));
   exports.Set("NetIo", NetIo::Define(env));
   exports.Set("Pty", Pty::Define(env));
+  exports.Set("Vhost", Vhost::Define(env));
   exports.Set("exchange", Napi::Function::New<&ExchangePaths>(env));
   exports.Set("pingSocket", Napi::Function::New<&PingSocket>(env));
   // Functions, so that only threads that call them build the tables.

@@ -14,6 +14,9 @@ export const NEVER = Number.POSITIVE_INFINITY;
 /** What rings when there is work: an event descriptor to the reactor, nothing to the task. */
 export type Bell = object;
 
+/** Makes bell `bell` of a task ring no more, or again: it then rings if it was rung meanwhile. */
+export type BellListener = (bell: number, on: boolean) => void;
+
 /** @typeParam Order what the owner of the machine may ask of the part, and what it gets back */
 export interface IoTask<Order = unknown, Reply = unknown> {
   /** The part that it belongs to. Orders are addressed to it. */
@@ -24,6 +27,8 @@ export interface IoTask<Order = unknown, Reply = unknown> {
    */
   readonly bells: readonly (Bell | undefined)[];
 
+  /** Called once, before all else. */
+  connect?(listener: BellListener): void;
   /**
    * Serves what bell `bell` stands for, a batch at most. Called when it rang, after
    * AGAIN or the time that was returned, and after `resume`.

@@ -6,7 +6,10 @@ import type { NetBackend } from "../net/backend.ts";
 import type { VirtioTaskParts } from "../virtio/virtio-task.ts";
 
 /** Its events, orders, and end. */
-export type BackEnd = Pick<VirtioTaskParts<DiskOrder, DiskReply>, "events" | "order" | "close">;
+export type BackEnd = Pick<
+  VirtioTaskParts<DiskOrder, DiskReply>,
+  "events" | "order" | "close" | "kernelQueues"
+>;
 
 /** A disk's. */
 export interface DiskBackEnd extends BackEnd {

@@ -6,12 +6,14 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { SystemError } from "../sys/errors.ts";
 import { FrameDescriptor, IFF_VNET_HDR } from "../sys/frame-descriptor.ts";
+import { Vhost } from "../sys/vhost.ts";
 import { ALL_OFFLOADS, NET_HEADER_BYTES } from "./offloads.ts";
 import type { TapData } from "./tap.ts";
 
 /** As QEMU: no limit. */
 const SEND_BUFFER = 2 ** 31 - 1;
 const IFF_UP = 1;
+const VHOST_NET = "/dev/vhost-net";
 
 export interface TapOptions {
   readonly tap?: string | undefined;
@@ -20,6 +22,9 @@ export interface TapOptions {
   readonly queues: number;
   readonly offloads: boolean;
   readonly sendBuffer?: number | undefined;
+  readonly vhost: boolean;
+  readonly vhostForce: boolean;
+  readonly vhostFds?: readonly number[] | undefined;
   readonly upScript?: string | undefined;
   readonly downScript?: string | undefined;
 }
@@ -31,19 +36,23 @@ export class HostTap {
   /** Undefined for one that came as a descriptor. */
   readonly name: string | undefined;
   readonly #queues: readonly FrameDescriptor[];
+  readonly #vhosts: readonly Vhost[];
   readonly #downScript: string | undefined;
 
   private constructor(
     queues: readonly FrameDescriptor[],
+    vhosts: readonly Vhost[],
     name: string | undefined,
     downScript: string | undefined,
     hasHeader: boolean,
   ) {
     this.#queues = queues;
+    this.#vhosts = vhosts;
     this.name = name;
     this.#downScript = downScript;
     this.offloads = hasHeader ? ALL_OFFLOADS : 0;
-    this.data = { tokens: queues.map(({ token }) => token), hasHeader };
+    const tokens = queues.map(({ token }) => token);
+    this.data = { tokens, hasHeader, vhostTokens: vhosts.map(({ token }) => token) };
   }
 
   /**
@@ -53,6 +62,7 @@ export class HostTap {
   static open(options: TapOptions, note: (message: string) => void): HostTap {
     const { fds, sendBuffer = SEND_BUFFER, upScript, downScript } = options;
     const queues: FrameDescriptor[] = [];
+    const vhosts: Vhost[] = [];
     try {
       const name = fds === undefined ? openByName(options, queues) : undefined;
       for (const fd of fds ?? []) queues.push(FrameDescriptor.adopt(fd));
@@ -67,8 +77,10 @@ export class HostTap {
       if (name !== undefined && !isUp(name)) {
         note(`the interface ${name} is down, so no frame passes: ip link set ${name} up`);
       }
-      return new HostTap(queues, name, downScript, hasHeader);
+      if (options.vhost) openVhost(options, queues.length, vhosts, note);
+      return new HostTap(queues, vhosts, name, downScript, hasHeader);
     } catch (error) {
+      for (const vhost of vhosts) vhost.close();
       for (const queue of queues) queue.close();
       throw error;
     }
@@ -79,7 +91,30 @@ export class HostTap {
       // Nobody could handle its failure any more.
       spawnSync(this.#downScript, [this.name], { stdio: "ignore" });
     }
+    for (const vhost of this.#vhosts) vhost.close();
     for (const queue of this.#queues) queue.close();
+  }
+}
+
+/**
+ * Adds one for each of `count` queues to `vhosts`. None if the kernel has no vhost-net for this user.
+ * @throws {SystemError} if there has to be one, and for a descriptor that is not one of vhost-net
+ */
+function openVhost(
+  { vhostFds, vhostForce }: TapOptions,
+  count: number,
+  vhosts: Vhost[],
+  note: (message: string) => void,
+): void {
+  try {
+    for (let n = 0; n < count; n++) {
+      vhosts.push(vhostFds === undefined ? Vhost.open(VHOST_NET) : Vhost.adopt(vhostFds[n]));
+    }
+  } catch (error) {
+    if (vhostForce || vhostFds !== undefined || !(error instanceof SystemError)) throw error;
+    for (const vhost of vhosts.splice(0)) vhost.close();
+    const advice = existsSync(VHOST_NET) ? `this user may not open ${VHOST_NET}` : "sudo modprobe vhost_net";
+    note(`vhost: the kernel does not move the frames, so vmexit does (${advice})`);
   }
 }
 

@@ -16,6 +16,8 @@ export interface TapData {
   /** By queue pair. */
   readonly tokens: readonly number[];
   readonly hasHeader: boolean;
+  /** The same of /dev/vhost-net; none: frames are moved in user space. */
+  readonly vhostTokens: readonly number[];
 }
 
 const NO_HEADER = new Uint8Array(0);
@@ -26,7 +28,7 @@ export class TapBackend implements NetBackend {
   readonly #hasHeader: boolean;
   #used = 0;
 
-  constructor({ tokens, hasHeader }: TapData, ram: GuestRam) {
+  constructor({ tokens, hasHeader }: Pick<TapData, "tokens" | "hasHeader">, ram: GuestRam) {
     this.arrivals = tokens.map((token) => FrameDescriptor.attach(token));
     this.#used = tokens.length;
     this.#ram = ram;

@@ -123,6 +123,26 @@ export interface NativeNetIo extends NativeHandle {
   ): number;
 }
 
+export interface NativeVhost extends NativeHandle {
+  open(path: string): number;
+  adopt(descriptor: number): number;
+  setOwner(): number;
+  features(out: Uint32Array): number;
+  setFeatures(low: number, high: number): number;
+  setMemory(ram: NativeGuestRam | undefined, regions: Float64Array): number;
+  setRing(index: number, size: number, base: number, table: number, avail: number, used: number): number;
+  setEvents(
+    index: number,
+    kick: NativeEventFd | undefined,
+    call: NativeEventFd | undefined,
+    error: NativeEventFd | undefined,
+  ): number;
+  ringBase(index: number): number;
+  setNetBackend(index: number, net: NativeNetIo | undefined): number;
+  setGuestCid(cid: number): number;
+  setRunning(on: boolean): number;
+}
+
 export interface NativePty extends NativeHandle {
   open(): number;
   connected(): number;
@@ -238,6 +258,7 @@ export interface NativeAddon {
   readonly ExitQueue: new () => NativeExitQueue;
   readonly NetIo: new () => NativeNetIo;
   readonly Pty: new () => NativePty;
+  readonly Vhost: new () => NativeVhost;
   readonly KvmSystem: new () => NativeKvmSystem;
   readonly KvmVm: new () => NativeKvmVm;
   readonly KvmVcpu: new () => NativeKvmVcpu;

@@ -105,6 +105,11 @@ export interface VirtioDevice {
   /** The driver took queue `index` away: the device forgets its deferred requests. */
   forget?(index: number): void;
 
+  // Only of devices whose queues the host's kernel may serve:
+
+  /** Whether it may serve queue `index` now. No request of that queue is in flight or deferred then. */
+  leavesToKernel?(index: number): boolean;
+
   // Only of devices that the owner of the machine can ask or change:
 
   /** By name. @param changed shows the driver another configuration. Wants the device's lock, as each property does. */

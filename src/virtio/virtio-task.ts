@@ -2,7 +2,7 @@
  * A virtio device as a task of the io thread: a bell for each queue, one for
  * each event of the device's own, and the acknowledgements of its interrupts.
  */
-import type { Bell, IoTask } from "../bus/io-task.ts";
+import type { Bell, BellListener, IoTask } from "../bus/io-task.ts";
 import { AGAIN, NEVER } from "../bus/io-task.ts";
 import { QueueRunner, type QueueRunnerParts } from "./queue/queue-runner.ts";
 import { AcknowledgementCollector } from "./transport/acknowledgement-collector.ts";
@@ -13,7 +13,12 @@ export interface DeviceEvent {
   readonly bell: Bell;
   /** The queue that is served when it rings. Without one, the device is polled for completed requests. */
   readonly queue?: number;
+  /** Or it comes from the kernel, which serves queues of the device. */
+  readonly kernel?: KernelEvent;
 }
+
+/** The kernel used buffers of a queue; or perhaps it cannot serve one: an event has turns also when nothing rang. */
+type KernelEvent = { readonly used: number } | { failed(): boolean };
 
 /** `Inner` is what a disk inside the device can be asked. */
 export interface VirtioTaskParts<Order = unknown, Reply = unknown, Inner = Order> extends QueueRunnerParts {
@@ -53,12 +58,13 @@ class VirtioTask<Order, Reply, Inner> implements DeviceTask<Order, Reply, Inner>
   readonly #events: readonly DeviceEvent[];
   readonly #collector: AcknowledgementCollector | undefined;
   readonly #parts: VirtioTaskParts<Order, Reply, Inner>;
+  #listener: BellListener | undefined;
 
   constructor(parts: VirtioTaskParts<Order, Reply, Inner>) {
     const { name, doorbells, events = [], orders = [], acknowledgement, lock } = parts;
     this.name = name;
     this.#parts = parts;
-    this.#runner = new QueueRunner(parts);
+    this.#runner = new QueueRunner({ ...parts, listen: (queue, on) => this.#listen(queue, on) });
     this.#events = events;
     this.orders = new Map(
       [...orders].map(([part, carryOut]) => [part, (order: Inner) => carryOut(order, this.#runner)]),
@@ -79,10 +85,16 @@ class VirtioTask<Order, Reply, Inner> implements DeviceTask<Order, Reply, Inner>
       this.#collector?.collectWhenIdle();
       return NEVER;
     }
-    const { queue } = this.#events[event];
+    const { queue, kernel } = this.#events[event];
     if (queue !== undefined) return this.#serve(queue, polls);
-    this.#runner.poll();
+    if (kernel === undefined) this.#runner.poll();
+    else if ("used" in kernel) this.#runner.interrupt(kernel.used);
+    else if (kernel.failed()) this.#runner.kernelFailed();
     return NEVER;
+  }
+
+  connect(listener: BellListener): void {
+    this.#listener = listener;
   }
 
   /** The queues. */
@@ -122,6 +134,14 @@ class VirtioTask<Order, Reply, Inner> implements DeviceTask<Order, Reply, Inner>
 
   close(): void {
     this.#parts.close?.();
+  }
+
+  /** All bells that make the device serve the queue. */
+  #listen(queue: number, on: boolean): void {
+    this.#listener?.(queue, on);
+    for (const [n, event] of this.#events.entries()) {
+      if (event.queue === queue) this.#listener?.(this.#runner.queues + n, on);
+    }
   }
 
   #serve(queue: number, polls: boolean): number {

@@ -73,8 +73,8 @@ export class DirtyLog {
       },
       close: () => {
         if (!this.#readers.delete(pending) || this.#readers.size > 0) return;
-        this.#parts.log(false);
         this.#parts.devices.on = false;
+        this.#parts.log(false);
       },
     };
   }

@@ -106,7 +106,14 @@ export class Networks {
       get lost() {
         return connection.watch.lost;
       },
-      watch: (watcher) => connection.watch.watch(watcher),
+      watch: (watcher) => {
+        const end = connection.watch.watch(watcher);
+        this.cards[n].changeServer();
+        return () => {
+          end();
+          this.cards[n].changeServer();
+        };
+      },
       network: "end" in connection ? connection.end.network : undefined,
     })),
   );
@@ -223,13 +230,20 @@ async function connect(config: NetworkConfig, note: (message: string) => void): 
   const plug = config.connect ?? (await userNetwork(config, note));
   if (plug === undefined) {
     const { HostTap } = await import("../net/host-tap.ts");
-    const tap = HostTap.open(config, note);
+    const tap = HostTap.open({ ...config, vhost: wantsVhost(config, note) }, note);
     return { config, watch, tap, offloads: tap.offloads };
   }
   const { NetworkPort } = await import("../net/network-port.ts");
   const end = new ProgramEnd(config, plug, (mtu) => new NetworkPort(mtu));
   await end.open();
   return { config, watch, end, offloads: NetworkPort.offloads };
+}
+
+/** Where something wants to see the frames, the kernel does not move them. */
+function wantsVhost({ vhost, model, dump }: NetworkConfig, note: (message: string) => void): boolean {
+  const reason = model === "e1000" ? "for an e1000" : dump !== undefined ? "into a file" : undefined;
+  if (vhost && reason !== undefined) note(`vhost: the kernel cannot move frames ${reason}, so vmexit does`);
+  return vhost && reason === undefined;
 }
 
 async function userNetwork(

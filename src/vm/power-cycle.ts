@@ -309,9 +309,13 @@ export class PowerCycle {
   }
 
   #dirtyLog(): DirtyLog {
-    const { vm, dirtyMap } = this.#hardware;
+    const { vm, dirtyMap, ioWake } = this.#hardware;
     const plugged = this.#plugged;
-    const log = (on: boolean) => plugged.logDirtyPages(this.#machine, on);
+    const log = (on: boolean) => {
+      plugged.logDirtyPages(this.#machine, on);
+      // Queues that the kernel serves are in no log: the io thread serves them as long as there is one.
+      ioWake.signal();
+    };
     return new DirtyLog({ vm, slots: () => plugged.slots, ram: this.spec.ram, devices: dirtyMap, log });
   }
 

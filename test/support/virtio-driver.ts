@@ -225,6 +225,8 @@ export class Plugged {
   /** Queues of which the driver notified by a store that was an exit. */
   readonly notified: number[] = [];
   resetsAwaited = 0;
+  /** As the io thread, of which a test may have another one than `runner`. */
+  settleEpoch: () => void = () => void this.runner.settleEpoch();
   readonly #bus: Guarded;
   /** What a runner or a task is made of. */
   readonly parts;
@@ -241,7 +243,7 @@ export class Plugged {
       queuesReset: {
         settle: () => {
           this.resetsAwaited++;
-          this.runner.settleEpoch();
+          this.settleEpoch();
         },
       },
     });
@@ -285,7 +287,7 @@ export class Plugged {
   /** Steps 1 to 6 of 3.1.1. True if the device accepted the features; by default all that it offers. */
   negotiate(without = { low: 0, high: 0 }): boolean {
     this.write(mmio.STATUS, 0);
-    this.runner.settleEpoch(); // as the io thread does before it serves a queue
+    this.settleEpoch(); // as the io thread does before it serves a queue
     this.write(mmio.STATUS, spec.ACKNOWLEDGE);
     this.write(mmio.STATUS, spec.ACKNOWLEDGE | spec.DRIVER);
     for (const [select, mask] of [~without.low, ~without.high].entries()) {

@@ -29,7 +29,9 @@ export function probeText(report: ProbeReport): string {
   lines.push(
     `/dev/net/tun     ${tun ? "there: cards can have tap interfaces" : "not there: sudo modprobe tun"}`,
   );
-  lines.push(`/dev/vhost-net   ${vhostNet ? "there" : "not there"}; this version does not use it`);
+  lines.push(
+    `/dev/vhost-net   ${vhostNet ? "there: vhost=on moves frames in the kernel" : "not there: sudo modprobe vhost_net"}`,
+  );
   lines.push(
     `CAP_NET_ADMIN    ${admin ? "yes: interfaces can be made" : "no: interfaces are made beforehand, by vmexit net"}`,
   );

@@ -19,7 +19,7 @@ import {
   readKeys,
   together,
 } from "../../config/keys.ts";
-import { table } from "../../config/schema.ts";
+import { type Options, table } from "../../config/schema.ts";
 import { flag, integer, type Kind, refused, text, typed } from "../../config/value.ts";
 import { type Complain, splitKeyValues, splitKeyValuesOrJson } from "../key-values.ts";
 import type { NetdevDraft } from "./network-draft.ts";
@@ -50,10 +50,10 @@ const descriptors: Kind<readonly number[]> = typed("FD:FD...", (given, refuse) =
 const ID = table({ id: { type: text("ID"), help: "its name, for netdev= of a -device" } });
 
 const VHOST = table({
-  vhost: { type: flag, help: "whether the kernel moves the frames (vhost-net); see the manual" },
-  vhostfd: { type: text("FD"), help: "accepted with vhost=on" },
-  vhostfds: { type: text("FD:FD..."), help: "" },
-  vhostforce: { type: flag, help: "" },
+  vhost: { type: flag, help: "whether the host's kernel moves the frames (default: off)" },
+  vhostfd: { type: integer(0, 2 ** 31 - 1, "FD"), help: "with it: an open descriptor of /dev/vhost-net" },
+  vhostfds: { type: descriptors, help: "the same, one for each queue pair" },
+  vhostforce: { type: flag, help: "a host without vhost-net is an error (default: off)" },
 });
 
 const TAP = table({
@@ -108,7 +108,7 @@ const BACKENDS: readonly Backend[] = [
     type: "tap",
     help: "a tap interface of the host",
     keys: TAP_KEYS,
-    options: (pairs, complain, draft) => {
+    options: (pairs, complain) => {
       const said = readKeys(pairs, TAP_KEYS, complain);
       const { ifname, fd, fds, queues, vnet_hdr: offloads, sndbuf, br } = said;
       const given = fd === undefined ? fds : [fd];
@@ -117,15 +117,13 @@ const BACKENDS: readonly Backend[] = [
         throw complain("a descriptor is of an interface already: leave out ifname and br");
       }
       if (ifname !== undefined && br !== undefined) throw complain("give either ifname or br");
-      if (said.vhost === true || said.vhostfd !== undefined || said.vhostfds !== undefined) {
-        draft.notes.push("vhost=on: this version moves the frames itself, in user space");
-      }
       const place =
         given !== undefined ? { fds: given } : br !== undefined ? { bridge: br } : { tap: ifname ?? "tap%d" };
       const scripts = given === undefined && br === undefined;
       return {
         ...place,
         queues: queues ?? given?.length ?? 1,
+        ...vhostOptions(said, complain),
         ...(offloads === undefined ? {} : { offloads }),
         ...(sndbuf === undefined ? {} : { sendBuffer: sndbuf }),
         ...(scripts ? withScript("upScript", said.script, UP_SCRIPT) : {}),
@@ -154,6 +152,24 @@ const BACKENDS: readonly Backend[] = [
     options: (pairs, complain, draft) => hubPort(pairs, complain, draft.hubs),
   },
 ];
+
+/** As in QEMU, a descriptor or vhostforce=on means vhost=on, unless that is said otherwise. */
+function vhostOptions(
+  { vhost, vhostfd, vhostfds, vhostforce = false }: Partial<Options<typeof VHOST>>,
+  complain: Complain,
+): NetworkOptions {
+  if (vhostfd !== undefined && vhostfds !== undefined) throw complain("give either vhostfd or vhostfds");
+  const given = vhostfd === undefined ? vhostfds : [vhostfd];
+  if (!(vhost ?? (given !== undefined || vhostforce))) {
+    if (given !== undefined) throw complain("vhostfd is of no use with vhost=off");
+    return {};
+  }
+  return {
+    vhost: true,
+    ...(given === undefined ? {} : { vhostFds: given }),
+    ...(vhostforce ? { vhostForce: true } : {}),
+  };
+}
 
 export const NETDEV_HELP: readonly HelpGroup[] = [
   ...BACKENDS.map(({ type, help, keys }) => ({ title: `${type}: ${help}`, rows: keyHelp(keys) })),

@@ -107,6 +107,24 @@ const OPTIONS = table({
     otherwise: "no limit",
     help: "bytes that a tap interface may queue",
   },
+  /** Of a tap interface: whether the host's kernel moves the frames (vhost-net). Default: `false`. */
+  vhost: {
+    type: flag,
+    default: false,
+    help: "of a tap interface: whether the host's kernel moves the frames (vhost-net)",
+    see: "network.md#in-the-kernel",
+  },
+  /** With vhost: open descriptors of /dev/vhost-net, one for each queue pair. */
+  vhostFds: {
+    type: each(integer(0, 2 ** 31 - 1, "FD")),
+    help: "with vhost: open descriptors of /dev/vhost-net, one for each queue pair",
+  },
+  /** With vhost: a host without it is an error. Default: `false`. */
+  vhostForce: {
+    type: flag,
+    default: false,
+    help: "with vhost: a host without it is an error",
+  },
   /** A file that all frames are written to, in the pcap format. */
   dump: {
     type: text("FILE"),
@@ -212,6 +230,7 @@ export const VIRTIO_NET = device({
       );
     }
     if (card.model === "e1000") refuseVirtioOptions(card, where);
+    checkVhost(card, where);
     const last = (FIRST_MAC + index) & 0xff;
     return { ...card, mac: card.mac ?? `52:54:00:12:34:${last.toString(16).padStart(2, "0")}` };
   },
@@ -231,6 +250,20 @@ export const E1000 = device({
   options: table({ mac: OPTIONS.mac, id: OPTIONS.id, addr: OPTIONS.addr }),
   deviceKeys: E1000_DEVICE_KEYS,
 });
+
+function checkVhost({ vhost, vhostFds, vhostForce, ...card }: Filled<typeof OPTIONS>, where: string): void {
+  if (!vhost && (vhostFds !== undefined || vhostForce)) {
+    throw new OptionError(`${where}: ${vhostForce ? "vhostForce" : "vhostFds"} is of no use without vhost`);
+  }
+  if (vhost && (card.connect !== undefined || card.user !== undefined)) {
+    throw new OptionError(`${where}.vhost: the kernel moves frames of tap interfaces only`);
+  }
+  if (vhostFds !== undefined && vhostFds.length !== card.queues) {
+    throw new OptionError(
+      `${where}.vhostFds: ${vhostFds.length} descriptors do not serve ${card.queues} queue pairs`,
+    );
+  }
+}
 
 function refuseVirtioOptions({ queues, mtu }: Filled<typeof OPTIONS>, where: string): void {
   if (queues > 1) throw new OptionError(`${where}.queues: ${queues} are not possible: an e1000 has one`);

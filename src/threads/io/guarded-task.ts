@@ -2,7 +2,7 @@
  * A task beside those of other machines: an error in it, a bug of the monitor, ends
  * its machine and no other. It does nothing from then on.
  */
-import { type Bell, type IoTask, NEVER } from "../../bus/io-task.ts";
+import { type Bell, type BellListener, type IoTask, NEVER } from "../../bus/io-task.ts";
 
 export class GuardedTask implements IoTask {
   readonly name: string;
@@ -22,6 +22,10 @@ export class GuardedTask implements IoTask {
 
   get served(): number {
     return this.#isBroken ? 0 : (this.#task.served ?? 0);
+  }
+
+  connect(listener: BellListener): void {
+    this.#task.connect?.(listener);
   }
 
   turn(bell: number, polls: boolean): number {

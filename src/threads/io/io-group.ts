@@ -77,7 +77,8 @@ export function ioGroup(
     network: (part) => {
       const data = role.networks.get(part);
       if (data === undefined || openNetwork === undefined) throw new Error(`${part} has no network`);
-      return openNetwork(data, ram, memory, () => post({ kind: "frames", part }));
+      const note = (message: string) => report({ device: part, code: "NOTE", message });
+      return openNetwork(data, ram, memory, () => post({ kind: "frames", part }), note);
     },
     discard(offset, length) {
       ram.discard(offset, length);

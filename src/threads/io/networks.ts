@@ -4,20 +4,28 @@ import type { GuestMemory } from "../../memory/guest-memory.ts";
 import type { NetBackend } from "../../net/backend.ts";
 import { DumpBackend } from "../../net/dump.ts";
 import { RingBackend } from "../../net/ring-backend.ts";
-import { TapBackend } from "../../net/tap.ts";
-import { WatchBackend } from "../../net/watch-backend.ts";
+import { TapBackend, type TapData } from "../../net/tap.ts";
+import { VhostNet } from "../../net/vhost-net.ts";
+import { type FrameWatchData, WATCH_ON, WatchBackend } from "../../net/watch-backend.ts";
 import type { GuestRam } from "../../sys/guest-ram.ts";
 import type { NetworkData } from "../shared.ts";
 
 export type OpenNetwork = typeof openNetwork;
 
-/** @param wake wakes the program's thread for its network, and for those who watch */
+/**
+ * @param wake wakes the program's thread for its network, and for those who watch
+ * @param note for the user of the machine
+ */
 export function openNetwork(
   data: NetworkData,
   ram: GuestRam,
   memory: GuestMemory,
   wake: () => void,
+  note: (message: string) => void,
 ): NetBackEnd {
+  if (data.kind === "tap" && data.dump === undefined && data.tap.vhostTokens.length > 0) {
+    return vhostNet(data.tap, data.watch, { ram, memory, wake, note });
+  }
   const bare: NetBackend =
     data.kind === "tap" ? new TapBackend(data.tap, ram) : new RingBackend(data.rings, memory, wake);
   const dumped = data.dump === undefined ? bare : new DumpBackend(bare, memory, data.dump);
@@ -32,4 +40,37 @@ export function openNetwork(
     ],
     close: () => backend.close(),
   };
+}
+
+/** A tap interface whose frames the kernel moves, unless something wants them to pass here. */
+function vhostNet(
+  { vhostTokens: tokens, ...tap }: TapData,
+  watch: FrameWatchData,
+  { ram, memory, wake, note }: VhostSide,
+): NetBackEnd {
+  const bare = new TapBackend(tap, ram);
+  const taps = bare.arrivals;
+  const backend = new WatchBackend(bare, memory, watch, wake);
+  const state = new Uint32Array(watch.state);
+  const vhost = new VhostNet({
+    ...{ tokens, taps, hasHeader: tap.hasHeader, ram, regions: memory.regions, note },
+    isWatched: () => state[WATCH_ON] !== 0,
+  });
+  return {
+    backend,
+    kernelQueues: vhost,
+    events: [...taps.map((bell, pair) => ({ bell, queue: 2 * pair })), ...vhost.events],
+    close() {
+      vhost.close();
+      backend.close();
+    },
+  };
+}
+
+/** What `openNetwork` got. */
+interface VhostSide {
+  readonly ram: GuestRam;
+  readonly memory: GuestMemory;
+  readonly wake: () => void;
+  readonly note: (message: string) => void;
 }

@@ -47,6 +47,8 @@ class Slot {
   at = NEVER;
   /** It runs after this sleep if no bell rings. */
   idle = false;
+  /** Its bell does not ring. */
+  isDeaf = false;
 
   constructor(group: RunningGroup, task: IoTask, bell: number) {
     this.group = group;
@@ -103,6 +105,10 @@ export class Reactor {
     for (const slot of running.slots) {
       const bell = slot.task.bells[slot.bell];
       if (bell !== undefined) this.#tag(bell, slot);
+    }
+    for (const task of group.tasks) {
+      const slots = running.slots.filter((slot) => slot.task === task);
+      task.connect?.((bell, on) => this.#listen(slots[bell], on));
     }
   }
 
@@ -161,7 +167,7 @@ export class Reactor {
     this.#untag(group.wake, running);
     for (const slot of slots) {
       const bell = slot.task.bells[slot.bell];
-      if (bell !== undefined) this.#untag(bell, slot);
+      if (bell !== undefined && !slot.isDeaf) this.#untag(bell, slot);
     }
     for (const task of group.tasks) task.close?.();
     group.ended?.();
@@ -184,6 +190,14 @@ export class Reactor {
   #untag(bell: Bell, owner: Slot | RunningGroup): void {
     this.#poller.remove(bell);
     this.#tagged[this.#tagged.indexOf(owner)] = undefined;
+  }
+
+  #listen(slot: Slot, on: boolean): void {
+    const bell = slot.task.bells[slot.bell];
+    if (bell === undefined || slot.isDeaf !== on) return;
+    slot.isDeaf = !on;
+    if (on) this.#tag(bell, slot);
+    else this.#untag(bell, slot);
   }
 
   /** Polls the slots whose bells need not ring now. True if it found something. */

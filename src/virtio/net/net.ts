@@ -182,6 +182,15 @@ export class VirtioNet implements VirtioDevice {
       : this.#ioSide.send(queue, (index - 1) / 2);
   }
 
+  /**
+   * Both queues of each pair in use. The kernel cannot drop frames while the link is down, and its headers have the
+   * length of the tap interface's.
+   */
+  leavesToKernel(index: number): boolean {
+    const { pairs, linkDown, headerBytes } = this.#regs;
+    return index < 2 * pairs && linkDown === 0 && headerBytes === NET_HEADER_BYTES;
+  }
+
   /** What the owner of the machine reads and sets. @param changed shows the driver another configuration */
   properties(changed: () => void): Readonly<Record<string, Property>> {
     const regs = this.#regs;

@@ -13,11 +13,11 @@ import { layout } from "../../base/layout.ts";
 import type { Lock } from "../../base/lock.ts";
 import { AGAIN, NEVER } from "../../bus/io-task.ts";
 import type { DirtySink } from "../../memory/dirty-sink.ts";
-import type { GuestMemory } from "../../memory/guest-memory.ts";
-import type { DeviceQueue, ReportDevice, VirtioDevice } from "../device.ts";
+import type { DeviceQueue, ReportDevice } from "../device.ts";
 import type { VirtioTransport } from "../transport/transport.ts";
 import { BrokenQueue, Chain } from "./chain.ts";
-import { type QueueConfig, type QueueCursor, SplitQueue } from "./split-queue.ts";
+import { type HandoverParts, KernelHandover } from "./kernel-queues.ts";
+import { type QueueConfig, SplitQueue } from "./split-queue.ts";
 
 /** Requests served from one queue before other queues have their turn. */
 const BATCH = 64;
@@ -27,23 +27,21 @@ const SLICE = 16;
 /** Written by the io thread under the device's lock; a thread that waits for a reset compares it with the transport's. */
 export const QueueRunnerState = layout("virtio-queue-runner", 1, { epoch: "u32" });
 
-export interface QueueRunnerParts {
+export interface QueueRunnerParts extends HandoverParts {
   /** For reports. */
   readonly name: string;
-  readonly device: VirtioDevice;
   readonly transport: VirtioTransport;
   readonly configs: readonly QueueConfig[];
-  readonly cursors: readonly QueueCursor[];
   readonly state: ReturnType<typeof QueueRunnerState.view>;
-  readonly memory: GuestMemory;
   /** The device's lock: the one that `Guarded` takes around the transport. */
   readonly lock: Lock;
   readonly report: ReportDevice;
-  readonly dirty?: DirtySink | undefined;
 }
 
 export class QueueRunner {
   readonly #parts: QueueRunnerParts;
+  /** Undefined if the kernel serves none of its queues at any time. */
+  readonly #kernel: KernelHandover | undefined;
   readonly #queues: readonly RunningQueue[];
   readonly #turn: Turn = { pushed: 0 };
   #active = false;
@@ -52,6 +50,7 @@ export class QueueRunner {
   constructor(parts: QueueRunnerParts) {
     this.#parts = parts;
     this.#queues = parts.configs.map((_, index) => new RunningQueue(index, parts, this.#turn));
+    if (parts.kernelQueues !== undefined) this.#kernel = new KernelHandover(parts);
   }
 
   get queues(): number {
@@ -76,8 +75,12 @@ export class QueueRunner {
     if (transport.config.epoch !== state.epoch) return AGAIN;
     const queue = this.#queues[index];
     try {
+      if (this.#kernel !== undefined && this.#leaveToKernel(this.#kernel, index)) return NEVER;
       if (!queue.isOpen && !this.#open(queue)) return NEVER;
-      return this.#serveBatch(queue, polls);
+      const result = this.#serveBatch(queue, polls);
+      // A command in a queue may have changed what the kernel is to serve.
+      if (this.#kernel !== undefined) this.#review(this.#kernel);
+      return result;
     } catch (error) {
       this.#giveUp(error);
       return NEVER;
@@ -104,6 +107,18 @@ export class QueueRunner {
     this.#finish();
   }
 
+  /** The kernel has used buffers of queue `index`, and the driver wants to be interrupted. */
+  interrupt(index: number): void {
+    this.#queues[index].interrupt();
+  }
+
+  /** The kernel reports that it cannot serve a queue: the device serves all of them. */
+  kernelFailed(): void {
+    if (this.#kernel === undefined) return;
+    this.#kernel.refuse();
+    this.#review(this.#kernel);
+  }
+
   /**
    * Closes the queues if the driver took any away since the last call. True if so:
    * then the thread that waits for it has to be woken. To be called on every wake;
@@ -124,6 +139,7 @@ export class QueueRunner {
         cursor.signalledUsed = 0;
         device.forget?.(index);
       });
+      this.#kernel?.forgive();
       state.epoch = transport.config.epoch;
     } finally {
       lock.release();
@@ -141,7 +157,10 @@ export class QueueRunner {
       const { device } = this.#parts;
       // A driver in a reset does not reuse the rings yet: it waits for this.
       device.drain?.(this.#queues);
-      for (const queue of this.#queues) queue.interruptIfWanted();
+      for (const queue of this.#queues) {
+        if (this.#kernel?.stop(queue.index) === true) queue.interrupt();
+        queue.interruptIfWanted();
+      }
       device.deactivate();
     }
     this.#active = false;
@@ -201,8 +220,37 @@ export class QueueRunner {
     }
     if (!this.#active) device.activate(featuresLow, featuresHigh);
     this.#active = true;
-    queue.open(split);
+    if (this.#kernel?.start(index, split.place, featuresLow, featuresHigh) !== true) queue.open(split);
     return true;
+  }
+
+  /** Queue `index` has a turn. True if it is the kernel's. */
+  #leaveToKernel(kernel: KernelHandover, index: number): boolean {
+    this.#review(kernel);
+    if (!kernel.may(index)) return false;
+    const wasServed = kernel.serves(index);
+    // All of them: the driver need not notify of a queue before it offers something there.
+    for (const queue of this.#queues) {
+      if (!queue.isOpen && !kernel.serves(queue.index) && kernel.may(queue.index)) this.#open(queue);
+    }
+    // The notification may have been an exit, of which the kernel does not know.
+    if (wasServed) kernel.kick(index);
+    return kernel.serves(index) || !this.#queues[index].isOpen;
+  }
+
+  /** Takes queues back that the kernel may not serve any more, and closes those that it may serve now. */
+  #review(kernel: KernelHandover): void {
+    for (const queue of this.#queues) {
+      const { index } = queue;
+      if (kernel.serves(index)) {
+        // Its last interrupt may still be a signal that nobody has taken.
+        if (!kernel.may(index) && kernel.stop(index)) queue.interrupt();
+      } else if (queue.isOpen && kernel.may(index)) {
+        queue.interruptIfWanted();
+        queue.close();
+        this.#open(queue);
+      }
+    }
   }
 
   /** The driver broke a queue: the device stops until it is reset. Other errors are ours, and are thrown on. */
@@ -360,7 +408,10 @@ class RunningQueue implements DeviceQueue {
   }
 
   interruptIfWanted(): void {
-    if (this.#split?.wantsInterrupt() !== true) return;
+    if (this.#split?.wantsInterrupt() === true) this.interrupt();
+  }
+
+  interrupt(): void {
     const { transport, state, lock } = this.#parts;
     lock.acquire();
     try {

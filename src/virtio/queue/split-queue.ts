@@ -55,6 +55,15 @@ export const QueueCursorState = layout("virtqueue-cursor", 1, {
 });
 export type QueueCursor = ReturnType<typeof QueueCursorState.view>;
 
+/** Where a queue lies: RAM offsets of its three parts. */
+export interface RingPlace {
+  /** Descriptors. */
+  readonly size: number;
+  readonly table: number;
+  readonly avail: number;
+  readonly used: number;
+}
+
 // Places in the rings, in units of the view that reaches them.
 const FLAGS_U16 = 0;
 const IDX_U16 = 1;
@@ -64,6 +73,7 @@ const MAX_QUEUE_SIZE = 32768;
 
 export class SplitQueue {
   readonly size: number;
+  readonly place: RingPlace;
   readonly #memory: GuestMemory;
   readonly #cursor: QueueCursor;
   readonly #indirect: boolean;
@@ -110,12 +120,11 @@ export class SplitQueue {
     this.#indirect = (featuresLow & F_INDIRECT_DESC_LOW) !== 0;
     this.#eventIndex = (featuresLow & F_EVENT_IDX_LOW) !== 0;
     this.#table = place(memory, "descriptor table", desc, DESC_BYTES * size, DESC_ALIGNMENT);
-    const avail = memory.window(
-      place(memory, "available ring", driver, availBytes, AVAIL_ALIGNMENT),
-      availBytes,
-    );
+    const availOffset = place(memory, "available ring", driver, availBytes, AVAIL_ALIGNMENT);
+    const avail = memory.window(availOffset, availBytes);
     this.#usedOffset = place(memory, "used ring", device, usedBytes, USED_ALIGNMENT);
     const used = memory.window(this.#usedOffset, usedBytes);
+    this.place = { size, table: this.#table, avail: availOffset, used: this.#usedOffset };
     this.#avail = new Uint16Array(avail.buffer, avail.byteOffset, availBytes / 2);
     this.#used = new Uint16Array(used.buffer, used.byteOffset, usedBytes / 2);
     this.#usedElements = new Uint32Array(used.buffer, used.byteOffset, USED_RING_U32 + 2 * size);

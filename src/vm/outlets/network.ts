@@ -23,6 +23,12 @@ export class VmNetwork implements Outlet {
   setLink(isUp: boolean): void {
     this.#isUp = isUp;
     this.#part?.set("link", isUp ? 1 : 0);
+    this.changeServer();
+  }
+
+  /** @internal The card's queues may have to be served by the kernel now, or no longer. */
+  changeServer(): void {
+    this.#part?.notify();
   }
 
   /** Asks the guest to tell the network where it is, as after a move to another host. */

@@ -790,6 +790,20 @@ describe("network cards", () => {
     expect(cards("-nic", "bridge,br=br7")).toEqual([{ bridge: "br7" }]);
   });
 
+  test("frames that the kernel moves", () => {
+    const tap = { bridge: "b0", queues: 1, vhost: true };
+    expect(cards("-nic", "tap,br=b0,vhost=on")).toEqual([tap]);
+    expect(cards("-nic", "tap,br=b0,vhostforce=on")).toEqual([{ ...tap, vhostForce: true }]);
+    expect(cards("-nic", "tap,fds=3:4,vhostfds=5:6")).toEqual([
+      { fds: [3, 4], queues: 2, vhost: true, vhostFds: [5, 6] },
+    ]);
+    expect(cards("-nic", "tap,br=b0,vhostforce=on,vhost=off")).toEqual([{ bridge: "b0", queues: 1 }]);
+    expect(() => request("-nic", "tap,fd=3,vhost=off,vhostfd=5")).toThrow(
+      "vhostfd is of no use with vhost=off",
+    );
+    expect(() => request("-nic", "tap,fd=3,vhostfd=5,vhostfds=5")).toThrow("either vhostfd or vhostfds");
+  });
+
   test("a file for the frames of a network", () => {
     const dump = ["-object", "filter-dump,id=f0,netdev=n0,file=n0.pcap,maxlen=96"];
     const plain = ["-netdev", "bridge,id=n0", "-device", "virtio-net-device,netdev=n0"];
