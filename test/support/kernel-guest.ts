@@ -15,6 +15,8 @@ export interface GuestRun {
 
 export interface GuestSetting {
   readonly weather?: Weather | undefined;
+  /** Rules of tc's netem. */
+  readonly netem?: string | undefined;
   /** Called for each line that the guest prints. */
   printed?(line: string, network: UserNetwork): void;
   /** What runs in the guest instead of actions. */
@@ -25,7 +27,7 @@ export interface GuestSetting {
 export async function guest(
   actions: readonly string[],
   options: UserNetworkOptions = {},
-  { weather, printed, program = ["python3", WORKLOAD, ...actions] }: GuestSetting = {},
+  { weather, netem, printed, program = ["python3", WORKLOAD, ...actions] }: GuestSetting = {},
 ): Promise<GuestRun> {
   let opened: UserNetwork | undefined;
   const result = await runBehind(
@@ -35,7 +37,7 @@ export async function guest(
       return opened;
     },
     program,
-    { weather, printed: (line) => opened !== undefined && printed?.(line, opened) },
+    { weather, netem, printed: (line) => opened !== undefined && printed?.(line, opened) },
   );
   if (opened === undefined) throw new Error("the network was not made");
   const { counters } = opened;

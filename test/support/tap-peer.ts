@@ -25,6 +25,8 @@ export interface Weather {
 
 export interface Watching {
   readonly weather?: Weather | undefined;
+  /** Rules of tc's netem, for both directions: "loss 3% duplicate 1%". */
+  readonly netem?: string | undefined;
   printed?(line: string): void;
 }
 
@@ -37,10 +39,13 @@ export interface PeerResult {
 export async function runBehind(
   connect: (link: GuestLink) => Network | Promise<Network>,
   program: readonly string[],
-  { weather, printed }: Watching = {},
+  { weather, netem, printed }: Watching = {},
 ): Promise<PeerResult> {
-  const child = spawn("unshare", ["-n", "python3", PEER, ...program], { stdio: ["pipe", "pipe", "pipe"] });
-  const toGuest = disturbed(weather, (frame) => write(child, frame));
+  const disturbed = netem === undefined ? [] : ["--netem", netem];
+  const child = spawn("unshare", ["-n", "python3", PEER, ...disturbed, ...program], {
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  const toGuest = inWeather(weather, (frame) => write(child, frame));
   let isFull = false;
   const network = await connect({
     accepts: 0,
@@ -59,7 +64,7 @@ export async function runBehind(
     isFull = false;
   });
   child.stdin.on("error", () => {});
-  const fromGuest = disturbed(weather, (frame) => network.input(frame, NO_OFFLOAD));
+  const fromGuest = inWeather(weather, (frame) => network.input(frame, NO_OFFLOAD));
   let rest: Buffer = Buffer.alloc(0);
   child.stdout.on("data", (chunk: Buffer) => {
     rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
@@ -90,7 +95,7 @@ function write(child: ChildProcess, frame: Uint8Array): void {
 }
 
 /** Passes frames on, but for what the weather does. */
-function disturbed(
+function inWeather(
   weather: Weather | undefined,
   pass: (frame: Uint8Array) => void,
 ): (frame: Uint8Array) => void {

@@ -83,12 +83,14 @@ describe.skipIf(!canTap)(`all of ${PORTS} ports`, () => {
   test("a guest that is allowed to finds the port where somebody listens, and no other", async () => {
     const server = createServer((socket) => socket.destroy()).listen(LISTENS, "127.0.0.1");
     await once(server, "listening");
-    const { lines, opened } = await scan({}, "10.0.2.2");
+    const { lines, opened, verdicts } = await scan({}, "10.0.2.2");
     server.close();
     const [, open, refused] = /tcp (\d+) open (\d+) refused 0 silent/.exec(lines[0]) ?? [];
     expect(Number(open)).toBeGreaterThanOrEqual(1);
     expect(Number(open) + Number(refused)).toBe(PORTS);
     expect(opened).toContain(`tcp 127.0.0.1 ${LISTENS}`);
+    expect(verdicts.get("refused")).toBe(Number(refused));
+    expect(verdicts.get("open")).toBeGreaterThanOrEqual(Number(open));
   });
 
   test.each([
