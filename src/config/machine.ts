@@ -62,6 +62,31 @@ const CPU_TOPOLOGY = table({
   threads: { type: integer(1, MAX_CPUS), default: 1, help: "threads in a core" },
 });
 
+/** How the thread that serves the devices polls before it sleeps. Also the keys of -object iothread. */
+export const POLLING = table({
+  /** Nanoseconds that it polls at most; `0`: never. Default: `2000000`. */
+  maxNs: {
+    qemu: { option: ["poll-max-ns"] },
+    type: integer(0, 1e9, "NS"),
+    default: 2_000_000,
+    help: "nanoseconds that it polls at most; `0`: never",
+  },
+  /** By how much longer polls become when requests come soon after them; `0`: 2. Default: `0`. */
+  grow: {
+    qemu: { option: ["poll-grow"] },
+    type: integer(0, 1000),
+    default: 0,
+    help: "by how much longer polls become when requests come soon after them; `0`: 2",
+  },
+  /** By how much shorter they become when none comes for long; `0`: they begin anew. Default: `0`. */
+  shrink: {
+    qemu: { option: ["poll-shrink"] },
+    type: integer(0, 1000),
+    default: 0,
+    help: "by how much shorter they become when none comes for long; `0`: they begin anew",
+  },
+});
+
 const NUMA_NODE = table({
   /** Its CPUs, by index. Without any, a socket is in a node. */
   cpus: {
@@ -337,6 +362,16 @@ export const MACHINE = table({
     default: "auto",
     help: `threads of the machine's own, or a share of threads that serve several machines; \`"auto"\`: the program's first machine has its own`,
     see: "threads.md#several-machines-on-one-thread",
+  },
+  /**
+   * How the thread that serves the devices polls for their requests, which it does only while that saves
+   * time. Threads that are shared follow the first machine that they serve. Default: `{}`.
+   */
+  polling: {
+    type: group(POLLING),
+    default: {},
+    help: "how the thread that serves the devices polls for their requests, which it does only while that saves time. Threads that are shared follow the first machine that they serve",
+    see: "threads.md#polling",
   },
   /** The device of KVM. Default: `"/dev/kvm"`. */
   kvm: { type: text("PATH"), default: "/dev/kvm", help: "the device of KVM" },

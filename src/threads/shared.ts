@@ -10,6 +10,7 @@ import type { DumpData } from "../net/dump.ts";
 import type { FrameRings } from "../net/frame-ring.ts";
 import type { TapData } from "../net/tap.ts";
 import type { FrameWatchData } from "../net/watch-backend.ts";
+import type { PollLimits } from "./io/busy-poll.ts";
 import type { ProgramDiskData, ProgramRequest } from "./io/program-disk.ts";
 
 /** Everything a thread needs for its own copy of the machine. Numbers named after handles are tokens. */
@@ -48,6 +49,8 @@ export interface IoRole {
   readonly storage: ReadonlyMap<string, DriveStorage>;
   /** By part. */
   readonly networks: ReadonlyMap<string, NetworkData>;
+  /** A shared thread polls as the first says. */
+  readonly polling: PollLimits;
 }
 
 /** Where the data of a disk is. */

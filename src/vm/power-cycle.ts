@@ -354,7 +354,7 @@ export class PowerCycle {
     if (hardware.bells.length > 0 || storage.size > 0 || networkData.size > 0 || hasTimer) {
       members.push({
         name: `${options.name} io`,
-        data: { ...data, role: { kind: "io", storage, networks: networkData } },
+        data: { ...data, role: { kind: "io", storage, networks: networkData, polling: options.polling } },
         control: this.#blocks.io,
         kick: () => hardware.ioWake.signal(),
       });

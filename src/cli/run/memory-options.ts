@@ -5,7 +5,7 @@
  */
 import { MIB, parseSize } from "../../base/units.ts";
 import { keysOf, readKeys } from "../../config/keys.ts";
-import { MACHINE, MAX_CPUS } from "../../config/machine.ts";
+import { MACHINE, MAX_CPUS, POLLING } from "../../config/machine.ts";
 import { table } from "../../config/schema.ts";
 import { each, flag, integer, only, text, typed } from "../../config/value.ts";
 import { type Complain, splitKeyValues } from "../key-values.ts";
@@ -46,6 +46,14 @@ const DISTANCE_KEYS = keysOf(
   }),
 );
 
+const IOTHREAD_KEYS = keysOf(
+  table({
+    kind: { type: text("TYPE"), help: "" },
+    id: { type: text("ID"), required: "the name is missing: id=ID", help: "" },
+    ...POLLING,
+  }),
+);
+
 const BACKEND_KEYS = keysOf(
   table({
     kind: { type: text("TYPE"), help: "" },
@@ -68,7 +76,6 @@ const BACKEND_KEYS = keysOf(
 const ACCEPTED_OBJECTS: ReadonlyMap<string, string> = new Map([
   ["rng-random", "random numbers are the host's"],
   ["rng-builtin", "random numbers are the host's"],
-  ["iothread", "all disks have a thread of their own"],
 ]);
 
 export const MEMORY_OPTIONS: readonly OptionRow[] = [
@@ -111,11 +118,20 @@ export const MEMORY_OPTIONS: readonly OptionRow[] = [
 export const MEMORY_OBJECT_HELP =
   "memory for -machine memory-backend=ID or -numa node,memdev=ID: share=, prealloc=, hugetlb=; as a file, only a folder of huge pages (mem-path=)";
 
+export const IOTHREAD_HELP =
+  "how the thread that serves the devices polls before it sleeps; it is there in any case";
+
 /** `-object` of other types than those of networks. */
 export function addMemoryObject(draft: Draft, value: string, typed: string, complain: Complain): void {
   const pairs = splitKeyValues(value, "kind");
   const type = pairs.find(({ key }) => key === "kind" || key === "qom-type")?.value ?? "";
   if (ACCEPTED_OBJECTS.has(type)) return;
+  if (type === "iothread") {
+    const given = pairs.filter(({ key }) => key !== "qom-type");
+    const { kind: _kind, id: _id, ...polling } = readKeys(given, IOTHREAD_KEYS, complain);
+    if (Object.keys(polling).length > 0) draft.vm.polling = { ...draft.vm.polling, ...polling };
+    return;
+  }
   if (!/^memory-backend-(ram|memfd|file)$/.test(type)) {
     throw complain(
       `"${type}" is not supported; there are filter-dump, memory-backend-ram, memory-backend-memfd and memory-backend-file`,

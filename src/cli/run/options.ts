@@ -14,7 +14,7 @@ import { FIRMWARE_OPTIONS } from "./firmware-options.ts";
 import { GDB_OPTIONS } from "./gdb-options.ts";
 import { IDE_OPTIONS } from "./ide-options.ts";
 import { MACHINE_OPTIONS } from "./machine-options.ts";
-import { addMemoryObject, MEMORY_OBJECT_HELP } from "./memory-options.ts";
+import { addMemoryObject, IOTHREAD_HELP, MEMORY_OBJECT_HELP } from "./memory-options.ts";
 import { addNet, addNetdev, addNic, addObject, DUMP_HELP, NETDEV_HELP, NIC_HELP } from "./net-options.ts";
 import type { OptionRow } from "./option-row.ts";
 import { SERIAL_OPTIONS } from "./serial-options.ts";
@@ -147,12 +147,13 @@ export const OPTIONS: readonly OptionRow[] = [
     names: ["object"],
     argument: "TYPE,KEY=VALUE…",
     example: "-object filter-dump,id=f0,netdev=n0,file=n0.pcap",
-    help: "adds an object; rng-random, rng-builtin and iothread are accepted:",
+    help: "adds an object; rng-random and rng-builtin are accepted:",
     values: [
       DUMP_HELP,
       {
         rows: [
           ["memory-backend-ram|memory-backend-memfd|memory-backend-file,id=ID,size=SIZE", MEMORY_OBJECT_HELP],
+          ["iothread,id=ID[,poll-max-ns=NS][,poll-grow=N][,poll-shrink=N]", IOTHREAD_HELP],
         ],
       },
     ],

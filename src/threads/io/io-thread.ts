@@ -1,13 +1,16 @@
 /** The io thread of one machine: runs its tasks in a reactor. */
+import { BusyPoll } from "./busy-poll.ts";
 import { EpollPoller } from "./epoll-poller.ts";
 import { ioGroup } from "./io-group.ts";
 import { Reactor } from "./reactor.ts";
 
-/** @param role what ioGroup makes its tasks from */
-export function runIoThread(...role: Parameters<typeof ioGroup>): void {
+/** @param parts what ioGroup makes its tasks from */
+export function runIoThread(...parts: Parameters<typeof ioGroup>): void {
+  const [, , { polling }] = parts;
   const poller = new EpollPoller();
-  const reactor = new Reactor(poller, () => performance.now());
-  reactor.add(ioGroup(...role));
+  const clock = () => performance.now();
+  const reactor = new Reactor(poller, clock, new BusyPoll(clock, polling));
+  reactor.add(ioGroup(...parts));
   reactor.run();
   poller.close();
 }

@@ -7,10 +7,12 @@
  */
 import { AGAIN, type Bell, type IoTask, NEVER } from "../../bus/io-task.ts";
 import type { Control } from "../control.ts";
-import { BusyPoll, SPINS } from "./busy-poll.ts";
+import type { BusyPoll } from "./busy-poll.ts";
 
 /** After so many successful polls in a row, the poller is called too: other bells may have rung. */
 const MOST_FINDS = 16;
+/** Polls between two readings of the clock: these take some 25 ns each, that 50. */
+const POLLS_PER_READING = 16;
 /** Bells that one sleep can report. */
 const MOST_TAGS = 64;
 
@@ -91,7 +93,7 @@ export class Reactor {
   #finds = 0;
 
   /** @param clock ms, from any start */
-  constructor(poller: Poller, clock: () => number, busyPoll = new BusyPoll()) {
+  constructor(poller: Poller, clock: () => number, busyPoll: BusyPoll) {
     this.#poller = poller;
     this.#clock = clock;
     this.#busyPoll = busyPoll;
@@ -121,12 +123,8 @@ export class Reactor {
   step(): void {
     for (let n = this.#groups.length - 1; n >= 0; n--) this.#obey(this.#groups[n]);
     if (this.#groups.length === 0) return;
-    if (!this.#again && this.#finds < MOST_FINDS && this.#busyPoll.worthwhile(this.#served) && this.#poll()) {
-      this.#finds++;
-    } else {
-      this.#finds = 0;
-      this.#sleep();
-    }
+    const polls = !this.#again && this.#busyPoll.begin(this.#served);
+    if (!polls || !this.#poll()) this.#sleep();
     this.#settle();
     this.#giveTurns();
   }
@@ -202,30 +200,46 @@ export class Reactor {
 
   /** Polls the slots whose bells need not ring now. True if it found something. */
   #poll(): boolean {
-    const slots = this.#polled;
-    for (let spin = 0; spin < SPINS; spin++) {
-      for (let n = 0; n < slots.length; n++) {
-        const slot = slots[n];
-        if (slot.due || slot.task.peek?.(slot.bell) !== true) continue;
-        slot.due = true;
-        this.#busyPoll.polled(true);
-        return true;
-      }
+    if (this.#finds === MOST_FINDS) {
+      this.#finds = 0;
+      if (this.#takeBells(0)) return true;
     }
-    this.#busyPoll.polled(false);
+    const slots = this.#polled;
+    const busyPoll = this.#busyPoll;
+    do {
+      for (let poll = 0; poll < POLLS_PER_READING; poll++) {
+        for (let n = 0; n < slots.length; n++) {
+          const slot = slots[n];
+          if (slot.due || slot.task.peek?.(slot.bell) !== true) continue;
+          slot.due = true;
+          busyPoll.end(true);
+          this.#finds++;
+          return true;
+        }
+      }
+    } while (busyPoll.goesOn);
+    busyPoll.end(false);
     return false;
   }
 
   #sleep(): void {
+    this.#finds = 0;
     const timeoutMs = Math.ceil(this.#arm(this.#again ? 0 : this.#untilNext()));
-    const count = this.#poller.wait(this.#tags, timeoutMs);
-    for (let n = 0; n < count; n++) this.#rang(this.#tags[n]);
-    if (count === 0 && timeoutMs !== 0) {
+    if (!this.#takeBells(timeoutMs) && timeoutMs !== 0) {
       for (const slot of this.#slots) if (slot.idle) slot.due = true;
     }
-    if (this.#nextAt === NEVER) return;
-    const now = this.#clock();
-    for (const slot of this.#slots) if (slot.at <= now) slot.due = true;
+    this.#busyPoll.woke();
+  }
+
+  /** Waits for bells. Their slots are due, as are those whose time has come. True if a bell rang. */
+  #takeBells(timeoutMs: number): boolean {
+    const count = this.#poller.wait(this.#tags, timeoutMs);
+    for (let n = 0; n < count; n++) this.#rang(this.#tags[n]);
+    if (this.#nextAt !== NEVER) {
+      const now = this.#clock();
+      for (const slot of this.#slots) if (slot.at <= now) slot.due = true;
+    }
+    return count > 0;
   }
 
   /** Switches all bells on. Returns how long to sleep: at most `most` ms. */

@@ -6,6 +6,7 @@ import type { Inbox, SeatMessage, SeatOrder } from "../inbox.ts";
 import { beginSeats, type SeatPort } from "../serve-seats.ts";
 import type { IoRole, ThreadData } from "../shared.ts";
 import { freeViews } from "../views.ts";
+import { BusyPoll } from "./busy-poll.ts";
 import { EpollPoller } from "./epoll-poller.ts";
 import { GuardedTask } from "./guarded-task.ts";
 import { ioGroup } from "./io-group.ts";
@@ -20,8 +21,11 @@ export async function serveIo(
   boardOf: (data: ThreadData) => Promise<Board>,
   networksFor: (role: IoRole) => Promise<OpenNetwork | undefined>,
 ): Promise<void> {
+  const { role } = first.data;
+  if (role.kind !== "io") return;
   const poller = new EpollPoller();
-  const reactor = new Reactor(poller, () => performance.now());
+  const clock = () => performance.now();
+  const reactor = new Reactor(poller, clock, new BusyPoll(clock, role.polling));
   const wake = EventFd.attach(first.wake);
   /** A new seat, or one that has ended. */
   let hasChanged = false;

@@ -54,6 +54,14 @@ test("objects that a device has anyway are accepted", () => {
   );
 });
 
+test("an iothread says how the thread that serves the devices polls, as with QEMU", () => {
+  expect(
+    vm("-object iothread,id=t0,poll-max-ns=50000,poll-grow=4 -object iothread,id=t1,poll-shrink=2"),
+  ).toMatchObject({
+    polling: { maxNs: 50_000, grow: 4, shrink: 2 },
+  });
+});
+
 test.each([
   ["-numa node,nodeid=1", "nodes have to be given in order; this is node 0"],
   ["-numa node,cpus=3-1", 'cpus="3-1" is not a CPU or a range of CPUs, as in 0-3'],
@@ -61,6 +69,7 @@ test.each([
   ["-numa hmat-lb,initiator=0", '"hmat-lb" is not supported; use node or dist'],
   ["-numa node -numa dist,src=0,dst=4,val=20", "-numa dist,src=0,dst=4: there is no such node"],
   ["-object memory-backend-file,id=m,size=128M,mem-path=/tmp/x", "/tmp/x is not a folder of huge pages"],
+  ["-object iothread,id=t,poll-max-ns=-1", "poll-max-ns"],
   ["-object memory-backend-epc,id=m,size=64M", '"memory-backend-epc" is not supported'],
   [
     "-M memory-backend=m -object memory-backend-ram,id=m,size=64M",

@@ -1,5 +1,6 @@
 /** The io thread without KVM, epoll or threads: the test rings the bells. */
 import { describe, expect, test } from "vitest";
+import { BackOff } from "../../../../src/base/back-off.ts";
 import { AGAIN, type Bell, type IoTask, NEVER } from "../../../../src/bus/io-task.ts";
 import { CONTROL_WORDS, Control, END, PARK, RUN } from "../../../../src/threads/control.ts";
 import { BusyPoll } from "../../../../src/threads/io/busy-poll.ts";
@@ -99,6 +100,34 @@ class FakeTask implements IoTask {
   }
 }
 
+/** Polls for two readings of the clock, from the sleep before which `skip` had none; after a poll in vain not at once. */
+class FakePoll extends BusyPoll {
+  readonly #backOff: BackOff;
+  #readings = 0;
+
+  constructor(skip: number) {
+    super(() => 0, { maxNs: 0, grow: 0, shrink: 0 });
+    this.#backOff = new BackOff(skip);
+  }
+
+  override get ready(): boolean {
+    return this.#backOff.ready;
+  }
+
+  override begin(served: number): boolean {
+    this.#readings = 0;
+    return served > 0 && this.#backOff.take();
+  }
+
+  override get goesOn(): boolean {
+    return ++this.#readings < 2;
+  }
+
+  override end(found: boolean): void {
+    this.#backOff.tried(found);
+  }
+}
+
 /** A machine with its owner's hand on its control word. */
 class FakeMachine implements TaskGroup {
   readonly words = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4));
@@ -125,9 +154,10 @@ class FakeMachine implements TaskGroup {
   }
 }
 
-function rig({ bells = 1, timers = 0, busyPoll = new BusyPoll() } = {}) {
+function rig({ bells = 1, timers = 0, skip = Number.POSITIVE_INFINITY } = {}) {
   const log: string[] = [];
   const poller = new FakePoller();
+  const busyPoll = new FakePoll(skip);
   const reactor = new Reactor(poller, () => poller.now, busyPoll);
   const task = new FakeTask("disk", log, bells);
   for (let n = 0; n < timers; n++) task.bells.push(undefined);
@@ -304,9 +334,9 @@ describe("before a sleep", () => {
 });
 
 describe("polling", () => {
-  /** Ready from the first sleep on; one request a turn. */
+  /** One request a turn. */
   function polling(polled = 1) {
-    const parts = rig({ bells: 2, busyPoll: new BusyPoll(0) });
+    const parts = rig({ bells: 2, skip: 0 });
     parts.task.polled = polled;
     parts.run();
     parts.task.served = 1;
