@@ -15,14 +15,15 @@
 
 namespace vmexit {
 
-// A transfer or flush. Its AsyncState owns everything that it uses, and is
-// destroyed only when nothing is in flight.
+// A transfer, flush or erasure. Its AsyncState owns everything that it uses,
+// and is destroyed only when nothing is in flight.
 struct AsyncRequest {
-  enum class Kind { kRead, kWrite, kFlush };
+  enum class Kind { kRead, kWrite, kFlush, kErase };
 
   uint32_t tag = 0;  // the caller's name for it
   Kind kind = Kind::kRead;
   bool dsync = false;
+  int mode = 0;  // of fallocate(2), to erase
   const FileState* file = nullptr;
   std::vector<iovec> parts;
   size_t next = 0;      // parts that have been moved

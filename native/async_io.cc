@@ -1,7 +1,9 @@
-// Transfers and flushes that do not block. For guest RAM only: a buffer of
-// JavaScript could be freed while the kernel writes to it.
+// Transfers, flushes and erasures that do not block. For guest RAM only: a
+// buffer of JavaScript could be freed while the kernel writes to it.
 
 #include "async_io.h"
+
+#include <linux/falloc.h>
 
 #include <algorithm>
 
@@ -62,6 +64,8 @@ Napi::Function AsyncIo::Define(Napi::Env env) {
           InstanceMethod<&AsyncIo::WriteCached>("writeCached"),
           InstanceMethod<&AsyncIo::WriteThrough>("writeThrough"),
           InstanceMethod<&AsyncIo::Flush>("flush"),
+          InstanceMethod<&AsyncIo::Discard>("discard"),
+          InstanceMethod<&AsyncIo::WriteZeroes>("writeZeroes"),
           InstanceMethod<&AsyncIo::Submit>("submit"),
           InstanceMethod<&AsyncIo::Reap>("reap"),
           InstanceMethod<&AsyncIo::Wait>("wait"),
@@ -213,6 +217,49 @@ Napi::Value AsyncIo::Flush(const Napi::CallbackInfo& info) {
   request->result = 0;
   state_->engine->Begin(request);
   return Result(info, 0);
+}
+
+// The work of discard and writeZeroes: (tag, file, offset, length). Only for
+// regular files: -EINVAL for a device, which has calls of its own for both.
+int64_t AsyncIo::BeginErasure(const Napi::CallbackInfo& info, int mode) {
+  uint32_t tag = 0;
+  uint32_t number = 0;
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  if (!ReadUint32(info, 0, &tag) || !ReadUint32(info, 1, &number) ||
+      !ReadUint64(info, 2, &offset) || !ReadUint64(info, 3, &length)) {
+    return -EINVAL;
+  }
+  if (!state_) return -EBADF;
+  const std::lock_guard lock(state_->mutex);
+  const FileState* const file = state_->File(number);
+  if (file == nullptr) return -EBADF;
+  if (file->block_device) return -EINVAL;
+  AsyncRequest* const request = state_->Take();
+  if (request == nullptr) return -EAGAIN;
+  request->tag = tag;
+  request->kind = AsyncRequest::Kind::kErase;
+  request->mode = mode | FALLOC_FL_KEEP_SIZE;
+  request->file = file;
+  request->offset = offset;
+  request->left = length;
+  request->result = 0;
+  state_->engine->Begin(request);
+  return 0;
+}
+
+// discard(tag, file, offset, length): as FileIo.discard.
+Napi::Value AsyncIo::Discard(const Napi::CallbackInfo& info) {
+  return Result(info, BeginErasure(info, FALLOC_FL_PUNCH_HOLE));
+}
+
+// writeZeroes(tag, file, offset, length, unmap): as FileIo.writeZeroes.
+Napi::Value AsyncIo::WriteZeroes(const Napi::CallbackInfo& info) {
+  const Napi::Value unmap = info[4];
+  if (!unmap.IsBoolean()) return Result(info, -EINVAL);
+  return Result(info, BeginErasure(info, unmap.As<Napi::Boolean>()
+                                             ? FALLOC_FL_PUNCH_HOLE
+                                             : FALLOC_FL_ZERO_RANGE));
 }
 
 // submit(): submits the requests since the last call.

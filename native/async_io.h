@@ -1,5 +1,5 @@
-// Transfers and flushes that do not block: submitted in batches, reaped when
-// they have completed.
+// Transfers, flushes and erasures that do not block: submitted in batches,
+// reaped when they have completed.
 
 #ifndef VMEXIT_NATIVE_ASYNC_IO_H_
 #define VMEXIT_NATIVE_ASYNC_IO_H_
@@ -71,12 +71,15 @@ class AsyncIo : public Handle<AsyncIo, AsyncState> {
   Napi::Value WriteCached(const Napi::CallbackInfo& info);
   Napi::Value WriteThrough(const Napi::CallbackInfo& info);
   Napi::Value Flush(const Napi::CallbackInfo& info);
+  Napi::Value Discard(const Napi::CallbackInfo& info);
+  Napi::Value WriteZeroes(const Napi::CallbackInfo& info);
   Napi::Value Submit(const Napi::CallbackInfo& info);
   Napi::Value Reap(const Napi::CallbackInfo& info);
   Napi::Value Wait(const Napi::CallbackInfo& info);
 
   int64_t BeginTransfer(const Napi::CallbackInfo& info, bool write, bool dsync,
                         bool cached);
+  int64_t BeginErasure(const Napi::CallbackInfo& info, int mode);
 };
 
 }  // namespace vmexit

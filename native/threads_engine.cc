@@ -1,6 +1,7 @@
 // Transfers by threads that block: for hosts where io_uring is not permitted,
 // and on request.
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -89,6 +90,10 @@ class ThreadsEngine : public AsyncEngine {
     const int fd = request->file->fd.get();
     if (request->kind == AsyncRequest::Kind::kFlush)
       return Sys(::fdatasync(fd));
+    if (request->kind == AsyncRequest::Kind::kErase)
+      return Sys(::fallocate(fd, request->mode,
+                             static_cast<off_t>(request->offset),
+                             static_cast<off_t>(request->left)));
     const bool write = request->kind == AsyncRequest::Kind::kWrite;
     const Transfer transfer = {fd, write, request->dsync ? RWF_DSYNC : 0};
     const int64_t before = request->result;

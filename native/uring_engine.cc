@@ -160,6 +160,13 @@ class UringEngine : public AsyncEngine {
       entry->fsync_flags = IORING_FSYNC_DATASYNC;
       return;
     }
+    if (request.kind == AsyncRequest::Kind::kErase) {
+      entry->opcode = IORING_OP_FALLOCATE;
+      entry->off = request.offset;
+      entry->addr = request.left;
+      entry->len = static_cast<uint32_t>(request.mode);
+      return;
+    }
     const bool write = request.kind == AsyncRequest::Kind::kWrite;
     entry->off = request.offset;
     entry->rw_flags = request.dsync ? RWF_DSYNC : 0;
@@ -186,7 +193,10 @@ class UringEngine : public AsyncEngine {
       request->result = result;
       return true;
     }
-    if (request->kind == AsyncRequest::Kind::kFlush) return true;
+    if (request->kind == AsyncRequest::Kind::kFlush ||
+        request->kind == AsyncRequest::Kind::kErase) {
+      return true;
+    }
     const auto moved = static_cast<uint64_t>(result);
     request->next += SkipParts(request->parts.data() + request->next,
                                request->parts.size() - request->next, moved);

@@ -109,18 +109,32 @@ export class GuestDisk implements BlockBackend {
     return this.#transfers.end(result);
   }
 
-  discard(offset: number, length: number): number {
+  /** A request may discard several ranges, one after the other: only the first is EINPROGRESS then. */
+  discard(offset: number, length: number, tag: number): number {
     if (!this.#options.discards) return 0;
+    const transfers = this.#transfers;
     try {
-      return this.image.discard(offset, length);
+      const file = this.image.fileToErase?.("discard");
+      if (file === undefined) return this.image.discard(offset, length);
+      if (!transfers.isOpen(tag)) {
+        transfers.begin(tag);
+        return transfers.end(transfers.discard(file, offset, length));
+      }
+      if (!transfers.resume(tag)) return this.image.discard(offset, length);
+      return transfers.suspend(transfers.discard(file, offset, length));
     } catch (error) {
       return resultOf(error);
     }
   }
 
-  writeZeroes(offset: number, length: number, mayUnmap: boolean): number {
+  writeZeroes(offset: number, length: number, mayUnmap: boolean, tag: number): number {
+    const unmaps = mayUnmap && this.#options.discards;
+    const transfers = this.#transfers;
     try {
-      return this.image.writeZeroes(offset, length, mayUnmap && this.#options.discards);
+      const file = this.image.fileToErase?.(unmaps ? "unmap" : "zero");
+      if (file === undefined) return this.image.writeZeroes(offset, length, unmaps);
+      transfers.begin(tag);
+      return transfers.end(transfers.writeZeroes(file, offset, length, unmaps));
     } catch (error) {
       return resultOf(error);
     }

@@ -49,11 +49,16 @@ export interface DiskImage extends DiskFacts {
   prefetch?(offset: number, length: number): void;
   /** If flushing means only one fdatasync, the file to sync. */
   fileToFlush?(): HostFile | undefined;
+  /** If that erasure means only one call for a file, which the host can carry out: the file, not a block device. */
+  fileToErase?(erasure: Erasure): HostFile | undefined;
   /** For transfers that are in flight when `writev` returns: `settle` waits for them. Called where their order matters. */
   settleWith?(settle: () => void): void;
   /** Writes back everything and closes the files. @throws if that fails; it is closed then, too. */
   close(): void;
 }
+
+/** A discard; zeros that keep their storage; zeros whose storage may be freed. */
+export type Erasure = "discard" | "zero" | "unmap";
 
 /** A run of an image that is stored in one way. */
 export interface Extent {

@@ -33,6 +33,8 @@ export class Transfers implements IoMemory {
   readonly #missing: Float64Array;
   readonly #failure: Int32Array;
   readonly #results: Float64Array;
+  /** By tag: `end` has returned EINPROGRESS, and `take` not yet the tag. */
+  readonly #open: Uint8Array;
   /** A ring of the tags of completed requests. */
   readonly #completed: Uint32Array;
   #firstCompleted = 0;
@@ -52,6 +54,7 @@ export class Transfers implements IoMemory {
     this.#missing = new Float64Array(tags);
     this.#failure = new Int32Array(tags);
     this.#results = new Float64Array(tags);
+    this.#open = new Uint8Array(tags);
     this.#completed = new Uint32Array(tags);
   }
 
@@ -68,7 +71,29 @@ export class Transfers implements IoMemory {
     const tag = this.#tag;
     this.#tag = NONE;
     this.#results[tag] = result;
-    return this.#left[tag] === 0 ? this.#resultFor(tag) : EINPROGRESS;
+    if (this.#left[tag] === 0) return this.#resultFor(tag);
+    this.#open[tag] = 1;
+    return EINPROGRESS;
+  }
+
+  /** Whether a request is in flight, or has completed and `take` has not returned it. */
+  isOpen(tag: number): boolean {
+    return this.#open[tag] !== 0;
+  }
+
+  /** Transfers belong to a request once more that is open. False if it has completed. */
+  resume(tag: number): boolean {
+    if (this.#left[tag] === 0) return false;
+    this.#tag = tag;
+    return true;
+  }
+
+  /** The request that was resumed has all its transfers. @returns `result` */
+  suspend(result: number): number {
+    const tag = this.#tag;
+    this.#tag = NONE;
+    if (this.#left[tag] === 0) this.#complete(tag);
+    return result;
   }
 
   readv(file: HostFile, pieces: Pieces, fileOffset: number): number {
@@ -108,6 +133,24 @@ export class Transfers implements IoMemory {
     }
   }
 
+  /** Queues a discard of bytes of `file`, which is not a block device. 0 or -errno. */
+  discard(file: HostFile, offset: number, length: number): number {
+    for (;;) {
+      const begun = this.#io.discard(this.#tag, file, offset, length);
+      if (begun !== EAGAIN) return this.#count(begun, 0);
+      this.#makeRoom();
+    }
+  }
+
+  /** Queues zeros for bytes of `file`, which is not a block device. 0 or -errno. */
+  writeZeroes(file: HostFile, offset: number, length: number, mayUnmap: boolean): number {
+    for (;;) {
+      const begun = this.#io.writeZeroes(this.#tag, file, offset, length, mayUnmap);
+      if (begun !== EAGAIN) return this.#count(begun, 0);
+      this.#makeRoom();
+    }
+  }
+
   window(offset: number, length: number): Uint8Array {
     return this.#memory.window(offset, length);
   }
@@ -125,6 +168,7 @@ export class Transfers implements IoMemory {
     const tag = this.#completed[this.#firstCompleted];
     this.#firstCompleted = (this.#firstCompleted + 1) % this.#completed.length;
     this.#completedCount--;
+    this.#open[tag] = 0;
     this.result = this.#resultFor(tag);
     return tag;
   }
@@ -166,8 +210,11 @@ export class Transfers implements IoMemory {
     if (result < 0) this.#failure[tag] = result;
     else this.#missing[tag] -= result;
     this.#left[tag]--;
-    // The request that is being split completes in `end`.
-    if (this.#left[tag] > 0 || tag === this.#tag) return;
+    // The request that is being split completes in `end`, or `suspend`.
+    if (this.#left[tag] === 0 && tag !== this.#tag) this.#complete(tag);
+  }
+
+  #complete(tag: number): void {
     this.#completed[(this.#firstCompleted + this.#completedCount) % this.#completed.length] = tag;
     this.#completedCount++;
   }

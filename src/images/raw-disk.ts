@@ -9,7 +9,7 @@
 import { EINVAL, EIO, EOPNOTSUPP } from "../base/errno.ts";
 import { Pieces } from "../base/pieces.ts";
 import { SECTOR } from "../base/units.ts";
-import type { DiskImage, Extent } from "../disk/image.ts";
+import type { DiskImage, Erasure, Extent } from "../disk/image.ts";
 import { ImageError } from "../disk/image-error.ts";
 import { BufferMemory, clear, type IoMemory } from "../disk/io-memory.ts";
 import { PieceCursor } from "../disk/piece-cursor.ts";
@@ -33,6 +33,8 @@ export class RawDisk implements DiskImage {
   readonly file: HostFile;
   readonly #durable: boolean;
   readonly #cursor = new PieceCursor();
+  /** What the host can do: zeros are known to be possible when they were written once. */
+  readonly #erasures = new Set<Erasure>(["discard"]);
   /** Bytes of the file when it was opened or resized. */
   #fileSize: number;
 
@@ -90,12 +92,17 @@ export class RawDisk implements DiskImage {
     return this.#durable ? this.file : undefined;
   }
 
+  fileToErase(erasure: Erasure): HostFile | undefined {
+    return this.#erasures.has(erasure) && !this.file.isBlockDevice ? this.file : undefined;
+  }
+
   discard(offset: number, length: number): number {
     return this.file.discard(offset, length);
   }
 
   writeZeroes(offset: number, length: number, mayUnmap: boolean): number {
     const result = this.file.writeZeroes(offset, length, mayUnmap);
+    if (result === 0) this.#erasures.add(mayUnmap ? "unmap" : "zero");
     if (result !== EOPNOTSUPP && result !== EINVAL) return result;
     const zeros = new BufferMemory(ZEROS);
     for (let done = 0; done < length; ) {

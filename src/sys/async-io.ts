@@ -88,6 +88,16 @@ export class AsyncIo {
     return this.#native.flush(tag, this.#find(file.native).number);
   }
 
+  /** Queues what HostFile.discard does, for a file that is not a block device. */
+  discard(tag: number, file: HostFile, offset: number, length: number): number {
+    return this.#native.discard(tag, this.#find(file.native).number, offset, length);
+  }
+
+  /** Queues what HostFile.writeZeroes does, for a file that is not a block device. */
+  writeZeroes(tag: number, file: HostFile, offset: number, length: number, mayUnmap: boolean): number {
+    return this.#native.writeZeroes(tag, this.#find(file.native).number, offset, length, mayUnmap);
+  }
+
   /** Submits queued requests to the kernel, in one system call. @throws {SystemError} */
   submit(): void {
     check(this.#native.submit(), "io_uring_enter", "handing I/O to the kernel");

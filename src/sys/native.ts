@@ -80,6 +80,8 @@ export interface NativeAsyncIo extends NativeHandle {
   writeCached: BeginTransfer;
   writeThrough: BeginTransfer;
   flush(tag: number, file: number): number;
+  discard(tag: number, file: number, offset: number, length: number): number;
+  writeZeroes(tag: number, file: number, offset: number, length: number, unmap: boolean): number;
   submit(): number;
   reap(tags: Uint32Array, results: Float64Array): number;
   wait(): number;

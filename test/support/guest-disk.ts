@@ -58,5 +58,8 @@ export function guestDisk(given: Given, ramBytes = 2 ** 21) {
     writeStable: (offset: number, ...iov: number[]) =>
       over(3, disk.writev(Pieces.of(...iov), offset, true, 3)),
     flush: () => over(3, disk.flush(3)),
+    discard: (offset: number, length: number) => over(3, disk.discard(offset, length, 3)),
+    zero: (offset: number, length: number, mayUnmap: boolean) =>
+      over(3, disk.writeZeroes(offset, length, mayUnmap, 3)),
   };
 }

@@ -207,7 +207,7 @@ describe.each(["io_uring", "threads"] as const)("by %s", (engine) => {
       if (next() < 0.1) {
         const cluster = below(64);
         if (![...busy.values()].some((block) => block >> 4 === cluster)) {
-          expect(disk.discard(cluster * 65536, 65536)).toBe(0);
+          expect(disk.discard(cluster * 65536, 65536, TAGS - 1)).toBe(0);
           model.fill(0, cluster * 65536, (cluster + 1) * 65536);
         }
       }
@@ -250,9 +250,9 @@ test("what a drive is can be known without RAM", () => {
 
 test("zeroes and discards reach the file; a discard gives storage back where the file system can", () => {
   const file = rawDisk();
-  const { disk } = guestDisk({ file });
-  expect(disk.writeZeroes(4096, 8192, false)).toBe(0);
-  expect(disk.writeZeroes(65536, 512, true)).toBe(0);
+  const { disk, discard, zero } = guestDisk({ file });
+  expect(zero(4096, 8192, false)).toBe(0);
+  expect(zero(65536, 512, true)).toBe(0);
   const content = readFileSync(file);
   expect(content.subarray(4096, 12288).every((byte) => byte === 0)).toBe(true);
   expect(content.subarray(65536, 66048).every((byte) => byte === 0)).toBe(true);
@@ -260,11 +260,57 @@ test("zeroes and discards reach the file; a discard gives storage back where the
 
   execFileSync("sync", [file]);
   const before = statSync(file).blocks;
-  const result = disk.discard(131072, 524288);
+  const result = discard(131072, 524288);
   if (result === 0) expect(statSync(file).blocks).toBeLessThan(before);
   else expect(result).toBe(-95);
   expect(statSync(file).size).toBe(MIB);
   disk.close();
+});
+
+describe.each(["io_uring", "threads"] as const)("erasures of a raw file by %s", (aio) => {
+  test("do not wait for the host, and are one request with all their ranges", () => {
+    const file = rawDisk();
+    const { disk } = guestDisk({ file, aio });
+    expect(disk.discard(0, 4096, 5)).toBe(EINPROGRESS);
+    const further = [8192, 16_384, 24_576].map((offset) => disk.discard(offset, 4096, 5));
+    expect(further).toEqual([0, 0, 0]);
+    expect(disk.readv(Pieces.of(0, 512), 4096, 6)).toBe(512); // others go on
+    disk.drain();
+    expect([disk.take(), disk.result, disk.take()]).toEqual([5, 0, -1]);
+    const content = readFileSync(file);
+    expect([0, 4096, 8192, 12_288, 16_384, 24_576].map((at) => content[at])).toEqual([0, 8, 0, 24, 0, 0]);
+    disk.close();
+  });
+
+  test("zeros are asked for at once, and queued when the host has shown that it can", () => {
+    const file = rawDisk();
+    const { disk, zero } = guestDisk({ file, aio });
+    expect(disk.writeZeroes(512, 512, true, 1)).toBe(0);
+    expect(disk.writeZeroes(2048, 1024, true, 1)).toBe(EINPROGRESS);
+    disk.drain();
+    expect([disk.take(), disk.result]).toEqual([1, 0]);
+    expect(zero(8192, 512, false)).toBe(0);
+    const content = readFileSync(file);
+    expect([0, 512, 1024, 2048, 2560, 3072, 8192, 8704].map((at) => content[at])).toEqual([
+      0, 0, 2, 0, 0, 6, 0, 17,
+    ]);
+    disk.close();
+  });
+
+  test("a range that was begun after the others had completed has its own result", () => {
+    const { disk } = guestDisk({ file: rawDisk(), aio });
+    expect(disk.discard(0, 4096, 5)).toBe(EINPROGRESS);
+    disk.drain(); // completed, and not taken
+    expect(disk.discard(8192, 4096, 5)).toBe(0);
+    expect([disk.take(), disk.result, disk.take()]).toEqual([5, 0, -1]);
+    disk.close();
+  });
+
+  test("an error of the host is the result", () => {
+    const { disk, discard } = guestDisk({ file: rawDisk(), aio, readOnly: true });
+    expect(discard(0, 4096)).toBe(-9); // EBADF: not open for writing
+    disk.close();
+  });
 });
 
 test("discard=ignore keeps the storage, and says that it is done", () => {
@@ -272,7 +318,7 @@ test("discard=ignore keeps the storage, and says that it is done", () => {
   execFileSync("sync", [file]);
   const before = statSync(file).blocks;
   const { disk } = guestDisk({ file, discard: "ignore" });
-  expect(disk.discard(0, MIB)).toBe(0);
+  expect(disk.discard(0, MIB, 0)).toBe(0);
   expect(statSync(file).blocks).toBe(before);
   expect(readFileSync(file)[512]).toBe(1);
   disk.close();
