@@ -19,8 +19,9 @@ export function disassemble(table: Uint8Array): Disassembly {
     writeFileSync(join(folder, "table.aml"), table);
     iasl(folder, "-d", "table.aml");
     const source = readFileSync(join(folder, "table.dsl"), "utf8");
-    // -oa: encode names as they are written. 6035: an id does not end with hexadecimal digits, as QEMUVGID.
-    iasl(folder, "-we", "-vw", "6035", "-oa", "-p", "again", "table.dsl");
+    // -oa: encode names as they are written. 6035: an id does not end with hexadecimal digits, as QEMUVGID. 3168:
+    // processors are described as in ACPI 1.0, which every system understands; QEMU does the same.
+    iasl(folder, "-we", "-vw", "6035", "-vw", "3168", "-oa", "-p", "again", "table.dsl");
     return { source, recompiled: readFileSync(join(folder, "again.aml")) };
   } finally {
     rmSync(folder, { recursive: true });
@@ -61,16 +62,18 @@ function linesIn(source: string): Map<string, string> {
 /** Of each device with an id: its resources, and the names in it. */
 function devicesIn(source: string): Map<string, string> {
   const fields = new Map<string, string>();
-  for (const { 1: indent, index } of source.matchAll(/^( *)(?:Device|Processor) \(\w+.*\n\1\{\n/gm)) {
-    const body = source.slice(index, source.indexOf(`\n${indent}}`, index));
+  for (const match of source.matchAll(/^( *)(Device|Processor) \((\w+)[^)]*\)( \{\}|)$/gm)) {
+    const [, indent, kind, path, empty] = match;
+    const body = empty === "" ? source.slice(match.index, source.indexOf(`\n${indent}}`, match.index)) : "";
     const names = [...body.matchAll(new RegExp(`^${indent}    (?:Name|Method) \\((\\w+)`, "gm"))].map(
       ([, name]) => name,
     );
-    const id = new RegExp(`^${indent}    Name \\(_HID, (?:EisaId \\()?"?(\\w+)`, "m").exec(body)?.[1];
+    const hid = new RegExp(`^${indent}    Name \\(_HID, (?:EisaId \\()?"?(\\w+)`, "m").exec(body)?.[1];
+    const id = kind === "Processor" ? `processor ${path}` : hid;
     if (id === undefined) continue;
     let key = id;
     for (let n = 2; fields.has(key); n++) key = `${id} ${n}`;
-    fields.set(key, names.sort().join(" "));
+    fields.set(key, names.sort().join(" ") || "without names");
     const resources = new RegExp(
       `^${indent}    Name \\(_CRS, ResourceTemplate \\(\\)[^{]*\\{([\\s\\S]*?)\\}\\)$`,
       "m",

@@ -23,7 +23,9 @@ const DUAL_NAME_PREFIX = 0x2e;
 const MULTI_NAME_PREFIX = 0x2f;
 const EXT_OP_PREFIX = 0x5b;
 const ROOT_CHAR = 0x5c;
-const DEVICE_OP = 0x82; // behind EXT_OP_PREFIX
+// Behind EXT_OP_PREFIX:
+const DEVICE_OP = 0x82;
+const PROCESSOR_OP = 0x83;
 const NOTIFY_OP = 0x86;
 const RETURN_OP = 0xa4;
 
@@ -33,6 +35,15 @@ export function scope(path: string, ...terms: Aml[]): Aml {
 
 export function device(path: string, ...terms: Aml[]): Aml {
   return packaged([EXT_OP_PREFIX, DEVICE_OP], concat([nameString(path), ...terms]));
+}
+
+/** @param id that of its structure in the MADT, below 256. It has no processor control registers */
+export function processor(path: string, id: number, ...terms: Aml[]): Aml {
+  const controlRegisters = [...u32(0), 0];
+  return packaged(
+    [EXT_OP_PREFIX, PROCESSOR_OP],
+    concat([nameString(path), [id, ...controlRegisters], ...terms]),
+  );
 }
 
 export function name(path: string, value: Aml): Aml {

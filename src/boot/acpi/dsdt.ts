@@ -6,8 +6,8 @@
  * (ACPI0013, the generic event device); Microsoft, "Virtual Machine Generation ID"
  * (2012), and QEMU, docs/specs/vmgenid.txt, for its ids and names.
  *
- * No processors (the MADT lists them), no power button device (it
- * is fixed hardware): what is not described is not probed.
+ * Only a machine with PCI describes its processors, for systems that look for them beside the MADT; and no
+ * machine a power button device (it is fixed hardware): what is not described is not probed.
  */
 import { hexDigits } from "../../base/hex.ts";
 import {
@@ -20,11 +20,13 @@ import {
   name,
   notify,
   pack,
+  processor,
   returns,
   scope,
   string,
 } from "./aml.ts";
 import type { AcpiDescription, GenerationIdPlace } from "./description.ts";
+import { FIRST_X2APIC_ID } from "./madt.ts";
 import { pciBus } from "./pci.ts";
 import { edgeInterrupt, io, irqNoFlags, memory32Fixed, resourceTemplate } from "./resources.ts";
 import { table } from "./table.ts";
@@ -34,8 +36,12 @@ const RTC_PORT = 0x70;
 const RTC_PORTS = 2;
 
 export function dsdt(description: AcpiDescription): Uint8Array {
-  const { serial, virtioMmio, rtc, i8042, pm, pci, generationId, fwCfg, hpet } = description;
-  const devices = [...(pci === undefined ? [] : pciBus(pci)), ...serial.map(com), ...virtioMmio.map(virtio)];
+  const { cpus, serial, virtioMmio, rtc, i8042, pm, pci, generationId, fwCfg, hpet } = description;
+  const devices = [
+    ...(pci === undefined ? [] : [...cpus.map(cpu), ...pciBus(pci, pm.sciIrq)]),
+    ...serial.map(com),
+    ...virtioMmio.map(virtio),
+  ];
   if (rtc !== undefined) devices.push(clock(rtc));
   if (i8042) devices.push(keyboard());
   if (generationId !== undefined) devices.push(...generation(generationId));
@@ -44,6 +50,13 @@ export function dsdt(description: AcpiDescription): Uint8Array {
   const { sleepTypeS5 } = pm;
   const s5 = name("\\_S5", pack(integer(sleepTypeS5), integer(sleepTypeS5), integer(0), integer(0)));
   return table("DSDT", 2, concat([scope("\\_SB", ...devices), s5]));
+}
+
+/** Its id is the APIC's, as in the MADT. */
+function cpu(id: number): Aml {
+  const path = `C${hexDigits(id, 3).toUpperCase()}`;
+  if (id < FIRST_X2APIC_ID) return processor(path, id);
+  return device(path, name("_HID", string("ACPI0007")), name("_UID", integer(id)));
 }
 
 function com({ port, irq }: { port: number; irq: number }, index: number): Aml {

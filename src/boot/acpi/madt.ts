@@ -21,7 +21,7 @@ const LOCAL_X2APIC_NMI = 0xa;
 
 const ENABLED = 1;
 /** Ids from here on need x2APIC structures; 255 means all CPUs in an APIC structure. */
-const FIRST_X2APIC_ID = 255;
+export const FIRST_X2APIC_ID = 255;
 
 const BUS_ISA = 0;
 const CONFORMS_TO_BUS = 0;

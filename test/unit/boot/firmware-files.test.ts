@@ -86,8 +86,11 @@ test("the DSDT of a PC is what Intel's compiler makes of its source, with a bus 
   const { source, recompiled } = disassemble(table);
   expect([...recompiled.subarray(36)]).toEqual([...table.subarray(36)]);
   expect(source).toContain('Name (_HID, EisaId ("PNP0A03")');
-  expect(source.match(/EisaId \("PNP0C0F"\)/g)).toHaveLength(4);
-  expect(source.match(/LNK[ABCD],/g)?.length).toBe(31 * 4);
+  expect(source.match(/EisaId \("PNP0C0F"\)/g)).toHaveLength(5);
+  // The power management function's pin A is the SCI.
+  expect(source.match(/LNK[ABCD],/g)?.length).toBe(31 * 4 - 1);
+  expect(source).toMatch(/0x0001FFFF,\s+Zero,\s+LNKS,/);
+  expect(source.match(/Processor \(C00[01], 0x0[01], 0x00000000, 0x00\) \{\}/g)).toHaveLength(2);
   expect(source).toContain("WordBusNumber (ResourceProducer");
 });
 
