@@ -8,27 +8,18 @@
  * FILTER selects rows whose name (`raw-direct-randread-32`, see support/blk-matrix.ts)
  * contains it. The peer is QEMU's pc with virtio-blk-pci in four configurations,
  * aio=threads and io_uring, each with and without an iothread; in each row the best of
- * them counts. The load is the program guest/blk-load.cc, the same in all guests. The
+ * them counts. Ours is a microvm; one more row compares our own PC with it. The load is the program guest/blk-load.cc, the same in all guests. The
  * images are in memory and filled, and each guest has its own. The guests run in turns;
  * those that wait are in HLT.
  */
 import { execFileSync } from "node:child_process";
-import { closeSync, openSync, rmSync, writeSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { choosePieces, type Disk, type Load, type Piece } from "./support/blk-matrix.ts";
 import { directFolder } from "./support/direct-folder.ts";
-import {
-  bootArguments,
-  findGuest,
-  ObedientGuest,
-  obey,
-  scratchFolder,
-  withProgram,
-} from "./support/guest.ts";
-import { kvmRuns } from "./support/kvm-counters.ts";
-import { type Monitor, qemu, vmexit } from "./support/monitor.ts";
-import { monitorCpuSeconds } from "./support/process.ts";
+import { compileLoad, DiskUser, filledDisk, type Sample } from "./support/disk-load.ts";
+import { bootArguments, findGuest, obey, scratchFolder, withProgram } from "./support/guest.ts";
+import { qemu, vmexit } from "./support/monitor.ts";
 import { amount, median, Results, table } from "./support/results.ts";
 
 const ROUNDS = Number(process.env.VMEXIT_BENCH_ROUNDS ?? 3);
@@ -37,29 +28,7 @@ const SECONDS = 2;
 const WARM_UP_SECONDS = 5;
 const MIB = 2 ** 20;
 const DISK_MIB = 128;
-
-interface Sample {
-  readonly perSecond: number;
-  /** Seconds of CPU outside the guest, per million requests. */
-  readonly cpu: number;
-  /** KVM_RUN calls per request. */
-  readonly runs: number;
-}
-
-class Contestant {
-  readonly name: string;
-  readonly guest: ObedientGuest;
-  samples: Sample[] = [];
-
-  constructor(name: string, monitor: Monitor) {
-    this.name = name;
-    this.guest = new ObedientGuest(monitor);
-  }
-
-  value(of: (sample: Sample) => number): number[] {
-    return this.samples.map(of);
-  }
-}
+const DEVICE = "/dev/vda";
 
 const { pieces, list } = chosen(process.argv.slice(2));
 if (pieces.length === 0) {
@@ -72,9 +41,9 @@ if (list) {
 }
 
 const scratch = scratchFolder();
-const filled = filledDisk();
+const filled = filledDisk(scratch, DISK_MIB);
 const found = findGuest();
-const initrd = withProgram(found.initrd, compileLoad(), "blk-load", scratch);
+const initrd = withProgram(found.initrd, compileLoad(scratch), "blk-load", scratch);
 const boot = bootArguments(found.vmlinux, initrd, obey);
 const results = new Results();
 const details = [["", "monitor", "rate", "unit", "CPU s per million", "exits per request"]];
@@ -99,20 +68,20 @@ function chosen(argv: readonly string[]): { pieces: Piece[]; list: boolean } {
 async function measure({ disk, loads }: Piece): Promise<void> {
   const folder = disk.cache === "none" ? directFolder() : scratchFolder();
   const all = contestants(disk, folder);
-  const [ours, ...peers] = all;
+  const [ours, pc, ...peers] = all;
   try {
     for (const load of loads) {
       for (const each of all) {
         each.samples = [];
-        await run(each, load, WARM_UP_SECONDS);
+        await each.run(load, WARM_UP_SECONDS);
       }
       for (let round = 0; round < ROUNDS; round++) {
         for (let i = 0; i < all.length; i++) {
           const each = all[(round + i) % all.length];
-          each.samples.push(await run(each, load, SECONDS));
+          each.samples.push(await each.run(load, SECONDS));
         }
       }
-      report(`${disk.what}: ${load.what}`, load, ours, peers);
+      report(`${disk.what}: ${load.what}`, load, { ours, pc, peers });
     }
   } finally {
     await Promise.all(all.map(({ guest }) => guest.stop()));
@@ -120,11 +89,14 @@ async function measure({ disk, loads }: Piece): Promise<void> {
   }
 }
 
-function contestants(disk: Disk, folder: string): Contestant[] {
+function contestants(disk: Disk, folder: string): DiskUser[] {
   const { format, cache } = disk;
   const drive = (name: string, aio: string) =>
     `file=${image(folder, name, disk)},format=${format},cache=${cache},aio=${aio}`;
-  const ours = vmexit("-M", "microvm", ...boot, "-drive", `${drive("ours", "io_uring")},if=virtio`);
+  const ours = ["microvm", "pc"].map((board) => {
+    const options = ["-drive", `${drive(board, "io_uring")},if=virtio`];
+    return new DiskUser(`vmexit ${board}`, vmexit("-M", board, ...boot, ...options), DEVICE);
+  });
   const peers = ["threads", "io_uring"].flatMap((aio) =>
     [false, true].map((iothread) => {
       const name = `QEMU, ${aio}${iothread ? ", iothread" : ""}`;
@@ -135,30 +107,20 @@ function contestants(disk: Disk, folder: string): Contestant[] {
         ...["-drive", `${drive(`${aio}-${iothread}`, aio)},if=none,id=disk`],
         ...["-device", `virtio-blk-pci,drive=disk${iothread ? ",iothread=thread" : ""}`],
       );
-      return new Contestant(name, monitor);
+      return new DiskUser(name, monitor, DEVICE);
     }),
   );
-  return [new Contestant("vmexit", ours), ...peers];
+  return [...ours, ...peers];
 }
 
-async function run({ guest }: Contestant, load: Load, seconds: number): Promise<Sample> {
-  const at: { cpu: number; runs: number }[] = [];
-  const line = `blk-load /dev/vda ${load.mode} ${load.block} ${load.depth} ${seconds}`;
-  const { ms, printed } = await guest.time(line, (pid) => {
-    at.push({ cpu: monitorCpuSeconds(pid), runs: kvmRuns(pid) });
-  });
-  const requests = Number(printed);
-  if (!(requests > 0)) throw new Error(`blk-load printed ${printed}`);
-  const [before, after] = at.slice(-2); // of the last attempt
-  return {
-    perSecond: requests / (ms / 1000),
-    cpu: ((after.cpu - before.cpu) / requests) * 1e6,
-    runs: (after.runs - before.runs) / requests,
-  };
+interface Contestants {
+  readonly ours: DiskUser;
+  readonly pc: DiskUser;
+  readonly peers: readonly DiskUser[];
 }
 
-/** Adds three rows, each against the best peer for that row, and prints the numbers of all. */
-function report(what: string, load: Load, ours: Contestant, peers: readonly Contestant[]): void {
+/** Adds rows, each against the best peer for that row, and one of our PC; prints the numbers of all. */
+function report(what: string, load: Load, { ours, pc, peers }: Contestants): void {
   const small = load.block < MIB / 10;
   const [unit, scale] = small ? ["IOPS", 1] : ["MiB/s", load.block / MIB];
   const add = (
@@ -169,16 +131,19 @@ function report(what: string, load: Load, ours: Contestant, peers: readonly Cont
     goal?: number,
   ) => {
     const sign = better === "higher" ? 1 : -1;
-    const rank = (each: Contestant) => sign * median(each.value(of));
+    const rank = (each: DiskUser) => sign * median(each.value(of));
     const best = peers.reduce((a, b) => (rank(b) > rank(a) ? b : a));
     const samples = { ours: ours.value(of), peer: best.value(of), peerName: best.name };
     results.add(row, unit, samples, { better, ...(goal !== undefined && { goal }) });
   };
   add(what, unit, ({ perSecond }) => perSecond * scale, "higher", 1);
   add(`${what}: the monitor's CPU per million`, "s", ({ cpu }) => cpu, "lower", 1);
+  const rate = (each: DiskUser) => each.value(({ perSecond }) => perSecond * scale);
+  const boards = { ours: rate(pc), peer: rate(ours), peerName: ours.name };
+  results.add(`${what}: on a PC`, unit, boards, { better: "higher", goal: 1 });
   const counted = [ours, ...peers].every((each) => each.samples.every(({ runs }) => Number.isFinite(runs)));
   if (counted) add(`${what}: exits to user space`, "per request", ({ runs }) => runs, "lower");
-  for (const each of [ours, ...peers]) {
+  for (const each of [ours, pc, ...peers]) {
     const numbers = [
       ({ perSecond }: Sample) => perSecond * scale,
       ({ cpu }: Sample) => cpu,
@@ -196,21 +161,4 @@ function image(folder: string, name: string, { format, cache }: Disk): string {
   const how = ["-f", "raw", "-O", format, "-S", "0", "-t", cache];
   execFileSync("qemu-img", ["convert", ...how, filled, file]);
   return file;
-}
-
-/** The contents of all images. */
-function filledDisk(): string {
-  const file = join(scratch, "filled.raw");
-  const fd = openSync(file, "w");
-  const chunk = Buffer.alloc(MIB, 0xa5);
-  for (let i = 0; i < DISK_MIB; i++) writeSync(fd, chunk);
-  closeSync(fd);
-  return file;
-}
-
-function compileLoad(): string {
-  const source = fileURLToPath(new URL("../../../bench/guest/blk-load.cc", import.meta.url));
-  const program = join(scratch, "blk-load");
-  execFileSync("g++", ["-std=c++20", "-O2", "-static", "-o", program, source], { stdio: "inherit" });
-  return program;
 }

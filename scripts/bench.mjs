@@ -10,19 +10,21 @@ import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { guestFolder, hostKvm, inLab, main, root, run, setUp } from "./setup.mjs";
+import { guestFolder, hostKvm, inLab, main, pcDisk, pcMedia, root, run, setUp } from "./setup.mjs";
 
 /**
  * What each benchmark runs on: no KVM at all, a tiny guest on any, or Linux on hardware KVM. One with
  * `pieces` prints their names with --pieces, and takes --piece NAME: each piece gets its own lab.
  *
- * `native` has an addon of its own.
+ * `native` has an addon of its own; `make` makes what it needs besides the guest.
  *
- * @type {Record<string, { kvm: "none" | "any" | "hardware", native?: true, pieces?: true, usage?: string }>}
+ * @type {Record<string, { kvm: "none" | "any" | "hardware", native?: true, pieces?: true, make?: () => string, usage?: string }>}
  */
 const BENCHMARKS = {
   exit: { kvm: "any", native: true },
   boot: { kvm: "hardware" },
+  "boot-pc": { kvm: "hardware", make: pcDisk, usage: "[ide] [virtio]   which disk" },
+  ide: { kvm: "hardware", make: pcMedia },
   serial: { kvm: "hardware" },
   blk: { kvm: "hardware", pieces: true, usage: "[FILTER...]   rows whose name contains each FILTER" },
   net: {
@@ -115,13 +117,14 @@ await main("bench", async ([name, ...args]) => {
     console.error(usage());
     return 2;
   }
-  const { kvm, native, pieces } = benchmark;
+  const { kvm, native, pieces, make } = benchmark;
   const { opens, hardware } = hostKvm();
   const here = kvm === "none" || (kvm === "any" ? opens : hardware);
   // The peer is QEMU or its image tool, in the lab or not.
-  setUp(kvm === "none" ? ["image"] : ["guest", "lab", "image", "net"], ".");
+  setUp(kvm === "none" ? ["image"] : ["guest", "lab", "image", "net", ...(make ? ["test"] : [])], ".");
   if (native) buildNative();
   if (kvm !== "none") process.env.VMEXIT_GUEST_DIR ??= guestFolder();
+  make?.();
 
   const script = join(root, "build/tools/bench", `${name}.js`);
   if (!existsSync(script)) throw new Error(`there is no bench/${name}.ts`);

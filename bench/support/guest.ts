@@ -23,16 +23,29 @@ export interface Guest {
 }
 
 export function findGuest(): Guest {
-  const folder =
-    process.env.VMEXIT_GUEST_DIR ??
-    execFileSync(join(ROOT, "lab/guest/build"), { stdio: ["ignore", "pipe", "inherit"] })
-      .toString()
-      .trim();
+  const folder = process.env.VMEXIT_GUEST_DIR ?? made("lab/guest/build");
   return {
     vmlinuz: join(folder, "vmlinuz"),
     vmlinux: join(folder, "vmlinux"),
     initrd: join(folder, "initrd.img"),
   };
+}
+
+/** A disk of the shape of stock images. */
+export function findPcDisk(): string {
+  return process.env.VMEXIT_PC_DISK ?? made("lab/pc-disk/build");
+}
+
+/** An initramfs with drivers of IDE disks. */
+export function findPcMedia(): { readonly initrd: string } {
+  return { initrd: join(process.env.VMEXIT_PC_MEDIA ?? made("lab/pc-media/build"), "initrd.img") };
+}
+
+/** What a script of the lab prints: the path of what it made. */
+function made(script: string): string {
+  return execFileSync(join(ROOT, script), { stdio: ["ignore", "pipe", "inherit"] })
+    .toString()
+    .trim();
 }
 
 /** Options that our command and QEMU share: one CPU, console on standard input and output. */

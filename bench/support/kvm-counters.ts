@@ -20,6 +20,8 @@ const TRACING = "/sys/kernel/debug/tracing";
 /** A histogram: its tracepoint, and the trigger that makes it. */
 const TO_USER = { event: `${TRACING}/events/kvm/kvm_userspace_exit`, trigger: "hist:keys=reason,errno" };
 const TO_KERNEL = { event: `${TRACING}/events/kvm/kvm_exit`, trigger: "hist:keys=exit_reason,isa" };
+/** Port accesses, also those that the kernel's chips serve. One of `rep ins` counts as KVM passes it on. */
+const PORTS = { event: `${TRACING}/events/kvm/kvm_pio`, trigger: "hist:keys=port,rw" };
 /** Each KVM_RUN begins by loading the guest's FPU: this tracepoint reports every KVM_RUN, and nothing else. */
 const ENTRY = `${TRACING}/events/kvm/kvm_fpu`;
 
@@ -56,13 +58,13 @@ function counterIn(file: string): number | undefined {
 /** Watches KVM_RUN of every VM of this machine, from `start` to `stop`. */
 export class RunTrace {
   /**
-   * @param all also count exits that the kernel handles, which adds some time to each
+   * @param all also count exits that the kernel handles, and port accesses, which adds some time to each
    * @returns false where tracing is not available
    */
   start(all = false): boolean {
     try {
       this.stop();
-      for (const { event, trigger } of all ? [TO_USER, TO_KERNEL] : [TO_USER]) {
+      for (const { event, trigger } of all ? [TO_USER, TO_KERNEL, PORTS] : [TO_USER]) {
         writeFileSync(join(event, "trigger"), trigger);
       }
       writeFileSync(join(TRACING, "trace_clock"), "mono");
@@ -78,7 +80,7 @@ export class RunTrace {
 
   stop(): void {
     writeFileSync(join(ENTRY, "enable"), "0");
-    for (const { event, trigger } of [TO_USER, TO_KERNEL]) {
+    for (const { event, trigger } of [TO_USER, TO_KERNEL, PORTS]) {
       if (!readFileSync(join(event, "trigger"), "utf8").includes(trigger)) continue;
       writeFileSync(join(event, "trigger"), `!${trigger}`);
     }
@@ -97,6 +99,13 @@ export class RunTrace {
     return histogram(TO_KERNEL.event, /exit_reason: +(\d+), isa: +(\d+)/, (reason, isa) =>
       hardwareExitName(isa, reason),
     );
+  }
+
+  /** Port accesses so far, by direction and port; empty unless `start` was called with `all`. */
+  ports(): Map<string, number> {
+    return histogram(PORTS.event, /port: +(\d+), rw: +(\d+)/, (port, isWrite) => {
+      return `${isWrite === 1 ? "write" : "read"} 0x${port.toString(16)}`;
+    });
   }
 
   /** When a guest ran first, by performance.now(). */
