@@ -4,12 +4,10 @@ import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { createVm } from "vmexit";
 import { bootMs, pcMedium, Scratch, transcript, type } from "../support/guest.ts";
+import { withoutCursor } from "../support/pc-login.ts";
 import { talk } from "../support/talk.ts";
 
 const MIB = 2 ** 20;
-/** SeaBIOS moves the cursor in the middle of what boot loaders print. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: it is what begins an escape sequence
-const CURSOR = /\x1b\[[\d;?]*[A-Za-z]/g;
 
 function md5(file: string): string {
   return createHash("md5").update(readFileSync(file)).digest("hex");
@@ -50,7 +48,7 @@ test("-boot order=dc,once=d with four IDE drives: isolinux from the CD; when it 
     ],
     3 * bootMs(),
   );
-  const printed = output.replaceAll(CURSOR, "");
+  const printed = withoutCursor(output);
   expect(printed).toMatch(/isolinux of vmexit[\s\S]*from=isolinux\r\n/);
   const sums = [...printed.matchAll(/^([0-9a-f]{32}) {2}\/dev\//gm)].map(([, sum]) => sum);
   expect(sums).toEqual(before);
