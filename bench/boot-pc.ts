@@ -19,7 +19,7 @@ const ROUNDS = Number(process.env.VMEXIT_BENCH_ROUNDS ?? 3);
 const TIME_GOAL = 0.85;
 const EXITS_GOAL = 0.7;
 /** Firmware and boot loader read 19 MB by port accesses, which take long in the lab. */
-const PATIENCE_MS = 400_000;
+const PATIENCE_MS = 1_200_000;
 const INTERFACES = ["ide", "virtio"].filter(
   (bus, _, all) => process.argv.includes(bus) || !all.some((each) => process.argv.includes(each)),
 );
