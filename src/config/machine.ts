@@ -220,6 +220,12 @@ export const MACHINE = table({
   bootOnce: { type: bootOrder, help: "the same for the time until the guest's first reset" },
   /** Firmware offers a menu of what to boot from. Default: `false`. */
   bootMenu: { type: flag, default: false, help: "firmware offers a menu of what to boot from" },
+  /** Firmware boots from drives and cards with a bootindex alone, if there are any. Default: `false`. */
+  bootStrict: {
+    type: flag,
+    default: false,
+    help: "firmware boots from drives and cards with a bootindex alone, if there are any",
+  },
   /** The machine's UUID, which a pc's firmware shows in SMBIOS and at its start. */
   uuid: { type: uuid, help: "the machine's UUID, which a pc's firmware shows in SMBIOS and at its start" },
   /** Files that firmware and guest of a pc find by fw_cfg. Default: `[]`. */

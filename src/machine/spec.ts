@@ -50,6 +50,8 @@ export interface FirmwareSpec {
   readonly uuid?: string;
   /** It offers a menu of what to boot from. */
   readonly bootMenu: boolean;
+  /** It tries nothing that has no place in the boot order, if anything has one. */
+  readonly bootStrict?: boolean;
 }
 
 /** A device that the program provides: the program's own thread serves its registers. */

@@ -91,7 +91,7 @@ export class CdCommands {
     return true;
   }
 
-  /** The unit attention that a command reports, which then is over. NO_SENSE if there is none. */
+  /** The unit attention that a command reports, which clears it. NO_SENSE if there is none. */
   takeAttention(): number {
     const { attention } = this.#regs;
     this.#regs.attention = 0;

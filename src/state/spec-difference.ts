@@ -6,7 +6,7 @@
 /** Fields of a device's configuration that the guest cannot see. */
 const OF_THE_HOST = new Set([
   ...["file", "source", "format", "otherFiles", "cacheBytes", "snapshot", "cache", "aio", "discard"],
-  ...["detectZeroes", "rerror", "werror", "throttling", "id", "bootOrder", "bootMenu", "uuid"],
+  ...["detectZeroes", "rerror", "werror", "throttling", "id", "bootOrder", "bootMenu", "bootStrict", "uuid"],
 ]);
 const CD_DRIVES = new Set<unknown>(["ide-cd", "scsi-cd"]);
 /** Of a CD drive, whose registers say what was in it: the spec is of when the machine was switched on. */

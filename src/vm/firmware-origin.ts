@@ -31,6 +31,7 @@ export function firmwarePowerOn(options: CheckedOptions): PowerOn {
         ...(chips.length === 0 ? {} : { flash: chips.map(({ size, readOnly }) => ({ size, readOnly })) }),
         bootOrder,
         bootMenu: options.bootMenu,
+        ...(options.bootStrict ? { bootStrict: true } : {}),
         ...(uuid === undefined ? {} : { uuid }),
       };
     },

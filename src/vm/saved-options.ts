@@ -19,7 +19,7 @@ const SAVED_DEVICES = Object.entries(DEVICES).filter(
 /** Options besides devices. Files, handlers and policies belong to the host: whoever restores gives them anew. */
 const KEPT = [
   ...["machine", "memory", "cpus", "serialPorts", "pit", "hpet", "generationId", "cpu", "topology", "numa"],
-  ...["rtcOffset", "rtcSlew", "uuid", "bootOrder", "bootMenu", "smbios"],
+  ...["rtcOffset", "rtcSlew", "uuid", "bootOrder", "bootMenu", "bootStrict", "smbios"],
 ];
 /** Names of files that the guest finds by fw_cfg, whose contents are in the machine's memory for fw_cfg. */
 const FILES = "fwCfg";

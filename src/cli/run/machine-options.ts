@@ -60,7 +60,7 @@ const BOOT_KEYS = keysOf(
     order: { type: MACHINE.bootOrder.type, help: "" },
     once: { type: MACHINE.bootOnce.type, help: "" },
     menu: { type: MACHINE.bootMenu.type, help: "" },
-    strict: { type: only("off", "firmware tries everything that it finds"), help: "" },
+    strict: { type: MACHINE.bootStrict.type, help: "" },
   }),
 );
 
@@ -124,14 +124,15 @@ export const MACHINE_OPTIONS: readonly OptionRow[] = [
   },
   {
     names: ["boot"],
-    argument: "[order=]LETTERS[,once=LETTERS][,menu=on|off]",
+    argument: "[order=]LETTERS[,once=LETTERS][,menu=on|off][,strict=on|off]",
     example: "-boot order=dc,once=d",
-    help: `${MACHINE.bootOrder.help} (default: ${MACHINE.bootOrder.default}). once= is the order until the guest's first reset, menu=on lets firmware offer a menu`,
+    help: `${MACHINE.bootOrder.help} (default: ${MACHINE.bootOrder.default}). once= is the order until the guest's first reset, menu=on lets firmware offer a menu, strict=on boots from what has a bootindex alone`,
     apply: (draft, value, _typed, complain) => {
-      const { order, once, menu } = readKeys(splitKeyValues(value, "order"), BOOT_KEYS, complain);
+      const { order, once, menu, strict } = readKeys(splitKeyValues(value, "order"), BOOT_KEYS, complain);
       if (order !== undefined) draft.vm.bootOrder = order;
       if (once !== undefined) draft.vm.bootOnce = once;
       if (menu !== undefined) draft.vm.bootMenu = menu;
+      if (strict !== undefined) draft.vm.bootStrict = strict;
     },
   },
   {

@@ -7,6 +7,9 @@ import { acpiDescription } from "./acpi.ts";
 
 const PRODUCT = "Standard PC (i440FX + PIIX, 1996)";
 
+/** In a boot order: nothing comes after it. Source: SeaBIOS, docs/Runtime_config.md (bootorder). */
+const HALT = "HALT";
+
 /** What the machine's owner gives firmware and guest. */
 export interface OwnerFiles {
   readonly userFiles: ReadonlyMap<string, Uint8Array>;
@@ -22,6 +25,7 @@ export function firmwareDescription(
   const ordered = entries
     .filter(({ index }) => index !== undefined)
     .sort((a, b) => (a.index ?? 0) - (b.index ?? 0));
+  const isStrict = spec.firmware?.bootStrict ?? false;
   return {
     acpi: acpiDescription(spec, parts),
     smbios: { cpus: spec.cpus, product: PRODUCT, ram: spec.ram, fields: smbios },
@@ -29,6 +33,6 @@ export function firmwareDescription(
     uuid: spec.firmware?.uuid,
     bootMenu: spec.firmware?.bootMenu ?? false,
     userFiles,
-    bootOrder: ordered.map(({ path }) => path),
+    bootOrder: [...ordered.map(({ path }) => path), ...(isStrict && ordered.length > 0 ? [HALT] : [])],
   };
 }

@@ -104,6 +104,21 @@ test("the memory map, the processors and the boot order are there", () => {
   expect(String.fromCharCode(...(files.get("bootorder") ?? []))).toBe("/pci@i0cf8/ide@1,1/drive@0/disk@0\0");
 });
 
+test("with a strict boot order, SeaBIOS halts behind what has a bootindex, if anything has one", () => {
+  const order = (bootindex?: number) => {
+    const disk = {
+      ...{ size: 2 ** 20, blockSize: 512, readOnly: false, serial: "a", queues: 1, writeCache: true },
+      ...{ rerror: "report", werror: "report", throttling: undefined, bootindex },
+    };
+    const devices = [{ kind: "virtio-blk", name: "virtio-blk0", config: disk }];
+    const spec = { ...SPEC, firmware: { ...SPEC.firmware, bootStrict: true }, devices };
+    const owner = { userFiles: new Map<string, Uint8Array>(), smbios: new SmbiosFields() };
+    return firmwareDescription(spec, pc.parts(spec), owner).bootOrder;
+  };
+  expect(order(1)).toEqual(["/pci@i0cf8/scsi@2/disk@0,0", "HALT"]);
+  expect(order()).toEqual([]);
+});
+
 test("SMBIOS has the tables of QEMU's pc machine, and an anchor that describes them", () => {
   const tables = file("etc/smbios/smbios-tables");
   const anchor = file("etc/smbios/smbios-anchor");

@@ -43,6 +43,7 @@ test("a kernel is enough; the defaults are those of the documentation", () => {
     pit: true,
     hpet: false,
     bootMenu: false,
+    bootStrict: false,
     bootOrder: "cad",
     generationId: true,
     rng: undefined,
@@ -154,6 +155,7 @@ test("everything that is given arrives", () => {
     hpet: false,
     uuid: "00112233-4455-6677-8899-aabbccddeeff",
     ...{ firmware: "bios.bin", firmwareFolder: "folder", bootOrder: "dc", bootOnce: "d", bootMenu: true },
+    bootStrict: true,
     generationId: false,
     rng: { id: "entropy" },
     devices: [

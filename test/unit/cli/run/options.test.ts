@@ -852,10 +852,11 @@ describe("network cards", () => {
 
 test("the boot order is letters, as keys or alone", () => {
   expect(request("-boot", "d").vm.bootOrder).toBe("d");
-  expect(request("-boot", "order=dc,once=d,menu=on").vm).toMatchObject({
+  expect(request("-boot", "order=dc,once=d,menu=on,strict=on").vm).toMatchObject({
     bootOrder: "dc",
     bootOnce: "d",
     bootMenu: true,
+    bootStrict: true,
   });
   expect(() => request("-boot", "order=cc")).toThrow('-boot order=cc: order="cc" is not a boot order');
   expect(() => request("-boot", "x")).toThrow("is not a boot order");
