@@ -76,11 +76,6 @@ export function pcMedia() {
   return made("lab/pc-media/build");
 }
 
-/** Makes a CD with Debian's installer, if it is not there, and returns its path (lab/pc-installer/build). */
-export function pcInstaller() {
-  return made("lab/pc-installer/build");
-}
-
 /** @param {string} script prints the path of what it made */
 function made(script) {
   const { status, stdout } = spawnSync(join(root, script), {
@@ -124,10 +119,7 @@ export function hostKvm() {
  * @param {readonly string[]} command
  */
 export function inLab(options, command) {
-  const passed = ["GUEST_DIR", "PC_DISK", "PC_MEDIA", "PC_INSTALLER"].flatMap((name) => [
-    "--env",
-    `VMEXIT_${name}`,
-  ]);
+  const passed = ["GUEST_DIR", "PC_DISK", "PC_MEDIA"].flatMap((name) => ["--env", `VMEXIT_${name}`]);
   return [join(root, "lab/lab"), "--cwd", root, ...passed, ...options, "--", ...command];
 }
 

@@ -22,18 +22,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runInLabs } from "./lab-lanes.mjs";
 import { packageTest } from "./package-test.mjs";
-import {
-  guestFolder,
-  hostKvm,
-  inLab,
-  main,
-  pcDisk,
-  pcInstaller,
-  pcMedia,
-  root,
-  run,
-  setUp,
-} from "./setup.mjs";
+import { guestFolder, hostKvm, inLab, main, pcDisk, pcMedia, root, run, setUp } from "./setup.mjs";
 import { add, count, inWords, noTests } from "./test-results.mjs";
 
 const TIERS = ["unit", "kvm", "guest"];
@@ -166,10 +155,7 @@ await main("test", async (args) => {
   process.env.VMEXIT_GUEST_DIR ??= guestFolder();
   const runs = (name) => chosen.some(({ files }) => files.some((file) => file.endsWith(`guest/${name}`)));
   if (runs("pc.test.ts") || runs("pc.long.test.ts")) process.env.VMEXIT_PC_DISK ??= pcDisk();
-  if (runs("pc-media.long.test.ts")) {
-    process.env.VMEXIT_PC_MEDIA ??= pcMedia();
-    process.env.VMEXIT_PC_INSTALLER ??= pcInstaller();
-  }
+  if (runs("pc-media.long.test.ts")) process.env.VMEXIT_PC_MEDIA ??= pcMedia();
 
   const results = mkdtempSync(join(tmpdir(), "vmexit-test-"));
   const total = noTests();

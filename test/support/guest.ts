@@ -37,14 +37,6 @@ export function pcDisk(): string {
   return path;
 }
 
-/** A CD with Debian's installer. */
-export function pcInstaller(): string {
-  const path = process.env.VMEXIT_PC_INSTALLER;
-  if (path === undefined)
-    throw new Error("VMEXIT_PC_INSTALLER is not set; npm test sets it, lab/pc-installer/build prints it");
-  return path;
-}
-
 /** A medium that lab/pc-media/build makes: isolinux.iso, grub.iso, memtest.iso or gpt.img. */
 export function pcMedium(name: string): string {
   const folder = process.env.VMEXIT_PC_MEDIA;
