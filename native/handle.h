@@ -75,8 +75,10 @@ class TokenTable {
 // freed in one of the next turns of the event loop.
 //
 // V8 counts their bytes as memory that a garbage collection could free, and
-// begins one when 64 MiB were added. They are no garbage of JavaScript's, so
+// begins one when 64 MiB were added. They are not garbage of JavaScript's, so
 // each is subtracted as soon as it was added, and added before it is detached.
+// Not so from Node 25 on: Node detaches what is left when a thread ends, and
+// the V8 of these versions ends the process when its count falls below zero.
 class Views {
  public:
   // An ArrayBuffer over `length` bytes at `data`, the same object for the same
@@ -110,7 +112,7 @@ class Views {
       napi_get_and_clear_last_exception(env, &ignored);
       return Result(info, -ENOMEM);
     }
-    holder->subtracted = static_cast<int64_t>(length);
+    if (MaySubtract(env)) holder->subtracted = static_cast<int64_t>(length);
     Count(env, -holder->subtracted);
     Napi::ArrayBuffer result(env, buffer);
     views_.push_back({data, length, holder, Napi::Weak(result)});
@@ -146,6 +148,13 @@ class Views {
   static void Count(napi_env env, int64_t bytes) {
     int64_t ignored = 0;
     if (bytes != 0) napi_adjust_external_memory(env, bytes, &ignored);
+  }
+
+  static bool MaySubtract(napi_env env) {
+    constexpr uint32_t kFirstThatChecks = 25;
+    const napi_node_version* version = nullptr;
+    return napi_get_node_version(env, &version) == napi_ok &&
+           version->major < kFirstThatChecks;
   }
 
   std::vector<View> views_;

@@ -5,6 +5,7 @@
  *   npm test -- [TIER...] [TEXT...]  these tiers (unit, kvm, guest), or the test files
  *                                    whose path contains one of the texts
  *   npm test -- package              the package as users install it (package-test.mjs)
+ *   npm test -- nodes                what depends on Node, under the other versions that are supported
  *   npm test -- --lab ...            kvm and guest in the lab, even if they can run here
  *   npm run test:long [-- ...]       the same, with many more random cases and crashes (LONG), and the files
  *                                    that take too long for npm test (NAME.long.test.ts)
@@ -21,12 +22,20 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runInLabs } from "./lab-lanes.mjs";
+import { NODES, nodeFolder } from "./node-versions.mjs";
 import { packageTest } from "./package-test.mjs";
 import { guestFolder, hostKvm, inLab, main, pcDisk, pcMedia, root, run, setUp } from "./setup.mjs";
 import { add, count, inWords, noTests } from "./test-results.mjs";
 
 const TIERS = ["unit", "kvm", "guest"];
 const PACKAGE = "package";
+const OTHER_NODES = "nodes";
+
+/** What depends on Node: the addon, Workers, streams. All tests under all versions: `npm run test:nodes`. */
+const NODE_TESTS = {
+  unit: ["test/unit/sys", "test/unit/threads", "test/unit/kvm", "test/unit/vm/serial"],
+  kvm: ["test/kvm/kvm-vm", "test/kvm/native-", "test/kvm/ring-threads", "test/kvm/vm-lifecycle"],
+};
 
 /**
  * What tests with random cases read, and how many they try in `npm run test:long`: about ten times as many as
@@ -81,16 +90,17 @@ function testFiles(tier, texts, long) {
   return files.filter((file) => texts.length === 0 || texts.some((text) => file.includes(text))).sort();
 }
 
-function vitest(tier, files, report) {
+function vitest(tier, files, report, node = process.execPath) {
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
   const script = join(root, "node_modules/vitest/vitest.mjs");
-  return [process.execPath, script, "run", "--project", tier, ...reporters, ...files];
+  return [node, script, "run", "--project", tier, ...reporters, ...files];
 }
 
 /** One run of vitest here. Whatever keeps it from reporting is a failure. */
-async function runHere(tier, files, results) {
+async function runHere(tier, files, results, node) {
   const report = join(results, `${tier}.json`);
-  const status = await run(vitest(tier, files, report));
+  rmSync(report, { force: true });
+  const status = await run(vitest(tier, files, report, node));
   if (!existsSync(report)) {
     console.error(`test: ${files.join(" ")}: no report; exit status ${status}`);
     return { ...noTests(), failed: 1 };
@@ -101,6 +111,20 @@ async function runHere(tier, files, results) {
     counts.failed++;
   }
   return counts;
+}
+
+/** The tests that depend on Node, under each version but this one. `hasKvm`: here, not in the lab. */
+async function runOtherNodes(hasKvm, results) {
+  const total = noTests();
+  for (const version of NODES.filter((each) => `v${each}` !== process.version.split(".")[0])) {
+    const node = join(nodeFolder(version), "node");
+    for (const [tier, files] of Object.entries(NODE_TESTS)) {
+      if (tier === "kvm" && !hasKvm) continue;
+      console.error(`\ntest: Node ${version}, of the ${tier} tier`);
+      add(total, await runHere(tier, files, results, node));
+    }
+  }
+  return total;
 }
 
 function startLab(tier) {
@@ -131,19 +155,21 @@ async function runTier(tier, files, lab, results) {
 }
 
 await main("test", async (args) => {
-  const texts = args.filter((arg) => ![...TIERS, PACKAGE, "--lab", "--long"].includes(arg));
+  const texts = args.filter((arg) => ![...TIERS, PACKAGE, OTHER_NODES, "--lab", "--long"].includes(arg));
   const named = TIERS.filter((tier) => args.includes(tier));
-  const all = named.length === 0 && texts.length === 0;
+  const isOther = args.includes(PACKAGE) || args.includes(OTHER_NODES);
+  const all = named.length === 0 && texts.length === 0 && !isOther;
   const long = args.includes("--long");
   const withPackage = all || args.includes(PACKAGE);
-  const none = named.length === 0 && args.includes(PACKAGE);
+  const withNodes = all || args.includes(OTHER_NODES);
+  const none = named.length === 0 && texts.length === 0 && isOther;
   const tiers = (named.length > 0 || none ? named : TIERS).map((tier) => ({
     tier,
     files: testFiles(tier, texts, long),
   }));
   // With a filter, a tier may well have nothing to run; without, that is a failure.
   const chosen = texts.length > 0 ? tiers.filter(({ files }) => files.length > 0) : tiers;
-  if (chosen.length === 0 && !withPackage)
+  if (chosen.length === 0 && !withPackage && !withNodes)
     throw new Error(`no test file's path contains ${texts.join(" or ")}`);
 
   if (long) process.env = { ...LONG, ...process.env };
@@ -169,6 +195,11 @@ await main("test", async (args) => {
       } else {
         lines.push(`${tier}: ${inWords(counts)}${inLabHere[tier] ? " (in the lab)" : ""}`);
       }
+      add(total, counts);
+    }
+    if (withNodes) {
+      const counts = await runOtherNodes(!inLabHere.kvm, results);
+      lines.push(`other versions of Node: ${inWords(counts)}`);
       add(total, counts);
     }
     if (withPackage) {
