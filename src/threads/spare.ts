@@ -12,7 +12,7 @@ import { SHARE_ENV, Worker } from "node:worker_threads";
 /** Threads beyond these end with their role. */
 const MOST_SPARES = 8;
 /** After so long without a use they end, because each takes some MiB. */
-const IDLE_MS = 5_000;
+const IDLE_MS = 30_000;
 
 const spares: Worker[] = [];
 /** Ends the spares, IDLE_MS after the last one was returned. */
