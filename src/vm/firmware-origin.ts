@@ -9,6 +9,7 @@ import { readFirmware } from "./firmware-file.ts";
 import { type FlashFile, openFlash } from "./flash-files.ts";
 import { generationIdPlace, setGenerationId } from "./generation-id.ts";
 import type { Hardware } from "./hardware.ts";
+import { networkRoms } from "./network-roms.ts";
 import type { Origin } from "./power-cycle.ts";
 import { FIRMWARE_PROTOCOL, type PowerOn } from "./power-on.ts";
 import { bytesOf, ownerFiles, putFwCfg } from "./user-files.ts";
@@ -19,7 +20,10 @@ export function firmwarePowerOn(options: CheckedOptions): PowerOn {
   const chips = openFlash(options.flash);
   const image = chips.length > 0 ? new Uint8Array() : readFirmware(options.firmware, options.firmwareFolder);
   let { bootOnce } = options;
-  const owner = ownerFiles(options);
+  const given = ownerFiles(options);
+  // UEFI has drivers of its own.
+  const roms = chips.length > 0 ? [] : networkRoms(options);
+  const owner = { ...given, userFiles: new Map([...roms, ...given.userFiles]) };
   const uuid = owner.smbios.text(1, "uuid") ?? options.uuid;
   return {
     userFilesBytes: bytesOf(owner.userFiles),

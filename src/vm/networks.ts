@@ -158,8 +158,10 @@ export class Networks {
   /** The cards as parts of the machine. */
   get devices(): DeviceSpec[] {
     return this.#connections.map((connection, n) => {
-      const { mac, mtu, queues, offloads, model, addr, disableModern, disableLegacy } = connection.config;
+      const { mac, mtu, queues, offloads, model, addr, bootindex, disableModern, disableLegacy } =
+        connection.config;
       const onPci = {
+        ...(bootindex === undefined ? {} : { bootindex }),
         ...(addr === undefined ? {} : { addr }),
         ...(disableModern ? { disableModern } : {}),
         ...(disableLegacy ? { disableLegacy } : {}),

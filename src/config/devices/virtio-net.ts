@@ -144,6 +144,14 @@ const OPTIONS = table({
   },
   /** The same, when the machine has ended. */
   downScript: { type: text("FILE"), help: "the same, when the machine has ended" },
+  /** Of a pc: the lowest is what firmware starts first; from a network it boots by iPXE. Default: none. */
+  bootindex: {
+    type: integer(-1, 2 ** 31 - 1),
+    otherwise: "none",
+    qemu: { device: ["bootindex"] },
+    help: "of a pc: the lowest is what firmware starts first; from a network it boots by iPXE",
+    see: "network.md#network-boot",
+  },
   /** A name that no other device of the machine has. */
   id: ID,
   /** Of a pc: its slot on the PCI bus, in hexadecimal. Default: the next free one. */
@@ -178,11 +186,6 @@ export const NET_DEVICE_KEYS = table({
     qemu: { device: ["mq"] },
   },
   vectors: { type: integer(0, 2048), qemu: { device: ["vectors"] }, help: "accepted; changes nothing" },
-  bootindex: {
-    type: integer(-1, 2 ** 31 - 1),
-    qemu: { device: ["bootindex"] },
-    help: "accepted and ignored: firmware does not boot from a network card",
-  },
   vlan: {
     type: refused("a card is connected by netdev=ID"),
     qemu: { device: ["vlan"] },
@@ -239,7 +242,6 @@ export const VIRTIO_NET = device({
 export const E1000_DEVICE_KEYS = table({
   ...PCI_DEVICE_KEYS,
   netdev: NETDEV,
-  bootindex: NET_DEVICE_KEYS.bootindex,
 });
 
 /** The card of -device e1000. */
@@ -247,7 +249,7 @@ export const E1000 = device({
   kind: "e1000",
   names: ["e1000", "e1000-82540em"],
   help: "of a pc: an Intel 82540EM network card, connected to a -netdev",
-  options: table({ mac: OPTIONS.mac, id: OPTIONS.id, addr: OPTIONS.addr }),
+  options: table({ mac: OPTIONS.mac, bootindex: OPTIONS.bootindex, id: OPTIONS.id, addr: OPTIONS.addr }),
   deviceKeys: E1000_DEVICE_KEYS,
 });
 

@@ -18,6 +18,7 @@ export interface E1000Config {
   readonly mac: string;
   /** ACCEPTS_ bits that the back end can do. */
   readonly offloads: number;
+  readonly bootindex?: number | undefined;
 }
 
 const MEMORY_BAR = 0;
@@ -62,5 +63,9 @@ export const e1000: PciPart<E1000Config> = {
           now: () => performance.now(),
         }),
     };
+  },
+  describe(_place, { bootindex = -1 }, { device }) {
+    const path = `/pci@i0cf8/ethernet@${device.toString(16)}/ethernet-phy@0`;
+    return bootindex < 0 ? {} : { boot: [{ path, index: bootindex }] };
   },
 };

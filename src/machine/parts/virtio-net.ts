@@ -7,6 +7,7 @@ import type { VirtioPart } from "./virtio-mmio.ts";
 
 export const virtioNet: VirtioPart<NetCard> = {
   kind: "virtio-net",
+  bootNodes: ["ethernet", "ethernet-phy@0"],
   unit({ name, take, ports }, config) {
     const { io } = ports;
     const counters = ports.counters(name, NET_FIELDS);
