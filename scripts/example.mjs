@@ -38,6 +38,8 @@ const BOOT_LINUX = [
   "06-disk-from-http",
   "07-script-in-forks",
   "08-own-internet",
+  "09-server-in-a-guest",
+  "10-two-guests",
 ];
 
 await main("example", async ([name, ...args]) => {
