@@ -15,6 +15,8 @@ export type { Fpu } from "./kvm/fpu.ts";
 export type { GuestDebug, Translation } from "./kvm/vcpu.ts";
 export type { RegisteredSlot } from "./kvm/vm.ts";
 export { NbdError } from "./nbd/nbd-error.ts";
+export type { VsockConnectOptions, VsockListener } from "./net/vsock/vsock-host.ts";
+export type { VsockError, VsockStream } from "./net/vsock/vsock-stream.ts";
 export { SnapshotError } from "./state/snapshot-error.ts";
 export { SystemError } from "./sys/errors.ts";
 export { AddonError } from "./sys/native.ts";
@@ -35,11 +37,12 @@ export type {
 } from "./trace/format.ts";
 export { type CutRecord, type ReadRecord, readTrace, TraceError } from "./trace/read.ts";
 export { createVm } from "./vm/create-vm.ts";
-export type { GuestCpu, Registers, RegistersChange } from "./vm/guest-cpu.ts";
+export type { GuestCpu, Registers, RegistersChange, RunOptions } from "./vm/guest-cpu.ts";
 export { createPool, type MachinePool, type PoolOptions } from "./vm/machine-pool.ts";
 export type { MemoryNode, MemoryTree } from "./vm/memory-tree.ts";
 export { BalloonError, type BalloonStats, type VmBalloon } from "./vm/outlets/balloon.ts";
 export type { VmNetwork } from "./vm/outlets/network.ts";
+export type { VmVsock } from "./vm/outlets/vsock.ts";
 export { type RestoreOptions, restoreVm } from "./vm/restore-vm.ts";
 export type { SnapshotOptions, SnapshotReport } from "./vm/save-machine.ts";
 export type { RewindReport } from "./vm/saves.ts";
@@ -48,7 +51,6 @@ export type { DriveStats, KernelStats, SerialStats, VmStats } from "./vm/stats.t
 export type { Trace } from "./vm/trace-stream.ts";
 export {
   type ForkOptions,
-  type RunOptions,
   VirtualMachine,
   type VmState,
 } from "./vm/virtual-machine.ts";

@@ -10,6 +10,7 @@ import { VIRTIO_BLK } from "./devices/virtio-blk.ts";
 import { VIRTIO_NET } from "./devices/virtio-net.ts";
 import { VIRTIO_RNG } from "./devices/virtio-rng.ts";
 import { VIRTIO_SCSI } from "./devices/virtio-scsi.ts";
+import { VIRTIO_VSOCK } from "./devices/virtio-vsock.ts";
 import { table } from "./schema.ts";
 
 export const DEVICES = table({
@@ -28,6 +29,14 @@ export const DEVICES = table({
     help: 'SCSI controllers, for drives with `interface: "scsi"`',
     otherwise: "`[]`, and one if there is such a drive",
     isSaved: true,
+  }),
+  /**
+   * Adds a vsock device, for streams between programs of the guest and this one: see `vm.vsock`. Default:
+   * `false`.
+   */
+  vsock: one(VIRTIO_VSOCK, {
+    help: "adds a vsock device, for streams between programs of the guest and this one: see `vm.vsock`",
+    see: "network.md#vsock",
   }),
 });
 

@@ -17,6 +17,7 @@ const LATE: Readonly<Record<string, () => Promise<LatePart>>> = {
   "virtio-scsi": async () => ({ virtio: (await import("./parts/virtio-scsi.ts")).virtioScsi }),
   "virtio-net": async () => ({ virtio: (await import("./parts/virtio-net.ts")).virtioNet }),
   hpet: async () => ({ part: (await import("./parts/hpet.ts")).hpet }),
+  "virtio-vsock": async () => ({ virtio: (await import("./parts/virtio-vsock.ts")).virtioVsock }),
   e1000: async () => ({ pci: (await import("./parts/e1000.ts")).e1000 }),
 };
 

@@ -63,12 +63,21 @@ export type DriveStorage =
       readonly discards: boolean;
     };
 
-/** What a network card is connected to, where its frames may be watched, and perhaps a file for them. */
-export type NetworkData = { readonly dump?: DumpData | undefined; readonly watch: FrameWatchData } & (
+/** What a network card or a vsock device is connected to. */
+export type NetworkData = CardData | VsockData;
+
+/** With where a card's frames may be watched, and perhaps a file for them. */
+type CardData = { readonly dump?: DumpData | undefined; readonly watch: FrameWatchData } & (
   | { readonly kind: "tap"; readonly tap: TapData }
   /** A network on the program's thread. */
   | { readonly kind: "program"; readonly rings: FrameRings }
 );
+
+type VsockData =
+  /** Connections of the program's thread. */
+  | { readonly kind: "vsock"; readonly rings: FrameRings }
+  /** Of the kernel: the token of /dev/vhost-vsock. */
+  | { readonly kind: "vhost-vsock"; readonly token: number };
 
 /** What the owner of the machine sends to a vCPU thread after its role: where to record its exits. */
 export interface TraceOrder {

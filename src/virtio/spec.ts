@@ -18,6 +18,7 @@ export const DEVICE_ID_BLOCK = 2;
 export const DEVICE_ID_ENTROPY = 4;
 export const DEVICE_ID_BALLOON = 5;
 export const DEVICE_ID_SCSI = 8;
+export const DEVICE_ID_SOCKET = 19;
 
 // 6, Reserved Feature Bits, as masks: those below 32 in the low word, the rest in the high word.
 /** 6.3, Legacy Interface: Reserved Feature Bits. */

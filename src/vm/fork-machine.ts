@@ -60,7 +60,7 @@ export async function forkMachine<M extends { stop(): Promise<void> }>(
       const images = await Drives.open(own.drives);
       let networks = Networks.none;
       try {
-        networks = await Networks.open(own.network);
+        networks = await Networks.open(own.network, own.vsock);
         images.overlays.forEach((overlay, n) => {
           const from = fork.drives === undefined ? drives.overlays[n] : undefined;
           if (overlay !== undefined && from !== undefined) copyFileSync(from, overlay);

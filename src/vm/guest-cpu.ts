@@ -14,6 +14,12 @@ export type Registers = Regs & Omit<Sregs, "interrupt_bitmap">;
 /** Registers to change. The others keep their values. */
 export type RegistersChange = RegsChange & SregsChange;
 
+/** What runs, of a machine. */
+export interface RunOptions {
+  /** Only these CPUs, by index; the others do not run until the machine was paused and resumed. */
+  readonly vcpus?: readonly number[];
+}
+
 /** Every method throws a StateError unless the machine was just created or is paused. */
 export class GuestCpu {
   readonly index: number;

@@ -2,7 +2,10 @@
  * What a machine's network cards are connected to, from its creation to its end. A
  * reset keeps it: an interface stays open, a network of the program's own is the same.
  */
+
+import type { Configs } from "../config/device-table.ts";
 import { cardKind, type NetworkConfig } from "../config/devices/virtio-net.ts";
+import type { DEVICES } from "../config/devices.ts";
 import type { DeviceSpec } from "../machine/spec.ts";
 import type { openDump } from "../net/dump.ts";
 import type { FrameWatch } from "../net/frame-watch.ts";
@@ -10,12 +13,18 @@ import type { HostTap } from "../net/host-tap.ts";
 import type { Network } from "../net/link.ts";
 import type { NetworkPort } from "../net/network-port.ts";
 import type { ConnectNetwork } from "../net/program-network.ts";
+import type { HostVsock } from "../net/vsock/host-vsock.ts";
 import type { NetworkData } from "../threads/shared.ts";
 import { MachineNetwork } from "./machine-network.ts";
 import { VmNetwork } from "./outlets/network.ts";
+import { VmVsock } from "./outlets/vsock.ts";
 
 /** What a network carries at most by default. */
 const DEFAULT_MTU = 1500;
+
+const VSOCK = "virtio-vsock";
+
+type VsockConfig = Configs<typeof DEVICES>["vsock"];
 
 /** The name of the part that is card `n`. */
 function networkName(config: NetworkConfig, n: number): string {
@@ -119,6 +128,9 @@ export class Networks {
   );
   /** What the machine's user should know, from when the cards were connected. */
   readonly notes: string[] = [];
+  /** Undefined without such a device. */
+  vsock: VmVsock | undefined;
+  #hostVsock: HostVsock | undefined;
 
   /** Of a machine without cards. */
   static get none(): Networks {
@@ -128,9 +140,15 @@ export class Networks {
   private constructor() {}
 
   /** @throws {SystemError} for an interface that cannot be opened; what a program's network throws */
-  static async open(configs: readonly NetworkConfig[]): Promise<Networks> {
+  static async open(configs: readonly NetworkConfig[], vsock: VsockConfig): Promise<Networks> {
     const networks = new Networks();
     try {
+      if (vsock !== undefined) {
+        const { openVsock } = await import("../net/vsock/host-vsock.ts");
+        const host = openVsock(vsock);
+        networks.#hostVsock = host;
+        networks.vsock = new VmVsock(vsock.cid, "host" in host ? host.host : undefined);
+      }
       for (const [n, config] of configs.entries()) {
         const name = networkName(config, n);
         networks.#names.push(name);
@@ -150,9 +168,10 @@ export class Networks {
     return this.#names;
   }
 
-  /** The cards, by the names of their parts. */
-  get outlets(): [string, VmNetwork][] {
-    return this.cards.map((card, n) => [this.#names[n], card]);
+  /** The cards and the vsock device, by the names of their parts. */
+  get outlets(): [string, VmNetwork | VmVsock][] {
+    const vsock: [string, VmVsock][] = this.vsock === undefined ? [] : [[VSOCK, this.vsock]];
+    return [...this.cards.map((card, n): [string, VmNetwork] => [this.#names[n], card]), ...vsock];
   }
 
   /** The cards as parts of the machine. */
@@ -176,6 +195,14 @@ export class Networks {
   serve(): { data: Map<string, NetworkData>; ports: Map<string, CardPort> } {
     const data = new Map<string, NetworkData>();
     const ports = new Map<string, CardPort>();
+    const vsock = this.#hostVsock;
+    if (vsock !== undefined && "kernel" in vsock) {
+      data.set(VSOCK, { kind: "vhost-vsock", token: vsock.kernel.token });
+    } else if (vsock !== undefined) {
+      const port = vsock.host.plug();
+      ports.set(VSOCK, port);
+      data.set(VSOCK, { kind: "vsock", rings: port.data });
+    }
     for (const [n, connection] of this.#connections.entries()) {
       const name = this.#names[n];
       const file = this.#dumps[n];
@@ -211,6 +238,9 @@ export class Networks {
   async close(): Promise<void> {
     const captures = this.machine.finish();
     for (const file of this.#dumps.splice(0)) file?.close();
+    const vsock = this.#hostVsock;
+    this.#hostVsock = undefined;
+    if (vsock !== undefined) ("host" in vsock ? vsock.host : vsock.kernel).close();
     for (const connection of this.#connections.splice(0)) {
       if ("tap" in connection) connection.tap.close();
       else await connection.end.close();

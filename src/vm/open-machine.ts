@@ -20,7 +20,7 @@ export async function openMachine(
   const drives = await Drives.open(options.drives);
   let networks = Networks.none;
   try {
-    networks = await Networks.open(options.network);
+    networks = await Networks.open(options.network, options.vsock);
     return new VirtualMachine(board, options, drives, begin(start, drives), networks);
   } catch (error) {
     drives.close();

@@ -91,7 +91,7 @@ export class PowerCycle {
   readonly #threads: ThreadGroup;
   /** By part: the program's own disks. */
   #disks: ReadonlyMap<string, ProgramDiskPort> = new Map();
-  /** By part: the program's side of the network cards. */
+  /** By part: the program's side of the network cards, and of the vsock device. */
   #networkPorts: ReadonlyMap<string, CardPort> = new Map();
   /** Orders that the io thread has not answered, by id. */
   readonly #orders = new Map<number, (reply: PartReply) => void>();

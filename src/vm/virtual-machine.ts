@@ -10,7 +10,7 @@ import type { DebugStop, Ending } from "../threads/shared.ts";
 import type { MapRange } from "../trace/format.ts";
 import { type Drives, driveName } from "./drives.ts";
 import type { ForkSources } from "./fork-machine.ts";
-import { GuestCpu } from "./guest-cpu.ts";
+import { GuestCpu, type RunOptions } from "./guest-cpu.ts";
 import type { MachineNetwork } from "./machine-network.ts";
 import { machineSpec } from "./machine-spec.ts";
 import { Networks } from "./networks.ts";
@@ -18,6 +18,7 @@ import { VmBalloon } from "./outlets/balloon.ts";
 import type { VmNetwork } from "./outlets/network.ts";
 import type { Outlet } from "./outlets/outlet.ts";
 import { serialOutlet } from "./outlets/serial.ts";
+import type { VmVsock } from "./outlets/vsock.ts";
 import { PanicWatch } from "./panic-watch.ts";
 import { type Origin, PowerCycle, type PowerCycleListener } from "./power-cycle.ts";
 import type { PowerOn } from "./power-on.ts";
@@ -34,12 +35,6 @@ import type { VmEvents } from "./vm-events.ts";
 import { VmMemory } from "./vm-memory.ts";
 
 export type VmState = "created" | "running" | "paused" | "exited";
-
-/** What runs, of a machine. */
-export interface RunOptions {
-  /** Only these CPUs, by index; the others do not run until the machine was paused and resumed. */
-  readonly vcpus?: readonly number[];
-}
 
 export interface ForkOptions extends ForkSources {
   /** Called for each copy before its first instruction: it may write memory, or to a serial port. */
@@ -66,6 +61,8 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
   readonly drives: readonly VmDrive[];
   readonly networks: readonly VmNetwork[];
   readonly network: MachineNetwork;
+  /** Streams to and from programs of the guest, if the machine has a vsock device. */
+  readonly vsock: VmVsock | undefined;
   /** If the machine has one. */
   readonly balloon: VmBalloon | undefined;
   readonly #board: Board;
@@ -107,6 +104,7 @@ export class VirtualMachine extends EventEmitter<VmEvents> {
     this.#networks = nets;
     this.networks = nets.cards;
     this.network = nets.machine;
+    this.vsock = nets.vsock;
     this.#saves = new Saves(this.#options, drives, (doing, prepare) => this.#standStill(doing, prepare));
     this.#cycle = this.#powerOn(start.saved);
     if (start.saved !== undefined) this.#state = "paused";

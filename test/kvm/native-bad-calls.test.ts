@@ -27,7 +27,17 @@ const ENOTTY = -25;
 const ENOENT = -2;
 const E2BIG = -7;
 
-const CLASSES = ["KvmSystem", "KvmVm", "KvmVcpu", "GuestRam", "FileIo", "EventFd", "Epoll", "Pty"] as const;
+const CLASSES = [
+  "KvmSystem",
+  "KvmVm",
+  "KvmVcpu",
+  "GuestRam",
+  "FileIo",
+  "EventFd",
+  "Epoll",
+  "Pty",
+  "Vhost",
+] as const;
 type ClassName = (typeof CLASSES)[number];
 
 const folder = mkdtempSync(join(tmpdir(), "vmexit-bad-calls-"));
@@ -54,6 +64,11 @@ function openAll() {
   expect(epoll.create()).toBe(0);
   const pty = new native.Pty();
   expect(pty.open()).toBeGreaterThanOrEqual(0);
+  const vhost = new native.Vhost();
+  // Any descriptor: the kernel of the host need not have vhost.
+  const descriptor = openSync(FILE, "r");
+  expect(vhost.adopt(descriptor)).toBe(0);
+  closeSync(descriptor);
   const objects: Record<ClassName, NativeHandle> = {
     KvmSystem: system,
     KvmVm: vm,
@@ -63,8 +78,9 @@ function openAll() {
     EventFd: event,
     Epoll: epoll,
     Pty: pty,
+    Vhost: vhost,
   };
-  return { system, vm, ram, vcpu, file, event, epoll, pty, objects };
+  return { system, vm, ram, vcpu, file, event, epoll, pty, vhost, objects };
 }
 
 /** Calls a method that the types would not let through. */
@@ -80,13 +96,13 @@ function methodsOf(name: ClassName): string[] {
 }
 
 /** What opens an unopened object. */
-const OPENING = ["open", "create", "attach", "createVm", "createVcpu"];
+const OPENING = ["open", "adopt", "create", "attach", "createVm", "createVcpu"];
 
 test.each(CLASSES)("%s: no method but the opening one works before opening or after closing", (name) => {
   const closed = openAll().objects[name];
   expect(closed.close()).toBe(0);
   for (const object of [new native[name](), closed]) {
-    for (const method of methodsOf(name).filter((m) => !["open", "create", "attach"].includes(m))) {
+    for (const method of methodsOf(name).filter((m) => !["open", "adopt", "create", "attach"].includes(m))) {
       expect(call(object, method), method).toSatisfy((r) => r === EBADF || r === EINVAL);
     }
     expect(object.close()).toBe(EBADF);
@@ -121,6 +137,12 @@ type Table = [what: string, expected: number | number[], make: (o: ReturnType<ty
 
 const table: Table = [
   ["a ping socket of an unknown family", EINVAL, () => native.pingSocket(1)],
+  ["memory of vhost beyond RAM", EFAULT, (o) => o.vhost.setMemory(o.ram, Float64Array.of(0, 0, 65_537))],
+  ["memory of vhost in pairs", EINVAL, (o) => o.vhost.setMemory(o.ram, Float64Array.of(0, 0))],
+  ["regions of vhost without RAM", EINVAL, (o) => o.vhost.setMemory(undefined, new Float64Array(3))],
+  ["more regions of vhost than there can be", E2BIG, (o) => o.vhost.setMemory(o.ram, new Float64Array(99))],
+  ["a ring of vhost without memory", EFAULT, (o) => o.vhost.setRing(0, 8, 0, 0, 256, 512)],
+  ["a vhost on what is something else", ENOTTY, (o) => o.vhost.setOwner()],
   ["a device that is not KVM", ENOTTY, () => new native.KvmSystem().open("/dev/null")],
   ["a KVM that does not exist", ENOENT, () => new native.KvmSystem().open("/dev/no-kvm")],
   ["a path with a NUL", EINVAL, () => new native.KvmSystem().open("/dev/kvm\0")],

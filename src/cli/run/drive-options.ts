@@ -24,6 +24,7 @@ import {
 } from "../../config/devices/virtio-blk.ts";
 import { E1000, E1000_DEVICE_KEYS, NET_DEVICE_KEYS, VIRTIO_NET } from "../../config/devices/virtio-net.ts";
 import { VIRTIO_SCSI } from "../../config/devices/virtio-scsi.ts";
+import { VIRTIO_VSOCK } from "../../config/devices/virtio-vsock.ts";
 import { BUILT_IN, DEVICES } from "../../config/devices.ts";
 import { commandDefaults, keyHelp, keysOf, pickOptions, readKeys, together } from "../../config/keys.ts";
 import { table } from "../../config/schema.ts";
@@ -205,7 +206,9 @@ export function addDevice(draft: Draft, value: string, typed: string, complain: 
     return;
   }
   if (draft.devices.has(option)) throw complain("this machine has one such device, and it was added already");
-  draft.devices.set(option, Object.keys(options).length === 0 ? true : options);
+  // The command has no streams of its own: the kernel connects the guest.
+  const given = device === VIRTIO_VSOCK ? { ...options, vhost: true } : options;
+  draft.devices.set(option, Object.keys(given).length === 0 ? true : given);
 }
 
 /** `-device help`. */

@@ -21,6 +21,7 @@ import {
   DEVICE_ID_ENTROPY,
   DEVICE_ID_NETWORK,
   DEVICE_ID_SCSI,
+  DEVICE_ID_SOCKET,
 } from "../../virtio/spec.ts";
 import { VirtioPci, VirtioPciState } from "../../virtio/transport/pci.ts";
 import { modernCapabilities, PciWindowState } from "../../virtio/transport/pci-capabilities.ts";
@@ -62,6 +63,7 @@ const TRANSITIONAL: Readonly<Record<number, { readonly device: number; readonly 
   [DEVICE_ID_BLOCK]: { device: 0x1001, classCode: 0x01_00_00 },
   [DEVICE_ID_BALLOON]: { device: 0x1002, classCode: 0x00_ff_00 },
   [DEVICE_ID_SCSI]: { device: 0x1004, classCode: 0x01_00_00 },
+  [DEVICE_ID_SOCKET]: { device: 0x1012, classCode: 0x00_ff_00 },
   [DEVICE_ID_ENTROPY]: { device: 0x1005, classCode: 0x00_ff_00 },
 };
 const OTHER_CLASS = 0x00_ff_00;

@@ -1,4 +1,5 @@
 /** Opens what network cards are connected to, on the io thread. */
+import { EAGAIN } from "../../base/errno.ts";
 import type { NetBackEnd } from "../../machine/back-ends.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import type { NetBackend } from "../../net/backend.ts";
@@ -6,9 +7,19 @@ import { DumpBackend } from "../../net/dump.ts";
 import { RingBackend } from "../../net/ring-backend.ts";
 import { TapBackend, type TapData } from "../../net/tap.ts";
 import { VhostNet } from "../../net/vhost-net.ts";
+import { VhostVsock } from "../../net/vsock/vhost-vsock.ts";
 import { type FrameWatchData, WATCH_ON, WatchBackend } from "../../net/watch-backend.ts";
 import type { GuestRam } from "../../sys/guest-ram.ts";
 import type { NetworkData } from "../shared.ts";
+
+/** Behind a device whose queues only the kernel serves. */
+const NOTHING: NetBackend = {
+  arrivals: [],
+  send: () => 0,
+  receive: () => EAGAIN,
+  accept() {},
+  close() {},
+};
 
 export type OpenNetwork = typeof openNetwork;
 
@@ -26,10 +37,18 @@ export function openNetwork(
   if (data.kind === "tap" && data.dump === undefined && data.tap.vhostTokens.length > 0) {
     return vhostNet(data.tap, data.watch, { ram, memory, wake, note });
   }
+  if (data.kind === "vhost-vsock") {
+    const vsock = new VhostVsock({ token: data.token, ram, regions: memory.regions, note });
+    return { backend: NOTHING, kernelQueues: vsock, events: vsock.events, close: () => vsock.close() };
+  }
+  if (data.kind === "vsock") return openedNetwork(new RingBackend(data.rings, memory, wake));
   const bare: NetBackend =
     data.kind === "tap" ? new TapBackend(data.tap, ram) : new RingBackend(data.rings, memory, wake);
   const dumped = data.dump === undefined ? bare : new DumpBackend(bare, memory, data.dump);
-  const backend = new WatchBackend(dumped, memory, data.watch, wake);
+  return openedNetwork(new WatchBackend(dumped, memory, data.watch, wake));
+}
+
+function openedNetwork(backend: NetBackend): NetBackEnd {
   const { arrivals, vacancies = [] } = backend;
   return {
     backend,

@@ -804,6 +804,16 @@ describe("network cards", () => {
     expect(() => request("-nic", "tap,fd=3,vhostfd=5,vhostfds=5")).toThrow("either vhostfd or vhostfds");
   });
 
+  test("a vsock device is the kernel's: the command has no streams of its own", () => {
+    expect(request("-device", "vhost-vsock-device,guest-cid=5").vm.vsock).toEqual({ cid: 5, vhost: true });
+    expect(request("-device", "vhost-vsock-device,guest-cid=5,vhostfd=9").vm.vsock).toEqual({
+      cid: 5,
+      vhostFd: 9,
+      vhost: true,
+    });
+    expect(() => request("-device", "vhost-vsock-device,guest-cid=2")).toThrow("3 to 4294967294");
+  });
+
   test("a file for the frames of a network", () => {
     const dump = ["-object", "filter-dump,id=f0,netdev=n0,file=n0.pcap,maxlen=96"];
     const plain = ["-netdev", "bridge,id=n0", "-device", "virtio-net-device,netdev=n0"];
