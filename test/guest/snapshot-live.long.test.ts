@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { restoreVm } from "vmexit";
 import { patience } from "../../lab/patience.mjs";
-import { SCRIPT, TROUBLE } from "../support/checksum-guest.ts";
+import { continuesExactly, SCRIPT, TROUBLE } from "../support/checksum-guest.ts";
 import { bootMs, Scratch, ScriptGuest } from "../support/guest.ts";
 import { random } from "../support/random.ts";
 
@@ -72,6 +72,12 @@ echo "random $(head -c 16 /dev/urandom | md5sum)"; dmesg | grep -c "${said}"`;
     }
     expect(new Set(numbers).size).toBe(6);
   },
+);
+
+test(
+  `a PC with 2 CPUs: ${ROUNDS} snapshots at random moments change nothing`,
+  () => continuesExactly(ROUNDS, { machine: "pc", cpus: 2, rng: true, balloon: true }),
+  TIMEOUT_MS,
 );
 
 /** What a machine printed from one moment to another, without the lines that were cut there. */
