@@ -77,7 +77,7 @@ class TokenTable {
 // V8 counts their bytes as memory that a garbage collection could free, and
 // begins one when 64 MiB were added. They are not garbage of JavaScript's, so
 // each is subtracted as soon as it was added, and added before it is detached.
-// Not so from Node 25 on: Node detaches what is left when a thread ends, and
+// Not so from Node 23 on: Node detaches what is left when a thread ends, and
 // the V8 of these versions ends the process when its count falls below zero.
 class Views {
  public:
@@ -151,7 +151,7 @@ class Views {
   }
 
   static bool MaySubtract(napi_env env) {
-    constexpr uint32_t kFirstThatChecks = 25;
+    constexpr uint32_t kFirstThatChecks = 23;
     const napi_node_version* version = nullptr;
     return napi_get_node_version(env, &version) == napi_ok &&
            version->major < kFirstThatChecks;

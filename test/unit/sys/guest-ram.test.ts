@@ -4,7 +4,7 @@ import { AddonThread } from "../../support/addon-thread.ts";
 
 const MIB = 2 ** 20;
 
-test("a thread that ends with views of guest RAM does not end the process (under Node 26 it did)", async () => {
+test("a thread that ends with views of guest RAM does not end the process (under Node 24 and 26 it did)", async () => {
   const thread = new AddonThread(
     `const ram = new native.GuestRam();
      if (ram.create(64 * ${MIB}, 0) !== 0) throw new Error("no RAM");
