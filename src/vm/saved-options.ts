@@ -16,6 +16,9 @@ const SAVED_DEVICES = Object.entries(DEVICES).filter(
   ([, { isMany, isSaved }]) => !isMany || isSaved === true,
 );
 
+/** Options of devices that name what the host has. */
+const OF_THE_HOST = ["vhost", "vhostFd"];
+
 /** Options besides devices. Files, handlers and policies belong to the host: whoever restores gives them anew. */
 const KEPT = [
   ...["machine", "memory", "cpus", "serialPorts", "pit", "hpet", "generationId", "cpu", "topology", "numa"],
@@ -29,7 +32,10 @@ export function savedOptions(options: CheckedOptions): SavedOptions {
     const config: unknown = Reflect.get(options, option);
     if (typeof config !== "object" || config === null) return [];
     const given = (each: object) => {
-      return Object.fromEntries(Object.entries(each).filter(([key]) => key in device.options));
+      const entries = Object.entries(each).filter(
+        ([key]) => key in device.options && !OF_THE_HOST.includes(key),
+      );
+      return Object.fromEntries(entries);
     };
     if (!Array.isArray(config)) return [[option, given(config)]];
     return config.length === 0 ? [] : [[option, config.map(given)]];
@@ -58,6 +64,14 @@ export function readSavedOptions({ path, manifest, state }: OfSnapshot): Readonl
   const other = Object.keys(options).find((option) => !known.has(option));
   if (other !== undefined) {
     throw new SnapshotError(path, `machine.json: options.${other} is not kept in a snapshot: it was altered`);
+  }
+  for (const [option] of SAVED_DEVICES) {
+    const key = OF_THE_HOST.find((each) => each in Object(options[option]));
+    if (key === undefined) continue;
+    throw new SnapshotError(
+      path,
+      `machine.json: options.${option}.${key} is not kept in a snapshot: it was altered`,
+    );
   }
   const { smbios = [] } = options;
   if (!Array.isArray(smbios) || smbios.some((table) => "path" in Object(table))) {

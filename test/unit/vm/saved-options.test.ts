@@ -26,6 +26,12 @@ test("what the guest can see comes back, with its files", () => {
   expect(back).toMatchObject({ ...given, memory: 16 << 20, scsi: [{ id: "s0" }], rng: {} });
 });
 
+test("the kernel's vsock is a choice of whoever restores", () => {
+  const saved = savedOptions(checkOptions({ kernel: "k", vsock: { cid: 5, vhost: true } }));
+  expect(saved.vsock).toMatchObject({ cid: 5 });
+  expect(saved.vsock).not.toHaveProperty("vhost");
+});
+
 test("a network of the host is not kept", () => {
   const saved = savedOptions(checkOptions({ machine: "pc", network: [{ tap: "tap0" }], drives: [] }));
   expect(Object.keys(saved)).not.toContain("network");
@@ -38,6 +44,8 @@ test.each([
   [{ initrd: "/etc/hostname" }, "options.initrd is not kept in a snapshot"],
   [{ firmware: "/etc/hostname" }, "options.firmware is not kept in a snapshot"],
   [{ flash: [{ file: "/etc/hostname" }] }, "options.flash is not kept in a snapshot"],
+  [{ vsock: { cid: 3, vhost: true } }, "options.vsock.vhost is not kept in a snapshot"],
+  [{ vsock: { cid: 3, vhostFd: 0 } }, "options.vsock.vhostFd is not kept in a snapshot"],
   [{ memoryBacking: "/tmp" }, "options.memoryBacking is not kept in a snapshot"],
   [{ fwCfg: ["opt/b"] }, 'names "opt/b", which is not in the snapshot'],
   [{ fwCfg: [{ name: "opt/a", file: "/etc/hostname" }] }, "which is not in the snapshot"],
