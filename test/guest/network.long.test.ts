@@ -19,12 +19,12 @@ function hostState(): string {
   return `${ip("-br", "link")}${ip("-br", "addr")}${ip("route")}${forward}`;
 }
 
-/** The usual recipe for a bridge, as it is typed; BusyBox has its old programs. */
+/** The usual recipe for a bridge, with the old programs as BusyBox has them: without -b and address lengths. */
 const OLD_RECIPE = `
 busybox brctl addbr br0
 ip link set br0 up
 busybox ifconfig br0 192.168.10.1 netmask 255.255.255.0
-busybox tunctl -b
+busybox tunctl -t tap0
 ip link set tap0 up
 busybox brctl addif br0 tap0
 `;
@@ -42,7 +42,7 @@ afterAll(() => {
 });
 
 test("its guest has no address, the doctor says why, and the line of the doctor mends it", async () => {
-  expect(execFileSync("sh", ["-ec", OLD_RECIPE], { encoding: "utf8" })).toBe("tap0\n");
+  execFileSync("sh", ["-ec", OLD_RECIPE]);
   const doctor = spawnSync(process.execPath, [MAIN, "net", "doctor", "br0"], { encoding: "utf8" });
   expect(doctor.status).toBe(1);
   expect(doctor.stdout).toContain(
