@@ -78,12 +78,12 @@ test(
         "GET /page: 200 A page of the guest.",
         "POST /cgi-bin/count: 200 This is Linux x86_64, and it got 100000 bytes.",
         "GET /nowhere: 404",
-        "vm: shutdown",
+        "vm: poweroff",
         "",
       ].join("\n"),
     );
     expect(guests).toMatch(
-      /3 packets received[\s\S]*A page of the server\.\n[\s\S]*client: shutdown\nserver: shutdown/,
+      /3 packets received[\s\S]*A page of the server\.\n[\s\S]*client: poweroff\nserver: poweroff/,
     );
     // The capture of the first one, read by another reader of its format: this one.
     const frames = readFileSync(join(tmpdir(), "server.pcapng"));

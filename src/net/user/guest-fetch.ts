@@ -18,11 +18,22 @@ export async function fetchFrom(
   const request = new Request(input, init);
   const url = new URL(request.url);
   const stream = await connect(portOf(url), isIPv4(url.hostname) ? url.hostname : undefined);
-  return fetchOver(stream, request);
+  // A server need not understand chunks: only a body whose length nobody knows is sent in them.
+  const body = isStream(init?.body ?? request) ? request.body : Buffer.from(await request.arrayBuffer());
+  return fetchOver(stream, request, body);
+}
+
+/** Also of a Request, which does not say what its body was made of. */
+function isStream(body: unknown): boolean {
+  return body instanceof Request ? body.body !== null : Symbol.asyncIterator in Object(body);
 }
 
 /** Sends a request over a stream, and returns the response. */
-async function fetchOver(stream: Duplex, request: Request): Promise<Response> {
+async function fetchOver(
+  stream: Duplex,
+  request: Request,
+  body: Request["body"] | Buffer,
+): Promise<Response> {
   const { request: send } = await import("node:http");
   const { pathname, search, host } = new URL(request.url);
   const headers = Object.fromEntries(request.headers);
@@ -36,9 +47,9 @@ async function fetchOver(stream: Duplex, request: Request): Promise<Response> {
     outgoing.once("response", resolve);
     outgoing.once("error", reject);
   });
-  if (request.body === null) outgoing.end();
+  if (body === null || body instanceof Buffer) outgoing.end(body);
   // A failure is the response's too.
-  else pipeline(request.body, outgoing).catch((error: unknown) => outgoing.destroy(toError(error)));
+  else pipeline(body, outgoing).catch((error: unknown) => outgoing.destroy(toError(error)));
   return toResponse(await response);
 }
 

@@ -3,7 +3,7 @@
  * it is open at the other end, so that the guest sees a refused or unreachable host as one.
  */
 import type { Socket } from "node:net";
-import { Duplex, duplexPair } from "node:stream";
+import { Duplex } from "node:stream";
 import { parseIpv4 } from "./addresses.ts";
 import { areEqual } from "./bytes.ts";
 import { serverNameIn } from "./client-hello.ts";
@@ -13,6 +13,7 @@ import { hostAddressOf, placeOf } from "./destination.ts";
 import { DNS_PORT } from "./dns-message.ts";
 import type { GuestForward } from "./forwards.ts";
 import { HttpAnswers } from "./http-answers.ts";
+import { linkedPair } from "./linked-pair.ts";
 import { metadataAnswers } from "./metadata.ts";
 import { type RouterWorld, report } from "./router-world.ts";
 import type { TcpConnection } from "./tcp/tcp-connection.ts";
@@ -183,7 +184,7 @@ export class TcpRouter {
   }
 
   #answerHttp(connection: TcpConnection, answers: HttpAnswers): void {
-    const [near, far] = duplexPair();
+    const [near, far] = linkedPair();
     this.#join(connection, near);
     void answers.serve(far);
   }

@@ -1,10 +1,11 @@
 /** Connections from outside to the guest: those of the program, and ports of the host that lead to it. */
 import type { Socket } from "node:net";
-import { type Duplex, duplexPair } from "node:stream";
+import type { Duplex } from "node:stream";
 import { formatAddress, fromNumber, parseIpv4 } from "./addresses.ts";
 import type { HostForward, OpenForward } from "./forwards.ts";
 import type { Host } from "./host.ts";
 import { openForward } from "./host-forwards.ts";
+import { linkedPair } from "./linked-pair.ts";
 import type { NetworkPlan } from "./options.ts";
 import type { TcpStack } from "./tcp/tcp-stack.ts";
 import type { TcpRouter } from "./tcp-router.ts";
@@ -46,7 +47,7 @@ export class WaysIn {
     const { tcp, plan } = this.#parts;
     const guest = parseIpv4(guestAddress);
     if (guest === undefined) throw new Error(`"${guestAddress}" is not an IPv4 address`);
-    const [near, far] = duplexPair();
+    const [near, far] = linkedPair();
     const connection = this.#isClosed ? undefined : tcp.connect(guest, port, plan.gateway, far);
     const isOpen = await new Promise<boolean>((resolve) => {
       if (connection === undefined) resolve(false);

@@ -1,4 +1,5 @@
 /** Networks that a program makes of parts: a switch, frames, a capture, and requests to a guest. */
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -197,6 +198,48 @@ test.skipIf(!canTap)("fetch reaches an HTTP server in the guest, by a forward to
   });
   expect(await Promise.all(answers)).toEqual(["POST /a?b 100000", "GET /c 0"]);
 });
+
+test.skipIf(!canTap)(
+  "a server that knows no chunks gets the length of a body; one that resets closes the stream",
+  async () => {
+    const net = new UserNet();
+    const answers: Promise<unknown>[] = [];
+    const request = { method: "POST", body: "x".repeat(1_000_000) };
+    await runBehind(net.plug, ["python3", "-c", PLAIN_SERVER], {
+      printed: (line) => {
+        if (line !== "listening") return;
+        answers.push(
+          net.fetch("http://guest:8000/", request).then((response) => response.text()),
+          net.fetch("http://guest:8001/", request).catch(({ code }) => code),
+          net.connect(8002).then((stream) => once(stream, "close").then(() => "closed")),
+        );
+      },
+    });
+    expect(await Promise.all(answers)).toEqual(["got 1000000", "ECONNRESET", "closed"]);
+  },
+);
+
+/** Reads what Content-Length says at 8000; 8001 resets with a request unread, and 8002 at once. */
+const PLAIN_SERVER = `
+import re, socket, struct
+servers = [socket.create_server(("10.0.2.15", port)) for port in (8000, 8001, 8002)]
+print("listening", flush=True)
+plain, unread, resetting = [server.accept()[0] for server in servers]
+resetting.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+resetting.close()
+unread.recv(10)
+unread.close()
+data = b""
+while b"\\r\\n\\r\\n" not in data:
+    data += plain.recv(65536)
+head, body = data.split(b"\\r\\n\\r\\n", 1)
+length = re.search(rb"content-length: (\\d+)", head, re.I)
+length = int(length.group(1)) if length else 0
+while len(body) < length:
+    body += plain.recv(65536)
+plain.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\ngot %d" % len(body))
+plain.close()
+`;
 
 const SERVER = `
 import http.server
