@@ -16,7 +16,11 @@ ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
 mkdir -p /tmp/www/cgi-bin
 echo "A page of the guest." >/tmp/www/page
-printf '#!/bin/sh\necho\necho "This is $(uname -sm), and it got $(wc -c) bytes."\n' >/tmp/www/cgi-bin/count
+cat >/tmp/www/cgi-bin/count <<'END'
+#!/bin/sh
+printf 'Content-Type: text/plain\\r\\n\\r\\n'
+echo "This is $(uname -sm), and it got $(wc -c) bytes."
+END
 chmod +x /tmp/www/cgi-bin/count
 httpd -p 80 -h /tmp/www && echo serving
 read line
